@@ -1,0 +1,57 @@
+"""Asyncio control of real-time audio/video moderation at Volcengine RTC and ZEGO, signed, retried, under quota."""
+
+from volc_moderation.action import Action, Quota
+from volc_moderation.client import Reply
+from volc_moderation.errors import (
+    APIError,
+    AuthenticationError,
+    CallbackError,
+    ConfigurationError,
+    ConflictError,
+    DeadlineExceeded,
+    DecodeError,
+    InvalidActionError,
+    InvalidRequestError,
+    ModerationError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuotaUnavailable,
+    ServerError,
+    TemporaryError,
+    ThrottledError,
+    TransportError,
+)
+from volc_moderation.quotas import NoQuotas, WindowQuotas
+from volc_moderation.retry import RetryPolicy
+from volc_moderation.volcengine import VolcengineClient
+from volc_moderation.zego import ZegoClient
+
+__all__ = [
+    "APIError",
+    "Action",
+    "AuthenticationError",
+    "CallbackError",
+    "ConfigurationError",
+    "ConflictError",
+    "DeadlineExceeded",
+    "DecodeError",
+    "InvalidActionError",
+    "InvalidRequestError",
+    "ModerationError",
+    "NoQuotas",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "Quota",
+    "QuotaUnavailable",
+    "RetryPolicy",
+    "Reply",
+    "ServerError",
+    "TemporaryError",
+    "ThrottledError",
+    "TransportError",
+    "VolcengineClient",
+    "WindowQuotas",
+    "ZegoClient",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,199 @@
+"""What a vendor call is: its name, method, quota, result, and the rules that its arguments keep.
+
+An action is a frozen attrs value. It is checked when it is made, so that a wrong argument never reaches the vendor.
+The rules below are attrs validators; each raises ``InvalidActionError`` with the field and the rule in its text.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import attrs
+
+from volc_moderation.errors import InvalidActionError
+
+R = TypeVar("R")
+
+Method = Literal["GET", "POST"]
+
+#: A rule: an attrs validator. ``Any`` stands for the attribute's own type, which attrs leaves to the field.
+Rule = Callable[[object, "attrs.Attribute[Any]", Any], None]
+
+
+@attrs.frozen
+class Quota:
+    """At most ``limit`` calls in any ``window`` seconds."""
+
+    limit: int
+    window: float = 1.0
+
+
+class Action(Generic[R]):
+    """The base of every action. A subclass is ``@attrs.frozen(kw_only=True)`` and bears the vendor's name."""
+
+    __slots__ = ()
+
+    #: The vendor's name of the action: the name of the class.
+    name: ClassVar[str]
+    method: ClassVar[Method] = "POST"
+    quota: ClassVar[Quota]
+    #: False if the vendor does not say that a second request has the effect of one.
+    repeatable: ClassVar[bool] = True
+    #: Codes that mean "it is done already" when an earlier attempt may have arrived.
+    settled_by: ClassVar[frozenset[str | int]] = frozenset()
+    #: The type of the result.
+    result: type[R]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.name = cls.__name__
+
+
+def _broken(instance: object, attribute: "attrs.Attribute[Any]", rule: str, value: object) -> InvalidActionError:
+    return InvalidActionError.of(type(instance).__name__, attribute.name, rule, value)
+
+
+def text(*, most: int | None = None, most_bytes: int | None = None) -> Rule:
+    """Check a str that is not empty and has no control characters, of ``most`` characters or ``most_bytes`` of UTF-8."""
+    rule = "a str that is not empty, without control characters"
+    if most is not None:
+        rule += f", of at most {most} characters"
+    if most_bytes is not None:
+        rule += f", of at most {most_bytes} bytes in UTF-8"
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if (
+            not isinstance(value, str)
+            or not value
+            or _UNFIT.search(value)
+            or (most is not None and len(value) > most)
+            or (most_bytes is not None and len(value.encode()) > most_bytes)
+        ):
+            raise _broken(instance, attribute, rule, value)
+
+    return check
+
+
+#: Control characters, and lone surrogates, which have no UTF-8 form.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+_IDENTIFIER = re.compile(r"[a-zA-Z0-9_@\-.]{1,128}")
+
+
+def identifier() -> Rule:
+    """Check an id by the rule of https://www.volcengine.com/docs/6348/69828."""
+    rule = r"a str that matches [a-zA-Z0-9_@\-\.]{1,128}"
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
+            raise _broken(instance, attribute, rule, value)
+
+    return check
+
+
+def integer(low: int, high: int, *, off: int | None = None) -> Rule:
+    """Check an int from ``low`` to ``high``, or ``off``, the number that switches the thing off."""
+    rule = f"an int from {low} to {high}" + ("" if off is None else f", or {off} for off")
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or not (low <= value <= high or value == off):
+            raise _broken(instance, attribute, rule, value)
+
+    return check
+
+
+def flag() -> Rule:
+    """Check a bool."""
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, bool):
+            raise _broken(instance, attribute, "a bool", value)
+
+    return check
+
+
+def one_of(*choices: str) -> Rule:
+    """Check a str that is one of ``choices``."""
+    rule = f"one of {', '.join(map(repr, choices))}"
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, str) or value not in choices:
+            raise _broken(instance, attribute, rule, value)
+
+    return check
+
+
+def url(*, most: int | None = None) -> Rule:
+    """Check an absolute http or https address, of at most ``most`` characters."""
+    rule = "an absolute http or https URL" + ("" if most is None else f" of at most {most} characters")
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, str) or (most is not None and len(value) > most) or not _is_web_address(value):
+            raise _broken(instance, attribute, rule, value)
+
+    return check
+
+
+def _is_web_address(value: str) -> bool:
+    if _UNFIT.search(value) or " " in value:
+        return False
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def model(cls: type["attrs.AttrsInstance"], **fields: Rule) -> Rule:
+    """Check an instance of ``cls``, and those of its ``fields`` that are not None."""
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, cls):
+            raise _broken(instance, attribute, f"a {cls.__name__}", value)
+        for name, rule in fields.items():
+            optional(rule)(instance, attribute.evolve(name=f"{attribute.name}.{name}"), getattr(value, name))
+
+    return check
+
+
+def list_of(item: Rule, *, most: int | None = None) -> Rule:
+    """Check a list or tuple, of at most ``most`` items that each keep the rule ``item``. Use with ``as_tuple``."""
+    rule = "a list" + ("" if most is None else f" of at most {most} items")
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, tuple) or (most is not None and len(value) > most):
+            raise _broken(instance, attribute, rule, value)
+        for index, one in enumerate(value):
+            item(instance, attribute.evolve(name=f"{attribute.name}[{index}]"), one)
+
+    return check
+
+
+def optional(rule: Rule) -> Rule:
+    """Check only what is not None."""
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if value is not None:
+            rule(instance, attribute, value)
+
+    return check
+
+
+def as_tuple(value: Iterable[Any] | None) -> Any:
+    """Convert a list to a tuple, so that the action stays frozen; leave anything else to the field's rule."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def api_version(*documented: str) -> Any:
+    """Declare the API version: a field that is not a parameter. The first documented version is the default."""
+    return attrs.field(default=documented[0], validator=one_of(*documented), metadata=NOT_A_PARAMETER)
+
+
+def wire_name(name: str) -> Mapping[str, str | None]:
+    """Declare how the vendor spells a field where that is not plain PascalCase: metadata for ``attrs.field``."""
+    return {WIRE_NAME: name}
+
+
+WIRE_NAME = "wire_name"
+NOT_A_PARAMETER: Mapping[str, str | None] = {WIRE_NAME: None}

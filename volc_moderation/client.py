@@ -1,0 +1,270 @@
+"""One call, from start to finish: deadline, retry, quota permit, encode and sign, send, decode. Knows no vendor."""
+
+import asyncio
+import logging
+import math
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from functools import partial
+from types import TracebackType
+from typing import Any, Generic, Self, TypedDict, TypeVar
+
+import attrs
+
+from volc_moderation.action import Action
+from volc_moderation.errors import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    DeadlineExceeded,
+    ModerationError,
+    TransportError,
+)
+from volc_moderation.quotas.permit import QuotaKey, Quotas
+from volc_moderation.quotas.window import quotas_of_running_loop
+from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown, retrying
+from volc_moderation.transport import AsyncHTTPClient, BaseURL, Transport
+from volc_moderation.wire import Answer, Request, Response
+
+R = TypeVar("R")
+
+#: Seconds for one request, from connecting to the last byte: what the vendor's Go SDK allows.
+DEFAULT_TIMEOUT = 10.0
+
+_log = logging.getLogger("volc_moderation")
+
+
+@attrs.frozen(kw_only=True)
+class Reply(Generic[R]):
+    """What a call returns.
+
+    ``request_id`` and ``log_id`` are what the vendor's support asks for. ``attempts`` counts the requests; ``waited``
+    is the time spent on quotas and between attempts, in seconds.
+    """
+
+    result: R
+    request_id: str | None
+    log_id: str | None
+    attempts: int
+    waited: float
+
+
+class Settings(TypedDict, total=False):
+    """The settings that the clients of all vendors share."""
+
+    base_url: str
+    quotas: Quotas | None
+    retry: RetryPolicy | None
+    deadline: float | None
+    timeout: float
+    http_client: AsyncHTTPClient | None
+    clock: Callable[[], float]
+
+
+class Client(ABC):
+    """What the clients of all vendors share. It belongs to the event loop in which it is first used."""
+
+    #: The base class of the vendor's actions.
+    _actions: type[Action[Any]]
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        quotas: Quotas | None,
+        retry: RetryPolicy | None,
+        deadline: float | None,
+        timeout: float,
+        http_client: AsyncHTTPClient | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._base_url = BaseURL.make(base_url)
+        self._quotas = quotas
+        self._retry = RetryPolicy() if retry is None else retry
+        self._deadline = _seconds("deadline", deadline)
+        self._clock = clock
+        # How far the vendor's clock is ahead of ours, learned when it refuses a timestamp.
+        self._skew = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        timeout = _seconds("timeout", timeout) or DEFAULT_TIMEOUT
+        self._transport = Transport(http_client, timeout=timeout, base_url=self._base_url)
+
+    @abstractmethod
+    def _quota_key(self, action: Action[Any]) -> QuotaKey:
+        """Return what the vendor counts the action by."""
+
+    @abstractmethod
+    def _encode(self, action: Action[Any], now: float) -> Request:
+        """Encode and sign one request; ``now`` is the time of the signature, in Unix seconds."""
+
+    @abstractmethod
+    def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> Answer[R]:
+        """Return the vendor's yes, or raise its no. ``repeated`` tells that an earlier attempt may have arrived."""
+
+    async def __aenter__(self) -> Self:
+        self._bind()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the client, and its HTTP client unless that came from outside. Closing twice does nothing."""
+        if self._loop not in (None, asyncio.get_running_loop()):
+            raise ConfigurationError(_OTHER_LOOP)
+        self._closed = True
+        await self._transport.aclose()
+
+    async def call(self, action: Action[R], *, deadline: float | None = None) -> Reply[R]:
+        """Carry out an action.
+
+        ``deadline`` is in seconds, for the whole call, waits for the quota and retries included; None means the
+        client's own. If the next wait would pass it, the error of the last attempt is raised at once, with
+        ``retry_after`` set.
+
+        Raises ``APIError`` if the vendor refuses, else ``TransportError``, ``DecodeError``, ``DeadlineExceeded``,
+        ``QuotaUnavailable``, or ``ConfigurationError`` if the client is closed or belongs to another event loop.
+        """
+        if not isinstance(action, self._actions):
+            message = f"{type(self).__name__} calls actions of its own vendor; got {type(action).__name__}"
+            raise ConfigurationError(message)
+        loop = self._bind()
+        limit = self._deadline if deadline is None else _seconds("deadline", deadline)
+        call = _Call(action, expires=None if limit is None else loop.time() + limit)
+        scope = asyncio.timeout_at(call.expires)
+        try:
+            async with scope:
+                answer = await retrying(partial(self._attempt, call), partial(self._wait_after, call), call.sleep)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+        except ModerationError as error:
+            error.action = action.name
+            error.attempts = call.attempts
+            raise
+        else:
+            return Reply(
+                result=answer.result,
+                request_id=answer.request_id,
+                log_id=answer.log_id,
+                attempts=call.attempts,
+                waited=call.waited,
+            )
+        # Out of the except block, so that what httpx was doing, address and headers included, is not chained to it.
+        late = DeadlineExceeded(f"not done within {limit:g} s", maybe_sent=call.sending or call.maybe_done)
+        late.action = action.name
+        late.attempts = call.attempts
+        raise late from call.last_error
+
+    async def _attempt(self, call: "_Call[R]") -> Answer[R]:
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        assert self._quotas is not None  # noqa: S101 - set by _bind
+        permit = await self._quotas.acquire(self._quota_key(call.action), call.action.quota)
+        call.waited += loop.time() - asked
+        try:
+            request, response = await self._transport.send(partial(self._sign, call))
+        except BaseException:
+            permit.abandoned()
+            raise
+        permit.answered(response.round_trip)
+        try:
+            return self._decode(call.action, request, response, repeated=call.maybe_done)
+        except AuthenticationError as error:
+            if error.retry_after == 0:
+                self._learn_skew(response)
+            raise
+
+    def _sign(self, call: "_Call[Any]") -> Request:
+        """Encode and sign: the last thing before sending, so that no wait makes a timestamp stale."""
+        self._check_open()
+        request = self._encode(call.action, self._clock() + self._skew)
+        call.attempts += 1
+        call.sending = True
+        return request
+
+    def _wait_after(self, call: "_Call[Any]", error: ModerationError) -> float | None:
+        call.sending = False
+        call.maybe_done = call.maybe_done or outcome_unknown(error)
+        call.last_error = error
+        if isinstance(error, TransportError):
+            error.maybe_sent = call.maybe_done
+        wait = next_wait(
+            error,
+            attempt=call.attempts,
+            repeatable=call.action.repeatable,
+            signed_again=call.signed_again,
+            policy=self._retry,
+            draw=random.random(),  # noqa: S311 - jitter
+        )
+        if wait is None:
+            return None
+        call.signed_again = call.signed_again or isinstance(error, AuthenticationError)
+        if call.expires is not None and asyncio.get_running_loop().time() + wait >= call.expires:
+            if error.retry_after is None:
+                error.retry_after = wait
+            return None
+        _log.info("%s: attempt %d failed, the next one in %.1f s: %s", call.action.name, call.attempts, wait, error)
+        return wait
+
+    def _learn_skew(self, response: Response) -> None:
+        try:
+            self._skew = parsedate_to_datetime(response.headers.get("date", "")).timestamp() - self._clock()
+        except ValueError:
+            self._skew = 0.0
+
+    def _bind(self) -> asyncio.AbstractEventLoop:
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+            if self._quotas is None:
+                self._quotas = quotas_of_running_loop()
+        if self._loop is not loop:
+            raise ConfigurationError(_OTHER_LOOP)
+        return loop
+
+    def _check_open(self) -> None:
+        if self._closed or self._transport.is_closed:
+            message = "the client is closed" if self._closed else "the http_client is closed"
+            raise ConfigurationError(message)
+
+
+_OTHER_LOOP = "the client belongs to another event loop; make one client per loop"
+
+
+@attrs.define
+class _Call(Generic[R]):
+    """The state of one call."""
+
+    action: Action[R]
+    #: On the loop's clock.
+    expires: float | None
+    attempts: int = 0
+    waited: float = 0.0
+    #: A request is on its way.
+    sending: bool = False
+    #: An earlier attempt may have been carried out.
+    maybe_done: bool = False
+    signed_again: bool = False
+    last_error: ModerationError | None = None
+
+    async def sleep(self, seconds: float) -> None:
+        self.waited += seconds
+        await asyncio.sleep(seconds)
+
+
+def _seconds(name: str, value: float | None) -> float | None:
+    """Check a span of time. None and infinity both mean: no limit."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        message = f"{name} must be a number of seconds above 0; got {type(value).__name__}"
+        raise ConfigurationError(message)
+    return None if value == math.inf else float(value)

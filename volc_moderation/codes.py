@@ -1,0 +1,86 @@
+"""From a vendor's code, or an HTTP status, to an error of the tree. The tables are in each vendor's ``protocol.py``."""
+
+from http import HTTPStatus
+
+import attrs
+
+from volc_moderation.errors import (
+    APIError,
+    AuthenticationError,
+    ConflictError,
+    InvalidRequestError,
+    ModerationError,
+    NotFoundError,
+    PermissionDeniedError,
+    ServerError,
+    ThrottledError,
+    TransportError,
+)
+from volc_moderation.wire import Request, Response
+
+
+@attrs.frozen
+class Meaning:
+    """What the documents say about a code: the error it is, what to do, and how many seconds to wait before a retry."""
+
+    error: type[APIError]
+    advice: str | None = None
+    retry_after: float | None = None
+
+
+UNKNOWN = Meaning(APIError)
+
+_STATUSES = {
+    HTTPStatus.UNAUTHORIZED: Meaning(AuthenticationError),
+    HTTPStatus.FORBIDDEN: Meaning(PermissionDeniedError),
+    HTTPStatus.NOT_FOUND: Meaning(NotFoundError),
+    HTTPStatus.CONFLICT: Meaning(ConflictError),
+    HTTPStatus.TOO_MANY_REQUESTS: Meaning(ThrottledError, retry_after=1.0),
+}
+
+
+def meaning_of_status(status: int) -> Meaning:
+    """Return what an HTTP status says of a refusal whose code no document explains."""
+    if status in _STATUSES:
+        return _STATUSES[HTTPStatus(status)]
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Meaning(ServerError)
+    if status >= HTTPStatus.BAD_REQUEST:
+        return Meaning(InvalidRequestError)
+    return UNKNOWN
+
+
+def refusal(
+    meaning: Meaning, *, code: str | int, message: str, request_id: str | None, request: Request, response: Response
+) -> APIError:
+    """Make the error of a refusal. A Retry-After of the response beats the table."""
+    return meaning.error(
+        request.redact(message),
+        code=request.redact(code) if isinstance(code, str) else code,
+        request_id=request_id,
+        log_id=response.headers.get("x-tt-logid"),
+        status=response.status,
+        retry_after=_retry_after(response) or meaning.retry_after,
+        advice=meaning.advice,
+    )
+
+
+def unusable(request: Request, response: Response) -> ModerationError:
+    """Make the error of an answer that is not the vendor's envelope: a proxy's page, half a JSON, nothing."""
+    if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+        return refusal(
+            _STATUSES[HTTPStatus.TOO_MANY_REQUESTS],
+            code="HTTP 429",
+            message="too many requests, says what is between here and the vendor",
+            request_id=None,
+            request=request,
+            response=response,
+        )
+    size = len(response.body)
+    message = f"HTTP {response.status} with {size} bytes that are not the vendor's JSON"
+    return TransportError(message, maybe_sent=True, status=response.status)
+
+
+def _retry_after(response: Response) -> float | None:
+    seconds = response.headers.get("retry-after", "")
+    return float(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < len("100000") else None

@@ -1,0 +1,109 @@
+"""Keys that never show themselves: not in a repr, not in an error, not in what a debugger prints of a frame."""
+
+import os
+from collections.abc import Mapping
+
+import attrs
+
+from volc_moderation.errors import ConfigurationError
+
+
+class Secret:
+    """A str that shows itself only to who asks for it by name."""
+
+    __slots__ = ("_reveal",)
+
+    def __init__(self, value: str) -> None:
+        # A closure, so that even a dump of the attributes shows no text.
+        self._reveal = lambda: value
+
+    def reveal(self) -> str:
+        """Return the text."""
+        return self._reveal()
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+
+@attrs.frozen
+class VolcengineCredentials:
+    """An access key pair of Volcengine, with the session token if the pair is a temporary one (STS)."""
+
+    access_key: str = attrs.field(repr=lambda key: repr(key[:4] + "***"))
+    secret_key: Secret
+    session_token: Secret | None = None
+
+    @classmethod
+    def make(cls, access_key: str, secret_key: str, session_token: str | None = None) -> "VolcengineCredentials":
+        """Check and wrap the keys."""
+        _check("access_key", access_key)
+        _check("secret_key", secret_key)
+        if session_token is not None:
+            _check("session_token", session_token)
+        return cls(access_key, Secret(secret_key), None if session_token is None else Secret(session_token))
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never show."""
+        return tuple(secret.reveal() for secret in (self.secret_key, self.session_token) if secret is not None)
+
+
+@attrs.frozen
+class ZegoCredentials:
+    """An AppId of ZEGO with its ServerSecret (not the CallbackSecret, which signs callbacks)."""
+
+    app_id: int
+    server_secret: Secret
+
+    @classmethod
+    def make(cls, app_id: int, server_secret: str) -> "ZegoCredentials":
+        """Check and wrap the keys."""
+        if isinstance(app_id, bool) or not isinstance(app_id, int) or not 0 < app_id <= MAX_UINT32:
+            message = f"app_id must be an int from 1 to {MAX_UINT32}; got {type(app_id).__name__}"
+            raise ConfigurationError(message)
+        _check("server_secret", server_secret)
+        return cls(app_id, Secret(server_secret))
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never show."""
+        return (self.server_secret.reveal(),)
+
+
+def volcengine_keys_from_env(environ: Mapping[str, str] = os.environ) -> tuple[str, str, str | None]:
+    """Read access key, secret key and session token where the official SDKs do. A pair that is begun must be whole."""
+    for access, secret, token in (
+        ("VOLCENGINE_ACCESS_KEY", "VOLCENGINE_SECRET_KEY", "VOLCENGINE_SESSION_TOKEN"),
+        ("VOLC_ACCESSKEY", "VOLC_SECRETKEY", ""),
+    ):
+        if environ.get(access) or environ.get(secret):
+            return _required(environ, access), _required(environ, secret), environ.get(token) or None
+    message = "set VOLCENGINE_ACCESS_KEY and VOLCENGINE_SECRET_KEY (or VOLC_ACCESSKEY and VOLC_SECRETKEY)"
+    raise ConfigurationError(message)
+
+
+def zego_keys_from_env(environ: Mapping[str, str] = os.environ) -> tuple[int, str]:
+    """Read ``ZEGO_APP_ID`` and ``ZEGO_SERVER_SECRET``."""
+    app_id = _required(environ, "ZEGO_APP_ID")
+    if not (app_id.isascii() and app_id.isdigit() and len(app_id) <= len(str(MAX_UINT32))):
+        message = f"ZEGO_APP_ID must be a decimal number from 1 to {MAX_UINT32}"
+        raise ConfigurationError(message)
+    return int(app_id), _required(environ, "ZEGO_SERVER_SECRET")
+
+
+MAX_UINT32 = 2**32 - 1
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name)
+    if not value:
+        message = f"{name} is not set"
+        raise ConfigurationError(message)
+    return value
+
+
+def _check(name: str, value: object) -> None:
+    """Keys travel in headers or are hashed: printable ASCII without blanks is what the vendors issue."""
+    if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable() or " " in value:
+        message = f"{name} must be a str of printable ASCII without blanks; got {type(value).__name__}"
+        raise ConfigurationError(message)

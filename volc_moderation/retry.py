@@ -1,0 +1,104 @@
+"""Whether and how long to wait before the next attempt. The decision is pure; tenacity carries it out."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import attrs
+from tenacity import RetryCallState
+from tenacity.asyncio import AsyncRetrying
+
+from volc_moderation.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ModerationError,
+    ServerError,
+    TemporaryError,
+    ThrottledError,
+    TransportError,
+)
+
+T = TypeVar("T")
+
+#: Quotas are per second, so a throttled call has its chance in the next one.
+NEXT_SECOND = 1.0
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How often a call is attempted, and how the waits grow where the vendor says nothing.
+
+    ``attempts`` counts all requests of a call, the first included: 1 means no retry. Waits that the vendor recommends
+    (300 s for ZEGO's 50006, 50007 and 50009) are kept as they are. Other waits are drawn evenly from 0 to
+    ``base * 2 ** (attempt - 1)`` seconds, at most ``cap``.
+    """
+
+    attempts: int = 5
+    base: float = 0.5
+    cap: float = 20.0
+
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or self.attempts < 1:
+            message = f"attempts must be an int of at least 1; got {type(self.attempts).__name__}"
+            raise ConfigurationError(message)
+        for name, value in (("base", self.base), ("cap", self.cap)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+                message = f"{name} must be a number of seconds, 0 or more; got {type(value).__name__}"
+                raise ConfigurationError(message)
+
+
+def next_wait(
+    error: ModerationError,
+    *,
+    attempt: int,
+    repeatable: bool,
+    signed_again: bool,
+    policy: RetryPolicy,
+    draw: float,
+) -> float | None:
+    """Return the seconds to wait after ``error`` ended attempt number ``attempt``; None if the call is over.
+
+    ``draw`` is a random number from 0 to 1, for the jitter. ``signed_again`` tells that a stale signature was renewed
+    before in this call: once is enough, then it is the clock.
+    """
+    if attempt >= policy.attempts:
+        return None
+    if isinstance(error, AuthenticationError):
+        return 0.0 if error.retry_after == 0 and not signed_again else None
+    if isinstance(error, ThrottledError):
+        # Never processed, so always safe. Spread over a second: whoever was refused together would return together.
+        return (NEXT_SECOND if error.retry_after is None else error.retry_after) + draw
+    if isinstance(error, TemporaryError) and error.retry_after is not None:
+        return error.retry_after
+    back_off = draw * min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 64))
+    if isinstance(error, TemporaryError):
+        return back_off
+    if isinstance(error, ServerError):
+        return back_off if repeatable else None
+    if isinstance(error, TransportError):
+        return back_off if repeatable or not error.maybe_sent else None
+    return None
+
+
+def outcome_unknown(error: ModerationError) -> bool:
+    """Tell whether the vendor may have carried out the attempt that ended in ``error``."""
+    return isinstance(error, ServerError) or bool(getattr(error, "maybe_sent", False))
+
+
+async def retrying(
+    attempt: Callable[[], Awaitable[T]],
+    wait_after: Callable[[ModerationError], float | None],
+    sleep: Callable[[float], Awaitable[None]],
+) -> T:
+    """Await ``attempt()`` until it returns, or until ``wait_after(error)`` is None; then its last error is raised."""
+    wait = 0.0
+
+    def again(state: RetryCallState) -> bool:
+        nonlocal wait
+        error = state.outcome.exception() if state.outcome else None
+        decided = wait_after(error) if isinstance(error, ModerationError) else None
+        wait = decided or 0.0
+        return decided is not None
+
+    return await AsyncRetrying(sleep=sleep, retry=again, wait=lambda _: wait)(attempt)  # type: ignore[no-any-return]
+
+

@@ -1,0 +1,187 @@
+"""Bytes out, status, headers and bytes back. The only importer of httpx.
+
+The client may be an ``httpx.AsyncClient`` or an ``httpx2.AsyncClient``: it is given nothing but str, bytes, floats and
+callables, and the exceptions are those of the library that its class comes from.
+"""
+
+import asyncio
+import logging
+import re
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import attrs
+import httpx
+
+from volc_moderation.errors import ConfigurationError, TransportError
+from volc_moderation.wire import Request, Response
+
+#: Requests in flight. httpx pays for every connection of its pool on every request, and collapses under a queue in the
+#: pool: the gate keeps requests out of that queue. 150 calls/s with a round trip of 300 ms fit through it.
+IN_FLIGHT = 48
+
+
+class AsyncHTTPClient(Protocol):
+    """What an ``httpx.AsyncClient`` and an ``httpx2.AsyncClient`` have in common, as far as it is used here."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client can send no more."""
+
+    async def aclose(self) -> None:
+        """Close the pool."""
+
+
+@attrs.frozen
+class BaseURL:
+    """Where a vendor listens: an http or https address with no path."""
+
+    url: str
+    #: What is sent and signed as Host: in lower case, with the port unless it is the scheme's own.
+    host: str
+    is_loopback: bool
+
+    @classmethod
+    def make(cls, base_url: str) -> "BaseURL":
+        """Check an address."""
+        rule = "base_url must be like 'https://host' or 'http://127.0.0.1:8000', without path, query or user"
+        if not isinstance(base_url, str):
+            message = f"{rule}; got {type(base_url).__name__}"
+            raise ConfigurationError(message)
+        try:
+            parts = urlsplit(base_url)
+            name, port = parts.hostname, parts.port
+        except ValueError:
+            parts = None
+        if (
+            parts is None
+            or parts.scheme not in {"http", "https"}
+            or not name
+            or not base_url.isascii()
+            or not base_url.isprintable()
+            or " " in base_url
+            or parts.path not in {"", "/"}
+            or parts.query
+            or parts.fragment
+            or "@" in parts.netloc
+        ):
+            raise ConfigurationError(rule)
+        host = f"[{name}]" if ":" in name else name
+        if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
+            host += f":{port}"
+        is_loopback = name == "localhost" or name == "::1" or name.startswith("127.")
+        return cls(f"{parts.scheme}://{host}", host, is_loopback)
+
+
+class Transport:
+    """Sends signed requests through one HTTP client, a bounded number at a time."""
+
+    def __init__(self, client: AsyncHTTPClient | None, *, timeout: float, base_url: BaseURL) -> None:
+        self._owned = client is None
+        if client is None:
+            # A proxy set in the environment is for the way out, not for an emulator on this machine.
+            limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
+            client = httpx.AsyncClient(limits=limits, trust_env=not base_url.is_loopback)
+        self._client: httpx.AsyncClient = client  # type: ignore[assignment]  # or its twin of httpx2
+        self._library = _library_of(client)
+        self._timeout = timeout
+        # The gate is as wide as the pool, so there is no wait in the pool; half of the time may go by in connecting.
+        self._timeouts = (timeout / 2, timeout, timeout, None)  # connect, read, write, pool
+        self._gate = asyncio.Semaphore(IN_FLIGHT)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the HTTP client can send no more."""
+        return self._client.is_closed
+
+    async def aclose(self) -> None:
+        """Close the HTTP client, unless it was given from outside."""
+        if self._owned:
+            await self._client.aclose()
+
+    async def send(self, prepare: Callable[[], Request]) -> tuple[Request, Response]:
+        """Send what ``prepare()`` returns, which is called last, so that no wait makes a signature stale.
+
+        Returns the request that was sent, and its answer.
+
+        Raises ``TransportError``. What httpx raised stays behind: its frames hold addresses and headers with signatures.
+        """
+        async with self._gate:
+            request = prepare()
+            started = asyncio.get_running_loop().time()
+            try:
+                # httpx's own read timeout starts again with every byte that comes; this one does not.
+                async with asyncio.timeout(self._timeout):
+                    answer = await self._client.send(
+                        self._client.build_request(
+                            request.method,
+                            request.url,
+                            headers=request.headers,
+                            content=request.body or None,
+                            timeout=self._timeouts,
+                        ),
+                        auth=None,
+                        follow_redirects=False,
+                    )
+            except TimeoutError:
+                error = TransportError(f"no answer within {self._timeout:g} s", maybe_sent=True)
+            except self._library.HTTPError as caught:
+                error = self._describe(caught)
+            except OSError as caught:
+                error = TransportError(f"the connection failed: {type(caught).__name__}", maybe_sent=True)
+            except RuntimeError:
+                if not self._client.is_closed:
+                    raise
+                error = TransportError("the HTTP client was closed meanwhile", maybe_sent=True)
+            else:
+                round_trip = asyncio.get_running_loop().time() - started
+                return request, Response(answer.status_code, answer.headers, answer.content, round_trip)
+        raise error
+
+    def _describe(self, error: Exception) -> TransportError:
+        library = self._library
+        never_left = (
+            library.ConnectError,
+            library.ConnectTimeout,
+            library.PoolTimeout,
+            library.ProxyError,
+            library.UnsupportedProtocol,
+        )
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return TransportError(_without_signature(reason), maybe_sent=not isinstance(error, never_left))
+
+
+def _library_of(client: object) -> ModuleType:
+    """Return the module whose exceptions the client raises."""
+    for cls in type(client).__mro__:
+        root = cls.__module__.partition(".")[0]
+        if cls.__name__ == "AsyncClient" and root in {"httpx", "httpx2"}:
+            return sys.modules[root]
+    message = f"http_client must be an httpx.AsyncClient or an httpx2.AsyncClient; got {type(client).__name__}"
+    raise ConfigurationError(message)
+
+
+_SIGNATURE = re.compile(r"(?<=[?&]Signature=)[^&\s\"']+")
+
+
+def _without_signature(line: str) -> str:
+    return _SIGNATURE.sub("***", line)
+
+
+class _SignatureFilter(logging.Filter):
+    """Strike signatures from the addresses that httpx logs at INFO: ZEGO's travels in the query."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                _without_signature(str(arg)) if type(arg).__name__ == "URL" else arg for arg in record.args
+            )
+        return True
+
+
+# At the loggers themselves: a handler of the application's never sees the record before.
+for _name in ("httpx", "httpx2"):
+    logging.getLogger(_name).addFilter(_SignatureFilter())

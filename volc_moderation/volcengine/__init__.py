@@ -1,0 +1,45 @@
+"""Volcengine RTC: content moderation and webcast."""
+
+from volc_moderation.volcengine.actions import (
+    Acknowledgement,
+    DetectionStatus,
+    DetectionTask,
+    DetectionTasks,
+    EventNotifyConfig,
+    GetWebCastTask,
+    ListDetectionTask,
+    MediaType,
+    MonitorConfig,
+    StartDetection,
+    StartWebcast,
+    StopDetection,
+    StopWebcast,
+    VideoSolution,
+    VolcengineAction,
+    WebCastStatus,
+    WebCastTask,
+    WebCastTaskResult,
+)
+from volc_moderation.volcengine.client import VolcengineClient
+
+__all__ = [
+    "Acknowledgement",
+    "DetectionStatus",
+    "DetectionTask",
+    "DetectionTasks",
+    "EventNotifyConfig",
+    "GetWebCastTask",
+    "ListDetectionTask",
+    "MediaType",
+    "MonitorConfig",
+    "StartDetection",
+    "StartWebcast",
+    "StopDetection",
+    "StopWebcast",
+    "VideoSolution",
+    "VolcengineAction",
+    "VolcengineClient",
+    "WebCastStatus",
+    "WebCastTask",
+    "WebCastTaskResult",
+]

@@ -1,0 +1,311 @@
+"""The actions of Volcengine RTC: content moderation, and webcast (a web page rendered and pushed into a room).
+
+Facts: https://www.volcengine.com/docs/6348/69828 and the pages named at each action. Ids of apps, rooms, users and tasks
+match ``[a-zA-Z0-9_@\\-\\.]{1,128}``. Where the pages of an action leave the length of a text open, so do we.
+"""
+
+import enum
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from attrs import field, frozen
+
+from volc_moderation.action import (
+    Action,
+    Quota,
+    api_version,
+    as_tuple,
+    flag,
+    identifier,
+    integer,
+    list_of,
+    model,
+    optional,
+    url,
+    wire_name,
+)
+
+R = TypeVar("R")
+
+#: The vendor publishes no quota for the three detection actions. Raise it with ``WindowQuotas(limits=…)``.
+UNPUBLISHED = Quota(20)
+
+
+class VolcengineAction(Action[R], Generic[R]):
+    """The base of Volcengine's actions. ``version`` is the API version: part of the query, not a parameter."""
+
+    __slots__ = ()
+
+    version: str
+
+
+# Results
+
+
+class MediaType(enum.IntEnum):
+    """What is moderated."""
+
+    VIDEO = 1
+    AUDIO = 2
+    BOTH = 3
+
+
+class DetectionStatus(enum.IntEnum):
+    """Whether a moderation runs."""
+
+    RUNNING = 1
+    FINISHED = 2
+
+
+class WebCastStatus(enum.IntEnum):
+    """Where a webcast stands."""
+
+    UNKNOWN = 0
+    NOT_STARTED = 1
+    RUNNING = 2
+    ENDED = 3
+    FAILED = 4
+
+
+@frozen(kw_only=True)
+class Acknowledgement:
+    """A plain yes.
+
+    ``message`` is ``success``, ``ok``, or a hint such as that the task runs already. It may be empty. Do not branch on
+    its text.
+    """
+
+    message: str = ""
+
+
+@frozen(kw_only=True)
+class DetectionTask:
+    """The moderation of one user. ``create_time`` is in Unix seconds."""
+
+    create_time: int
+    media_type: MediaType | int
+    status: DetectionStatus | int
+    user_id: str
+    room_id: str
+
+
+@frozen(kw_only=True)
+class DetectionTasks:
+    """The result of ListDetectionTask: one task per user, none if the room was never moderated."""
+
+    event_data: list[DetectionTask] = field(factory=list)
+    message: str = ""
+
+
+@frozen(kw_only=True)
+class VideoSolution:
+    """One resolution of a webcast.
+
+    :param width: px, 50 to 1920 (1280); the vendor adjusts an odd number.
+    :param height: px, 50 to 1080 (720); the vendor adjusts an odd number.
+    :param frame_rate: frames per second, 1 to 60 (15).
+    :param bitrate: kbps, 0 to 10000 (0: adaptive).
+    """
+
+    width: int | None = None
+    height: int | None = None
+    frame_rate: int | None = None
+    bitrate: int | None = None
+
+
+@frozen(kw_only=True)
+class MonitorConfig:
+    """How often a webcast is checked for a blank page, a frozen one, a crashed one: 2 to 30 s, 0 (default) for never."""
+
+    blank_check_interval: int | None = None
+    freeze_check_interval: int | None = None
+    crash_check_interval: int | None = None
+
+
+@frozen(kw_only=True)
+class EventNotifyConfig:
+    """Whether the page itself reports its start and end, and how long to wait for its start: 0 to 60 s, 0 for ever."""
+
+    enable_event_notify: bool | None = None
+    start_timeout: int | None = None
+
+
+@frozen(kw_only=True)
+class WebCastTask:
+    """A webcast. Times are in Unix milliseconds; an ``end_time`` of 0 means that it runs.
+
+    ``stop_reason`` is empty while it runs, else such as ``StopByAPI``, ``StartTaskFailed``, ``ExceedMaxRunningTime``.
+    """
+
+    start_time: int | None = None
+    end_time: int | None = None
+    status: WebCastStatus | int | None = None
+    stop_reason: str | None = None
+    user_id: str | None = None
+    source_url: str | None = field(default=None, metadata=wire_name("SourceURL"))
+    max_running_time: int | None = None
+    video_solutions: list[VideoSolution] = field(factory=list)
+    monitor_config: MonitorConfig | None = None
+    event_notify_config: EventNotifyConfig | None = None
+
+
+@frozen(kw_only=True)
+class WebCastTaskResult:
+    """The result of GetWebCastTask."""
+
+    web_cast_task: WebCastTask
+
+
+# Moderation
+
+
+@frozen(kw_only=True)
+class StartDetection(VolcengineAction[Acknowledgement]):
+    """Start the moderation of a room, or of one user in it.
+
+    Without ``user_id`` all publishing users are moderated, at most 17 streams; a single-stream moderation that runs is
+    taken over. With it, a room-level moderation that runs is an error. The first start of an app takes about a minute,
+    in which content may pass unmoderated.
+
+    :param callback: where results are POSTed, http or https; without one they go nowhere, or where the console says.
+    :param media_type: 1 video snapshots, 2 audio slices, 3 both (the vendor's default).
+    :param interval: ms between snapshots, 100 to 600000 (2000).
+    :param duration: ms of an audio slice, 1000 to 600000 (20000); a long slice delays results.
+    :param idle_sec: seconds without material after which the task ends by itself, 1 to 10800 (180).
+    :param callback_type: 0 violations only (the vendor's default), 1 every result.
+
+    https://www.volcengine.com/docs/6348/104531 (2020-12-01), https://www.volcengine.com/docs/6348/1189716 (2023-11-01)
+    """
+
+    quota = UNPUBLISHED
+    settled_by = frozenset({"InvalidParameter.TaskAlreadyExists"})
+    result = Acknowledgement
+
+    app_id: str = field(validator=identifier())
+    room_id: str = field(validator=identifier())
+    user_id: str | None = field(default=None, validator=optional(identifier()))
+    callback: str | None = field(default=None, validator=optional(url()))
+    media_type: int | None = field(default=None, validator=optional(integer(1, 3)))
+    interval: int | None = field(default=None, validator=optional(integer(100, 600_000)))
+    duration: int | None = field(default=None, validator=optional(integer(1000, 600_000)))
+    idle_sec: int | None = field(default=None, validator=optional(integer(1, 10_800)))
+    callback_type: int | None = field(default=None, validator=optional(integer(0, 1)))
+    version: str = api_version("2020-12-01", "2023-11-01")
+
+
+@frozen(kw_only=True)
+class StopDetection(VolcengineAction[Acknowledgement]):
+    """Stop the moderation of a room, or of one user in it. Stopping one user of a room-level moderation is an error.
+
+    https://www.volcengine.com/docs/6348/1189715 (2023-11-01), https://www.volcengine.com/docs/6348/104532 (2020-12-01)
+    """
+
+    quota = UNPUBLISHED
+    settled_by = frozenset({"InvalidParameter.ErrorActiveTaskNotFound"})
+    result = Acknowledgement
+
+    app_id: str = field(validator=identifier())
+    room_id: str = field(validator=identifier())
+    user_id: str | None = field(default=None, validator=optional(identifier()))
+    version: str = api_version("2023-11-01", "2020-12-01")
+
+
+@frozen(kw_only=True)
+class ListDetectionTask(VolcengineAction[DetectionTasks]):
+    """List the moderations of a room, running and finished, or those of one user in it.
+
+    https://www.volcengine.com/docs/6348/104533 (2020-12-01), https://www.volcengine.com/docs/6348/1189714 (2023-11-01)
+    """
+
+    method = "GET"
+    quota = UNPUBLISHED
+    result = DetectionTasks
+
+    app_id: str = field(validator=identifier())
+    room_id: str = field(validator=identifier())
+    user_id: str | None = field(default=None, validator=optional(identifier()))
+    version: str = api_version("2020-12-01", "2023-11-01")
+
+
+# Webcast
+
+_VIDEO_SOLUTION = model(
+    VideoSolution,
+    width=integer(50, 1920),
+    height=integer(50, 1080),
+    frame_rate=integer(1, 60),
+    bitrate=integer(0, 10_000),
+)
+_MONITOR_CONFIG = model(
+    MonitorConfig,
+    blank_check_interval=integer(2, 30, off=0),
+    freeze_check_interval=integer(2, 30, off=0),
+    crash_check_interval=integer(0, 30),
+)
+_EVENT_NOTIFY_CONFIG = model(EventNotifyConfig, enable_event_notify=flag(), start_timeout=integer(0, 60))
+
+
+@frozen(kw_only=True)
+class StartWebcast(VolcengineAction[Acknowledgement]):
+    """Render a web page and push it into a room. Starting a task that runs already is a success with a hint.
+
+    :param task_id: yours to choose; with app and room it names the task.
+    :param user_id: who publishes; must not be a real user, who would be removed from the room.
+    :param source_url: the page, at most 1024 characters.
+    :param max_running_time: seconds after which the task ends, 10 to 86400 (the vendor's default).
+    :param video_solutions: at most two, the larger one is the size of the rendered page.
+
+    https://www.volcengine.com/docs/6348/119513 (2020-12-01), https://www.volcengine.com/docs/6348/1188207 (2023-11-01)
+    """
+
+    quota = Quota(150)
+    settled_by = frozenset({"InvalidParameter.TaskAlreadyExists"})
+    result = Acknowledgement
+
+    app_id: str = field(validator=identifier())
+    room_id: str = field(validator=identifier())
+    task_id: str = field(validator=identifier())
+    user_id: str = field(validator=identifier())
+    source_url: str = field(validator=url(most=1024), metadata=wire_name("SourceURL"))
+    business_id: str | None = field(default=None, validator=optional(identifier()))
+    max_running_time: int | None = field(default=None, validator=optional(integer(10, 86_400)))
+    video_solutions: Sequence[VideoSolution] | None = field(
+        default=None, converter=as_tuple, validator=optional(list_of(_VIDEO_SOLUTION, most=2))
+    )
+    monitor_config: MonitorConfig | None = field(default=None, validator=optional(_MONITOR_CONFIG))
+    event_notify_config: EventNotifyConfig | None = field(default=None, validator=optional(_EVENT_NOTIFY_CONFIG))
+    version: str = api_version("2020-12-01", "2023-11-01")
+
+
+@frozen(kw_only=True)
+class StopWebcast(VolcengineAction[Acknowledgement]):
+    """Stop a webcast, which app, room and task id name.
+
+    The StopWebcast page of https://www.volcengine.com/docs/6348 (2020-12-01): QPS at most 150.
+    """
+
+    quota = Quota(150)
+    settled_by = frozenset({"InvalidParameter.ErrorActiveTaskNotFound"})
+    result = Acknowledgement
+
+    app_id: str = field(validator=identifier())
+    room_id: str = field(validator=identifier())
+    task_id: str = field(validator=identifier())
+    version: str = api_version("2020-12-01", "2023-11-01")
+
+
+@frozen(kw_only=True)
+class GetWebCastTask(VolcengineAction[WebCastTaskResult]):
+    """Ask where a webcast stands that was started in the last 72 hours.
+
+    https://www.volcengine.com/docs/6348/204054 (2020-12-01), https://www.volcengine.com/docs/6348/1188209 (2023-11-01)
+    """
+
+    method = "GET"
+    quota = Quota(60)
+    result = WebCastTaskResult
+
+    app_id: str = field(validator=identifier())
+    room_id: str = field(validator=identifier())
+    task_id: str = field(validator=identifier())
+    version: str = api_version("2020-12-01", "2023-11-01")

@@ -1,0 +1,205 @@
+"""The client of Volcengine RTC: a method per action."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar, Unpack
+
+from volc_moderation.action import Action
+from volc_moderation.client import DEFAULT_TIMEOUT, Client, Settings
+from volc_moderation.credentials import VolcengineCredentials, volcengine_keys_from_env
+from volc_moderation.errors import ConfigurationError
+from volc_moderation.quotas.permit import QuotaKey, Quotas
+from volc_moderation.retry import RetryPolicy
+from volc_moderation.transport import AsyncHTTPClient
+from volc_moderation.volcengine import protocol
+from volc_moderation.volcengine.actions import (
+    Acknowledgement,
+    DetectionTasks,
+    EventNotifyConfig,
+    GetWebCastTask,
+    ListDetectionTask,
+    MonitorConfig,
+    StartDetection,
+    StartWebcast,
+    StopDetection,
+    StopWebcast,
+    VideoSolution,
+    VolcengineAction,
+    WebCastTaskResult,
+)
+from volc_moderation.volcengine.signing import Signer
+from volc_moderation.wire import Answer, Request, Response
+
+R = TypeVar("R")
+
+BASE_URL = "https://rtc.volcengineapi.com"
+
+
+class VolcengineSettings(Settings, total=False):
+    """The settings of a ``VolcengineClient`` besides its keys."""
+
+    region: str
+    account: str | None
+
+
+class VolcengineClient(Client):
+    """Calls Volcengine RTC, signed, retried, and under the account's quotas. One per event loop.
+
+    :param access_key: the access key id; with ``secret_key`` and, for temporary keys, ``session_token``.
+    :param region: part of the signature: ``cn-north-1``, where moderation lives.
+    :param account: what the quotas are counted by, if several keys belong to one account; the access key otherwise.
+    :param base_url: where to send, such as the emulator's ``http://127.0.0.1:8765``.
+    :param quotas: a store of ``volc_moderation.quotas``; by default one that all clients of the event loop share.
+    :param retry: attempts and back-off; by default ``RetryPolicy()``.
+    :param deadline: seconds for a whole call, waits for quota and retries included; None for no limit.
+    :param timeout: seconds for one request.
+    :param http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient``; whoever made it closes it.
+    :param clock: returns the Unix time that signatures bear.
+
+    Raises ``ConfigurationError`` for a wrong setting.
+    """
+
+    _actions = VolcengineAction
+
+    def __init__(  # noqa: PLR0913 - keyword-only settings
+        self,
+        *,
+        access_key: str,
+        secret_key: str,
+        session_token: str | None = None,
+        region: str = "cn-north-1",
+        account: str | None = None,
+        base_url: str = BASE_URL,
+        quotas: Quotas | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        http_client: AsyncHTTPClient | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        credentials = VolcengineCredentials.make(access_key, secret_key, session_token)
+        if not isinstance(region, str) or not region or not region.replace("-", "").isalnum() or not region.isascii():
+            message = f"region must be a str like 'cn-north-1'; got {type(region).__name__}"
+            raise ConfigurationError(message)
+        super().__init__(
+            base_url=base_url,
+            quotas=quotas,
+            retry=retry,
+            deadline=deadline,
+            timeout=timeout,
+            http_client=http_client,
+            clock=clock,
+        )
+        self._account = account or access_key
+        self._signer = Signer(credentials, region=region)
+
+    @classmethod
+    def from_env(cls, **settings: Unpack[VolcengineSettings]) -> Self:
+        """Make a client with the keys of the environment.
+
+        Read are ``VOLCENGINE_ACCESS_KEY``, ``VOLCENGINE_SECRET_KEY`` and ``VOLCENGINE_SESSION_TOKEN``, else
+        ``VOLC_ACCESSKEY`` and ``VOLC_SECRETKEY``; and ``VOLCENGINE_RTC_BASE_URL`` unless ``base_url`` is given.
+        """
+        access_key, secret_key, session_token = volcengine_keys_from_env()
+        settings.setdefault("base_url", os.environ.get("VOLCENGINE_RTC_BASE_URL") or BASE_URL)
+        return cls(access_key=access_key, secret_key=secret_key, session_token=session_token, **settings)
+
+    def _quota_key(self, action: Action[Any]) -> QuotaKey:
+        return QuotaKey("volcengine", self._account, action.name)
+
+    def _encode(self, action: Action[Any], now: float) -> Request:
+        assert isinstance(action, VolcengineAction)  # noqa: S101 - checked by call
+        url = self._base_url
+        return protocol.encode(action, url=url.url, host=url.host, signer=self._signer, now=now)
+
+    def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> Answer[R]:
+        return protocol.decode(action, request, response, repeated=repeated)
+
+    async def start_detection(  # noqa: PLR0913
+        self,
+        *,
+        app_id: str,
+        room_id: str,
+        user_id: str | None = None,
+        callback: str | None = None,
+        media_type: int | None = None,
+        interval: int | None = None,
+        duration: int | None = None,
+        idle_sec: int | None = None,
+        callback_type: int | None = None,
+        version: str = "2020-12-01",
+    ) -> Acknowledgement:
+        """Start the moderation of a room, or of one user in it. See ``StartDetection``."""
+        action = StartDetection(
+            app_id=app_id,
+            room_id=room_id,
+            user_id=user_id,
+            callback=callback,
+            media_type=media_type,
+            interval=interval,
+            duration=duration,
+            idle_sec=idle_sec,
+            callback_type=callback_type,
+            version=version,
+        )
+        return (await self.call(action)).result
+
+    async def stop_detection(
+        self, *, app_id: str, room_id: str, user_id: str | None = None, version: str = "2023-11-01"
+    ) -> Acknowledgement:
+        """Stop the moderation of a room, or of one user in it. See ``StopDetection``."""
+        action = StopDetection(app_id=app_id, room_id=room_id, user_id=user_id, version=version)
+        return (await self.call(action)).result
+
+    async def list_detection_task(
+        self, *, app_id: str, room_id: str, user_id: str | None = None, version: str = "2020-12-01"
+    ) -> DetectionTasks:
+        """List the moderations of a room, running and finished. See ``ListDetectionTask``."""
+        action = ListDetectionTask(app_id=app_id, room_id=room_id, user_id=user_id, version=version)
+        return (await self.call(action)).result
+
+    async def start_webcast(  # noqa: PLR0913
+        self,
+        *,
+        app_id: str,
+        room_id: str,
+        task_id: str,
+        user_id: str,
+        source_url: str,
+        business_id: str | None = None,
+        max_running_time: int | None = None,
+        video_solutions: Sequence[VideoSolution] | None = None,
+        monitor_config: MonitorConfig | None = None,
+        event_notify_config: EventNotifyConfig | None = None,
+        version: str = "2020-12-01",
+    ) -> Acknowledgement:
+        """Render a web page and push it into a room. See ``StartWebcast``."""
+        action = StartWebcast(
+            app_id=app_id,
+            room_id=room_id,
+            task_id=task_id,
+            user_id=user_id,
+            source_url=source_url,
+            business_id=business_id,
+            max_running_time=max_running_time,
+            video_solutions=video_solutions,
+            monitor_config=monitor_config,
+            event_notify_config=event_notify_config,
+            version=version,
+        )
+        return (await self.call(action)).result
+
+    async def stop_webcast(
+        self, *, app_id: str, room_id: str, task_id: str, version: str = "2020-12-01"
+    ) -> Acknowledgement:
+        """Stop a webcast. See ``StopWebcast``."""
+        action = StopWebcast(app_id=app_id, room_id=room_id, task_id=task_id, version=version)
+        return (await self.call(action)).result
+
+    async def get_web_cast_task(
+        self, *, app_id: str, room_id: str, task_id: str, version: str = "2020-12-01"
+    ) -> WebCastTaskResult:
+        """Ask where a webcast stands. See ``GetWebCastTask``."""
+        action = GetWebCastTask(app_id=app_id, room_id=room_id, task_id=task_id, version=version)
+        return (await self.call(action)).result

@@ -1,0 +1,202 @@
+"""What goes over the wire: requests and responses as plain values, and models as the vendors' JSON.
+
+Models carry no wire names: ``room_id`` is ``RoomId`` by rule, and an exception such as ``SourceURL`` is declared beside
+its field. What is None, or an empty list by default, is not sent. What comes back is read strictly as to types and
+leniently as to the rest: unknown fields are ignored, unknown enum values are kept as they came, null lists are empty.
+"""
+
+import enum
+import json
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+
+import attrs
+import cattrs
+from cattrs.cols import list_structure_factory
+from cattrs.gen import AttributeOverride, make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from volc_moderation.action import WIRE_NAME
+from volc_moderation.errors import DecodeError
+
+M = TypeVar("M")
+
+#: What a vendor's JSON is made of.
+JSON = dict[str, Any]
+
+
+@attrs.frozen
+class Request:
+    """A signed request. Its address and headers carry the signature, so its repr shows neither."""
+
+    method: Literal["GET", "POST"]
+    url: str = attrs.field(repr=False)
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    #: What must not show in an error even if the vendor's answer repeats it: keys, tokens, the signature.
+    secrets: tuple[str, ...] = attrs.field(repr=False)
+
+    def redact(self, message: str) -> str:
+        """Strike the secrets from a vendor's message."""
+        for secret in self.secrets:
+            message = message.replace(secret, "***")
+        return message
+
+
+@attrs.frozen
+class Response:
+    """An answer as it came. Header names are in lower case; ``round_trip`` is in seconds."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = attrs.field(repr=False)
+    round_trip: float
+
+
+@attrs.frozen
+class Answer(Generic[M]):
+    """A vendor's yes, decoded."""
+
+    result: M
+    request_id: str | None
+    log_id: str | None = None
+
+
+def dump_json(value: object) -> bytes:
+    """Encode compact JSON in UTF-8: the very bytes that are signed and sent."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def load_json(body: bytes) -> JSON | None:
+    """Decode a JSON object; None for anything else, however broken."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def parameters(action: object) -> JSON:
+    """Return the parameters of an action as the vendor spells them."""
+    return _converter.unstructure(action)  # type: ignore[no-any-return]
+
+
+def text_parameters(action: object) -> dict[str, str]:
+    """Return the parameters of an action as the text of a query."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters(action).items()}
+
+
+def to_json(model: object) -> object:
+    """Return any model of this package as JSON in the vendor's spelling."""
+    return _converter.unstructure(model)
+
+
+def parse(value: object, cls: type[M], *, request_id: str | None = None, root: str = "Result") -> M:
+    """Read ``value`` as a ``cls``, or raise ``DecodeError`` with the path of the first field that is off."""
+    try:
+        return _converter.structure(value, cls)
+    except Exception as error:  # noqa: BLE001 - cattrs groups whatever the hooks raise
+        described = cattrs.transform_error(error, path=root, format_exception=_describe)[0]
+    fault, _, path = described.partition(" @ ")
+    # Raised out of the except block: the values in the cattrs error must not travel with ours.
+    raise DecodeError(f"{path}: {fault}", path=path, request_id=request_id)
+
+
+def _describe(error: BaseException, _: object) -> str:
+    return "required field missing" if isinstance(error, KeyError) else str(error)
+
+
+def _wire_name(attribute: "attrs.Attribute[Any]") -> str | None:
+    if WIRE_NAME in attribute.metadata:
+        return attribute.metadata[WIRE_NAME]  # type: ignore[no-any-return]
+    return "".join(word.capitalize() for word in attribute.name.split("_"))
+
+
+def _overrides(cls: type) -> dict[str, AttributeOverride]:
+    overrides = {}
+    for attribute in attrs.fields(attrs.resolve_types(cls)):
+        name = _wire_name(attribute)
+        if name is None:
+            overrides[attribute.name] = override(omit=True)
+        else:
+            overrides[attribute.name] = override(rename=name, omit_if_default=attribute.default in (None, ()))
+    return overrides
+
+
+def _make_converter() -> cattrs.Converter:
+    # The default converter turns None into 'None' and 7.9 into 7, hence a strict hook per type.
+    converter = cattrs.Converter()
+    for primitive in (str, int, float, bool):
+        converter.register_structure_hook(primitive, _strict(primitive))
+
+    @converter.register_structure_hook_factory(attrs.has)
+    def structure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+        read = make_dict_structure_fn(cls, converter, **_overrides(cls))
+
+        def structure(value: Any, cls: Any) -> Any:
+            if not isinstance(value, dict):
+                raise _mismatch("an object", value)
+            return read(value, cls)
+
+        return structure
+
+    @converter.register_unstructure_hook_factory(attrs.has)
+    def unstructure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any], Any]:
+        return make_dict_unstructure_fn(cls, converter, **_overrides(cls))
+
+    @converter.register_structure_hook_factory(lambda cls: get_origin(cls) is list)
+    def structure_list(cls: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+        read = list_structure_factory(cls, converter)
+
+        def structure(value: Any, cls: Any) -> Any:
+            if value is None:
+                return []
+            if not isinstance(value, list):
+                raise _mismatch("a list", value)
+            return read(value, cls)
+
+        return structure
+
+    @converter.register_structure_hook_factory(_is_open_enum)
+    def structure_open_enum(cls: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+        known, plain = _open_enum(cls)
+
+        def structure(value: Any, _: Any) -> Any:
+            kept = converter.structure(value, plain)
+            try:
+                return known(kept)
+            except ValueError:
+                return kept
+
+        return structure
+
+    return converter
+
+
+def _strict(primitive: type) -> Callable[[Any, Any], Any]:
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is primitive or (primitive is float and type(value) is int):
+            return value
+        raise _mismatch(primitive.__name__, value)
+
+    return structure
+
+
+def _mismatch(expected: str, value: object) -> TypeError:
+    return TypeError(f"expected {expected}, got {type(value).__name__}")
+
+
+def _is_open_enum(cls: Any) -> bool:
+    """Tell whether ``cls`` is ``SomeEnum | int`` or ``SomeEnum | str``."""
+    if get_origin(cls) not in (Union, types.UnionType):
+        return False
+    enums = [one for one in get_args(cls) if isinstance(one, type) and issubclass(one, enum.Enum)]
+    return len(enums) == 1 and len(get_args(cls)) == 2 and enums[0] is not type(None)  # noqa: PLR2004
+
+
+def _open_enum(cls: Any) -> tuple[type[enum.Enum], type]:
+    first, second = get_args(cls)
+    return (first, second) if issubclass(first, enum.Enum) else (second, first)
+
+
+_converter = _make_converter()

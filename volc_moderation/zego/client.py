@@ -1,0 +1,153 @@
+"""The client of ZEGO's Server API: a method per action."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar, Unpack
+
+from volc_moderation.action import Action
+from volc_moderation.client import DEFAULT_TIMEOUT, Client, Settings
+from volc_moderation.credentials import ZegoCredentials, zego_keys_from_env
+from volc_moderation.errors import ConfigurationError
+from volc_moderation.quotas.permit import QuotaKey, Quotas
+from volc_moderation.retry import RetryPolicy
+from volc_moderation.transport import AsyncHTTPClient
+from volc_moderation.wire import Answer, Request, Response
+from volc_moderation.zego import protocol
+from volc_moderation.zego.actions import (
+    CensorTask,
+    Done,
+    StartCensorAudioV2,
+    StopCensorAudioV2,
+    ZegoAction,
+)
+
+R = TypeVar("R")
+
+#: Independent of the region. ``https://rtc-api-sha.zego.im`` and its kin are nearer to servers in their region.
+BASE_URL = "https://rtc-api.zego.im"
+
+
+class ZegoSettings(Settings, total=False):
+    """The settings of a ``ZegoClient`` besides its keys."""
+
+    is_test: bool | None
+
+
+class ZegoClient(Client):
+    """Calls ZEGO's Server API, signed, retried, and under the AppId's quotas. One per event loop.
+
+    :param app_id: the AppId, a number from 1 to 4294967295.
+    :param server_secret: the ServerSecret of the project; not the CallbackSecret.
+    :param is_test: only for projects made before 2021-11-17, which have a test environment; None sends nothing.
+    :param base_url: where to send, such as the emulator's ``http://127.0.0.1:8765``.
+    :param quotas: a store of ``volc_moderation.quotas``; by default one that all clients of the event loop share.
+    :param retry: attempts and back-off; by default ``RetryPolicy()``.
+    :param deadline: seconds for a whole call, waits for quota and retries included; None for no limit. A retry that
+        ZEGO recommends takes 300 s: set a deadline where nobody can wait that long.
+    :param timeout: seconds for one request.
+    :param http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient``; whoever made it closes it.
+    :param clock: returns the Unix time that signatures bear.
+
+    Raises ``ConfigurationError`` for a wrong setting.
+    """
+
+    _actions = ZegoAction
+
+    def __init__(  # noqa: PLR0913 - keyword-only settings
+        self,
+        *,
+        app_id: int,
+        server_secret: str,
+        is_test: bool | None = None,
+        base_url: str = BASE_URL,
+        quotas: Quotas | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        http_client: AsyncHTTPClient | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._credentials = ZegoCredentials.make(app_id, server_secret)
+        if is_test not in (None, True, False):
+            message = f"is_test must be a bool or None; got {type(is_test).__name__}"
+            raise ConfigurationError(message)
+        super().__init__(
+            base_url=base_url,
+            quotas=quotas,
+            retry=retry,
+            deadline=deadline,
+            timeout=timeout,
+            http_client=http_client,
+            clock=clock,
+        )
+        self._is_test = is_test
+
+    @classmethod
+    def from_env(cls, **settings: Unpack[ZegoSettings]) -> Self:
+        """Make a client with the keys of the environment: ``ZEGO_APP_ID`` and ``ZEGO_SERVER_SECRET``.
+
+        ``ZEGO_BASE_URL`` is read too unless ``base_url`` is given.
+        """
+        app_id, server_secret = zego_keys_from_env()
+        settings.setdefault("base_url", os.environ.get("ZEGO_BASE_URL") or BASE_URL)
+        return cls(app_id=app_id, server_secret=server_secret, **settings)
+
+    def _quota_key(self, action: Action[Any]) -> QuotaKey:
+        return QuotaKey("zego", str(self._credentials.app_id), action.name)
+
+    def _encode(self, action: Action[Any], now: float) -> Request:
+        assert isinstance(action, ZegoAction)  # noqa: S101 - checked by call
+        return protocol.encode(
+            action,
+            url=self._base_url.url,
+            host=self._base_url.host,
+            credentials=self._credentials,
+            nonce=secrets.token_hex(8),
+            now=now,
+            is_test=self._is_test,
+        )
+
+    def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> Answer[R]:  # noqa: ARG002 - no code of ZEGO says "done already"
+        assert isinstance(action, ZegoAction)  # noqa: S101 - checked by call
+        return protocol.decode(action, request, response)
+
+    async def start_censor_audio(  # noqa: PLR0913
+        self,
+        *,
+        room_id: str,
+        event_id: str,
+        audio_language: str,
+        risk_type_list: Sequence[str] = (),
+        business_type_list: Sequence[str] | None = None,
+        label_language: str = "zh",
+        result_callback_url: str | None = None,
+        status_callback_url: str | None = None,
+        is_mixing_enabled: int | None = None,
+        return_all_text: int | None = None,
+        return_pre_text: int | None = None,
+        return_pre_audio: int | None = None,
+        return_finish_info: int | None = None,
+    ) -> CensorTask:
+        """Start the moderation of all audio streams of a room. See ``StartCensorAudioV2``."""
+        action = StartCensorAudioV2(
+            room_id=room_id,
+            event_id=event_id,
+            audio_language=audio_language,
+            risk_type_list=risk_type_list,
+            business_type_list=business_type_list,
+            label_language=label_language,
+            result_callback_url=result_callback_url,
+            status_callback_url=status_callback_url,
+            is_mixing_enabled=is_mixing_enabled,
+            return_all_text=return_all_text,
+            return_pre_text=return_pre_text,
+            return_pre_audio=return_pre_audio,
+            return_finish_info=return_finish_info,
+        )
+        return (await self.call(action)).result
+
+    async def stop_censor_audio(self, *, task_id: str) -> Done:
+        """Stop an audio moderation. See ``StopCensorAudioV2``."""
+        return (await self.call(StopCensorAudioV2(task_id=task_id))).result

@@ -1,0 +1,202 @@
+"""ZEGO's side of the wire: an action to a signed request, an answer to a result or an error. Pure.
+
+Common parameters travel in the query, for GET and POST alike; the envelope is ``{"Code": 0, "Message": …, "RequestId": …,
+"Data": …}``. ``Code`` decides, whatever the HTTP status. https://doc-zh.zego.im/article/19458
+"""
+
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from volc_moderation.codes import UNKNOWN, Meaning, meaning_of_status, refusal, unusable
+from volc_moderation.credentials import ZegoCredentials
+from volc_moderation.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    ServerError,
+    TemporaryError,
+    ThrottledError,
+)
+from volc_moderation.wire import Answer, Request, Response, dump_json, load_json, parameters, parse, text_parameters
+from volc_moderation.zego.actions import Family, ZegoAction
+from volc_moderation.zego.signing import sign
+
+R = TypeVar("R")
+
+
+def encode(  # noqa: PLR0913 - what a signed request is made of
+    action: ZegoAction[Any],
+    *,
+    url: str,
+    host: str,
+    credentials: ZegoCredentials,
+    nonce: str,
+    now: float,
+    is_test: bool | None = None,
+) -> Request:
+    """Encode and sign an action. ``nonce`` must be new for every request; ``now`` is in Unix seconds."""
+    timestamp = int(now)
+    signature = sign(credentials, nonce=nonce, timestamp=timestamp)
+    query = {
+        "Action": action.name,
+        "AppId": str(credentials.app_id),
+        "SignatureNonce": nonce,
+        "Timestamp": str(timestamp),
+        "Signature": signature,
+        "SignatureVersion": "2.0",
+    }
+    if is_test is not None:
+        query["IsTest"] = "true" if is_test else "false"
+    headers = {"Host": host}
+    body = b""
+    if action.method == "GET":
+        query |= text_parameters(action)
+    else:
+        body = dump_json(parameters(action))
+        headers["Content-Type"] = "application/json"
+    return Request(action.method, f"{url}/?{urlencode(query)}", headers, body, (signature, *credentials.secrets))
+
+
+def decode(action: ZegoAction[R], request: Request, response: Response) -> Answer[R]:
+    """Return the result in an answer, or raise the error in it."""
+    envelope = load_json(response.body)
+    code = _integer(envelope.get("Code")) if envelope else None
+    if envelope is None or code is None:
+        raise unusable(request, response)
+    request_id = envelope.get("RequestId")
+    if not isinstance(request_id, str):
+        request_id = None if request_id is None else str(request_id)
+    if code == 0:
+        data = envelope.get("Data")
+        return Answer(parse({} if data is None else data, action.result, request_id=request_id, root="Data"), request_id)
+    meaning = meaning_of(action.family, code)
+    if meaning is UNKNOWN:
+        meaning = meaning_of_status(response.status)
+    message = envelope.get("Message")
+    raise refusal(
+        meaning,
+        code=code,
+        message=message if isinstance(message, str) else "",
+        request_id=request_id,
+        request=request,
+        response=response,
+    )
+
+
+def meaning_of(family: Family, code: int) -> Meaning:
+    """Return what a code means in a family. Gateway codes are common to all; moderation shares the room's table."""
+    if code in GATEWAY:
+        return GATEWAY[code]
+    families: tuple[Family, ...] = ("moderation", "room") if family == "moderation" else (family,)
+    return next((CODES[one][code] for one in families if code in CODES[one]), UNKNOWN)
+
+
+def _integer(code: object) -> int | None:
+    """Read a code: a number by the schema, whole in any case."""
+    if isinstance(code, bool):
+        return None
+    if isinstance(code, float) and code.is_integer():
+        return int(code)
+    return code if isinstance(code, int) else None
+
+
+_THROTTLED = Meaning(ThrottledError, "too many calls in a second; ZEGO raises the limit on request", retry_after=1.0)
+_FAILED = Meaning(ServerError, "failed inside ZEGO; ask its support if it goes on")
+_BAD_PARAMETER = Meaning(InvalidRequestError, "a parameter is wrong")
+_NO_ROOM = Meaning(NotFoundError, "the room does not exist, or is empty")
+_NO_USER = Meaning(NotFoundError, "the user does not exist, or is offline")
+_BAD_APP = Meaning(InvalidRequestError, "the AppId is wrong")
+_NOT_ENABLED = Meaning(PermissionDeniedError, "not enabled for this app; ask ZEGO's support")
+_UNSIGNED = Meaning(AuthenticationError, "a part of the signature is absent or malformed")
+_SIGNED_WRONG = Meaning(AuthenticationError, "check AppId and ServerSecret")
+_ASK_SUPPORT = Meaning(InvalidRequestError, "ask ZEGO's support")
+#: https://docs.zegocloud.com/article/18041: try again later, recommended 300 s.
+_IN_300_SECONDS = Meaning(TemporaryError, "ZEGO recommends to wait 300 s", retry_after=300.0)
+
+#: 1000000xx, for all actions. https://doc-zh.zego.im/article/19702
+GATEWAY: dict[int, Meaning] = {
+    100000000: Meaning(InvalidRequestError, "the Host header is wrong; does a proxy change it?"),
+    100000001: _BAD_APP,
+    100000002: _UNSIGNED,
+    100000003: _UNSIGNED,
+    # retry_after 0: sign again, with ZEGO's time, once.
+    100000004: Meaning(AuthenticationError, "the clock is off by more than 10 minutes", retry_after=0.0),
+    100000005: _SIGNED_WRONG,
+    100000006: Meaning(InvalidRequestError, "the Action is absent"),
+    100000007: Meaning(InvalidRequestError, "there is no such Action"),
+    100000008: _UNSIGNED,
+    100000009: _UNSIGNED,
+    100000010: Meaning(AuthenticationError, "ZEGO finds no ServerSecret for the AppId"),
+    100000011: Meaning(AuthenticationError, "ZEGO finds no configuration for the AppId"),
+    # Only in the older tables.
+    100000012: Meaning(TemporaryError, "ZEGO could not read the body"),
+    100000013: _UNSIGNED,
+    100000014: _UNSIGNED,
+    100000015: _FAILED,
+    100000016: Meaning(PermissionDeniedError, "the app has no production environment; set is_test or activate it"),
+    100000017: _NOT_ENABLED,
+}
+
+#: https://doc-zh.zego.im/article/19702; the same number means different things in different families.
+CODES: dict[Family, dict[int, Meaning]] = {
+    "moderation": {
+        50006: _IN_300_SECONDS,
+        50007: _IN_300_SECONDS,
+        50009: _IN_300_SECONDS,
+        50117: Meaning(PermissionDeniedError, "enable Shumei moderation in the console, or ask ZEGO's support"),
+    },
+    "room": {
+        1: _FAILED,
+        2: _BAD_PARAMETER,
+        3: Meaning(InvalidRequestError, "a parameter is too long"),
+        8: Meaning(InvalidRequestError, "ZEGO cannot read the parameters"),
+        9: _NOT_ENABLED,
+        **dict.fromkeys((104, 5018, 5024, 50001), _NO_ROOM),
+        **dict.fromkeys((105, 50002, 50003), _NO_USER),
+        **dict.fromkeys((121, 122, 123, 124, 151, 154, 5201, 5202, 50013), _FAILED),
+        138: Meaning(NotFoundError, "there is no such stream"),
+        206: _THROTTLED,
+        207: Meaning(ThrottledError, "too many calls in a second for one room", retry_after=1.0),
+        1008: Meaning(InvalidRequestError, "the message is empty"),
+        1012: Meaning(InvalidRequestError, "several users operate one stream"),
+        50011: Meaning(InvalidRequestError, "too many users in one call"),
+        50012: Meaning(InvalidRequestError, "the message is too long"),
+        50123: Meaning(InvalidRequestError, "too many rules in force; delete one first"),
+        50124: Meaning(NotFoundError, "there is no such rule"),
+    },
+    "media-service": {
+        1: _FAILED,
+        2: _BAD_PARAMETER,
+        **dict.fromkeys((3, 5003, 40005), _SIGNED_WRONG),
+        **dict.fromkeys((30002, 1010, 5007), _THROTTLED),
+        **dict.fromkeys((1001, 1002, 1003, 1005, 1006), _ASK_SUPPORT),
+        **dict.fromkeys((3000, 30005), _BAD_APP),
+        **dict.fromkeys((3001, 5000, 5001, 5002, 5006, 30003), _FAILED),
+        3002: Meaning(AuthenticationError, "the timestamp is wrong", retry_after=0.0),
+        3003: Meaning(PermissionDeniedError, "the app has no token configured"),
+        **dict.fromkeys((5004, 30001), Meaning(InvalidRequestError, "the CDN address is wrong")),
+        5005: Meaning(InvalidRequestError, "the request is invalid"),
+        30004: Meaning(InvalidRequestError, "IsTest is wrong"),
+        **dict.fromkeys((30006, 30009), Meaning(InvalidRequestError, "a StreamId is wrong or not allowed")),
+        30010: Meaning(InvalidRequestError, "the dispatch Type is wrong"),
+        30011: Meaning(InvalidRequestError, "the ClientIP is wrong"),
+        **dict.fromkeys((41001, 41002), _FAILED),
+        41003: Meaning(NotFoundError, "there is no such live stream"),
+        41004: Meaning(NotFoundError, "there is no such stream"),
+        41006: Meaning(NotFoundError, "the stream is closed"),
+        **dict.fromkeys((42001, 42002, 42003, 42004, 43001), _FAILED),
+    },
+    "media-file": {
+        3: Meaning(PermissionDeniedError, "no permission"),
+        6: _THROTTLED,
+        7: _SIGNED_WRONG,
+        1000: _FAILED,
+        41003: Meaning(NotFoundError, "there is no such file"),
+    },
+    "mix": {
+        **dict.fromkeys((110200190, 110200191, 110200194), Meaning(TemporaryError, "ZEGO is overloaded")),
+        **dict.fromkeys((110200005, 110200006), Meaning(TemporaryError, "another call changes the same task")),
+        110200003: _SIGNED_WRONG,
+    },
+}
