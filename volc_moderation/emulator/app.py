@@ -1,0 +1,196 @@
+"""The emulator: both vendors on one port, with a delay, with faults, and with a count of everything.
+
+A request goes: delay, count, signature, quota, fault, effect, delay.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from email.utils import formatdate
+from typing import Any
+from urllib.parse import parse_qsl
+
+import attrs
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from volc_moderation.emulator.faults import GARBAGE, PAGE, Fault
+from volc_moderation.emulator.vendor import Call, Reply, Vendor
+from volc_moderation.emulator.volcengine import Volcengine
+from volc_moderation.emulator.zego import Zego
+
+#: Set by the server for the connection that a request came over; without a server there is none to tear down.
+connection: ContextVar[asyncio.Transport | None] = ContextVar("connection", default=None)
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How the emulator behaves. The keys are those of the examples in the documents of this package.
+
+    :param session_token: what temporary keys must come with; None accepts any that is signed.
+    :param delay: seconds that a request takes there, and an answer back: drawn evenly between the two numbers.
+    :param quotas: calls per second of an action, instead of the documented number: ``{"StopWebcast": 10}``.
+    """
+
+    access_key: str = "AK"
+    secret_key: str = "SK"  # noqa: S105 - an example
+    session_token: str | None = None
+    region: str = "cn-north-1"
+    app_id: int = 1234567890
+    server_secret: str = "00112233445566778899aabbccddeeff"  # noqa: S105 - an example
+    delay: tuple[float, float] = (0.0, 0.0)
+    quotas: Mapping[str, int] = attrs.field(factory=dict)
+
+
+class Emulator:
+    """Both vendors behind one ASGI app, ``app``.
+
+    Over a socket: ``EmulatorProcess`` or ``serve``. In process: ``httpx.ASGITransport(app=emulator.app)``.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self.settings = settings or Settings()
+        self._clock = clock
+        self.volcengine = Volcengine(
+            access_key=self.settings.access_key,
+            secret_key=self.settings.secret_key,
+            session_token=self.settings.session_token,
+            region=self.settings.region,
+            quotas=self.settings.quotas,
+        )
+        self.zego = Zego(
+            app_id=self.settings.app_id, server_secret=self.settings.server_secret, quotas=self.settings.quotas
+        )
+        self._faults: list[Fault] = []
+        self.app = Starlette(
+            routes=[
+                Route("/", self._serve, methods=["GET", "POST"]),
+                Route("/_emulator/counts", self._get_counts, methods=["GET"]),
+                Route("/_emulator/faults", self._post_fault, methods=["POST"]),
+                Route("/_emulator/reset", self._post_reset, methods=["POST"]),
+            ]
+        )
+
+    def play(self, fault: Fault) -> None:
+        """Play a fault for the next calls that it matches. Faults are tried in the order in which they came."""
+        self._faults.append(fault)
+
+    def counts(self) -> dict[str, dict[str, int | None]]:
+        """Return what was seen of each action."""
+        counts = self.volcengine.counter.counts | self.zego.counter.counts
+        return {action: attrs.asdict(count) for action, count in counts.items()}
+
+    def reset(self) -> None:
+        """Forget all tasks, faults, nonces and counts."""
+        self._faults.clear()
+        self.volcengine.reset()
+        self.zego.reset()
+
+    async def _serve(self, request: Request) -> Response:
+        body = await request.body()
+        await self._delay()
+        call = _read(request, body)
+        # The vendors listen on hosts of their own; here their signatures tell them apart.
+        is_zego = "SignatureNonce" in call.query or "SignatureVersion" in call.query
+        vendor: Vendor = self.zego if is_zego else self.volcengine
+        answer = await self._answer(vendor, call)
+        await self._delay()
+        return answer
+
+    async def _answer(self, vendor: Vendor, call: Call) -> Response:
+        now = self._clock()
+        counter = vendor.counter
+        counter.receive(call.action)
+        count = counter.of(call.action)
+        refused = vendor.check(call, now)
+        if refused is not None:
+            count.rejected += 1
+            return self._envelope(refused)
+        if not counter.admit(call.action):
+            count.throttled += 1
+            return self._envelope(vendor.throttle(call))
+        fault = next((one for one in self._faults if one.matches(call.action, call.parameters or {})), None)
+        if fault is not None:
+            fault.first -= 1
+            count.faults += 1
+            if fault.carried_out:
+                vendor.perform(call, now)
+            return await self._play(fault, vendor, call)
+        reply = vendor.perform(call, now)
+        if reply.is_success:
+            count.accepted += 1
+        else:
+            count.rejected += 1
+        return self._envelope(reply)
+
+    async def _play(self, fault: Fault, vendor: Vendor, call: Call) -> Response:
+        if fault.kind == "code" and fault.code is not None:
+            return self._envelope(vendor.fail(call, fault.code, fault.message, fault.status))
+        if fault.kind == "status":
+            status = fault.status or 502
+            return HTMLResponse(PAGE.format(status=status), status)
+        if fault.kind == "body":
+            return Response(fault.body, fault.status or 200, media_type="application/json")
+        if fault.kind == "garbage":
+            return Response(GARBAGE, media_type="application/json")
+        if fault.kind == "reset":
+            transport = connection.get()
+            if transport is None:
+                raise ConnectionResetError
+            transport.abort()
+            return Response()
+        await asyncio.Event().wait()  # a hang: until the client has gone, or the server stops
+        raise AssertionError
+
+    def _envelope(self, reply: Reply) -> Response:
+        return JSONResponse(reply.envelope, reply.status, {"Date": formatdate(self._clock(), usegmt=True)})
+
+    async def _delay(self) -> None:
+        low, high = self.settings.delay
+        if high > 0:
+            await asyncio.sleep(random.uniform(low, high))  # noqa: S311 - jitter
+
+    # Administration
+
+    async def _get_counts(self, _: Request) -> Response:
+        return JSONResponse(self.counts())
+
+    async def _post_fault(self, request: Request) -> Response:
+        try:
+            self.play(Fault(**await request.json()))
+        except (TypeError, ValueError) as error:
+            return JSONResponse({"error": str(error)}, 400)
+        return Response(status_code=204)
+
+    async def _post_reset(self, _: Request) -> Response:
+        self.reset()
+        return Response(status_code=204)
+
+
+def _read(request: Request, body: bytes) -> Call:
+    raw_query = request.scope["query_string"].decode("latin-1")
+    query = dict(parse_qsl(raw_query, keep_blank_values=True))
+    parameters: Mapping[str, Any] | None = query
+    if request.method == "POST":
+        parameters = _json_object(body)
+    return Call(
+        method=request.method,
+        raw_query=raw_query,
+        query=query,
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=body,
+        parameters=parameters,
+    )
+
+
+def _json_object(body: bytes) -> Mapping[str, Any] | None:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

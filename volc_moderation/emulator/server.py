@@ -1,0 +1,117 @@
+"""The emulator on a socket: in this process with ``serve``, in one of its own with ``EmulatorProcess``."""
+
+import asyncio
+import json
+import socket
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+import httpx
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from volc_moderation.emulator.app import Emulator, Settings, connection
+from volc_moderation.emulator.faults import Fault
+
+#: Longer than any client keeps an idle connection, so that it is never the emulator that closes one.
+KEEP_ALIVE = 75
+#: Seconds for a process to come up.
+START = 30
+
+
+class _Protocol(H11Protocol):
+    """Tells the app which connection a request came over, so that it can tear it down."""
+
+    def data_received(self, data: bytes) -> None:
+        connection.set(self.transport)
+        super().data_received(data)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a socket; port 0 takes a free one."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    # With the protocol named: asyncio switches Nagle's algorithm off only then, and with it every answer takes 40 ms more.
+    listener = socket.socket(family, kind, protocol or socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(4096)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def serve(emulator: Emulator, listener: socket.socket) -> None:
+    """Serve until cancelled, or until the process is told to stop."""
+    config = uvicorn.Config(
+        emulator.app,
+        http=_Protocol,
+        loop="asyncio",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        date_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=1,
+    )
+    await uvicorn.Server(config).serve(sockets=[listener])
+
+
+class EmulatorProcess:
+    """An emulator in a process of its own, as ``async with EmulatorProcess() as emulator``.
+
+    It ends with the block, and also if this process dies. ``base_url`` is where it listens.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.base_url = ""
+        self._process: asyncio.subprocess.Process | None = None
+        self._http: httpx.AsyncClient | None = None
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "volc_moderation.emulator"),
+            json.dumps(attrs.asdict(self.settings)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        async with asyncio.timeout(START):
+            ready = await self._process.stdout.readline()
+        if not ready:
+            message = "the emulator did not start"
+            raise RuntimeError(message)
+        self.base_url = json.loads(ready)["base_url"]
+        self._http = httpx.AsyncClient(base_url=self.base_url, trust_env=False)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._http is not None:
+            await self._http.aclose()
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            await self._process.wait()
+
+    async def play(self, fault: Fault) -> None:
+        """Play a fault for the next calls that it matches."""
+        await self._admin("POST", "faults", json=attrs.asdict(fault))
+
+    async def counts(self) -> dict[str, dict[str, Any]]:
+        """Return what was seen of each action."""
+        counts: dict[str, dict[str, Any]] = (await self._admin("GET", "counts")).json()
+        return counts
+
+    async def reset(self) -> None:
+        """Forget all tasks, faults, nonces and counts."""
+        await self._admin("POST", "reset")
+
+    async def _admin(self, method: str, route: str, **arguments: Any) -> httpx.Response:
+        assert self._http is not None  # noqa: S101 - set by __aenter__
+        response = await self._http.request(method, f"/_emulator/{route}", **arguments)
+        return response.raise_for_status()
