@@ -55,7 +55,7 @@ def _broken(instance: object, attribute: "attrs.Attribute[Any]", rule: str, valu
 
 
 def text(*, most: int | None = None, most_bytes: int | None = None) -> Rule:
-    """Check a str that is not empty and has no control characters, of ``most`` characters or ``most_bytes`` of UTF-8."""
+    """Check a str that is not empty and has no control characters, at most ``most`` long."""
     rule = "a str that is not empty, without control characters"
     if most is not None:
         rule += f", of at most {most} characters"

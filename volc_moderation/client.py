@@ -4,7 +4,6 @@ import asyncio
 import logging
 import math
 import random
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -16,7 +15,6 @@ import attrs
 
 from volc_moderation.action import Action
 from volc_moderation.errors import (
-    APIError,
     AuthenticationError,
     ConfigurationError,
     DeadlineExceeded,
@@ -132,8 +130,9 @@ class Client(ABC):
         ``QuotaUnavailable``, or ``ConfigurationError`` if the client is closed or belongs to another event loop.
         """
         if not isinstance(action, self._actions):
-            message = f"{type(self).__name__} calls actions of its own vendor; got {type(action).__name__}"
-            raise ConfigurationError(message)
+            raise ConfigurationError(
+                f"{type(self).__name__} calls actions of its own vendor; got {type(action).__name__}"
+            )
         loop = self._bind()
         limit = self._deadline if deadline is None else _seconds("deadline", deadline)
         call = _Call(action, expires=None if limit is None else loop.time() + limit)
@@ -232,8 +231,7 @@ class Client(ABC):
 
     def _check_open(self) -> None:
         if self._closed or self._transport.is_closed:
-            message = "the client is closed" if self._closed else "the http_client is closed"
-            raise ConfigurationError(message)
+            raise ConfigurationError("the client is closed" if self._closed else "the http_client is closed")
 
 
 _OTHER_LOOP = "the client belongs to another event loop; make one client per loop"
@@ -265,6 +263,5 @@ def _seconds(name: str, value: float | None) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        message = f"{name} must be a number of seconds above 0; got {type(value).__name__}"
-        raise ConfigurationError(message)
+        raise ConfigurationError(f"{name} must be a number of seconds above 0; got {type(value).__name__}")
     return None if value == math.inf else float(value)

@@ -1,7 +1,7 @@
 """Keys that never show themselves: not in a repr, not in an error, not in what a debugger prints of a frame."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -15,7 +15,10 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         # A closure, so that even a dump of the attributes shows no text.
-        self._reveal = lambda: value
+        def reveal() -> str:
+            return value
+
+        self._reveal: Callable[[], str] = reveal
 
     def reveal(self) -> str:
         """Return the text."""
@@ -59,8 +62,7 @@ class ZegoCredentials:
     def make(cls, app_id: int, server_secret: str) -> "ZegoCredentials":
         """Check and wrap the keys."""
         if isinstance(app_id, bool) or not isinstance(app_id, int) or not 0 < app_id <= MAX_UINT32:
-            message = f"app_id must be an int from 1 to {MAX_UINT32}; got {type(app_id).__name__}"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"app_id must be an int from 1 to {MAX_UINT32}; got {type(app_id).__name__}")
         _check("server_secret", server_secret)
         return cls(app_id, Secret(server_secret))
 
@@ -78,16 +80,16 @@ def volcengine_keys_from_env(environ: Mapping[str, str] = os.environ) -> tuple[s
     ):
         if environ.get(access) or environ.get(secret):
             return _required(environ, access), _required(environ, secret), environ.get(token) or None
-    message = "set VOLCENGINE_ACCESS_KEY and VOLCENGINE_SECRET_KEY (or VOLC_ACCESSKEY and VOLC_SECRETKEY)"
-    raise ConfigurationError(message)
+    raise ConfigurationError(
+        "set VOLCENGINE_ACCESS_KEY and VOLCENGINE_SECRET_KEY (or VOLC_ACCESSKEY and VOLC_SECRETKEY)"
+    )
 
 
 def zego_keys_from_env(environ: Mapping[str, str] = os.environ) -> tuple[int, str]:
     """Read ``ZEGO_APP_ID`` and ``ZEGO_SERVER_SECRET``."""
     app_id = _required(environ, "ZEGO_APP_ID")
     if not (app_id.isascii() and app_id.isdigit() and len(app_id) <= len(str(MAX_UINT32))):
-        message = f"ZEGO_APP_ID must be a decimal number from 1 to {MAX_UINT32}"
-        raise ConfigurationError(message)
+        raise ConfigurationError(f"ZEGO_APP_ID must be a decimal number from 1 to {MAX_UINT32}")
     return int(app_id), _required(environ, "ZEGO_SERVER_SECRET")
 
 
@@ -97,13 +99,11 @@ MAX_UINT32 = 2**32 - 1
 def _required(environ: Mapping[str, str], name: str) -> str:
     value = environ.get(name)
     if not value:
-        message = f"{name} is not set"
-        raise ConfigurationError(message)
+        raise ConfigurationError(f"{name} is not set")
     return value
 
 
 def _check(name: str, value: object) -> None:
     """Keys travel in headers or are hashed: printable ASCII without blanks is what the vendors issue."""
     if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable() or " " in value:
-        message = f"{name} must be a str of printable ASCII without blanks; got {type(value).__name__}"
-        raise ConfigurationError(message)
+        raise ConfigurationError(f"{name} must be a str of printable ASCII without blanks; got {type(value).__name__}")

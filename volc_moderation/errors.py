@@ -62,7 +62,7 @@ class APIError(ModerationError):
     A code that no document explains is raised as plain ``APIError`` unless its HTTP status says more.
     """
 
-    def __init__(  # noqa: PLR0913 - one parameter per fact of the answer
+    def __init__(
         self,
         message: str,
         *,
@@ -146,7 +146,7 @@ class TransportError(ModerationError):
 
 
 class DecodeError(ModerationError):
-    """The vendor said that the call succeeded, but its result does not fit. ``path`` names the first field that is off."""
+    """The vendor said yes, but the result does not fit. ``path`` names the first field that is off."""
 
     maybe_sent = True
 

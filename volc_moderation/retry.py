@@ -1,6 +1,7 @@
 """Whether and how long to wait before the next attempt. The decision is pure; tenacity carries it out."""
 
 from collections.abc import Awaitable, Callable
+from http.client import INTERNAL_SERVER_ERROR, MULTIPLE_CHOICES
 from typing import TypeVar
 
 import attrs
@@ -38,12 +39,10 @@ class RetryPolicy:
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or self.attempts < 1:
-            message = f"attempts must be an int of at least 1; got {type(self.attempts).__name__}"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"attempts must be an int of at least 1; got {type(self.attempts).__name__}")
         for name, value in (("base", self.base), ("cap", self.cap)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-                message = f"{name} must be a number of seconds, 0 or more; got {type(value).__name__}"
-                raise ConfigurationError(message)
+                raise ConfigurationError(f"{name} must be a number of seconds, 0 or more; got {type(value).__name__}")
 
 
 def next_wait(
@@ -60,23 +59,28 @@ def next_wait(
     ``draw`` is a random number from 0 to 1, for the jitter. ``signed_again`` tells that a stale signature was renewed
     before in this call: once is enough, then it is the clock.
     """
-    if attempt >= policy.attempts:
+    if attempt >= policy.attempts or not _is_worth_repeating(error, repeatable=repeatable, signed_again=signed_again):
         return None
-    if isinstance(error, AuthenticationError):
-        return 0.0 if error.retry_after == 0 and not signed_again else None
     if isinstance(error, ThrottledError):
-        # Never processed, so always safe. Spread over a second: whoever was refused together would return together.
+        # Spread over a second: those that were refused together would come back together.
         return (NEXT_SECOND if error.retry_after is None else error.retry_after) + draw
-    if isinstance(error, TemporaryError) and error.retry_after is not None:
+    if error.retry_after is not None:
         return error.retry_after
-    back_off = draw * min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 64))
-    if isinstance(error, TemporaryError):
-        return back_off
+    return draw * min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 64))
+
+
+def _is_worth_repeating(error: ModerationError, *, repeatable: bool, signed_again: bool) -> bool:
+    if isinstance(error, (ThrottledError, TemporaryError)):
+        return True  # nothing was done, so it is always safe
+    if isinstance(error, AuthenticationError):
+        return error.retry_after == 0 and not signed_again
     if isinstance(error, ServerError):
-        return back_off if repeatable else None
+        return repeatable
     if isinstance(error, TransportError):
-        return back_off if repeatable or not error.maybe_sent else None
-    return None
+        # A redirect or a refusal by what is between here and the vendor will be the same the next time.
+        is_final = error.status is not None and MULTIPLE_CHOICES <= error.status < INTERNAL_SERVER_ERROR
+        return (repeatable or not error.maybe_sent) and not is_final
+    return False
 
 
 def outcome_unknown(error: ModerationError) -> bool:
@@ -99,6 +103,4 @@ async def retrying(
         wait = decided or 0.0
         return decided is not None
 
-    return await AsyncRetrying(sleep=sleep, retry=again, wait=lambda _: wait)(attempt)  # type: ignore[no-any-return]
-
-
+    return await AsyncRetrying(sleep=sleep, retry=again, wait=lambda _: wait)(attempt)

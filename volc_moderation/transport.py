@@ -45,20 +45,18 @@ class BaseURL:
     is_loopback: bool
 
     @classmethod
-    def make(cls, base_url: str) -> "BaseURL":
+    def make(cls, base_url: object) -> "BaseURL":
         """Check an address."""
         rule = "base_url must be like 'https://host' or 'http://127.0.0.1:8000', without path, query or user"
         if not isinstance(base_url, str):
-            message = f"{rule}; got {type(base_url).__name__}"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"{rule}; got {type(base_url).__name__}")
         try:
             parts = urlsplit(base_url)
             name, port = parts.hostname, parts.port
         except ValueError:
-            parts = None
+            raise ConfigurationError(rule) from None
         if (
-            parts is None
-            or parts.scheme not in {"http", "https"}
+            parts.scheme not in {"http", "https"}
             or not name
             or not base_url.isascii()
             or not base_url.isprintable()
@@ -72,7 +70,7 @@ class BaseURL:
         host = f"[{name}]" if ":" in name else name
         if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
             host += f":{port}"
-        is_loopback = name == "localhost" or name == "::1" or name.startswith("127.")
+        is_loopback = name in {"localhost", "::1"} or name.startswith("127.")
         return cls(f"{parts.scheme}://{host}", host, is_loopback)
 
 
@@ -107,7 +105,8 @@ class Transport:
 
         Returns the request that was sent, and its answer.
 
-        Raises ``TransportError``. What httpx raised stays behind: its frames hold addresses and headers with signatures.
+        Raises ``TransportError``. What httpx raised stays behind: its frames hold addresses and headers, signatures
+        included.
         """
         async with self._gate:
             request = prepare()
@@ -160,8 +159,9 @@ def _library_of(client: object) -> ModuleType:
         root = cls.__module__.partition(".")[0]
         if cls.__name__ == "AsyncClient" and root in {"httpx", "httpx2"}:
             return sys.modules[root]
-    message = f"http_client must be an httpx.AsyncClient or an httpx2.AsyncClient; got {type(client).__name__}"
-    raise ConfigurationError(message)
+    raise ConfigurationError(
+        f"http_client must be an httpx.AsyncClient or an httpx2.AsyncClient; got {type(client).__name__}"
+    )
 
 
 _SIGNATURE = re.compile(r"(?<=[?&]Signature=)[^&\s\"']+")

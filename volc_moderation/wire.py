@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 import attrs
 import cattrs
 from cattrs.cols import list_structure_factory
-from cattrs.gen import AttributeOverride, make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from volc_moderation.action import WIRE_NAME
 from volc_moderation.errors import DecodeError
@@ -112,7 +112,8 @@ def _wire_name(attribute: "attrs.Attribute[Any]") -> str | None:
     return "".join(word.capitalize() for word in attribute.name.split("_"))
 
 
-def _overrides(cls: type) -> dict[str, AttributeOverride]:
+def _overrides(cls: type) -> dict[str, Any]:
+    # Any, because cattrs types the overrides like its own options, which share the keyword arguments with them.
     overrides = {}
     for attribute in attrs.fields(attrs.resolve_types(cls)):
         name = _wire_name(attribute)
@@ -123,54 +124,7 @@ def _overrides(cls: type) -> dict[str, AttributeOverride]:
     return overrides
 
 
-def _make_converter() -> cattrs.Converter:
-    # The default converter turns None into 'None' and 7.9 into 7, hence a strict hook per type.
-    converter = cattrs.Converter()
-    for primitive in (str, int, float, bool):
-        converter.register_structure_hook(primitive, _strict(primitive))
-
-    @converter.register_structure_hook_factory(attrs.has)
-    def structure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-        read = make_dict_structure_fn(cls, converter, **_overrides(cls))
-
-        def structure(value: Any, cls: Any) -> Any:
-            if not isinstance(value, dict):
-                raise _mismatch("an object", value)
-            return read(value, cls)
-
-        return structure
-
-    @converter.register_unstructure_hook_factory(attrs.has)
-    def unstructure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any], Any]:
-        return make_dict_unstructure_fn(cls, converter, **_overrides(cls))
-
-    @converter.register_structure_hook_factory(lambda cls: get_origin(cls) is list)
-    def structure_list(cls: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-        read = list_structure_factory(cls, converter)
-
-        def structure(value: Any, cls: Any) -> Any:
-            if value is None:
-                return []
-            if not isinstance(value, list):
-                raise _mismatch("a list", value)
-            return read(value, cls)
-
-        return structure
-
-    @converter.register_structure_hook_factory(_is_open_enum)
-    def structure_open_enum(cls: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-        known, plain = _open_enum(cls)
-
-        def structure(value: Any, _: Any) -> Any:
-            kept = converter.structure(value, plain)
-            try:
-                return known(kept)
-            except ValueError:
-                return kept
-
-        return structure
-
-    return converter
+_converter = cattrs.Converter()
 
 
 def _strict(primitive: type) -> Callable[[Any, Any], Any]:
@@ -186,17 +140,65 @@ def _mismatch(expected: str, value: object) -> TypeError:
     return TypeError(f"expected {expected}, got {type(value).__name__}")
 
 
+# The default hooks turn None into 'None' and 7.9 into 7.
+for _primitive in (str, int, float, bool):
+    _converter.register_structure_hook(_primitive, _strict(_primitive))
+
+
+@_converter.register_unstructure_hook_factory(attrs.has)
+def _unstructure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any], Any]:
+    return make_dict_unstructure_fn(cls, converter, **_overrides(cls))
+
+
+@_converter.register_structure_hook_factory(attrs.has)
+def _structure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    read: Callable[[Any, Any], Any] = make_dict_structure_fn(cls, converter, **_overrides(cls))
+
+    def structure(value: Any, cls: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _mismatch("an object", value)
+        return read(value, cls)
+
+    return structure
+
+
+def _is_list(cls: Any) -> bool:
+    return get_origin(cls) is list
+
+
+@_converter.register_structure_hook_factory(_is_list)
+def _structure_list(cls: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    read = list_structure_factory(cls, converter)
+
+    def structure(value: Any, cls: Any) -> Any:
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise _mismatch("a list", value)
+        return read(value, cls)
+
+    return structure
+
+
 def _is_open_enum(cls: Any) -> bool:
-    """Tell whether ``cls`` is ``SomeEnum | int`` or ``SomeEnum | str``."""
+    """Tell whether ``cls`` is ``SomeEnum | int`` or ``SomeEnum | str``, in this order, perhaps with None."""
     if get_origin(cls) not in (Union, types.UnionType):
         return False
-    enums = [one for one in get_args(cls) if isinstance(one, type) and issubclass(one, enum.Enum)]
-    return len(enums) == 1 and len(get_args(cls)) == 2 and enums[0] is not type(None)  # noqa: PLR2004
+    return [issubclass(one, enum.Enum) for one in get_args(cls) if isinstance(one, type)][:2] == [True, False]
 
 
-def _open_enum(cls: Any) -> tuple[type[enum.Enum], type]:
-    first, second = get_args(cls)
-    return (first, second) if issubclass(first, enum.Enum) else (second, first)
+@_converter.register_structure_hook_factory(_is_open_enum)
+def _structure_open_enum(cls: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    known, plain = get_args(cls)[:2]
+    nullable = type(None) in get_args(cls)
 
+    def structure(value: Any, _: Any) -> Any:
+        if value is None and nullable:
+            return None
+        kept: object = converter.structure(value, plain)
+        try:
+            return known(kept)
+        except ValueError:
+            return kept
 
-_converter = _make_converter()
+    return structure

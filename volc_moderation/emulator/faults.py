@@ -31,11 +31,9 @@ class Fault:
 
     def __attrs_post_init__(self) -> None:
         if self.kind not in {"code", "status", "body", "garbage", "reset", "hang"}:
-            message = f"kind {self.kind!r} is unknown"
-            raise ValueError(message)
+            raise ValueError(f"kind {self.kind!r} is unknown")
         if self.kind == "code" and self.code is None:
-            message = "a fault of kind 'code' needs a code"
-            raise ValueError(message)
+            raise ValueError("a fault of kind 'code' needs a code")
 
     def matches(self, action: str, parameters: Mapping[str, Any]) -> bool:
         """Tell whether the fault is for a call."""

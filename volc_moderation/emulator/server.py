@@ -32,7 +32,7 @@ class _Protocol(H11Protocol):
 def listen(host: str, port: int) -> socket.socket:
     """Open a socket; port 0 takes a free one."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    # With the protocol named: asyncio switches Nagle's algorithm off only then, and with it every answer takes 40 ms more.
+    # The protocol is named because asyncio switches Nagle's algorithm off only then; with it, answers take 40 ms more.
     listener = socket.socket(family, kind, protocol or socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -83,8 +83,7 @@ class EmulatorProcess:
         async with asyncio.timeout(START):
             ready = await self._process.stdout.readline()
         if not ready:
-            message = "the emulator did not start"
-            raise RuntimeError(message)
+            raise RuntimeError("the emulator did not start")
         self.base_url = json.loads(ready)["base_url"]
         self._http = httpx.AsyncClient(base_url=self.base_url, trust_env=False)
         return self

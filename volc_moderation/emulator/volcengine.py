@@ -64,7 +64,7 @@ class Volcengine:
         self._secret_key = secret_key
         self._session_token = session_token
         self._region = region
-        self._quotas = QUOTAS | quotas
+        self._quotas = {**QUOTAS, **quotas}
         self._request_ids = itertools.count(1)
         self.reset()
 
@@ -118,9 +118,9 @@ class Volcengine:
         }
 
     def _refusal(self, call: Call, refused: Refused) -> Reply:
-        error = {"Code": refused.code, "Message": refused.message}
+        error: dict[str, str | int] = {"Code": refused.code, "Message": refused.message}
         if refused.number:
-            error |= {"CodeN": refused.number}
+            error["CodeN"] = refused.number
         return Reply(refused.status, {"ResponseMetadata": {**self._metadata(call), "Error": error}})
 
     # Signature: https://www.volcengine.com/docs/6369/67269

@@ -30,7 +30,7 @@ class Quotas(Protocol):
     """A store of permits."""
 
     async def acquire(self, key: QuotaKey, quota: Quota) -> Permit:
-        """Wait for a permit under ``quota``, which is the documented one; raise ``QuotaUnavailable`` without a store."""
+        """Wait for a permit. ``quota`` is the documented one. Raises ``QuotaUnavailable`` if nobody can tell."""
 
 
 class NoQuotas:

@@ -41,8 +41,7 @@ class WindowQuotas:
         self._limits = dict(limits or {})
         for action, limit in self._limits.items():
             if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-                message = f"limits[{action!r}] must be an int of at least 1; got {type(limit).__name__}"
-                raise ConfigurationError(message)
+                raise ConfigurationError(f"limits[{action!r}] must be an int of at least 1; got {type(limit).__name__}")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._windows: dict[QuotaKey, _Window] = {}
 
@@ -52,8 +51,7 @@ class WindowQuotas:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._loop is not None:
-                message = "these WindowQuotas belong to another event loop; make one per loop"
-                raise ConfigurationError(message)
+                raise ConfigurationError("these WindowQuotas belong to another event loop; make one per loop")
             self._loop = loop
         if window is None:
             limit = self._limits.get(key.action, quota.limit)

@@ -1,7 +1,7 @@
-"""The actions of Volcengine RTC: content moderation, and webcast (a web page rendered and pushed into a room).
+r"""The actions of Volcengine RTC: content moderation, and webcast (a web page rendered and pushed into a room).
 
-Facts: https://www.volcengine.com/docs/6348/69828 and the pages named at each action. Ids of apps, rooms, users and tasks
-match ``[a-zA-Z0-9_@\\-\\.]{1,128}``. Where the pages of an action leave the length of a text open, so do we.
+Facts: https://www.volcengine.com/docs/6348/69828 and the pages named at each action. Ids of apps, rooms, users, tasks
+and businesses match ``[a-zA-Z0-9_@\-\.]{1,128}``: the StopWebcast page says so of "TaskId and the ids above".
 """
 
 import enum
@@ -115,7 +115,7 @@ class VideoSolution:
 
 @frozen(kw_only=True)
 class MonitorConfig:
-    """How often a webcast is checked for a blank page, a frozen one, a crashed one: 2 to 30 s, 0 (default) for never."""
+    """How often a webcast is checked for a blank page, a frozen one, a crashed one: 2 to 30 s, 0 for never."""
 
     blank_check_interval: int | None = None
     freeze_check_interval: int | None = None
@@ -167,14 +167,14 @@ class StartDetection(VolcengineAction[Acknowledgement]):
     taken over. With it, a room-level moderation that runs is an error. The first start of an app takes about a minute,
     in which content may pass unmoderated.
 
+    https://www.volcengine.com/docs/6348/104531 (2020-12-01), https://www.volcengine.com/docs/6348/1189716 (2023-11-01)
+
     :param callback: where results are POSTed, http or https; without one they go nowhere, or where the console says.
     :param media_type: 1 video snapshots, 2 audio slices, 3 both (the vendor's default).
     :param interval: ms between snapshots, 100 to 600000 (2000).
     :param duration: ms of an audio slice, 1000 to 600000 (20000); a long slice delays results.
     :param idle_sec: seconds without material after which the task ends by itself, 1 to 10800 (180).
     :param callback_type: 0 violations only (the vendor's default), 1 every result.
-
-    https://www.volcengine.com/docs/6348/104531 (2020-12-01), https://www.volcengine.com/docs/6348/1189716 (2023-11-01)
     """
 
     quota = UNPUBLISHED
@@ -249,13 +249,13 @@ _EVENT_NOTIFY_CONFIG = model(EventNotifyConfig, enable_event_notify=flag(), star
 class StartWebcast(VolcengineAction[Acknowledgement]):
     """Render a web page and push it into a room. Starting a task that runs already is a success with a hint.
 
+    https://www.volcengine.com/docs/6348/119513 (2020-12-01), https://www.volcengine.com/docs/6348/1188207 (2023-11-01)
+
     :param task_id: yours to choose; with app and room it names the task.
     :param user_id: who publishes; must not be a real user, who would be removed from the room.
     :param source_url: the page, at most 1024 characters.
     :param max_running_time: seconds after which the task ends, 10 to 86400 (the vendor's default).
     :param video_solutions: at most two, the larger one is the size of the rendered page.
-
-    https://www.volcengine.com/docs/6348/119513 (2020-12-01), https://www.volcengine.com/docs/6348/1188207 (2023-11-01)
     """
 
     quota = Quota(150)

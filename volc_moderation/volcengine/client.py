@@ -62,7 +62,7 @@ class VolcengineClient(Client):
 
     _actions = VolcengineAction
 
-    def __init__(  # noqa: PLR0913 - keyword-only settings
+    def __init__(
         self,
         *,
         access_key: str,
@@ -80,8 +80,7 @@ class VolcengineClient(Client):
     ) -> None:
         credentials = VolcengineCredentials.make(access_key, secret_key, session_token)
         if not isinstance(region, str) or not region or not region.replace("-", "").isalnum() or not region.isascii():
-            message = f"region must be a str like 'cn-north-1'; got {type(region).__name__}"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"region must be a str like 'cn-north-1'; got {type(region).__name__}")
         super().__init__(
             base_url=base_url,
             quotas=quotas,
@@ -116,7 +115,7 @@ class VolcengineClient(Client):
     def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> Answer[R]:
         return protocol.decode(action, request, response, repeated=repeated)
 
-    async def start_detection(  # noqa: PLR0913
+    async def start_detection(
         self,
         *,
         app_id: str,
@@ -159,7 +158,7 @@ class VolcengineClient(Client):
         action = ListDetectionTask(app_id=app_id, room_id=room_id, user_id=user_id, version=version)
         return (await self.call(action)).result
 
-    async def start_webcast(  # noqa: PLR0913
+    async def start_webcast(
         self,
         *,
         app_id: str,

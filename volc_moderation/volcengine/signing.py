@@ -39,7 +39,7 @@ class Signer:
         self._key = b""
         self._scope = ""
 
-    def sign(  # noqa: PLR0913 - the parts of a request
+    def sign(
         self,
         *,
         method: str,

@@ -63,6 +63,8 @@ class StartCensorAudioV2(ZegoAction[CensorTask]):
 
     ZEGO does not say what a second start does, so it is not repeated after an outcome that nobody knows.
 
+    https://docs.zegocloud.com/article/18040, https://doc-zh.zego.im/article/19648
+
     :param room_id: at most 128 bytes.
     :param event_id: the scene, which decides how strict: ``live_streaming``, ``audio_room``, ``private_chat``, or one
         arranged with ZEGO.
@@ -79,8 +81,6 @@ class StartCensorAudioV2(ZegoAction[CensorTask]):
     :param return_pre_text: 1 adds the text of the segment before a violation; default 0.
     :param return_pre_audio: 1 adds an address of 20 s of audio around a violation; default 0.
     :param return_finish_info: 1 reports the end of the task; default 0.
-
-    https://docs.zegocloud.com/article/18040, https://doc-zh.zego.im/article/19648
     """
 
     quota = MODERATION
@@ -112,12 +112,12 @@ class StartCensorAudioV2(ZegoAction[CensorTask]):
 
 @frozen(kw_only=True)
 class StopCensorAudioV2(ZegoAction[Done]):
-    """Stop an audio moderation. Without it, a task ends after about five minutes without a stream.
-
-    :param task_id: what the start returned. ZEGO publishes no rule; its ids are 32 hex digits, and what does not match
-        ``[a-zA-Z0-9_@\\-\\.]{1,128}`` is refused as a mistake.
+    r"""Stop an audio moderation. Without it, a task ends after about five minutes without a stream.
 
     https://docs.zegocloud.com/article/18041, https://doc-zh.zego.im/article/19650
+
+    :param task_id: what the start returned. ZEGO publishes no rule; its ids are 32 hex digits, and what does not match
+        ``[a-zA-Z0-9_@\-\.]{1,128}`` is refused as a mistake.
     """
 
     quota = MODERATION

@@ -55,7 +55,7 @@ class ZegoClient(Client):
 
     _actions = ZegoAction
 
-    def __init__(  # noqa: PLR0913 - keyword-only settings
+    def __init__(
         self,
         *,
         app_id: int,
@@ -71,8 +71,7 @@ class ZegoClient(Client):
     ) -> None:
         self._credentials = ZegoCredentials.make(app_id, server_secret)
         if is_test not in (None, True, False):
-            message = f"is_test must be a bool or None; got {type(is_test).__name__}"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"is_test must be a bool or None; got {type(is_test).__name__}")
         super().__init__(
             base_url=base_url,
             quotas=quotas,
@@ -113,7 +112,7 @@ class ZegoClient(Client):
         assert isinstance(action, ZegoAction)  # noqa: S101 - checked by call
         return protocol.decode(action, request, response)
 
-    async def start_censor_audio(  # noqa: PLR0913
+    async def start_censor_audio(
         self,
         *,
         room_id: str,

@@ -1,7 +1,7 @@
 """ZEGO's side of the wire: an action to a signed request, an answer to a result or an error. Pure.
 
-Common parameters travel in the query, for GET and POST alike; the envelope is ``{"Code": 0, "Message": …, "RequestId": …,
-"Data": …}``. ``Code`` decides, whatever the HTTP status. https://doc-zh.zego.im/article/19458
+Common parameters travel in the query, for GET and POST alike. The envelope is ``{"Code": 0, "Message": …, "Data": …}``;
+``Code`` decides, whatever the HTTP status. https://doc-zh.zego.im/article/19458
 """
 
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from volc_moderation.zego.signing import sign
 R = TypeVar("R")
 
 
-def encode(  # noqa: PLR0913 - what a signed request is made of
+def encode(
     action: ZegoAction[Any],
     *,
     url: str,
@@ -68,8 +68,8 @@ def decode(action: ZegoAction[R], request: Request, response: Response) -> Answe
     if not isinstance(request_id, str):
         request_id = None if request_id is None else str(request_id)
     if code == 0:
-        data = envelope.get("Data")
-        return Answer(parse({} if data is None else data, action.result, request_id=request_id, root="Data"), request_id)
+        data = {} if envelope.get("Data") is None else envelope["Data"]
+        return Answer(parse(data, action.result, request_id=request_id, root="Data"), request_id)
     meaning = meaning_of(action.family, code)
     if meaning is UNKNOWN:
         meaning = meaning_of_status(response.status)

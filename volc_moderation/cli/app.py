@@ -1,0 +1,74 @@
+"""The commands and their exit codes."""
+
+import asyncio
+import contextlib
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+
+from volc_moderation import __version__
+from volc_moderation.cli.call import BAD_USAGE, DONE, make_call_app
+from volc_moderation.cli.demo import demo
+from volc_moderation.emulator import Emulator, Settings, listen, serve
+
+INTERRUPTED = 130
+
+app = App(
+    name="volc-moderation", version=__version__, help="Moderation at Volcengine RTC and ZEGO, under their quotas."
+)
+app.command(demo)
+app.command(make_call_app())
+
+
+@app.command
+def emulator(
+    *,
+    host: str = "127.0.0.1",
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8765,
+    delay: Annotated[tuple[float, float], Parameter(validator=Number(gte=0))] = (0.0, 0.0),
+) -> int:
+    """Serve both vendors on one port, until interrupted.
+
+    Parameters
+    ----------
+    host
+        Address to listen on.
+    port
+        Port to listen on; 0 takes a free one.
+    delay
+        Shortest and longest time, in seconds, that a request takes there, and an answer back.
+
+    """
+    settings = Settings(delay=delay)
+    console = Console()
+    try:
+        listener = listen(host, port)
+    except OSError as error:
+        Console(stderr=True).print(f"cannot listen on {host}:{port}: {error.strerror}", highlight=False)
+        return BAD_USAGE
+    address = f"http://{host}:{listener.getsockname()[1]}"
+    for line in (
+        f"# Both vendors listen on {address}. In another shell:",
+        f"export VOLCENGINE_RTC_BASE_URL={address} ZEGO_BASE_URL={address}",
+        f"export VOLCENGINE_ACCESS_KEY={settings.access_key} VOLCENGINE_SECRET_KEY={settings.secret_key}",
+        f"export ZEGO_APP_ID={settings.app_id} ZEGO_SERVER_SECRET={settings.server_secret}",
+        "volc-moderation call StartDetection --app-id app --room-id room",
+        f"curl {address}/_emulator/counts",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(Emulator(settings), listener))
+    return DONE
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command and return its exit code."""
+    try:
+        code = app(arguments, exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        return BAD_USAGE  # cyclopts has printed what is wrong
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code if isinstance(code, int) else DONE
