@@ -105,7 +105,7 @@ async def _demo(webcasts: int, audio: int, delay: tuple[float, float]) -> int:
     low, high = (round(seconds * 1000) for seconds in delay)
     console.print(
         f"Starting and stopping {webcasts} webcasts at Volcengine and {audio} audio moderations at ZEGO, all awaited "
-        f"at once, against an emulator that refuses what breaks a quota in any second. One way takes {low} to {high} ms.",
+        f"at once, against an emulator that refuses what breaks a quota in any second. One way: {low} to {high} ms.",
         highlight=False,
     )
     batches = [
@@ -186,14 +186,14 @@ def _progress(batches: list[Batch]) -> Table:
 
 def _summary(batches: list[Batch]) -> Table:
     table = Table(Column("action", no_wrap=True), box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("calls", "accepted/s ÷ quota", "most in any second", "refused", "retried", "wall time"):
+    for heading in ("calls", "accepted/s\n÷ quota", "most in any\n1 s/quota", "refused", "retried", "wall\ntime"):
         table.add_column(heading, justify="right")
     for batch in batches:
         table.add_row(
             batch.action.name,
             str(batch.calls),
             f"{batch.of_quota:.3f}",
-            f"{batch.most} of {batch.action.quota.limit}",
+            f"{batch.most}/{batch.action.quota.limit}",
             str(batch.throttled),
             str(batch.retried),
             f"{batch.ended - batch.began:.1f} s",
