@@ -185,9 +185,9 @@ def _progress(batches: list[Batch]) -> Table:
 
 
 def _summary(batches: list[Batch]) -> Table:
-    table = Table(Column("action", no_wrap=True), box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("calls", "accepted/s\n÷ quota", "most in any\n1 s/quota", "refused", "retried", "wall\ntime"):
-        table.add_column(heading, justify="right")
+    table = Table(Column("action", no_wrap=True), box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("calls", "accepted/s\n÷ quota", "most in\nany 1 s", "refused", "retried", "wall\ntime"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for batch in batches:
         table.add_row(
             batch.action.name,

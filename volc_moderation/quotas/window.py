@@ -22,9 +22,13 @@ from volc_moderation.quotas.permit import Permit, QuotaKey
 
 #: Permits go out at most this many at once: bursts make an HTTP pool collapse.
 BURST = 3
+#: What a permit takes of the pace: a little less than one, so that a coarse clock does not make it wait twice.
+DRIP = 0.99
 #: The smallest round trip seen is longer than the smallest possible one, most of all at a cold start.
 MARGIN = 0.010
 ANSWERS_NEEDED = 100
+#: Seconds by which a loop's timer may be early: a clock has its resolution, and a virtual one a coarse one.
+COARSE = 0.000_01
 #: Round trips are remembered for this many slices of this many seconds: a minute.
 SLICES = 6
 SLICE = 10.0
@@ -102,6 +106,7 @@ class _Window:
         self._loop = loop
         burst = min(BURST, limit)
         self._pacer = AsyncLimiter(burst, burst * length / limit)
+        self._pace = length / limit
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._granter: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -112,9 +117,9 @@ class _Window:
         self._round_trips = _RoundTrips()
 
     async def acquire(self) -> None:
-        if self._granter is None and self._pacer.has_capacity() and self._is_free():
+        if self._granter is None and self._pacer.has_capacity(DRIP) and self._is_free():
             self._in_flight += 1
-            await self._pacer.acquire()  # does not wait: it has capacity
+            await self._pacer.acquire(DRIP)  # does not wait: it has capacity
             return
         waiter = self._loop.create_future()
         self._waiters.append(waiter)
@@ -156,7 +161,10 @@ class _Window:
         """Hand out permits while someone waits: the one place that waits for them, however many calls do."""
         try:
             while self._first_waiter():
-                await self._pacer.acquire()
+                # Not its own waiting: that never ends on a clock that stands still between timers, as in virtual time.
+                while not self._pacer.has_capacity(DRIP):
+                    await asyncio.sleep(self._pace)
+                await self._pacer.acquire(DRIP)
                 await self._until_free()
                 waiter = self._first_waiter()
                 if waiter:
@@ -178,7 +186,7 @@ class _Window:
         while not self._is_free():
             self._wake = self._loop.create_future()
             returns = self._next_return()
-            timer = None if returns is None else self._loop.call_at(returns, self._wake_granter)
+            timer = None if returns is None else self._loop.call_at(returns + COARSE, self._wake_granter)
             try:
                 await self._wake
             finally:

@@ -1,0 +1,33 @@
+"""Fixtures: both clients against the emulator, in process and in virtual time, or over a socket."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.doubles import Vendors
+from volc_moderation.emulator import EmulatorProcess
+
+
+@pytest.fixture(autouse=True)
+def _no_keys_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        *("VOLCENGINE_ACCESS_KEY", "VOLCENGINE_SECRET_KEY", "VOLCENGINE_SESSION_TOKEN", "VOLCENGINE_RTC_BASE_URL"),
+        *("VOLC_ACCESSKEY", "VOLC_SECRETKEY", "ZEGO_APP_ID", "ZEGO_SERVER_SECRET", "ZEGO_BASE_URL"),
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+async def vendors() -> AsyncIterator[Vendors]:
+    """Both vendors in this process, without a socket: in virtual time where the test asks for it."""
+    async with Vendors() as vendors:
+        yield vendors
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[EmulatorProcess]:
+    """Both vendors in a process of their own, over a real socket."""
+    async with EmulatorProcess() as emulator:
+        yield emulator
+
+

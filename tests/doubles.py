@@ -1,0 +1,95 @@
+"""What stands in for a vendor: the emulator without a socket, and answers made up for one test."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from volc_moderation import VolcengineClient, ZegoClient
+from volc_moderation.emulator import Emulator, Settings
+
+KEYS = Settings()
+NOW = 1_795_219_200.0
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def loop_clock() -> float:
+    """Tell a wall-clock time that goes with the loop's, so that virtual time makes signatures old."""
+    return NOW + asyncio.get_running_loop().time()
+
+
+class Vendors:
+    """The emulator in this process, and a client for each vendor that talks to it without a socket."""
+
+    def __init__(self, settings: Settings = KEYS, **options: Any) -> None:
+        self.emulator = Emulator(settings, clock=loop_clock)
+        self.requests: list[httpx.Request] = []
+        transport = httpx.ASGITransport(app=self.emulator.app)
+        self.http_client = httpx.AsyncClient(transport=transport, event_hooks={"request": [self._keep]})
+        self.volcengine = volcengine_client(http_client=self.http_client, clock=loop_clock, **options)
+        self.zego = zego_client(http_client=self.http_client, clock=loop_clock, **options)
+
+    async def _keep(self, request: httpx.Request) -> None:
+        self.requests.append(request)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.http_client.aclose()
+
+
+def volcengine_client(**options: Any) -> VolcengineClient:
+    """Make a client with the emulator's keys."""
+    return VolcengineClient(access_key=KEYS.access_key, secret_key=KEYS.secret_key, **options)
+
+
+def zego_client(**options: Any) -> ZegoClient:
+    """Make a client with the emulator's keys."""
+    return ZegoClient(app_id=KEYS.app_id, server_secret=KEYS.server_secret, **options)
+
+
+def mocked(handler: Handler) -> httpx.AsyncClient:
+    """Make an httpx client that asks ``handler`` instead of the network."""
+    return httpx.AsyncClient(transport=httpx.MockTransport(handler))
+
+
+def volcengine_yes(result: object = "ok", **headers: str) -> httpx.Response:
+    """Make a success of Volcengine."""
+    return httpx.Response(200, json={"ResponseMetadata": {"RequestId": "r-1"}, "Result": result}, headers=headers)
+
+
+def volcengine_no(code: str, message: str = "no", status: int = 400, **headers: str) -> httpx.Response:
+    """Make a refusal of Volcengine."""
+    metadata = {"RequestId": "r-1", "Error": {"Code": code, "Message": message}}
+    return httpx.Response(status, json={"ResponseMetadata": metadata}, headers=headers)
+
+
+def zego_answer(code: int = 0, data: object = None, message: str = "success", status: int = 200) -> httpx.Response:
+    """Make an answer of ZEGO."""
+    return httpx.Response(status, json={"Code": code, "Message": message, "RequestId": "r-1", "Data": data})
+
+
+def in_turn(*answers: httpx.Response | Exception) -> tuple[Handler, list[httpx.Request]]:
+    """Make a handler that gives one answer after the other, the last one for ever, and the list of what it was asked."""
+    asked: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        answer = answers[min(len(asked), len(answers)) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
+
+    return handler, asked
+
+
+def body_of(request: httpx.Request) -> Any:
+    """Read the JSON that was sent."""
+    return json.loads(request.content)

@@ -1,0 +1,326 @@
+"""One call, start to finish: deadlines, cancelling, loops, the end of a client, two clients of one account."""
+
+import asyncio
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+
+from tests.doubles import (
+    Vendors,
+    in_turn,
+    mocked,
+    volcengine_client,
+    volcengine_no,
+    volcengine_yes,
+    zego_answer,
+    zego_client,
+)
+from volc_moderation import (
+    APIError,
+    ConfigurationError,
+    DeadlineExceeded,
+    NoQuotas,
+    RetryPolicy,
+    VolcengineClient,
+    WindowQuotas,
+    ZegoClient,
+)
+from volc_moderation.emulator import Fault
+from volc_moderation.quotas import Permit, Quota, QuotaKey
+from volc_moderation.volcengine import StopWebcast
+from volc_moderation.zego import StopCensorAudioV2
+
+STOP = {"app_id": "app", "room_id": "room", "task_id": "task"}
+
+
+async def test_a_reply_tells_what_support_asks_for() -> None:
+    handler, _ = in_turn(volcengine_yes(**{"X-Tt-Logid": "log-7"}))
+    async with mocked(handler) as http_client:
+        reply = await volcengine_client(http_client=http_client).call(StopWebcast(**STOP))
+    assert (reply.result.message, reply.request_id, reply.log_id, reply.attempts) == ("ok", "r-1", "log-7", 1)
+
+
+async def test_an_error_tells_what_support_asks_for() -> None:
+    handler, _ = in_turn(volcengine_no("InvalidParameter", "RoomId?", 400, **{"X-Tt-Logid": "log-7"}))
+    async with mocked(handler) as http_client:
+        with pytest.raises(APIError) as caught:
+            await volcengine_client(http_client=http_client).stop_webcast(**STOP)
+    error = caught.value
+    assert (error.action, error.code, error.message) == ("StopWebcast", "InvalidParameter", "RoomId?")
+    assert (error.request_id, error.log_id, error.status, error.attempts) == ("r-1", "log-7", 400, 1)
+    assert str(error) == (
+        "StopWebcast: InvalidParameter RoomId? (the message names the parameter) [HTTP 400, request r-1]"
+    )
+
+
+@pytest.mark.looptime
+async def test_waits_for_the_quota_count_as_waiting() -> None:
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}))
+        await client.stop_webcast(**STOP)
+        reply = await client.call(StopWebcast(**STOP))
+    assert reply.waited == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.looptime
+async def test_the_deadline_covers_the_wait_for_the_quota() -> None:
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}), deadline=3.5)
+        outcomes = await asyncio.gather(*(client.stop_webcast(**STOP) for _ in range(9)), return_exceptions=True)
+    late = [outcome for outcome in outcomes if isinstance(outcome, DeadlineExceeded)]
+    assert len(late) == 5
+    assert asyncio.get_running_loop().time() == pytest.approx(3.5, abs=0.01)
+    assert (late[0].maybe_sent, late[0].attempts, late[0].action) == (False, 0, "StopWebcast")
+    assert isinstance(late[0], TimeoutError)
+    assert str(late[0]) == "StopWebcast: not done within 3.5 s"
+
+
+@pytest.mark.looptime
+async def test_the_deadline_ends_a_hang(vendors: Vendors) -> None:
+    """The request may have arrived, and the deadline of the call beats the timeout of the request."""
+    vendors.emulator.play(Fault(kind="hang"))
+    with pytest.raises(DeadlineExceeded) as caught:
+        await vendors.volcengine.call(StopWebcast(**STOP), deadline=2)
+    assert caught.value.maybe_sent
+    assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.01)
+
+
+@pytest.mark.looptime
+async def test_the_last_error_is_the_cause_of_a_missed_deadline(vendors: Vendors) -> None:
+    vendors.emulator.play(Fault(kind="code", code="ServiceUnavailableTemp"))
+    vendors.emulator.play(Fault(kind="hang"))
+    with pytest.raises(DeadlineExceeded) as caught:
+        await vendors.volcengine.call(StopWebcast(**STOP), deadline=5)
+    assert isinstance(caught.value.__cause__, APIError)
+    assert caught.value.__cause__.code == "ServiceUnavailableTemp"
+    assert caught.value.attempts == 2
+
+
+@pytest.mark.looptime
+async def test_the_deadline_of_a_call_beats_that_of_the_client(vendors: Vendors) -> None:
+    vendors.emulator.play(Fault(kind="hang", first=2))
+    client = volcengine_client(http_client=vendors.http_client, deadline=1)
+    with pytest.raises(DeadlineExceeded, match="within 3 s"):
+        await client.call(StopWebcast(**STOP), deadline=3)
+    with pytest.raises(DeadlineExceeded, match="within 1 s"):
+        await client.stop_webcast(**STOP)
+
+
+@pytest.mark.looptime
+async def test_infinity_means_no_deadline(vendors: Vendors) -> None:
+    vendors.emulator.play(Fault(kind="code", code=50009, action="StopCensorAudioV2"))
+    client = zego_client(http_client=vendors.http_client, deadline=5)
+    with pytest.raises(APIError, match="no such task"):
+        await client.call(StopCensorAudioV2(task_id="t"), deadline=float("inf"))
+    assert asyncio.get_running_loop().time() == pytest.approx(300, abs=1)
+
+
+@pytest.mark.looptime
+async def test_a_cancelled_call_sends_nothing_more(vendors: Vendors) -> None:
+    vendors.emulator.play(Fault(kind="code", code=50009, first=9))
+    call = asyncio.create_task(vendors.zego.stop_censor_audio(task_id="t"))
+    await asyncio.sleep(100)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await asyncio.sleep(1000)
+    assert len(vendors.requests) == 1
+
+
+async def test_a_foreign_timeout_is_not_taken_for_the_deadline() -> None:
+    class Broken:
+        async def acquire(self, key: QuotaKey, quota: Quota) -> Permit:
+            raise TimeoutError("of the store")
+
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        with pytest.raises(TimeoutError, match="of the store"):
+            await volcengine_client(http_client=http_client, quotas=Broken(), deadline=9).stop_webcast(**STOP)
+
+
+def test_another_event_loop_is_refused() -> None:
+    http_client = mocked(lambda _: volcengine_yes())
+    client = volcengine_client(http_client=http_client)
+    asyncio.run(client.stop_webcast(**STOP))
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        asyncio.run(client.stop_webcast(**STOP))
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        asyncio.run(client.aclose())
+
+
+async def test_a_closed_client_is_refused() -> None:
+    async with volcengine_client() as client:
+        pass
+    with pytest.raises(ConfigurationError, match="the client is closed"):
+        await client.stop_webcast(**STOP)
+    with pytest.raises(ConfigurationError, match="the client is closed"):
+        await client.__aenter__()
+    await client.aclose()
+
+
+async def test_a_closed_http_client_is_refused() -> None:
+    http_client = mocked(lambda _: volcengine_yes())
+    client = volcengine_client(http_client=http_client)
+    await http_client.aclose()
+    with pytest.raises(ConfigurationError, match="the http_client is closed"):
+        await client.stop_webcast(**STOP)
+
+
+@pytest.mark.looptime
+async def test_closing_while_calls_wait_ends_them() -> None:
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}))
+        calls = [asyncio.create_task(client.stop_webcast(**STOP)) for _ in range(3)]
+        await asyncio.sleep(0.5)
+        await client.aclose()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Acknowledgement", *2 * ["ConfigurationError"]]
+
+
+async def test_whoever_made_the_http_client_closes_it() -> None:
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        async with volcengine_client(http_client=http_client) as client:
+            await client.stop_webcast(**STOP)
+        assert not http_client.is_closed
+
+
+async def test_an_own_http_client_is_closed() -> None:
+    async with volcengine_client() as client:
+        http_client = client._transport._client
+    assert http_client.is_closed
+
+
+async def test_httpx2_clients_are_accepted() -> None:
+    """Answers and exceptions of the other family are understood too."""
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        if b"gone" in request.content:
+            raise httpx2.ConnectError("refused")
+        return httpx2.Response(200, content=zego_answer().content)
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(handler)) as http_client:
+        client = zego_client(http_client=http_client, retry=RetryPolicy(attempts=1))
+        await client.stop_censor_audio(task_id="t")
+        with pytest.raises(Exception, match="ConnectError: refused") as caught:
+            await client.stop_censor_audio(task_id="gone")
+    assert type(caught.value).__name__ == "TransportError"
+
+
+@pytest.mark.looptime
+async def test_two_clients_of_one_account_share_its_quota(vendors: Vendors) -> None:
+    """The vendor counts per account, so a second client, or one made after another ended, gets no second quota."""
+    for _ in range(2):
+        client = volcengine_client(http_client=vendors.http_client)
+        starts = [
+            client.start_webcast(app_id="a", room_id="r", task_id="t", user_id="u", source_url="https://example.com/")
+            for _ in range(150)
+        ]
+        await asyncio.gather(*starts)
+        await client.aclose()
+    count = vendors.emulator.counts()["StartWebcast"]
+    assert (count["accepted"], count["throttled"]) == (300, 0)
+
+
+@pytest.mark.looptime
+async def test_accounts_have_quotas_of_their_own() -> None:
+    quotas = WindowQuotas({"StopWebcast": 1})
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        options: dict[str, Any] = {"secret_key": "SK", "http_client": http_client, "quotas": quotas}
+        first = VolcengineClient(access_key="AK1", **options)
+        second = VolcengineClient(access_key="AK2", **options)
+        third = VolcengineClient(access_key="AK3", account="AK1", **options)
+        await asyncio.gather(first.stop_webcast(**STOP), second.stop_webcast(**STOP))
+        assert asyncio.get_running_loop().time() < 0.1
+        await third.stop_webcast(**STOP)
+        assert asyncio.get_running_loop().time() > 0.9
+
+
+@pytest.mark.looptime
+async def test_versions_of_an_action_share_its_quota() -> None:
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}))
+        await client.stop_webcast(**STOP)
+        await client.stop_webcast(**STOP, version="2023-11-01")
+    assert asyncio.get_running_loop().time() == pytest.approx(1, abs=0.01)
+
+
+async def test_no_quotas() -> None:
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        client = volcengine_client(http_client=http_client, quotas=NoQuotas())
+        await asyncio.gather(*(client.stop_webcast(**STOP) for _ in range(500)))
+
+
+async def test_an_action_of_the_other_vendor_is_refused() -> None:
+    async with volcengine_client() as client:
+        with pytest.raises(ConfigurationError, match="got StopCensorAudioV2"):
+            await client.call(StopCensorAudioV2(task_id="t"))
+
+
+def _volcengine(**settings: Any) -> VolcengineClient:
+    return VolcengineClient(**({"access_key": "AK", "secret_key": "SK"} | settings))
+
+
+def _zego(**settings: Any) -> ZegoClient:
+    return ZegoClient(**({"app_id": 1, "server_secret": "s"} | settings))
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "named"),
+    [
+        (_volcengine, {"access_key": ""}, "access_key"),
+        (_volcengine, {"access_key": None}, "access_key"),
+        (_volcengine, {"secret_key": "with blank"}, "secret_key"),
+        (_volcengine, {"secret_key": b"bytes"}, "secret_key"),
+        (_volcengine, {"session_token": "line\r\nX-Evil: 1"}, "session_token"),
+        (_volcengine, {"session_token": "密"}, "session_token"),
+        (_volcengine, {"region": ""}, "region"),
+        (_volcengine, {"region": "cn/north"}, "region"),
+        (_volcengine, {"base_url": "rtc.volcengineapi.com"}, "base_url"),
+        (_volcengine, {"base_url": "https://host/path"}, "base_url"),
+        (_volcengine, {"base_url": "https://host?a=b"}, "base_url"),
+        (_volcengine, {"base_url": "https://user:word@host"}, "base_url"),
+        (_volcengine, {"base_url": "https://host:99999"}, "base_url"),
+        (_volcengine, {"base_url": "https://ho st"}, "base_url"),
+        (_volcengine, {"base_url": None}, "base_url"),
+        (_volcengine, {"deadline": 0}, "deadline"),
+        (_volcengine, {"deadline": "5"}, "deadline"),
+        (_volcengine, {"deadline": float("nan")}, "deadline"),
+        (_volcengine, {"timeout": -1}, "timeout"),
+        (_volcengine, {"http_client": httpx.Client}, "http_client"),
+        (_zego, {"app_id": "1234567890"}, "app_id"),
+        (_zego, {"app_id": 0}, "app_id"),
+        (_zego, {"app_id": 2**32}, "app_id"),
+        (_zego, {"app_id": True}, "app_id"),
+        (_zego, {"server_secret": ""}, "server_secret"),
+        (_zego, {"is_test": "true"}, "is_test"),
+    ],
+)
+def test_wrong_settings_are_named(make: Callable[..., object], settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named) as caught:
+        make(**settings)
+    assert "word" not in str(caught.value)
+
+
+def test_constructors_are_keyword_only() -> None:
+    with pytest.raises(TypeError):
+        VolcengineClient("AK", "SK")  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        ZegoClient(1, "s")  # type: ignore[misc]
+
+
+@pytest.mark.looptime
+async def test_errors_survive_pickle_and_copy() -> None:
+    handler, _ = in_turn(zego_answer(50009, message="later"))
+    async with mocked(handler) as http_client:
+        with pytest.raises(APIError) as caught:
+            await zego_client(http_client=http_client, deadline=1).stop_censor_audio(task_id="t")
+    for error in (pickle.loads(pickle.dumps(caught.value)), copy.copy(caught.value)):  # noqa: S301 - our own
+        assert type(error) is type(caught.value)
+        assert vars(error) == vars(caught.value)
+        assert str(error) == str(caught.value)
+    late = DeadlineExceeded("late", maybe_sent=True)
+    assert pickle.loads(pickle.dumps(late)).maybe_sent  # noqa: S301

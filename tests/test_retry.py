@@ -1,0 +1,277 @@
+"""The decision, and tenacity carrying it out, in virtual time."""
+
+import asyncio
+import logging
+import math
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.doubles import (
+    Vendors,
+    in_turn,
+    loop_clock,
+    mocked,
+    volcengine_client,
+    volcengine_no,
+    volcengine_yes,
+    zego_answer,
+    zego_client,
+)
+from volc_moderation import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    ModerationError,
+    NotFoundError,
+    PermissionDeniedError,
+    RetryPolicy,
+    ServerError,
+    TemporaryError,
+    ThrottledError,
+    TransportError,
+)
+from volc_moderation.emulator import Fault
+from volc_moderation.retry import next_wait
+from volc_moderation.volcengine import StopWebcast
+from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
+
+STOP = {"app_id": "app", "room_id": "room", "task_id": "task"}
+START = {"room_id": "room", "event_id": "audio_room", "audio_language": "zh", "risk_type_list": ["BAN"]}
+
+
+def decide(error: ModerationError, **given: Any) -> float | None:
+    settings = {"attempt": 1, "repeatable": True, "signed_again": False, "policy": RetryPolicy(), "draw": 0.5}
+    return next_wait(error, **(settings | given))
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("code", [50006, 50007, 50009])
+async def test_zego_recommends_300_seconds(vendors: Vendors, code: int) -> None:
+    """Two failures, then success: 600 s on the loop's clock, each attempt with a nonce and a timestamp of its own."""
+    loop = asyncio.get_running_loop()
+    task = await vendors.zego.start_censor_audio(**START)
+    vendors.requests.clear()
+    vendors.emulator.play(Fault(kind="code", code=code, action="StopCensorAudioV2", first=2))
+    began = loop.time()
+    reply = await vendors.zego.call(StopCensorAudioV2(task_id=task.task_id))
+    assert loop.time() - began == pytest.approx(600, abs=0.1)
+    assert reply.attempts == 3
+    assert reply.waited == pytest.approx(600, abs=0.1)
+    sent = [request.url.params for request in vendors.requests]
+    assert len({query["SignatureNonce"] for query in sent}) == 3
+    assert [int(query["Timestamp"]) - int(sent[0]["Timestamp"]) for query in sent] == [0, 300, 600]
+    assert vendors.emulator.counts()["StopCensorAudioV2"]["rejected"] == 0
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("code", [50006, 50007, 50009])
+async def test_the_advice_holds_for_starts_too(code: int) -> None:
+    """A start that ZEGO refused was not done, so it is repeated although starts are not repeatable."""
+    handler, asked = in_turn(zego_answer(code), zego_answer(data={"TaskId": "t"}))
+    async with mocked(handler) as http_client:
+        zego = zego_client(http_client=http_client)
+        reply = await zego.call(StartCensorAudioV2(**START))
+    assert (len(asked), reply.result.task_id) == (2, "t")
+    assert reply.waited == 300
+
+
+@pytest.mark.looptime
+async def test_attempts_are_bounded() -> None:
+    handler, asked = in_turn(zego_answer(50009))
+    async with mocked(handler) as http_client:
+        zego = zego_client(http_client=http_client, retry=RetryPolicy(attempts=3))
+        with pytest.raises(TemporaryError) as caught:
+            await zego.stop_censor_audio(task_id="t")
+    assert len(asked) == caught.value.attempts == 3
+    assert caught.value.retry_after == 300
+    assert asyncio.get_running_loop().time() == pytest.approx(600, abs=0.1)
+
+
+@pytest.mark.looptime
+async def test_no_shumei_permission_is_not_retried() -> None:
+    handler, asked = in_turn(zego_answer(50117))
+    async with mocked(handler) as http_client:
+        with pytest.raises(PermissionDeniedError, match="50117"):
+            await zego_client(http_client=http_client).stop_censor_audio(task_id="t")
+    assert len(asked) == 1
+    assert asyncio.get_running_loop().time() < 0.1
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("code", [50006, 50007, 50009])
+async def test_nobody_waits_for_a_certain_failure(code: int) -> None:
+    """With a deadline of 5 s the error comes at once, and says what was advised."""
+    handler, asked = in_turn(zego_answer(code))
+    async with mocked(handler) as http_client:
+        zego = zego_client(http_client=http_client, deadline=5)
+        with pytest.raises(TemporaryError) as caught:
+            await zego.stop_censor_audio(task_id="t")
+    assert caught.value.retry_after == 300
+    assert caught.value.attempts == len(asked) == 1
+    assert asyncio.get_running_loop().time() < 0.1
+
+
+@pytest.mark.looptime
+async def test_a_back_off_beyond_the_deadline_is_told() -> None:
+    handler, _ = in_turn(volcengine_no("ServiceUnavailableTemp", status=503))
+    async with mocked(handler) as http_client:
+        client = volcengine_client(http_client=http_client, retry=RetryPolicy(attempts=100, base=8, cap=8))
+        with pytest.raises(TemporaryError) as caught:
+            await client.call(StopWebcast(**STOP), deadline=20)
+    assert caught.value.retry_after is not None
+    assert 0 < caught.value.retry_after <= 8
+    assert asyncio.get_running_loop().time() <= 20
+
+
+@pytest.mark.looptime
+async def test_throttled_calls_come_back_in_the_next_second(vendors: Vendors) -> None:
+    loop = asyncio.get_running_loop()
+    await vendors.volcengine.start_webcast(**STOP, user_id="u", source_url="https://example.com/")
+    vendors.emulator.play(Fault(kind="code", code="FlowLimitExceeded.QPSOverLimit", action="StopWebcast", first=2))
+    began = loop.time()
+    reply = await vendors.volcengine.call(StopWebcast(**STOP))
+    assert reply.attempts == 3
+    assert 2 <= loop.time() - began <= 4.1
+
+
+@pytest.mark.looptime
+async def test_a_stale_timestamp_is_signed_again_with_the_vendors_time(vendors: Vendors) -> None:
+    """A clock that is an hour off: refused once, then right for all calls, at both vendors."""
+    clients = {"clock": lambda: loop_clock() - 3600, "http_client": vendors.http_client}
+    async with volcengine_client(**clients) as volcengine, zego_client(**clients) as zego:
+        await volcengine.start_detection(app_id="app", room_id="room")
+        await volcengine.stop_detection(app_id="app", room_id="room")
+        await zego.start_censor_audio(**START)
+        await zego.start_censor_audio(**START)
+    counts = vendors.emulator.counts()
+    assert [counts[name]["rejected"] for name in ("StartDetection", "StopDetection")] == [1, 0]
+    assert (counts["StartCensorAudioV2"]["rejected"], counts["StartCensorAudioV2"]["accepted"]) == (1, 2)
+
+
+@pytest.mark.parametrize("date", ["Fri, 20 Nov 2026 08:30:00 GMT", "nonsense", ""])
+async def test_a_stale_timestamp_is_signed_again_once(date: str) -> None:
+    handler, asked = in_turn(volcengine_no("InvalidTimestamp", date=date))
+    async with mocked(handler) as http_client:
+        with pytest.raises(AuthenticationError, match="InvalidTimestamp"):
+            await volcengine_client(http_client=http_client).stop_webcast(**STOP)
+    assert len(asked) == 2
+
+
+@pytest.mark.looptime
+async def test_an_unknown_outcome_is_repeated_only_if_that_is_safe() -> None:
+    """ZEGO's start is not: the error comes at once. A stop is."""
+    handler, asked = in_turn(httpx.ReadTimeout(""))
+    async with mocked(handler) as http_client:
+        zego = zego_client(http_client=http_client)
+        with pytest.raises(TransportError) as caught:
+            await zego.start_censor_audio(**START)
+        assert (len(asked), caught.value.maybe_sent) == (1, True)
+        with pytest.raises(TransportError):
+            await zego.stop_censor_audio(task_id="t")
+        assert len(asked) == 1 + RetryPolicy().attempts
+
+
+@pytest.mark.looptime
+async def test_a_start_that_cannot_have_arrived_is_repeated() -> None:
+    handler, asked = in_turn(httpx.ConnectError("refused"), zego_answer(data={"TaskId": "t"}))
+    async with mocked(handler) as http_client:
+        task = await zego_client(http_client=http_client).start_censor_audio(**START)
+    assert (len(asked), task.task_id) == (2, "t")
+
+
+@pytest.mark.looptime
+async def test_maybe_sent_remembers_earlier_attempts() -> None:
+    """The first request may have arrived; that the second one cannot have does not change it."""
+    handler, _ = in_turn(httpx.ReadError(""), httpx.ConnectError(""))
+    async with mocked(handler) as http_client:
+        client = volcengine_client(http_client=http_client, retry=RetryPolicy(attempts=2))
+        with pytest.raises(TransportError) as caught:
+            await client.stop_webcast(**STOP)
+    assert caught.value.maybe_sent
+
+
+@pytest.mark.looptime
+async def test_done_already_is_a_yes_after_a_lost_answer(vendors: Vendors) -> None:
+    """The stop took effect, its answer was lost: the repeat finds no task, and that is a success."""
+    await vendors.volcengine.start_webcast(**STOP, user_id="u", source_url="https://example.com/")
+    lost = Fault(kind="status", status=502, action="StopWebcast", carried_out=True)
+    vendors.emulator.play(lost)
+    reply = await vendors.volcengine.call(StopWebcast(**STOP))
+    assert reply.attempts == 2
+    assert reply.result.message == "the webcast has ended"
+    with pytest.raises(NotFoundError):
+        await vendors.volcengine.stop_webcast(**STOP)
+
+
+@pytest.mark.looptime
+async def test_the_wait_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="volc_moderation")
+    handler, _ = in_turn(zego_answer(50006), zego_answer())
+    async with mocked(handler) as http_client:
+        await zego_client(http_client=http_client).stop_censor_audio(task_id="t")
+    assert "StopCensorAudioV2: attempt 1 failed, the next one in 300.0 s" in caplog.text
+
+
+async def test_one_attempt_means_no_retry() -> None:
+    handler, asked = in_turn(volcengine_no("InternalError", status=500), volcengine_yes())
+    async with mocked(handler) as http_client:
+        with pytest.raises(ServerError):
+            await volcengine_client(http_client=http_client, retry=RetryPolicy(attempts=1)).stop_webcast(**STOP)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "wait"),
+    [
+        (ThrottledError("", code=206, retry_after=1.0), 1.5),
+        (ThrottledError("", code=206), 1.5),
+        (ThrottledError("", code=206, retry_after=7.0), 7.5),
+        (TemporaryError("", code=50006, retry_after=300.0), 300.0),
+        (TemporaryError("", code="FailToConnect"), 0.25),
+        (ServerError("", code=1), 0.25),
+        (TransportError("", maybe_sent=True), 0.25),
+        (TransportError("", maybe_sent=True, status=502), 0.25),
+        (TransportError("", maybe_sent=True, status=403), None),
+        (TransportError("", maybe_sent=True, status=302), None),
+        (AuthenticationError("", code="InvalidTimestamp", retry_after=0.0), 0.0),
+        (AuthenticationError("", code="SignatureDoesNotMatch"), None),
+        (PermissionDeniedError("", code=50117), None),
+        (APIError("", code="Unheard"), None),
+        (ConfigurationError(""), None),
+    ],
+)
+def test_decision(error: ModerationError, wait: float | None) -> None:
+    assert decide(error) == wait
+
+
+def test_what_may_have_been_done_is_not_repeated_blindly() -> None:
+    assert decide(ServerError("", code=1), repeatable=False) is None
+    assert decide(TransportError("", maybe_sent=True), repeatable=False) is None
+    assert decide(TransportError("", maybe_sent=False), repeatable=False) is not None
+    assert decide(ThrottledError("", code=206), repeatable=False) is not None
+
+
+@given(
+    attempt=st.integers(1, 10_000),
+    draw=st.floats(0, 1),
+    base=st.floats(0, 100),
+    cap=st.floats(0, 1000),
+)
+def test_back_off_is_bounded(attempt: int, draw: float, base: float, cap: float) -> None:
+    """However many attempts, a back-off is never above the cap, never negative, and always a number."""
+    policy = RetryPolicy(attempts=20_000, base=base, cap=cap)
+    wait = decide(TransportError("", maybe_sent=False), attempt=attempt, draw=draw, policy=policy)
+    assert wait is not None
+    assert 0 <= wait <= cap
+
+
+@pytest.mark.parametrize(
+    "settings", [{"attempts": 0}, {"attempts": True}, {"attempts": 2.5}, {"base": -1}, {"cap": math.inf}, {"cap": "9"}]
+)
+def test_policy_rules(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(settings))):
+        RetryPolicy(**settings)

@@ -1,0 +1,202 @@
+"""What the network may do to a call, over real sockets: the right error, in time, and ``maybe_sent`` true or false."""
+
+import asyncio
+import socket
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.doubles import mocked, volcengine_client, volcengine_yes, zego_client
+from volc_moderation import (
+    DeadlineExceeded,
+    ModerationError,
+    RetryPolicy,
+    ThrottledError,
+    TransportError,
+)
+from volc_moderation.emulator import EmulatorProcess, Fault
+from volc_moderation.errors import DecodeError
+from volc_moderation.transport import BaseURL
+from volc_moderation.zego import StopCensorAudioV2
+
+ONCE = RetryPolicy(attempts=1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text", "status"),
+    [
+        (Fault(kind="status", status=502), "HTTP 502 with", 502),
+        (Fault(kind="status", status=403), "HTTP 403 with", 403),
+        (Fault(kind="body", body='{"Code": 0, "Mess'), "HTTP 200 with 17 bytes", 200),
+        (Fault(kind="body", body=""), "HTTP 200 with 0 bytes", 200),
+        (Fault(kind="body", body="[]"), "HTTP 200 with 2 bytes", 200),
+        (Fault(kind="body", body='{"other": 1}'), "HTTP 200 with 12 bytes", 200),
+        (Fault(kind="body", body="[" * 100_000), "HTTP 200 with 100000 bytes", 200),
+        (Fault(kind="garbage"), "HTTP 200 with 128 bytes", 200),
+        (Fault(kind="reset"), "ReadError|RemoteProtocolError", None),
+    ],
+)
+async def test_no_usable_answer(emulator: EmulatorProcess, fault: Fault, text: str, status: int | None) -> None:
+    """At both vendors: the request may have arrived, and the error says what came instead of an answer."""
+    fault.first = 2
+    await emulator.play(fault)
+    options: dict[str, Any] = {"base_url": emulator.base_url, "retry": ONCE, "deadline": 5}
+    async with volcengine_client(**options) as volcengine, zego_client(**options) as zego:
+        for call in (volcengine.stop_detection(app_id="a", room_id="r"), zego.stop_censor_audio(task_id="t")):
+            with pytest.raises(TransportError, match=text) as caught:
+                await call
+            assert caught.value.maybe_sent
+            assert caught.value.status == status
+            assert caught.value.attempts == 1
+    counts = await emulator.counts()
+    assert counts["StopDetection"]["faults"] == counts["StopCensorAudioV2"]["faults"] == 1
+
+
+async def test_a_hang_ends_with_the_timeout_or_the_deadline(emulator: EmulatorProcess) -> None:
+    await emulator.play(Fault(kind="hang", first=2))
+    async with zego_client(base_url=emulator.base_url, retry=ONCE, timeout=0.2) as zego:
+        with pytest.raises(TransportError, match=r"no answer within 0\.2 s") as silent:
+            await zego.stop_censor_audio(task_id="t")
+        with pytest.raises(DeadlineExceeded) as late:
+            await zego.call(StopCensorAudioV2(task_id="t"), deadline=0.1)
+    assert silent.value.maybe_sent
+    assert late.value.maybe_sent
+
+
+async def test_a_drip_ends_with_the_timeout() -> None:
+    """A server that sends a byte now and then never lets a read time out; the timeout of the request holds anyway."""
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            for byte in b"HTTP/1.1 200 OK\r\n" * 100:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        except ConnectionError:
+            writer.close()
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with zego_client(base_url=base_url, retry=ONCE, timeout=0.3) as zego:
+            with pytest.raises(TransportError, match=r"no answer within 0\.3 s"):
+                await asyncio.wait_for(zego.stop_censor_audio(task_id="t"), 5)
+
+
+async def test_a_dead_server_cannot_have_got_it() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        base_url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        async with volcengine_client(base_url=base_url, retry=ONCE) as volcengine:
+            with pytest.raises(TransportError, match="ConnectError") as caught:
+                await volcengine.stop_detection(app_id="a", room_id="r")
+    assert not caught.value.maybe_sent
+
+
+@pytest.mark.parametrize(
+    ("error", "maybe_sent"),
+    [
+        (httpx.ConnectError(""), False),
+        (httpx.ConnectTimeout(""), False),
+        (httpx.PoolTimeout(""), False),
+        (httpx.ProxyError(""), False),
+        (httpx.WriteError(""), True),
+        (httpx.WriteTimeout(""), True),
+        (httpx.ReadError(""), True),
+        (httpx.ReadTimeout(""), True),
+        (httpx.RemoteProtocolError(""), True),
+        (httpx.DecodingError(""), True),
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+    ],
+)
+async def test_every_exception_of_the_network_is_one_error(error: Exception, maybe_sent: bool) -> None:  # noqa: FBT001
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    async with mocked(handler) as http_client:
+        with pytest.raises(TransportError) as caught:
+            await volcengine_client(http_client=http_client, retry=ONCE).stop_detection(app_id="a", room_id="r")
+    assert caught.value.maybe_sent is maybe_sent
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+async def test_a_bug_in_a_double_is_not_hidden() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise LookupError("a bug")
+
+    async with mocked(handler) as http_client:
+        with pytest.raises(LookupError, match="a bug"):
+            await volcengine_client(http_client=http_client).stop_detection(app_id="a", room_id="r")
+
+
+async def test_429_from_between_is_throttling() -> None:
+    page = httpx.Response(429, text="slow down", headers={"Retry-After": "7"})
+    async with mocked(lambda _: page) as http_client:
+        with pytest.raises(ThrottledError, match="HTTP 429") as caught:
+            await volcengine_client(http_client=http_client, retry=ONCE).stop_detection(app_id="a", room_id="r")
+    assert caught.value.retry_after == 7
+
+
+async def test_a_yes_that_does_not_fit_names_the_field() -> None:
+    task = {"CreateTime": "soon", "MediaType": 1, "Status": 1, "UserId": "u", "RoomId": "r"}
+    answer = volcengine_yes({"EventData": [task]})
+    async with mocked(lambda _: answer) as http_client:
+        with pytest.raises(DecodeError) as caught:
+            await volcengine_client(http_client=http_client).list_detection_task(app_id="a", room_id="r")
+    assert caught.value.path == "Result.event_data[0].create_time"
+    assert "expected int, got str" in str(caught.value)
+    assert caught.value.__context__ is None
+    assert isinstance(caught.value, ModerationError)
+
+
+async def test_redirects_and_credentials_of_the_given_client_are_not_used() -> None:
+    """A signed request goes to one place, once, with the signature as its only credentials."""
+    asked = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(302, headers={"Location": "https://elsewhere.example/"})
+
+    transport = httpx.MockTransport(handler)
+    async with httpx.AsyncClient(transport=transport, follow_redirects=True, auth=("user", "word")) as http_client:
+        with pytest.raises(TransportError) as caught:
+            await volcengine_client(http_client=http_client).stop_detection(app_id="a", room_id="r")
+    assert caught.value.status == 302
+    assert len(asked) == 1
+    assert asked[0].headers["authorization"].startswith("HMAC-SHA256 ")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "url", "host"),
+    [
+        ("https://rtc.volcengineapi.com", "https://rtc.volcengineapi.com", "rtc.volcengineapi.com"),
+        ("https://RTC.volcengineapi.com/", "https://rtc.volcengineapi.com", "rtc.volcengineapi.com"),
+        ("https://host:443", "https://host", "host"),
+        ("http://host:80", "http://host", "host"),
+        ("http://host:443", "http://host:443", "host:443"),
+        ("http://127.0.0.1:8765", "http://127.0.0.1:8765", "127.0.0.1:8765"),
+        ("http://[::1]:8765", "http://[::1]:8765", "[::1]:8765"),
+    ],
+)
+async def test_the_host_that_is_signed_is_the_host_that_is_sent(base_url: str, url: str, host: str) -> None:
+    asked = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return volcengine_yes()
+
+    async with mocked(handler) as http_client:
+        await volcengine_client(http_client=http_client, base_url=base_url).stop_detection(app_id="a", room_id="r")
+    assert BaseURL.make(base_url) == BaseURL(url, host, BaseURL.make(base_url).is_loopback)
+    assert asked[0].headers["host"] == host
+    assert str(asked[0].url).startswith(f"{url}/?Action=StopDetection")
+
+
+async def test_a_proxy_of_the_environment_is_not_asked_for_loopback(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    async with volcengine_client(base_url=emulator.base_url) as volcengine:
+        await volcengine.start_detection(app_id="a", room_id="r")
