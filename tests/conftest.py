@@ -29,5 +29,3 @@ async def emulator() -> AsyncIterator[EmulatorProcess]:
     """Both vendors in a process of their own, over a real socket."""
     async with EmulatorProcess() as emulator:
         yield emulator
-
-

@@ -1,6 +1,7 @@
 """What the network may do to a call, over real sockets: the right error, in time, and ``maybe_sent`` true or false."""
 
 import asyncio
+import contextlib
 import socket
 from typing import Any
 
@@ -67,20 +68,23 @@ async def test_a_hang_ends_with_the_timeout_or_the_deadline(emulator: EmulatorPr
 async def test_a_drip_ends_with_the_timeout() -> None:
     """A server that sends a byte now and then never lets a read time out; the timeout of the request holds anyway."""
 
+    gone = asyncio.Event()
+
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with contextlib.suppress(ConnectionError):
             for byte in b"HTTP/1.1 200 OK\r\n" * 100:
                 writer.write(bytes([byte]))
                 await writer.drain()
                 await asyncio.sleep(0.05)
-        except ConnectionError:
-            writer.close()
+        writer.close()
+        gone.set()
 
     async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
         base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with zego_client(base_url=base_url, retry=ONCE, timeout=0.3) as zego:
             with pytest.raises(TransportError, match=r"no answer within 0\.3 s"):
                 await asyncio.wait_for(zego.stop_censor_audio(task_id="t"), 5)
+        await gone.wait()
 
 
 async def test_a_dead_server_cannot_have_got_it() -> None:

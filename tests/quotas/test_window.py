@@ -1,0 +1,271 @@
+"""Window permits in virtual time: never more than the quota in any second, and almost none of it wasted."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from looptime import new_event_loop
+
+from volc_moderation import ConfigurationError, WindowQuotas
+from volc_moderation.quotas import Quota, QuotaKey
+from volc_moderation.quotas.window import quotas_of_running_loop
+
+KEY = QuotaKey("volcengine", "AK", "StopWebcast")
+
+
+class Judge:
+    """A vendor that counts arrivals in any second, after a delay each way."""
+
+    def __init__(self, low: float, high: float, seed: int = 1) -> None:
+        self._random = random.Random(seed)
+        self._delay = (low, high)
+        self._past_second: deque[float] = deque()
+        self.most = 0
+        self.arrivals: list[float] = []
+
+    async def __call__(self) -> float:
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(self._random.uniform(*self._delay))
+        now = asyncio.get_running_loop().time()
+        self.arrivals.append(now)
+        self._past_second.append(now)
+        while self._past_second[0] <= now - 1:
+            self._past_second.popleft()
+        self.most = max(self.most, len(self._past_second))
+        await asyncio.sleep(self._random.uniform(*self._delay))
+        return asyncio.get_running_loop().time() - began
+
+
+async def call(quotas: WindowQuotas, judge: Callable[[], Awaitable[float]], quota: Quota = Quota(150)) -> None:  # noqa: B008 - frozen
+    permit = await quotas.acquire(KEY, quota)
+    try:
+        round_trip = await judge()
+    except BaseException:
+        permit.abandoned()
+        raise
+    permit.answered(round_trip)
+
+
+def share(judge: Judge, quota: int) -> float:
+    """Accepted per second, as a share of the quota, after the first second."""
+    first, last = judge.arrivals[0], judge.arrivals[-1]
+    after = [arrival for arrival in judge.arrivals if arrival > first + 1]
+    return len(after) / (last - first - 1) / quota
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("low", "high", "expected"), [(0.02, 0.05, 0.95), (0.002, 0.005, 0.98), (0.08, 0.12, 0.92)])
+async def test_full_speed_without_a_breach(low: float, high: float, expected: float) -> None:
+    """5,000 calls awaited at once. The share is exact, because time is virtual."""
+    quotas, judge = WindowQuotas(), Judge(low, high)
+    await asyncio.gather(*(call(quotas, judge) for _ in range(5000)))
+    assert judge.most <= 150
+    assert share(judge, 150) >= expected
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("seed", range(8))
+async def test_cold_starts_do_not_breach(seed: int) -> None:
+    """The smallest round trip is not known yet: nothing is had back before enough answers are there."""
+    quotas, judge = WindowQuotas(), Judge(0.02, 0.05, seed)
+    await asyncio.gather(*(call(quotas, judge) for _ in range(600)))
+    assert judge.most <= 150
+
+
+@pytest.mark.looptime
+async def test_a_network_that_gets_faster_does_not_breach() -> None:
+    """Round trips of a fifth of a second let permits return early; they must not when the way gets short."""
+    quotas, judge = WindowQuotas(), Judge(0.1, 0.1)
+    calls = asyncio.gather(*(call(quotas, judge) for _ in range(1500)))
+    await asyncio.sleep(5)
+    judge._delay = (0.04, 0.05)
+    await calls
+    assert judge.most <= 152  # the permits that had returned early before the first short answer
+
+
+@pytest.mark.looptime
+async def test_first_come_first_served() -> None:
+    quotas, judge, order = WindowQuotas(), Judge(0.01, 0.01), []
+
+    async def numbered(number: int) -> None:
+        permit = await quotas.acquire(KEY, Quota(10))
+        order.append(number)
+        permit.answered(await judge())
+
+    await asyncio.gather(*(numbered(number) for number in range(50)))
+    assert order == list(range(50))
+
+
+@pytest.mark.looptime
+async def test_permits_do_not_go_out_in_one_burst() -> None:
+    quotas, judge = WindowQuotas(), Judge(0.0, 0.0)
+    await asyncio.gather(*(call(quotas, judge) for _ in range(150)))
+    in_first_tenth = [arrival for arrival in judge.arrivals if arrival <= judge.arrivals[0] + 0.1]
+    assert len(in_first_tenth) <= 150 / 10 + 5
+
+
+@pytest.mark.looptime
+async def test_cancelled_waiters_take_nothing_with_them() -> None:
+    """A fifth of 1,500 calls is cancelled while waiting: the rest go at full speed, and so do the next thousand."""
+    quotas, judge = WindowQuotas(), Judge(0.02, 0.05)
+    loop = asyncio.get_running_loop()
+    calls = [asyncio.create_task(call(quotas, judge)) for _ in range(1500)]
+    await asyncio.sleep(0.5)
+    waiting = [one for one in calls if not one.done()]
+    for one in random.Random(1).sample(waiting, 300):
+        one.cancel()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    cancelled = sum(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+    assert cancelled == 300
+    assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    assert share(judge, 150) >= 0.94
+    began = loop.time()
+    await asyncio.gather(*(call(quotas, judge) for _ in range(1000)))
+    assert 1000 / (loop.time() - began) / 150 >= 0.93
+    assert judge.most <= 150
+
+
+@pytest.mark.looptime
+async def test_cancelled_at_the_moment_of_the_grant() -> None:
+    """The permit of a call that is granted and cancelled in one turn goes to the next one at once."""
+    quotas = WindowQuotas()
+    held = await quotas.acquire(KEY, Quota(1))
+    first = asyncio.create_task(quotas.acquire(KEY, Quota(1)))
+    second = asyncio.create_task(quotas.acquire(KEY, Quota(1)))
+    held.answered(0)
+    window = quotas._windows[KEY]
+    while not window._waiters or not window._waiters[0].done():
+        await asyncio.sleep(0.001)
+        if window._in_flight:
+            break
+    first.cancel()
+    granted = asyncio.get_running_loop().time()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await second
+    assert asyncio.get_running_loop().time() - granted < 1.01
+
+
+@pytest.mark.looptime
+async def test_all_waiters_cancelled() -> None:
+    """Nobody waits any more, so nothing runs any more, and the next call goes at once."""
+    quotas = WindowQuotas()
+    held = await quotas.acquire(KEY, Quota(1))
+    waiters = [asyncio.create_task(quotas.acquire(KEY, Quota(1))) for _ in range(10)]
+    await asyncio.sleep(0.1)
+    for waiter in waiters:
+        waiter.cancel()
+    await asyncio.gather(*waiters, return_exceptions=True)
+    held.answered(0)
+    await asyncio.sleep(5)
+    assert len(asyncio.all_tasks()) == 1
+    began = asyncio.get_running_loop().time()
+    (await quotas.acquire(KEY, Quota(1))).answered(0)
+    assert asyncio.get_running_loop().time() - began < 0.01
+
+
+@pytest.mark.looptime
+async def test_an_abandoned_permit_returns_after_the_window() -> None:
+    quotas, loop = WindowQuotas(), asyncio.get_running_loop()
+    (await quotas.acquire(KEY, Quota(1))).abandoned()
+    began = loop.time()
+    await quotas.acquire(KEY, Quota(1))
+    assert loop.time() - began == pytest.approx(1, abs=0.001)
+
+
+@pytest.mark.looptime
+async def test_an_abandoned_request_may_still_be_on_its_way() -> None:
+    """Its permit returns later by the slowest round trip of late, when it would have arrived."""
+    quotas, loop = WindowQuotas(), asyncio.get_running_loop()
+    (await quotas.acquire(KEY, Quota(2))).answered(0.3)
+    (await quotas.acquire(KEY, Quota(2))).abandoned()
+    await asyncio.sleep(1.1)
+    (await quotas.acquire(KEY, Quota(2))).answered(0.1)
+    began = loop.time()
+    await quotas.acquire(KEY, Quota(2))
+    assert loop.time() - began == pytest.approx(0.2, abs=0.001)
+
+
+@pytest.mark.looptime
+async def test_the_quota_may_be_set() -> None:
+    quotas, judge = WindowQuotas({"StopWebcast": 10}), Judge(0.0, 0.0)
+    await asyncio.gather(*(call(quotas, judge) for _ in range(40)))
+    assert judge.most == 10
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "9"])
+def test_a_wrong_quota_is_named(limit: int) -> None:
+    with pytest.raises(ConfigurationError, match="StopWebcast"):
+        WindowQuotas({"StopWebcast": limit})
+
+
+def test_a_store_belongs_to_one_loop() -> None:
+    quotas = WindowQuotas()
+
+    async def acquire() -> None:
+        await quotas.acquire(KEY, Quota(1))
+
+    asyncio.run(acquire())
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        asyncio.run(acquire())
+
+
+def test_the_default_store_is_one_per_loop() -> None:
+    async def stores() -> tuple[WindowQuotas, WindowQuotas]:
+        return quotas_of_running_loop(), quotas_of_running_loop()
+
+    first, second = asyncio.run(stores()), asyncio.run(stores())
+    assert first[0] is first[1]
+    assert second[0] is second[1]
+    assert first[0] is not second[0]
+
+
+def test_waiters_do_not_outlive_the_loop() -> None:
+    """At the end of a program nothing hangs, and nothing is left behind unawaited."""
+    quotas = WindowQuotas()
+
+    async def main() -> None:
+        await quotas.acquire(KEY, Quota(1))
+        waiter = asyncio.create_task(quotas.acquire(KEY, Quota(1)))
+        await asyncio.sleep(0.01)
+        assert not waiter.done()
+
+    asyncio.run(main())
+
+
+@given(
+    limit=st.integers(1, 30),
+    low=st.floats(0, 0.2),
+    jitter=st.floats(0, 0.008),
+    plan=st.lists(
+        st.tuples(st.floats(0, 0.4), st.integers(1, 60), st.integers(0, 59)),
+        min_size=1,
+        max_size=8,
+    ),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_second_is_ever_above_the_quota(
+    limit: int, low: float, jitter: float, plan: list[tuple[float, int, int]], seed: int
+) -> None:
+    """Bursts, pauses and cancelled calls in any order, at any delay: the judge never counts more than the quota."""
+    quotas, judge = WindowQuotas(), Judge(low, low + jitter, seed)
+
+    async def main() -> None:
+        tasks: list[asyncio.Task[None]] = []
+        for pause, calls, cancelled in plan:
+            begun = [asyncio.create_task(call(quotas, judge, Quota(limit))) for _ in range(calls)]
+            tasks += begun
+            await asyncio.sleep(pause)
+            for task in begun[:cancelled]:
+                task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(main())
+    assert judge.most <= limit
