@@ -1,0 +1,288 @@
+"""Volcengine's envelope: every form of a yes, every code of the documents, and whatever else may come."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.doubles import NOW
+from tests.strategies import json_values, texts
+from volc_moderation import (
+    APIError,
+    AuthenticationError,
+    ConflictError,
+    DecodeError,
+    InvalidRequestError,
+    ModerationError,
+    NotFoundError,
+    PermissionDeniedError,
+    ServerError,
+    TemporaryError,
+    ThrottledError,
+)
+from volc_moderation.action import Action
+from volc_moderation.credentials import VolcengineCredentials
+from volc_moderation.volcengine import (
+    Acknowledgement,
+    DetectionStatus,
+    DetectionTask,
+    DetectionTasks,
+    GetWebCastTask,
+    ListDetectionTask,
+    MediaType,
+    StartDetection,
+    StopWebcast,
+    WebCastStatus,
+    WebCastTask,
+)
+from volc_moderation.volcengine.protocol import CODES, decode, encode
+from volc_moderation.volcengine.signing import Signer
+from volc_moderation.wire import Request, Response
+
+STOP = StopWebcast(app_id="app", room_id="room", task_id="task")
+LIST = ListDetectionTask(app_id="app", room_id="room")
+GET = GetWebCastTask(app_id="app", room_id="room", task_id="task")
+REQUEST = Request("POST", "https://host/", {}, b"", ("hush",))
+
+
+def answer(result: Any = None, error: Any = None, status: int = 200, **headers: str) -> Response:
+    metadata = {"RequestId": "r-1"} | ({} if error is None else {"Error": error})
+    body = {"ResponseMetadata": metadata} | ({} if result is None else {"Result": result})
+    return Response(status, httpx.Headers(headers), json.dumps(body).encode(), 0.1)
+
+
+def read(action: Action[Any], response: Response, *, repeated: bool = False) -> Any:
+    return decode(action, REQUEST, response, repeated=repeated).result
+
+
+def refusal(code: str, status: int = 400, message: str = "no", **headers: str) -> APIError:
+    with pytest.raises(APIError) as caught:
+        read(STOP, answer(error={"Code": code, "Message": message}, status=status, **headers))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [("ok", "ok"), ({"Message": "success"}, "success"), ({"message": "success"}, "success"), ({}, ""), (None, "")],
+)
+def test_all_forms_of_a_plain_yes(result: Any, message: str) -> None:
+    assert read(STOP, answer(result)) == Acknowledgement(message=message)
+
+
+def test_a_hint_is_a_yes() -> None:
+    hint = "The task has been started. Please do not call the startup task interface repeatedly"
+    assert read(StartDetection(app_id="a", room_id="r"), answer({"Message": hint})).message == hint
+
+
+def test_list_detection_task() -> None:
+    """The sample of the ListDetectionTask page."""
+    task = {"CreateTime": 1629183877, "MediaType": 1, "Status": 1, "UserId": "Your_UserId", "RoomId": "Your_RoomId"}
+    tasks = read(LIST, answer({"EventData": [task], "Message": "success"}))
+    assert tasks.message == "success"
+    assert tasks.event_data == [
+        DetectionTask(
+            create_time=1629183877,
+            media_type=MediaType.VIDEO,
+            status=DetectionStatus.RUNNING,
+            user_id="Your_UserId",
+            room_id="Your_RoomId",
+        )
+    ]
+    assert isinstance(tasks.event_data[0].status, DetectionStatus)
+
+
+@pytest.mark.parametrize("result", [{"EventData": []}, {"EventData": None}, {}, {"Message": "success"}, None])
+def test_never_moderated(result: Any) -> None:
+    assert read(LIST, answer(result)).event_data == DetectionTasks().event_data == []
+
+
+def test_unknown_fields_and_numbers_are_kept_or_ignored() -> None:
+    task = {"CreateTime": 1, "MediaType": 77, "Status": 9, "UserId": "u", "RoomId": "r", "New": {"a": [1]}}
+    (read_task,) = read(LIST, answer({"EventData": [task], "Newer": 1})).event_data
+    assert (read_task.media_type, read_task.status) == (77, 9)
+
+
+def test_get_web_cast_task() -> None:
+    task = {
+        **{"StartTime": 1795219200000, "EndTime": 0, "Status": 2, "StopReason": "", "UserId": "u"},
+        **{
+            "SourceURL": "https://example.com/",
+            "MaxRunningTime": 60,
+            "VideoSolutions": [{"Width": 4000, "FrameRate": 1}],
+        },
+        "MonitorConfig": {"CrashCheckInterval": 99},
+    }
+    result = read(GET, answer({"WebCastTask": task})).web_cast_task
+    assert (result.status, result.source_url, result.end_time) == (WebCastStatus.RUNNING, "https://example.com/", 0)
+    assert result.video_solutions[0].width == 4000
+    assert result.monitor_config is not None
+    assert result.monitor_config.crash_check_interval == 99
+    assert read(GET, answer({"WebCastTask": {}})).web_cast_task == WebCastTask()
+    assert read(GET, answer({"WebCastTask": {"VideoSolutions": None, "Status": None}})).web_cast_task == WebCastTask()
+
+
+@pytest.mark.parametrize(
+    ("result", "path"),
+    [
+        ([], "Result"),
+        (5, "Result"),
+        ({"EventData": {}}, "Result.event_data"),
+        ({"EventData": "text"}, "Result.event_data"),
+        ({"EventData": [None]}, "Result.event_data[0]"),
+        ({"EventData": [{}]}, "Result.event_data[0].create_time"),
+        ({"EventData": [{"CreateTime": 7.9}]}, "Result.event_data[0].create_time"),
+        ({"EventData": [{"CreateTime": None}]}, "Result.event_data[0].create_time"),
+        ({"EventData": [{"CreateTime": True}]}, "Result.event_data[0].create_time"),
+        ({"Message": None}, "Result.message"),
+        ({"Message": 5}, "Result.message"),
+    ],
+)
+def test_what_does_not_fit_is_named(result: Any, path: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        read(LIST, answer(result))
+    assert caught.value.path == path
+    assert caught.value.request_id == "r-1"
+    assert str(caught.value).startswith(path)
+
+
+CLASSES: dict[type[APIError], list[str]] = {
+    ThrottledError: [
+        *("FlowLimitExceeded", "FlowLimitExceeded.QPSOverLimit", "FlowLimitExceeded.New"),
+        *("AccountFlowLimitExceeded", "RequestLimitExceeded"),
+    ],
+    TemporaryError: ["FailToConnect", "ServiceUnavailableTemp"],
+    ServerError: [
+        *("InternalError", "InternalError.GenerateTokenFailed", "InternalError.GetAutoTriggerPolicyF"),
+        *("InternalServiceError", "InternalServiceTimeout", "UndefinedError"),
+    ],
+    AuthenticationError: [
+        *("MissingAuthenticationToken", "MissingSignature", "InvalidTimestamp", "InvalidAccessKey"),
+        *("InvalidClientTokenId", "SignatureDoesNotMatch", "InvalidAuthorization", "InvalidCredential"),
+        "InvalidSecretToken",
+    ],
+    PermissionDeniedError: [
+        *(
+            "InvalidParameter.AccountIdMismatch",
+            "AccessDenied",
+            "AccessDenied.NoPermissionForApp",
+            "NoPermissionForApp",
+        ),
+        *("AccessDenied.RecordNotEnabled", "AccessDenied.ServiceNotEnabled", "LackPolicy", "LackProjectPolicy"),
+        *("InnerApiNeedAccountInfo", "AccessDenied.New"),
+    ],
+    NotFoundError: ["InvalidParameter.NotExistAppId", "InvalidParameter.ErrorActiveTaskNotFound"],
+    ConflictError: ["InvalidParameter.TaskAlreadyExists", "FlowLimitExceeded.TaskNumberOverLimit"],
+    InvalidRequestError: [
+        *("InvalidParameter", "InvalidParameter.New", "MissingParameter", "MissingRequestInfo", "ServiceNotFound"),
+        *("InvalidActionOrVersion", "MethodNotAllowed"),
+        *(
+            f"InvalidParameter.{name}"
+            for name in (
+                *("BodyIsEmpty", "Unmarshal", "EmptyAccountId", "IllegalAppId", "IllegalRoomID", "IllegalTo"),
+                *("IllegalFrom", "SizeOverLimit", "UserCountOverLimit", "StartTimeAfterEndTime", "OutofTimeRange"),
+                "InvalidRtmpAddress",
+            )
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize(("cls", "code"), [(cls, code) for cls, codes in CLASSES.items() for code in codes])
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_every_code_has_its_class(cls: type[APIError], code: str, status: int) -> None:
+    """Whatever the HTTP status, which the documents disagree about."""
+    error = refusal(code, status)
+    assert type(error) is cls
+    assert (error.code, error.status, error.request_id) == (code, status, "r-1")
+    assert error.advice
+    assert error.retry_after == {"InvalidTimestamp": 0.0}.get(code, 1.0 if cls is ThrottledError else None)
+
+
+def test_no_code_is_without_a_test() -> None:
+    assert set(CODES) <= {code for codes in CLASSES.values() for code in codes}
+
+
+@pytest.mark.parametrize(
+    ("status", "cls"),
+    [
+        (200, APIError),
+        (400, InvalidRequestError),
+        (401, AuthenticationError),
+        (403, PermissionDeniedError),
+        (404, NotFoundError),
+        (409, ConflictError),
+        (429, ThrottledError),
+        (500, ServerError),
+        (504, ServerError),
+    ],
+)
+def test_an_unheard_code_goes_by_the_status(status: int, cls: type[APIError]) -> None:
+    error = refusal("Unheard.Of", status)
+    assert type(error) is cls
+    assert error.code == "Unheard.Of"
+    assert error.advice is None
+
+
+@pytest.mark.parametrize("error", [{}, {"Code": None}, {"Code": 5, "Message": 7}, "text", [], 0, False])
+def test_an_error_without_a_code_is_one(error: Any) -> None:
+    with pytest.raises(APIError) as caught:
+        read(STOP, answer(error=error, status=500))
+    assert caught.value.code == "HTTP 500"
+
+
+def test_an_envelope_without_an_error_at_500_is_one() -> None:
+    with pytest.raises(ServerError, match="HTTP 500"):
+        read(STOP, answer("ok", status=500))
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("3", 3), ("0", 1), ("soon", 1), ("-1", 1), ("9" * 400, 1)])
+def test_retry_after_of_the_response_is_honoured(given: str, seconds: float) -> None:
+    assert refusal("FlowLimitExceeded", 429, **{"Retry-After": given}).retry_after == seconds
+
+
+def test_done_already_counts_only_after_a_lost_answer() -> None:
+    gone = answer(error={"Code": "InvalidParameter.ErrorActiveTaskNotFound", "Message": "gone"}, status=400)
+    assert read(STOP, gone, repeated=True) == Acknowledgement(message="gone")
+    with pytest.raises(NotFoundError):
+        read(STOP, gone)
+    with pytest.raises(NotFoundError):
+        read(LIST, gone, repeated=True)
+
+
+def test_a_message_that_repeats_a_secret_is_redacted() -> None:
+    error = refusal("SignatureDoesNotMatch", message="expected hush, got hush")
+    assert error.message == "expected ***, got ***"
+
+
+def test_the_query_of_a_get_and_the_body_of_a_post() -> None:
+    signer = Signer(VolcengineCredentials.make("AK", "SK"), region="cn-north-1")
+    request = encode(LIST, url="https://host", host="host", signer=signer, now=NOW)
+    assert request.url == "https://host/?Action=ListDetectionTask&AppId=app&RoomId=room&Version=2020-12-01"
+    assert (request.method, request.body) == ("GET", b"")
+    request = encode(STOP, url="https://host", host="host", signer=signer, now=NOW)
+    assert request.url == "https://host/?Action=StopWebcast&Version=2020-12-01"
+    assert request.body == b'{"AppId":"app","RoomId":"room","TaskId":"task"}'
+
+
+@given(
+    body=st.binary(max_size=200)
+    | json_values.map(json.dumps).map(str.encode)
+    | st.fixed_dictionaries(
+        {"ResponseMetadata": st.fixed_dictionaries({}, optional={"RequestId": json_values, "Error": json_values})},
+        optional={"Result": json_values | st.fixed_dictionaries({"EventData": json_values})},
+    )
+    .map(json.dumps)
+    .map(str.encode),
+    status=st.integers(200, 599),
+    action=st.sampled_from([STOP, LIST, GET]),
+    header=texts,
+)
+def test_nothing_that_comes_back_crashes(body: bytes, status: int, action: Action[Any], header: str) -> None:
+    """Any bytes, any JSON, any status: a result, or one error of the tree."""
+    try:
+        decode(action, REQUEST, Response(status, {"retry-after": header}, body, 0.1), repeated=True)
+    except ModerationError as error:
+        assert str(error)  # noqa: PT017 - either is right

@@ -1,0 +1,198 @@
+"""ZEGO's envelope: every code of the documents in every family, and whatever else may come."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.strategies import json_values
+from volc_moderation import (
+    APIError,
+    AuthenticationError,
+    DecodeError,
+    InvalidRequestError,
+    ModerationError,
+    NotFoundError,
+    PermissionDeniedError,
+    ServerError,
+    TemporaryError,
+    ThrottledError,
+    TransportError,
+)
+from volc_moderation.credentials import ZegoCredentials
+from volc_moderation.wire import Request, Response
+from volc_moderation.zego import CensorTask, Done, StartCensorAudioV2, StopCensorAudioV2
+from volc_moderation.zego.actions import Family
+from volc_moderation.zego.protocol import CODES, GATEWAY, decode, encode, meaning_of
+
+START = StartCensorAudioV2(room_id="room", event_id="audio_room", audio_language="zh", risk_type_list=["BAN"])
+STOP = StopCensorAudioV2(task_id="00112233445566778899aabbccddeeff")
+REQUEST = Request("POST", "https://host/", {}, b"", ("hush",))
+
+
+def answer(code: Any = 0, data: Any = None, message: Any = "success", status: int = 200) -> Response:
+    body = {"Code": code, "Message": message, "RequestId": "r-1", "Data": data}
+    return Response(status, {}, json.dumps(body).encode(), 0.1)
+
+
+def test_the_full_request_of_the_reference() -> None:
+    request = encode(
+        STOP,
+        url="https://rtc-api.zego.im",
+        host="rtc-api.zego.im",
+        credentials=ZegoCredentials.make(2468013579, "9f8e7d6c5b4a39281706f5e4d3c2b1a0"),
+        nonce="a1b2c3d4e5f60718",
+        now=1795219200.9,
+    )
+    assert request.method == "POST"
+    assert request.url == (
+        "https://rtc-api.zego.im/?Action=StopCensorAudioV2&AppId=2468013579&SignatureNonce=a1b2c3d4e5f60718"
+        "&Timestamp=1795219200&Signature=842d34e184980e861cbecad5ba0f155a&SignatureVersion=2.0"
+    )
+    assert request.headers == {"Host": "rtc-api.zego.im", "Content-Type": "application/json"}
+    assert request.body == b'{"TaskId":"00112233445566778899aabbccddeeff"}'
+
+
+@pytest.mark.parametrize(("is_test", "sent"), [(None, ""), (True, "&IsTest=true"), (False, "&IsTest=false")])
+def test_is_test_is_sent_only_if_set(is_test: bool | None, sent: str) -> None:  # noqa: FBT001
+    credentials = ZegoCredentials.make(1, "s")
+    request = encode(STOP, url="", host="", credentials=credentials, nonce="n", now=0, is_test=is_test)
+    assert request.url.endswith("SignatureVersion=2.0" + sent)
+
+
+@pytest.mark.parametrize("message", ["success", "ok", "成功", None, 5])
+def test_a_yes_is_told_by_the_code_alone(message: Any) -> None:
+    assert decode(STOP, REQUEST, answer(message=message)).result == Done()
+    assert decode(STOP, REQUEST, answer(code=0.0, data=[] or None, status=500)).result == Done()
+
+
+def test_a_start_returns_its_task() -> None:
+    decoded = decode(START, REQUEST, answer(data={"TaskId": "t-1", "New": 1}))
+    assert decoded.result == CensorTask(task_id="t-1")
+    assert decoded.request_id == "r-1"
+
+
+@pytest.mark.parametrize(
+    ("data", "path"), [(None, "Data.task_id"), ({}, "Data.task_id"), ({"TaskId": 5}, "Data.task_id"), ([], "Data")]
+)
+def test_what_does_not_fit_is_named(data: Any, path: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode(START, REQUEST, answer(data=data))
+    assert caught.value.path == path
+    assert caught.value.maybe_sent
+
+
+CLASSES: dict[Family | None, dict[type[APIError], tuple[int, ...]]] = {
+    None: {
+        InvalidRequestError: (100000000, 100000001, 100000006, 100000007),
+        AuthenticationError: (
+            *(100000002, 100000003, 100000004, 100000005, 100000008, 100000009, 100000010, 100000011),
+            *(100000013, 100000014),
+        ),
+        TemporaryError: (100000012,),
+        ServerError: (100000015,),
+        PermissionDeniedError: (100000016, 100000017),
+    },
+    "moderation": {TemporaryError: (50006, 50007, 50009), PermissionDeniedError: (50117,)},
+    "room": {
+        ServerError: (1, 121, 122, 123, 124, 151, 154, 5201, 5202, 50013),
+        InvalidRequestError: (2, 3, 8, 1008, 1012, 50011, 50012, 50123),
+        PermissionDeniedError: (9,),
+        NotFoundError: (104, 5018, 5024, 50001, 105, 50002, 50003, 138, 50124),
+        ThrottledError: (206, 207),
+    },
+    "media-service": {
+        ServerError: (
+            *(1, 3001, 5000, 5001, 5002, 5006, 30003, 41001, 41002),
+            *(42001, 42002, 42003, 42004, 43001),
+        ),
+        InvalidRequestError: (
+            *(2, 1001, 1002, 1003, 1005, 1006, 3000, 30005, 5004, 30001, 5005, 30004, 30006, 30009),
+            *(30010, 30011),
+        ),
+        AuthenticationError: (3, 5003, 40005, 3002),
+        PermissionDeniedError: (3003,),
+        ThrottledError: (30002, 1010, 5007),
+        NotFoundError: (41003, 41004, 41006),
+    },
+    "media-file": {
+        PermissionDeniedError: (3,),
+        ThrottledError: (6,),
+        AuthenticationError: (7,),
+        ServerError: (1000,),
+        NotFoundError: (41003,),
+    },
+    "mix": {
+        TemporaryError: (110200190, 110200191, 110200194, 110200005, 110200006),
+        AuthenticationError: (110200003,),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "cls", "code"),
+    [(family, cls, code) for family, table in CLASSES.items() for cls, codes in table.items() for code in codes],
+)
+def test_every_code_has_its_class(family: Family | None, cls: type[APIError], code: int) -> None:
+    meaning = meaning_of(family or "moderation", code)
+    assert meaning.error is cls
+    assert meaning.advice
+    waits = {50006: 300.0, 50007: 300.0, 50009: 300.0, 100000004: 0.0, 3002: 0.0}
+    assert meaning.retry_after == waits.get(code, 1.0 if cls is ThrottledError else None)
+
+
+def test_no_code_is_without_a_test() -> None:
+    tried = {family: {code for codes in table.values() for code in codes} for family, table in CLASSES.items()}
+    assert tried == {None: set(GATEWAY)} | {family: set(table) for family, table in CODES.items()}
+
+
+def test_the_same_number_means_different_things() -> None:
+    families: list[Family] = ["moderation", "room", "media-service", "media-file"]
+    assert [meaning_of(family, 3).error for family in families] == [
+        *(InvalidRequestError, InvalidRequestError, AuthenticationError, PermissionDeniedError)
+    ]
+    assert meaning_of("moderation", 206).error is ThrottledError  # moderation shares the room's table
+    assert meaning_of("room", 50006).error is APIError
+    assert meaning_of("moderation", 7).error is APIError
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_a_refusal_is_told_by_the_code_alone(status: int) -> None:
+    with pytest.raises(TemporaryError) as caught:
+        decode(STOP, REQUEST, answer(50006, message="hush: http request failed", status=status))
+    error = caught.value
+    assert (error.code, error.message, error.request_id) == (50006, "***: http request failed", "r-1")
+    assert (error.status, error.retry_after) == (status, 300)
+
+
+@pytest.mark.parametrize(("status", "cls"), [(200, APIError), (403, PermissionDeniedError), (500, ServerError)])
+def test_an_unheard_code_goes_by_the_status(status: int, cls: type[APIError]) -> None:
+    with pytest.raises(APIError) as caught:
+        decode(STOP, REQUEST, answer(77777, status=status))
+    assert type(caught.value) is cls
+    assert caught.value.code == 77777
+
+
+@pytest.mark.parametrize("code", [None, "0", True, 0.5, [], {}])
+def test_an_envelope_without_a_code_is_none(code: Any) -> None:
+    with pytest.raises(TransportError):
+        decode(STOP, REQUEST, answer(code))
+
+
+@given(
+    body=st.binary(max_size=200)
+    | json_values.map(json.dumps).map(str.encode)
+    | st.fixed_dictionaries({"Code": st.sampled_from([0, 1, 206]) | json_values, "Data": json_values})
+    .map(json.dumps)
+    .map(str.encode),
+    status=st.integers(200, 599),
+    action=st.sampled_from([START, STOP]),
+)
+def test_nothing_that_comes_back_crashes(body: bytes, status: int, action: Any) -> None:
+    """Any bytes, any JSON, any status: a result, or one error of the tree."""
+    try:
+        decode(action, REQUEST, Response(status, {}, body, 0.1))
+    except ModerationError as error:
+        assert str(error)  # noqa: PT017 - either is right
