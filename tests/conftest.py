@@ -1,11 +1,15 @@
 """Fixtures: both clients against the emulator, in process and in virtual time, or over a socket."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.doubles import Vendors
 from volc_moderation.emulator import EmulatorProcess
+
+# Otherwise pytest-asyncio asks for the current loop, gets a new one that nobody closes, and any test may hear of it.
+asyncio.set_event_loop(None)
 
 
 @pytest.fixture(autouse=True)

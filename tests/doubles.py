@@ -77,7 +77,7 @@ def zego_answer(code: int = 0, data: object = None, message: str = "success", st
 
 
 def in_turn(*answers: httpx.Response | Exception) -> tuple[Handler, list[httpx.Request]]:
-    """Make a handler that gives one answer after the other, the last one for ever, and the list of what it was asked."""
+    """Make a handler that gives one answer after the other, the last for ever, and the list of what it was asked."""
     asked: list[httpx.Request] = []
 
     def handler(request: httpx.Request) -> httpx.Response:

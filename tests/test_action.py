@@ -44,13 +44,18 @@ LEAST: dict[str, dict[str, Any]] = {
     "StopDetection": {"app_id": "app", "room_id": "room"},
     "ListDetectionTask": {"app_id": "app", "room_id": "room"},
     "StartWebcast": {
-        **{"app_id": "app", "room_id": "room", "task_id": "task", "user_id": "user"},
+        "app_id": "app",
+        "room_id": "room",
+        "task_id": "task",
+        "user_id": "user",
         "source_url": "https://example.com/",
     },
     "StopWebcast": {"app_id": "app", "room_id": "room", "task_id": "task"},
     "GetWebCastTask": {"app_id": "app", "room_id": "room", "task_id": "task"},
     "StartCensorAudioV2": {
-        **{"room_id": "room", "event_id": "audio_room", "audio_language": "zh"},
+        "room_id": "room",
+        "event_id": "audio_room",
+        "audio_language": "zh",
         "risk_type_list": ["BAN"],
     },
     "StopCensorAudioV2": {"task_id": "task"},
@@ -79,10 +84,10 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "callback_type": out_of(0, 1),
         "version": ("2023-08-01", "", 5),
     },
-    **dict.fromkeys(
-        ("StopDetection", "ListDetectionTask"),
-        {**dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_IDS), "version": ("2022-06-01", None)},
-    ),
+    **{
+        name: {**dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_IDS), "version": ("2022-06-01", None)}
+        for name in ("StopDetection", "ListDetectionTask")
+    },
     "StartWebcast": {
         **dict.fromkeys(("app_id", "room_id", "task_id", "user_id", "business_id"), WRONG_IDS),
         "source_url": (*WRONG_URLS, "https://example.com/" + 1005 * "a"),
@@ -106,10 +111,10 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         ),
         "version": ("1",),
     },
-    **dict.fromkeys(
-        ("StopWebcast", "GetWebCastTask"),
-        {**dict.fromkeys(("app_id", "room_id", "task_id"), WRONG_IDS), "version": ("2",)},
-    ),
+    **{
+        name: {**dict.fromkeys(("app_id", "room_id", "task_id"), WRONG_IDS), "version": ("2",)}
+        for name in ("StopWebcast", "GetWebCastTask")
+    },
     "StartCensorAudioV2": {
         "room_id": (*WRONG_TEXTS, 129 * "a", 43 * "房"),
         "event_id": WRONG_TEXTS,
@@ -179,15 +184,26 @@ MOST: list[tuple[type[Action[Any]], dict[str, Any], dict[str, Any]]] = [
     (
         StartCensorAudioV2,
         {
-            **{"risk_type_list": [], "business_type_list": ("SING", "a free word"), "label_language": "en"},
-            **{"result_callback_url": "https://example.com/r", "status_callback_url": "https://example.com/s"},
-            **{"is_mixing_enabled": 1, "return_all_text": 0, "return_pre_text": 1, "return_pre_audio": 0},
+            "risk_type_list": [],
+            "business_type_list": ("SING", "a free word"),
+            "label_language": "en",
+            "result_callback_url": "https://example.com/r",
+            "status_callback_url": "https://example.com/s",
+            "is_mixing_enabled": 1,
+            "return_all_text": 0,
+            "return_pre_text": 1,
+            "return_pre_audio": 0,
             "return_finish_info": 1,
         },
         {
-            **{"BusinessTypeList": ["SING", "a free word"], "LabelLanguage": "en"},
-            **{"ResultCallbackUrl": "https://example.com/r", "StatusCallbackUrl": "https://example.com/s"},
-            **{"IsMixingEnabled": 1, "ReturnAllText": 0, "ReturnPreText": 1, "ReturnPreAudio": 0},
+            "BusinessTypeList": ["SING", "a free word"],
+            "LabelLanguage": "en",
+            "ResultCallbackUrl": "https://example.com/r",
+            "StatusCallbackUrl": "https://example.com/s",
+            "IsMixingEnabled": 1,
+            "ReturnAllText": 0,
+            "ReturnPreText": 1,
+            "ReturnPreAudio": 0,
             "ReturnFinishInfo": 1,
         },
     ),
@@ -213,7 +229,7 @@ def wrong_arguments() -> Iterator[Any]:
         for field, values in WRONG[action.name].items():
             for value in (*values, *([None] if field in required(action) else [])):
                 shown = repr(value) if len(repr(value)) < 40 else f"{repr(value)[:30]}…"
-                yield pytest.param(action, field, value, id=f"{action.name}-{field}-{ascii(shown)}")
+                yield pytest.param(action, field, value, id=f"{action.name}-{field}-{shown!a}")
 
 
 @pytest.mark.parametrize(("action", "field", "value"), list(wrong_arguments()))

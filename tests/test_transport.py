@@ -67,7 +67,6 @@ async def test_a_hang_ends_with_the_timeout_or_the_deadline(emulator: EmulatorPr
 
 async def test_a_drip_ends_with_the_timeout() -> None:
     """A server that sends a byte now and then never lets a read time out; the timeout of the request holds anyway."""
-
     gone = asyncio.Event()
 
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -114,7 +113,7 @@ async def test_a_dead_server_cannot_have_got_it() -> None:
         (TimeoutError(), True),
     ],
 )
-async def test_every_exception_of_the_network_is_one_error(error: Exception, maybe_sent: bool) -> None:  # noqa: FBT001
+async def test_every_exception_of_the_network_is_one_error(error: Exception, maybe_sent: bool) -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         raise error
 

@@ -57,7 +57,7 @@ def refusal(
     return meaning.error(
         request.redact(message),
         code=request.redact(code) if isinstance(code, str) else code,
-        request_id=request_id,
+        request_id=None if request_id is None else request.redact(request_id),
         log_id=response.headers.get("x-tt-logid"),
         status=response.status,
         retry_after=_retry_after(response) or meaning.retry_after,

@@ -45,10 +45,11 @@ class Request:
 
 @attrs.frozen
 class Response:
-    """An answer as it came. Header names are in lower case; ``round_trip`` is in seconds."""
+    """An answer as it came, which may repeat what was sent, so its repr is short. ``round_trip`` is in seconds."""
 
     status: int
-    headers: Mapping[str, str]
+    #: Names are in lower case.
+    headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     round_trip: float
 
@@ -91,15 +92,17 @@ def to_json(model: object) -> object:
     return _converter.unstructure(model)
 
 
-def parse(value: object, cls: type[M], *, request_id: str | None = None, root: str = "Result") -> M:
-    """Read ``value`` as a ``cls``, or raise ``DecodeError`` with the path of the first field that is off."""
+def parse(value: object, cls: type[M], *, request_id: str | None = None, root: str = "Result") -> M | DecodeError:
+    """Read ``value`` as a ``cls``; or return the error that names the first field that is off.
+
+    Returned, not raised, and made outside of the except block: what the vendor sent must not travel in its traceback.
+    """
     try:
         return _converter.structure(value, cls)
     except Exception as error:  # noqa: BLE001 - cattrs groups whatever the hooks raise
         described = cattrs.transform_error(error, path=root, format_exception=_describe)[0]
     fault, _, path = described.partition(" @ ")
-    # Raised out of the except block: the values in the cattrs error must not travel with ours.
-    raise DecodeError(f"{path}: {fault}", path=path, request_id=request_id)
+    return DecodeError(f"{path}: {fault}", path=path, request_id=request_id)
 
 
 def _describe(error: BaseException, _: object) -> str:

@@ -51,7 +51,7 @@ async def call(quotas: WindowQuotas, judge: Callable[[], Awaitable[float]], quot
 
 
 def share(judge: Judge, quota: int) -> float:
-    """Accepted per second, as a share of the quota, after the first second."""
+    """Return the calls per second after the first one, as a share of the quota."""
     first, last = judge.arrivals[0], judge.arrivals[-1]
     after = [arrival for arrival in judge.arrivals if arrival > first + 1]
     return len(after) / (last - first - 1) / quota

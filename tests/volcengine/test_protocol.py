@@ -107,12 +107,14 @@ def test_unknown_fields_and_numbers_are_kept_or_ignored() -> None:
 
 def test_get_web_cast_task() -> None:
     task = {
-        **{"StartTime": 1795219200000, "EndTime": 0, "Status": 2, "StopReason": "", "UserId": "u"},
-        **{
-            "SourceURL": "https://example.com/",
-            "MaxRunningTime": 60,
-            "VideoSolutions": [{"Width": 4000, "FrameRate": 1}],
-        },
+        "StartTime": 1795219200000,
+        "EndTime": 0,
+        "Status": 2,
+        "StopReason": "",
+        "UserId": "u",
+        "SourceURL": "https://example.com/",
+        "MaxRunningTime": 60,
+        "VideoSolutions": [{"Width": 4000, "FrameRate": 1}],
         "MonitorConfig": {"CrashCheckInterval": 99},
     }
     result = read(GET, answer({"WebCastTask": task})).web_cast_task

@@ -47,7 +47,7 @@ def test_vectors(vector: dict[str, Any]) -> None:
         assert digest == vector["canonical_request_sha256"]
 
 
-def official(  # noqa: PLR0913
+def official(
     method: str, host: str, query: dict[str, str], body: str, content_type: str | None, credentials: list[str], now: int
 ) -> dict[str, str]:
     """Sign with the vendor's own signer, at a given second."""

@@ -56,7 +56,7 @@ def test_the_full_request_of_the_reference() -> None:
 
 
 @pytest.mark.parametrize(("is_test", "sent"), [(None, ""), (True, "&IsTest=true"), (False, "&IsTest=false")])
-def test_is_test_is_sent_only_if_set(is_test: bool | None, sent: str) -> None:  # noqa: FBT001
+def test_is_test_is_sent_only_if_set(is_test: bool | None, sent: str) -> None:
     credentials = ZegoCredentials.make(1, "s")
     request = encode(STOP, url="", host="", credentials=credentials, nonce="n", now=0, is_test=is_test)
     assert request.url.endswith("SignatureVersion=2.0" + sent)

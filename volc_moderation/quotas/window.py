@@ -162,7 +162,7 @@ class _Window:
         try:
             while self._first_waiter():
                 # Not its own waiting: that never ends on a clock that stands still between timers, as in virtual time.
-                while not self._pacer.has_capacity(DRIP):
+                while not self._pacer.has_capacity(DRIP):  # noqa: ASYNC110
                     await asyncio.sleep(self._pace)
                 await self._pacer.acquire(DRIP)
                 await self._until_free()

@@ -12,7 +12,9 @@ from volc_moderation.codes import UNKNOWN, Meaning, meaning_of_status, refusal, 
 from volc_moderation.errors import (
     AuthenticationError,
     ConflictError,
+    DecodeError,
     InvalidRequestError,
+    ModerationError,
     NotFoundError,
     PermissionDeniedError,
     ServerError,
@@ -48,25 +50,34 @@ def decode(action: Action[R], request: Request, response: Response, *, repeated:
     ``repeated`` tells that an earlier attempt may have arrived. Then "exists already" after a start, and "no such task"
     after a stop, mean that it did: a yes.
     """
+    outcome = _read(action, request, response, repeated=repeated)
+    if isinstance(outcome, ModerationError):
+        raise outcome  # from here, where no frame holds what the vendor sent
+    return outcome
+
+
+def _read(action: Action[R], request: Request, response: Response, *, repeated: bool) -> Answer[R] | ModerationError:
     envelope = load_json(response.body)
     metadata = envelope.get("ResponseMetadata") if envelope else None
     if envelope is None or not isinstance(metadata, dict):
-        raise unusable(request, response)
+        return unusable(request, response)
     request_id = _text(metadata.get("RequestId"))
     log_id = response.headers.get("x-tt-logid")
     error = metadata.get("Error")
     if error is None and response.status < HTTPStatus.BAD_REQUEST:
-        return Answer(parse(_result(envelope.get("Result")), action.result, request_id=request_id), request_id, log_id)
+        result = parse(_result(envelope.get("Result")), action.result, request_id=request_id)
+        return result if isinstance(result, DecodeError) else Answer(result, request_id, log_id)
     if not isinstance(error, dict):
         error = {}
     code = _text(error.get("Code")) or f"HTTP {response.status}"
     message = _text(error.get("Message")) or ""
     if repeated and code in action.settled_by:
-        return Answer(parse({"Message": message}, action.result), request_id, log_id)
+        result = parse({"Message": request.redact(message)}, action.result)
+        return result if isinstance(result, DecodeError) else Answer(result, request_id, log_id)
     meaning = meaning_of(code)
     if meaning is UNKNOWN:
         meaning = meaning_of_status(response.status)
-    raise refusal(meaning, code=code, message=message, request_id=request_id, request=request, response=response)
+    return refusal(meaning, code=code, message=message, request_id=request_id, request=request, response=response)
 
 
 def meaning_of(code: str) -> Meaning:

@@ -11,7 +11,9 @@ from volc_moderation.codes import UNKNOWN, Meaning, meaning_of_status, refusal, 
 from volc_moderation.credentials import ZegoCredentials
 from volc_moderation.errors import (
     AuthenticationError,
+    DecodeError,
     InvalidRequestError,
+    ModerationError,
     NotFoundError,
     PermissionDeniedError,
     ServerError,
@@ -60,28 +62,31 @@ def encode(
 
 def decode(action: ZegoAction[R], request: Request, response: Response) -> Answer[R]:
     """Return the result in an answer, or raise the error in it."""
+    outcome = _read(action, request, response)
+    if isinstance(outcome, ModerationError):
+        raise outcome  # from here, where no frame holds what the vendor sent
+    return outcome
+
+
+def _read(action: ZegoAction[R], request: Request, response: Response) -> Answer[R] | ModerationError:
     envelope = load_json(response.body)
     code = _integer(envelope.get("Code")) if envelope else None
     if envelope is None or code is None:
-        raise unusable(request, response)
+        return unusable(request, response)
     request_id = envelope.get("RequestId")
     if not isinstance(request_id, str):
         request_id = None if request_id is None else str(request_id)
     if code == 0:
         data = {} if envelope.get("Data") is None else envelope["Data"]
-        return Answer(parse(data, action.result, request_id=request_id, root="Data"), request_id)
+        result = parse(data, action.result, request_id=request_id, root="Data")
+        return result if isinstance(result, DecodeError) else Answer(result, request_id)
     meaning = meaning_of(action.family, code)
     if meaning is UNKNOWN:
         meaning = meaning_of_status(response.status)
     message = envelope.get("Message")
-    raise refusal(
-        meaning,
-        code=code,
-        message=message if isinstance(message, str) else "",
-        request_id=request_id,
-        request=request,
-        response=response,
-    )
+    if not isinstance(message, str):
+        message = ""
+    return refusal(meaning, code=code, message=message, request_id=request_id, request=request, response=response)
 
 
 def meaning_of(family: Family, code: int) -> Meaning:

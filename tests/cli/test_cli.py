@@ -1,0 +1,142 @@
+"""The command as a user runs it: its output and its exit codes."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+import pytest
+
+from tests.doubles import KEYS
+from volc_moderation.emulator import EmulatorProcess, Fault
+
+Result = tuple[int, str, str]
+
+
+async def command(*arguments: str, **environment: str) -> Result:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from volc_moderation.cli import main; main()", *arguments),
+        env=os.environ | {"COLUMNS": "120"} | environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
+
+
+@pytest.fixture
+async def keys(emulator: EmulatorProcess) -> dict[str, str]:
+    return {
+        "VOLCENGINE_RTC_BASE_URL": emulator.base_url,
+        "VOLCENGINE_ACCESS_KEY": KEYS.access_key,
+        "VOLCENGINE_SECRET_KEY": KEYS.secret_key,
+        "ZEGO_BASE_URL": emulator.base_url,
+        "ZEGO_APP_ID": str(KEYS.app_id),
+        "ZEGO_SERVER_SECRET": KEYS.server_secret,
+    }
+
+
+async def test_calls_of_both_vendors(keys: dict[str, str]) -> None:
+    code, output, _ = await command(
+        *("call", "StartWebcast", "--app-id", "a", "--room-id", "r", "--task-id", "t", "--user-id", "u"),
+        *("--source-url", "https://example.com/", "--video-solutions", '[{"width": 1280, "height": 720}]'),
+        *("--monitor-config.blank-check-interval", "5"),
+        **keys,
+    )
+    assert (code, json.loads(output)["result"]) == (0, {"Message": "ok"})
+    code, output, _ = await command(
+        *("call", "GetWebCastTask", "--app_id", "a", "--room_id", "r", "--task_id", "t"), **keys
+    )
+    task = json.loads(output)["result"]["WebCastTask"]
+    assert (code, task["VideoSolutions"]) == (0, [{"Width": 1280, "Height": 720}])
+    assert task["MonitorConfig"] == {"BlankCheckInterval": 5}
+    code, output, _ = await command(
+        *("call", "StartCensorAudioV2", "--room-id", "r", "--event-id", "audio_room", "--audio-language", "zh"),
+        *("--risk-type-list", "BAN", "--risk-type-list", "DIRTY"),
+        **keys,
+    )
+    assert code == 0
+    code, output, _ = await command(
+        *("call", "StopCensorAudioV2", "--task-id", json.loads(output)["result"]["TaskId"]), **keys
+    )
+    assert (code, json.loads(output)["result"]) == (0, {})
+
+
+async def test_a_refusal_is_1(keys: dict[str, str], emulator: EmulatorProcess) -> None:
+    await emulator.play(Fault(kind="code", code=50009))
+    code, output, errors = await command("call", "StopCensorAudioV2", "--task-id", "t", **keys)
+    error = json.loads(errors)
+    assert (code, output) == (1, "")
+    assert (error["error"], error["code"], error["retry_after"]) == ("TemporaryError", 50009, 300)
+
+
+async def test_no_way_is_1(keys: dict[str, str]) -> None:
+    keys["ZEGO_BASE_URL"] = "http://127.0.0.1:9"
+    code, _, errors = await command("call", "StopCensorAudioV2", "--task-id", "t", "--deadline", "0.5", **keys)
+    assert (code, json.loads(errors)["error"]) == (1, "TransportError")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["call", "StopCensorAudioV2"],
+        ["call", "StopCensorAudioV2", "--task-id", "with blank"],
+        ["call", "StopCensorAudioV2", "--task-id", "t", "--deadline", "0"],
+        ["call", "Unheard"],
+        ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "often"],
+        ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "99"],
+        ["unheard"],
+        ["emulator", "--port", "99999"],
+        ["demo", "--webcasts", "0"],
+    ],
+)
+async def test_bad_usage_is_2(arguments: list[str]) -> None:
+    keys = {"ZEGO_APP_ID": "1", "ZEGO_SERVER_SECRET": "s", "VOLC_ACCESSKEY": "AK", "VOLC_SECRETKEY": "SK"}
+    code, output, errors = await command(*arguments, **keys)
+    assert code == 2
+    assert output + errors
+
+
+async def test_missing_keys_are_2() -> None:
+    code, _, errors = await command("call", "StopCensorAudioV2", "--task-id", "t")
+    assert (code, json.loads(errors)["message"]) == (2, "ZEGO_APP_ID is not set")
+
+
+async def test_help_and_version() -> None:
+    for arguments in ([], ["--help"], ["call", "--help"], ["call", "StartDetection", "--help"], ["--version"]):
+        code, output, _ = await command(*arguments)
+        assert code == 0
+        assert output
+
+
+async def test_the_emulator_serves_until_interrupted() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from volc_moderation.cli import main; main()", "emulator", "--port", "0"),
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    lines = [(await process.stdout.readline()).decode() for _ in range(4)]
+    exported: dict[str, Any] = dict(word.split("=", 1) for line in lines[1:] for word in line.split()[1:])
+    code, output, _ = await command("call", "StartDetection", "--app-id", "a", "--room-id", "r", **exported)
+    assert (code, json.loads(output)["result"]) == (0, {"Message": "success"})
+    process.send_signal(signal.SIGINT)
+    await process.communicate()
+    assert process.returncode == 0
+
+
+async def test_a_port_in_use_is_2(emulator: EmulatorProcess) -> None:
+    port = emulator.base_url.rpartition(":")[2]
+    code, _, errors = await command("emulator", "--port", port)
+    assert code == 2
+    assert "cannot listen" in errors
+
+
+async def test_a_small_demo() -> None:
+    """The full one is the first command of the README; this one takes a second."""
+    code, output, _ = await command("demo", "--webcasts", "40", "--audio", "30")
+    assert "70 started, 70 stopped, 0 refused" in output
+    assert code == 0

@@ -1,0 +1,358 @@
+"""The emulator judges as the vendors do: signatures, times, nonces, quotas, rules, faults."""
+
+import asyncio
+import hashlib
+import json
+import sys
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.doubles import KEYS, NOW, Vendors, loop_clock, volcengine_client, zego_client
+from volc_moderation import (
+    APIError,
+    ConflictError,
+    InvalidRequestError,
+    NoQuotas,
+    NotFoundError,
+    RetryPolicy,
+    TemporaryError,
+    ThrottledError,
+    TransportError,
+    VolcengineClient,
+)
+from volc_moderation.credentials import VolcengineCredentials
+from volc_moderation.emulator import Emulator, EmulatorProcess, Fault, Settings
+from volc_moderation.volcengine.signing import Signer, canonical_query
+
+ROOM = {"app_id": "app", "room_id": "room"}
+TASK = {**ROOM, "task_id": "task"}
+PAGE = {"user_id": "page", "source_url": "https://example.com/"}
+AUDIO = {"room_id": "room", "event_id": "audio_room", "audio_language": "zh", "risk_type_list": ["BAN"]}
+ONCE = RetryPolicy(attempts=1)
+
+
+async def status_of(vendors: Vendors) -> list[tuple[str, int, int]]:
+    tasks = await vendors.volcengine.list_detection_task(**ROOM)
+    return [(task.user_id, int(task.media_type), int(task.status)) for task in tasks.event_data]
+
+
+# Moderation at Volcengine
+
+
+async def test_a_room_is_moderated_and_stopped(vendors: Vendors) -> None:
+    assert (await vendors.volcengine.start_detection(**ROOM)).message == "success"
+    assert await status_of(vendors) == [("emulated-publisher", 3, 1)]
+    assert (await vendors.volcengine.stop_detection(**ROOM)).message == "success"
+    assert await status_of(vendors) == [("emulated-publisher", 3, 2)]
+    assert (await vendors.volcengine.list_detection_task(app_id="app", room_id="other")).event_data == []
+
+
+async def test_the_same_start_again_is_a_success_with_a_hint(vendors: Vendors) -> None:
+    await vendors.volcengine.start_detection(**ROOM, user_id="u")
+    assert "has been started" in (await vendors.volcengine.start_detection(**ROOM, user_id="u")).message
+    assert await status_of(vendors) == [("u", 3, 1)]
+
+
+async def test_a_room_level_start_takes_over_single_streams(vendors: Vendors) -> None:
+    await vendors.volcengine.start_detection(**ROOM, user_id="u")
+    await vendors.volcengine.start_detection(**ROOM)
+    assert await status_of(vendors) == [("u", 3, 2), ("emulated-publisher", 3, 1)]
+
+
+async def test_room_level_audio_leaves_single_stream_video(vendors: Vendors) -> None:
+    """The four rules of the StartDetection page about single streams and rooms."""
+    await vendors.volcengine.start_detection(**ROOM, user_id="audio", media_type=2)
+    await vendors.volcengine.start_detection(**ROOM, user_id="video", media_type=1)
+    await vendors.volcengine.start_detection(**ROOM, media_type=2)
+    assert await status_of(vendors) == [("audio", 2, 2), ("video", 1, 1), ("emulated-publisher", 2, 1)]
+    await vendors.volcengine.start_detection(**ROOM, media_type=3)
+    assert await status_of(vendors) == [("audio", 2, 2), ("video", 1, 2), ("emulated-publisher", 3, 1)]
+
+
+async def test_a_single_stream_under_a_room_is_refused(vendors: Vendors) -> None:
+    await vendors.volcengine.start_detection(**ROOM)
+    with pytest.raises(ConflictError, match="in progress"):
+        await vendors.volcengine.start_detection(**ROOM, user_id="u")
+    with pytest.raises(InvalidRequestError, match="cannot be stopped for one user"):
+        await vendors.volcengine.stop_detection(**ROOM, user_id="u")
+
+
+async def test_nothing_to_stop(vendors: Vendors) -> None:
+    with pytest.raises(NotFoundError):
+        await vendors.volcengine.stop_detection(**ROOM)
+    with pytest.raises(NotFoundError):
+        await vendors.volcengine.stop_webcast(**TASK)
+    with pytest.raises(NotFoundError):
+        await vendors.volcengine.get_web_cast_task(**TASK)
+    with pytest.raises(InvalidRequestError, match="no such task"):
+        await vendors.zego.stop_censor_audio(task_id="task")
+
+
+async def test_a_webcast(vendors: Vendors) -> None:
+    assert (await vendors.volcengine.start_webcast(**TASK, **PAGE)).message == "ok"
+    assert "has been started" in (await vendors.volcengine.start_webcast(**TASK, **PAGE)).message
+    running = (await vendors.volcengine.get_web_cast_task(**TASK)).web_cast_task
+    assert (running.status, running.end_time, running.source_url) == (2, 0, "https://example.com/")
+    assert running.start_time == pytest.approx(loop_clock() * 1000, abs=1000)
+    assert (await vendors.volcengine.stop_webcast(**TASK)).message == "ok"
+    ended = (await vendors.volcengine.get_web_cast_task(**TASK)).web_cast_task
+    assert (ended.status, ended.stop_reason) == (3, "StopByAPI")
+    with pytest.raises(NotFoundError, match="has ended"):
+        await vendors.volcengine.stop_webcast(**TASK)
+    assert (await vendors.volcengine.start_webcast(**TASK, **PAGE)).message == "ok"
+
+
+async def test_an_audio_moderation(vendors: Vendors) -> None:
+    task = await vendors.zego.start_censor_audio(**AUDIO)
+    assert len(task.task_id) == 32
+    await vendors.zego.stop_censor_audio(task_id=task.task_id)
+    await vendors.zego.stop_censor_audio(task_id=task.task_id)
+
+
+# Signatures
+
+
+async def post(emulator: Emulator, headers: dict[str, str], query: str, body: bytes = b"{}") -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=emulator.app)) as client:
+        return await client.post(f"http://host/?{query}", headers=headers, content=body)
+
+
+def signed(
+    now: float = NOW, query: str = "Action=StopDetection&Version=2023-11-01", body: bytes = b"{}"
+) -> dict[str, str]:
+    signer = Signer(VolcengineCredentials.make("AK", "SK"), region="cn-north-1")
+    return signer.sign(method="POST", host="host", query=query, body=body, now=now, content_type="application/json")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"Authorization": None}, "MissingAuthenticationToken"),
+        ({"Authorization": "Basic x"}, "InvalidAuthorization"),
+        ({"X-Date": None}, "MissingRequestInfo"),
+        ({"X-Date": "2026-11-20"}, "InvalidTimestamp"),
+        ({"now": NOW - 901}, "InvalidTimestamp"),
+        ({"now": NOW + 901}, "InvalidTimestamp"),
+        ({"now": NOW - 899}, "InvalidParameter.IllegalAppId"),
+        ({"X-Content-Sha256": "0" * 64}, "SignatureDoesNotMatch"),
+        ({"Content-Type": "text/plain"}, "SignatureDoesNotMatch"),
+        ({"Host": "other"}, "SignatureDoesNotMatch"),
+        ({"body": b"{} "}, "SignatureDoesNotMatch"),
+        ({"query": "Action=StopDetection&Version=2020-12-01"}, "SignatureDoesNotMatch"),
+        ({"X-Security-Token": "unsigned"}, "SignatureDoesNotMatch"),
+        ({"sign": "Action=Unheard&Version=2023-11-01"}, "InvalidActionOrVersion"),
+        ({"sign": "Action=StopDetection&Version=1999-01-01"}, "InvalidActionOrVersion"),
+        ({"sign": "Action=StopDetection"}, "MissingParameter"),
+        ({"sign": "Action=ListDetectionTask&Version=2020-12-01"}, "MethodNotAllowed"),
+    ],
+)
+async def test_volcengine_checks_what_was_signed(change: dict[str, Any], code: str) -> None:
+    query = change.get("sign", "Action=StopDetection&Version=2023-11-01")
+    headers = signed(change.get("now", NOW), query)
+    for name in set(change) & {
+        "Authorization",
+        "X-Date",
+        "X-Content-Sha256",
+        "Content-Type",
+        "Host",
+        "X-Security-Token",
+    }:
+        if change[name] is None:
+            del headers[name]
+        else:
+            headers[name] = change[name]
+    emulator = Emulator(KEYS, clock=lambda: NOW)
+    response = await post(emulator, headers, change.get("query", query), change.get("body", b"{}"))
+    assert response.json()["ResponseMetadata"]["Error"]["Code"] == code
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"access_key": "other"}, "InvalidAccessKey"),
+        ({"secret_key": "other"}, "SignatureDoesNotMatch"),
+        ({"region": "cn-south-1"}, "InvalidCredential"),
+        ({"session_token": "other"}, "InvalidSecretToken"),
+        ({}, None),
+    ],
+)
+async def test_volcengine_checks_the_keys(settings: dict[str, str], code: str | None) -> None:
+    emulator = Emulator(Settings(session_token="TOKEN"))
+    keys = {"access_key": "AK", "secret_key": "SK", "session_token": "TOKEN"} | settings
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=emulator.app)) as http_client:
+        client = VolcengineClient(**keys, http_client=http_client)  # type: ignore[arg-type]
+        if code is None:
+            await client.start_detection(**ROOM)
+        else:
+            with pytest.raises(APIError) as caught:
+                await client.start_detection(**ROOM)
+            assert caught.value.code == code
+
+
+async def test_any_text_in_a_query_is_signed_alike() -> None:
+    """The emulator's own encoding agrees with the client's on reserved characters, blanks and other scripts."""
+    query = canonical_query({"Action": "StopDetection", "Version": "2023-11-01", "X": "a b+c~*!'()/=&%?房间", "é": ""})
+    response = await post(Emulator(KEYS, clock=lambda: NOW), signed(query=query), query)
+    assert response.json()["ResponseMetadata"]["Error"]["Code"] == "InvalidParameter.IllegalAppId"
+
+
+def zego_query(**change: str | None) -> str:
+    query: dict[str, str | None] = {
+        "Action": "StopCensorAudioV2",
+        "AppId": "1234567890",
+        "SignatureNonce": "n",
+        "Timestamp": str(int(NOW)),
+        "SignatureVersion": "2.0",
+    } | change  # type: ignore[assignment]
+    text = f"{query['AppId']}{query['SignatureNonce']}{KEYS.server_secret}{query['Timestamp']}"
+    query.setdefault("Signature", hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
+    return "&".join(f"{name}={value}" for name, value in query.items() if value is not None)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({}, 2),
+        ({"AppId": "x"}, 100000001),
+        ({"AppId": "7"}, 100000011),
+        ({"Timestamp": None}, 100000002),
+        ({"Timestamp": "soon"}, 100000003),
+        ({"Timestamp": str(int(NOW) - 601)}, 100000004),
+        ({"Timestamp": str(int(NOW) + 601)}, 100000004),
+        ({"Timestamp": str(int(NOW) - 599)}, 2),
+        ({"Signature": "0" * 32}, 100000005),
+        ({"Action": None}, 100000006),
+        ({"Action": "Unheard"}, 100000007),
+        ({"SignatureNonce": None}, 100000008),
+        ({"Signature": None}, 100000009),
+        ({"SignatureVersion": None}, 100000013),
+        ({"SignatureVersion": "1.0"}, 100000014),
+    ],
+)
+async def test_zego_checks_the_common_parameters(change: dict[str, str | None], code: int) -> None:
+    emulator = Emulator(KEYS, clock=lambda: NOW)
+    response = await post(emulator, {}, zego_query(**change))
+    assert (response.status_code, response.json()["Code"]) == (200, code)
+
+
+async def test_zego_refuses_a_nonce_that_comes_twice() -> None:
+    emulator = Emulator(KEYS, clock=lambda: NOW)
+    codes = [(await post(emulator, {}, zego_query())).json()["Code"] for _ in range(2)]
+    assert codes == [2, 100000005]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])
+async def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
+    emulator = Emulator(KEYS, clock=lambda: NOW)
+    volcengine = await post(emulator, signed(body=body), "Action=StopDetection&Version=2023-11-01", body)
+    assert volcengine.json()["ResponseMetadata"]["Error"]["Code"] == "InvalidParameter.Unmarshal"
+    assert (await post(emulator, {}, zego_query(), body)).json()["Code"] == 8
+
+
+# Quotas
+
+
+@pytest.mark.looptime
+async def test_the_quota_holds_in_any_second(vendors: Vendors) -> None:
+    """The 151st call of any second is refused, as each vendor refuses; a second later there is room again."""
+    options: dict[str, Any] = {"http_client": vendors.http_client, "quotas": NoQuotas(), "retry": ONCE}
+    client = volcengine_client(clock=loop_clock, **options)
+    await asyncio.sleep(0.5)
+    await asyncio.gather(*(client.start_webcast(**TASK, **PAGE) for _ in range(100)))
+    await asyncio.sleep(0.6)
+    await asyncio.gather(*(client.start_webcast(**TASK, **PAGE) for _ in range(50)))
+    with pytest.raises(ThrottledError, match=r"FlowLimitExceeded\.QPSOverLimit"):
+        await client.start_webcast(**TASK, **PAGE)
+    await asyncio.sleep(0.5)
+    await client.start_webcast(**TASK, **PAGE)
+    zego = zego_client(clock=loop_clock, **options)
+    outcomes = await asyncio.gather(*(zego.start_censor_audio(**AUDIO) for _ in range(103)), return_exceptions=True)
+    assert [outcome.code for outcome in outcomes if isinstance(outcome, ThrottledError)] == [206, 206, 206]
+    counts = vendors.emulator.counts()
+    assert (counts["StartWebcast"]["throttled"], counts["StartWebcast"]["most_in_any_second"]) == (1, 151)
+    assert (counts["StartCensorAudioV2"]["accepted"], counts["StartCensorAudioV2"]["throttled"]) == (100, 3)
+
+
+@pytest.mark.looptime
+async def test_quotas_and_delays_may_be_set() -> None:
+    settings = Settings(quotas={"StopDetection": 1}, delay=(0.1, 0.1))
+    async with Vendors(settings, quotas=NoQuotas(), retry=ONCE) as vendors:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(NotFoundError):
+            await vendors.volcengine.stop_detection(**ROOM)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(0.2)
+        with pytest.raises(ThrottledError):
+            await vendors.volcengine.stop_detection(**ROOM)
+
+
+# Faults
+
+
+@pytest.mark.looptime
+async def test_a_fault_is_for_the_first_calls_that_match(vendors: Vendors) -> None:
+    vendors.emulator.play(Fault(kind="code", code=50007, action="StopCensorAudioV2", match={"TaskId": "t"}, first=2))
+    zego = zego_client(http_client=vendors.http_client, clock=loop_clock, retry=ONCE)
+    codes = []
+    for task_id in ("other", "t", "t", "t"):
+        with pytest.raises(APIError) as caught:
+            await zego.stop_censor_audio(task_id=task_id)
+        codes.append(caught.value.code)
+    assert codes == [2, 50007, 50007, 2]
+    assert vendors.emulator.counts()["StopCensorAudioV2"]["faults"] == 2
+
+
+async def test_a_reset_without_a_socket(vendors: Vendors) -> None:
+    vendors.emulator.play(Fault(kind="reset"))
+    client = volcengine_client(http_client=vendors.http_client, clock=loop_clock, retry=ONCE)
+    with pytest.raises(TransportError, match="ConnectionResetError"):
+        await client.stop_detection(**ROOM)
+
+
+async def test_reset_forgets_everything(vendors: Vendors) -> None:
+    await vendors.volcengine.start_detection(**ROOM)
+    vendors.emulator.play(Fault(kind="garbage"))
+    vendors.emulator.reset()
+    assert vendors.emulator.counts() == {}
+    assert await status_of(vendors) == []
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "unheard"}, {"kind": "code"}, {}, {"kind": "reset", "unheard": 1}, [], 5])
+async def test_the_admin_route_refuses_nonsense(wrong: Any) -> None:
+    transport = httpx.ASGITransport(app=Emulator().app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://host") as client:
+        assert (await client.post("/_emulator/faults", json=wrong)).status_code == 400
+        assert (await client.post("/_emulator/faults", content=b"{")).status_code == 400
+
+
+async def test_a_process_of_its_own() -> None:
+    """Settings arrive, faults play, counts come back, and nothing is left behind."""
+    async with EmulatorProcess(Settings(quotas={"StopCensorAudioV2": 1})) as emulator:
+        await emulator.play(Fault(kind="code", code=50006, status=418))
+        async with zego_client(base_url=emulator.base_url, retry=ONCE) as zego:
+            with pytest.raises(TemporaryError) as caught:
+                await zego.stop_censor_audio(task_id="t")
+        assert caught.value.status == 418
+        assert (await emulator.counts())["StopCensorAudioV2"]["quota"] == 1
+        await emulator.reset()
+        assert await emulator.counts() == {}
+        process = emulator._process
+    assert process is not None
+    assert process.returncode == 0
+
+
+async def test_it_ends_when_its_parent_does() -> None:
+    """Standard input is the leash: it closes with the parent, however that dies."""
+    program = (
+        "import asyncio, os\n"
+        "from volc_moderation.emulator import EmulatorProcess\n"
+        "async def main():\n"
+        "    emulator = await EmulatorProcess().__aenter__()\n"
+        "    print(emulator._process.pid, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "asyncio.run(main())\n"
+    )
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    output, _ = await parent.communicate()
+    assert json.loads(output) > 0  # communicate returns only when the emulator has closed standard output too

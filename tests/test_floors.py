@@ -1,0 +1,95 @@
+"""A file imports only from floors below it, and each library is imported in one place."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "volc_moderation"
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+#: Each floor: its files, and the libraries that they may import besides the standard one.
+FLOORS: list[tuple[tuple[str, ...], set[str]]] = [
+    (("errors.py",), set()),
+    (("action.py",), {"attrs"}),
+    (("credentials.py",), {"attrs"}),
+    (("wire.py",), {"attrs", "cattrs"}),
+    (("codes.py",), {"attrs"}),
+    (("volcengine/actions.py", "zego/actions.py", "volcengine/signing.py", "zego/signing.py"), {"attrs"}),
+    (("volcengine/protocol.py", "zego/protocol.py"), set()),
+    (("retry.py",), {"attrs", "tenacity"}),
+    (("quotas/permit.py",), {"attrs"}),
+    (("quotas/window.py",), {"aiolimiter"}),
+    (("quotas/__init__.py",), set()),
+    (("transport.py",), {"attrs", "httpx"}),
+    (("client.py",), {"attrs"}),
+    (("volcengine/client.py", "zego/client.py"), set()),
+    (("volcengine/__init__.py", "zego/__init__.py"), set()),
+    (("__init__.py",), set()),
+    (("emulator/counter.py", "emulator/faults.py"), {"attrs"}),
+    (("emulator/vendor.py",), {"attrs"}),
+    (("emulator/volcengine.py", "emulator/zego.py"), {"attrs"}),
+    (("emulator/app.py",), {"attrs", "starlette"}),
+    (("emulator/server.py",), {"attrs", "httpx", "uvicorn"}),
+    (("emulator/__init__.py", "emulator/__main__.py"), set()),
+    (("cli/call.py", "cli/demo.py"), {"attrs", "cyclopts", "rich"}),
+    (("cli/app.py",), {"cyclopts", "rich"}),
+    (("cli/__init__.py",), set()),
+]
+LEVEL = {file: level for level, (files, _) in enumerate(FLOORS) for file in files}
+LIBRARIES = {"aiolimiter", "attrs", "cattrs", "cyclopts", "httpx", "httpx2", "rich", "starlette", "tenacity", "uvicorn"}
+#: What would make a rule impure.
+IO = {"asyncio", "socket", "random", "secrets", "datetime", "ssl"}
+PURE = LEVEL["retry.py"]
+
+
+def imports(file: str) -> set[str]:
+    """Return the modules that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            assert node.level == 0
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if own_file(name) else node.module for name in names}
+    return found
+
+
+def own_file(module: str) -> str | None:
+    """Return the file of a module of this package."""
+    path = module.removeprefix("volc_moderation").lstrip(".").replace(".", "/")
+    return next((one for one in (f"{path}.py", f"{path}/__init__.py".lstrip("/")) if one in FILES), None)
+
+
+def test_every_file_has_a_floor() -> None:
+    assert sorted(LEVEL) == FILES
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_go_down(file: str) -> None:
+    for module in imports(file):
+        if module.split(".")[0] == "volc_moderation":
+            imported = own_file(module)
+            assert imported is not None
+            assert LEVEL[imported] < LEVEL[file], f"{file} imports {module}"
+        elif module.split(".")[0] in LIBRARIES:
+            assert module.split(".")[0] in FLOORS[LEVEL[file]][1], f"{file} imports {module}"
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if LEVEL[file] <= PURE])
+def test_rules_are_pure(file: str) -> None:
+    assert not {module.split(".")[0] for module in imports(file)} & IO
+
+
+@pytest.mark.parametrize("file", ["emulator/volcengine.py", "emulator/zego.py", "emulator/counter.py"])
+def test_the_judge_shares_nothing_with_the_judged(file: str) -> None:
+    """The emulator's signatures, quotas and rules are code of its own."""
+    own = {module for module in imports(file) if module.startswith("volc_moderation")}
+    assert all(module.startswith("volc_moderation.emulator") for module in own)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_files_are_short(file: str) -> None:
+    assert len((PACKAGE / file).read_text().splitlines()) <= 400

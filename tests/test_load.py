@@ -1,0 +1,96 @@
+"""Thousands of calls awaited at once, over sockets: none refused, none lost, no second above the quota.
+
+How fast that is, is for ``benchmarks/bulk.py``; here nothing depends on the speed of the machine.
+"""
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from tests.doubles import Vendors, volcengine_client, zego_client
+from volc_moderation import WindowQuotas
+from volc_moderation.emulator import EmulatorProcess, Settings
+
+DELAY = (0.02, 0.05)
+
+
+async def webcasts(client: Any, number: int, prefix: str = "t") -> None:
+    rooms = [f"{prefix}-{n}" for n in range(number)]
+    page = {"user_id": "page", "source_url": "https://example.com/"}
+    await asyncio.gather(*(client.start_webcast(app_id="a", room_id=room, task_id="t", **page) for room in rooms))
+
+
+async def stop(client: Any, number: int, prefix: str = "t") -> list[Any]:
+    calls = [client.stop_webcast(app_id="a", room_id=f"{prefix}-{n}", task_id="t") for n in range(number)]
+    return await asyncio.gather(*calls)
+
+
+async def audio(client: Any, number: int) -> list[str]:
+    room = {"event_id": "audio_room", "audio_language": "zh", "risk_type_list": ["BAN"]}
+    tasks = await asyncio.gather(*(client.start_censor_audio(room_id=f"r-{n}", **room) for n in range(number)))
+    return [task.task_id for task in tasks]
+
+
+def assert_perfect(counts: dict[str, Any], action: str, calls: int) -> None:
+    count = counts[action]
+    assert (count["accepted"], count["throttled"], count["rejected"]) == (calls, 0, 0)
+    assert count["most_in_any_second"] <= count["quota"]
+
+
+async def test_1500_at_once_at_both_vendors() -> None:
+    """At the documented quotas, over the jitter of a real network. The webcasts are started fast, to be stopped."""
+    fast = {"StartWebcast": 600}
+    async with EmulatorProcess(Settings(delay=DELAY, quotas=fast)) as emulator:
+        options: dict[str, Any] = {"base_url": emulator.base_url, "quotas": WindowQuotas(fast)}
+        async with volcengine_client(**options) as volcengine, zego_client(**options) as zego:
+            audio_tasks = asyncio.create_task(audio(zego, 1500))
+            await webcasts(volcengine, 1500)
+            await stop(volcengine, 1500)
+            assert len(set(await audio_tasks)) == 1500
+            counts = await emulator.counts()
+    assert_perfect(counts, "StopWebcast", 1500)
+    assert_perfect(counts, "StartCensorAudioV2", 1500)
+
+
+@pytest.mark.parametrize("vendor", ["volcengine", "zego"])
+async def test_5000_at_once_do_not_break_the_pool(vendor: str) -> None:
+    """A hundred times what fits into the pool, at a quota that keeps the test short."""
+    fast = {"StartWebcast": 500, "StartCensorAudioV2": 500}
+    async with EmulatorProcess(Settings(quotas=fast)) as emulator:
+        options: dict[str, Any] = {"base_url": emulator.base_url, "quotas": WindowQuotas(fast)}
+        async with volcengine_client(**options) as volcengine, zego_client(**options) as zego:
+            await (webcasts(volcengine, 5000) if vendor == "volcengine" else audio(zego, 5000))
+            counts = await emulator.counts()
+    assert_perfect(counts, "StartWebcast" if vendor == "volcengine" else "StartCensorAudioV2", 5000)
+
+
+@pytest.mark.looptime
+async def test_a_fifth_cancelled_while_waiting() -> None:
+    """The rest all succeed, nothing leaks, and the next thousand run at full speed. Time is virtual, so it is exact."""
+    loop = asyncio.get_running_loop()
+    async with Vendors(Settings(delay=DELAY)) as vendors:
+        await webcasts(vendors.volcengine, 2500)
+        calls = [
+            asyncio.create_task(vendors.volcengine.stop_webcast(app_id="a", room_id=f"t-{n}", task_id="t"))
+            for n in range(1500)
+        ]
+        await asyncio.sleep(1)
+        waiting = [number for number, call in enumerate(calls) if not call.done()]
+        cancelled = set(random.Random(7).sample(waiting, 300))
+        for number in cancelled:
+            calls[number].cancel()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert {n for n, outcome in enumerate(outcomes) if isinstance(outcome, asyncio.CancelledError)} == cancelled
+        assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        began = loop.time()
+        rooms = range(1500, 2500)
+        next_thousand = [vendors.volcengine.stop_webcast(app_id="a", room_id=f"t-{n}", task_id="t") for n in rooms]
+        await asyncio.gather(*next_thousand)
+        assert 1000 / (loop.time() - began) / 150 >= 0.93
+        assert len(asyncio.all_tasks()) == 1
+        count = vendors.emulator.counts()["StopWebcast"]
+    assert count["throttled"] == 0
+    assert count["most_in_any_second"] <= 150
+    assert count["accepted"] >= 1500 - 300 + 1000

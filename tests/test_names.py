@@ -1,0 +1,39 @@
+"""The public names."""
+
+import pytest
+
+import volc_moderation
+import volc_moderation.emulator
+import volc_moderation.quotas
+import volc_moderation.volcengine
+import volc_moderation.zego
+from volc_moderation import errors
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        volc_moderation,
+        volc_moderation.emulator,
+        volc_moderation.quotas,
+        volc_moderation.volcengine,
+        volc_moderation.zego,
+    ],
+)
+def test_all_is_sorted_and_whole(module: object) -> None:
+    exported = module.__all__  # type: ignore[attr-defined]
+    assert sorted(exported) == sorted(set(exported))
+    for name in exported:
+        assert getattr(module, name).__doc__
+
+
+def test_every_error_is_public_and_in_the_tree() -> None:
+    """The drawing at the top of ``errors.py`` names each error, and each is under the root."""
+    tree = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.ModerationError)
+    }
+    assert tree <= set(volc_moderation.__all__)
+    assert errors.__doc__ is not None
+    assert all(name in errors.__doc__ for name in tree)

@@ -1,0 +1,168 @@
+"""No key and no signature in any log record, repr, traceback or exception, whatever goes wrong."""
+
+import io
+import logging
+import re
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.doubles import mocked, volcengine_no, volcengine_yes, zego_answer
+from volc_moderation import ModerationError, RetryPolicy, VolcengineClient, ZegoClient
+from volc_moderation.credentials import Secret, VolcengineCredentials, ZegoCredentials
+from volc_moderation.emulator import EmulatorProcess, Fault, Settings
+from volc_moderation.transport import Transport
+
+ACCESS_KEY = "AKLTverysecretaccesskey"
+SECRET_KEY = "U2VjcmV0S2V5VmVyeVNlY3JldA=="
+TOKEN = "STS2verysecret/+="
+SERVER_SECRET = "5eCre75eCre75eCre75eCre75eCre75e"
+SECRETS = (SECRET_KEY, TOKEN, SERVER_SECRET)
+#: What a signature looks like: an HMAC, or the MD5 in ZEGO's query.
+SIGNATURE = re.compile(r"Signature=[0-9a-f]{32}")
+
+
+def echo(request: httpx.Request) -> httpx.Response:
+    """Answer with everything that was sent, and with the key that should have signed it, as no vendor should."""
+    if "SignatureNonce" in request.url.params:
+        return zego_answer(100000005, message=f"{request.url} {SERVER_SECRET}")
+    return volcengine_no("SignatureDoesNotMatch", f"{request.url} {dict(request.headers)} {SECRET_KEY} {TOKEN}", 401)
+
+
+def page(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(502, text=f"{request.url} {dict(request.headers)}")
+
+
+def raising(error: Callable[[httpx.Request], Exception]) -> Callable[[httpx.Request], httpx.Response]:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise error(request)
+
+    return handler
+
+
+def yes(request: httpx.Request) -> httpx.Response:
+    return zego_answer() if "SignatureNonce" in request.url.params else volcengine_yes()
+
+
+HANDLERS: dict[str, Callable[[httpx.Request], httpx.Response]] = {
+    "yes": yes,
+    "echo": echo,
+    "page": page,
+    "read error": raising(lambda request: httpx.ReadError(f"reading {request.url}", request=request)),
+    "connect error": raising(lambda request: httpx.ConnectError("no way", request=request)),
+    "timeout": raising(lambda request: TimeoutError()),
+    "os error": raising(lambda request: ConnectionResetError(str(request.url))),
+    "does not fit": lambda request: zego_answer(data=5) if "AppId" in request.url.params else volcengine_yes([5]),
+}
+
+
+def everything(error: BaseException) -> str:
+    """Print all that a program may print of an error: text, repr, attributes, and every frame with its locals."""
+    printed = io.StringIO()
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        print(one, repr(one), vars(one), file=printed)
+        frames = traceback.TracebackException.from_exception(one, capture_locals=True)
+        # The frames of this file hold the keys on purpose.
+        for frame in frames.stack:
+            if frame.filename != __file__:
+                print(frame.filename, frame.line, frame.locals, file=printed)
+        todo += [one.__cause__, one.__context__]
+    return printed.getvalue()
+
+
+def clients(**options: Any) -> tuple[VolcengineClient, ZegoClient]:
+    volcengine = VolcengineClient(access_key=ACCESS_KEY, secret_key=SECRET_KEY, session_token=TOKEN, **options)
+    return volcengine, ZegoClient(app_id=1, server_secret=SERVER_SECRET, **options)
+
+
+def calls(volcengine: VolcengineClient, zego: ZegoClient) -> list[Callable[[], Awaitable[object]]]:
+    return [
+        lambda: volcengine.stop_detection(app_id="a", room_id="r"),
+        lambda: volcengine.list_detection_task(app_id="a", room_id="r"),
+        lambda: zego.stop_censor_audio(task_id="t"),
+    ]
+
+
+def assert_clean(text: str) -> None:
+    assert not SIGNATURE.search(text)
+    for secret in SECRETS:
+        assert secret not in text
+
+
+@pytest.mark.parametrize("handler", HANDLERS.values(), ids=HANDLERS.keys())
+async def test_whatever_goes_wrong(
+    handler: Callable[[httpx.Request], httpx.Response], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    printed = ""
+    async with mocked(handler) as http_client:
+        volcengine, zego = clients(http_client=http_client, retry=RetryPolicy(attempts=2, base=0))
+        for call in calls(volcengine, zego):
+            try:
+                await call()
+            except ModerationError as error:
+                printed += everything(error)
+    assert_clean(printed + caplog.text + "".join(str(vars(record)) for record in caplog.records))
+
+
+async def test_over_a_socket_with_every_logger_at_debug(caplog: pytest.LogCaptureFixture) -> None:
+    """httpx, httpcore and asyncio log all they have; faults and timeouts leave tracebacks with locals."""
+    caplog.set_level(logging.DEBUG)
+    settings = Settings(access_key=ACCESS_KEY, secret_key=SECRET_KEY, app_id=1, server_secret=SERVER_SECRET)
+    printed = ""
+    async with EmulatorProcess(settings) as emulator:
+        for kind in ("reset", "garbage", "hang", "status"):
+            await emulator.play(Fault(kind=kind, first=3))
+            volcengine, zego = clients(
+                base_url=emulator.base_url, retry=RetryPolicy(attempts=1), timeout=0.3, deadline=0.2
+            )
+            async with volcengine, zego:
+                for call in calls(volcengine, zego):
+                    with pytest.raises(ModerationError) as caught:
+                        await call()
+                    printed += everything(caught.value)
+        volcengine, zego = clients(base_url=emulator.base_url)
+        async with volcengine, zego:
+            await volcengine.start_detection(app_id="a", room_id="r")
+            await zego.start_censor_audio(
+                room_id="r", event_id="audio_room", audio_language="zh", risk_type_list=["BAN"]
+            )
+    assert "httpcore" in {record.name.split(".")[0] for record in caplog.records}
+    assert "Signature=***" in caplog.text
+    assert_clean(printed + caplog.text)
+
+
+async def test_reprs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that the clients hold or pass around shows a key or a signature."""
+    passed: list[object] = []
+    send = Transport.send
+
+    async def keep(self: Transport, prepare: Callable[[], Any]) -> Any:
+        exchange = await send(self, prepare)
+        passed.extend(exchange)
+        return exchange
+
+    monkeypatch.setattr(Transport, "send", keep)
+    async with mocked(yes) as http_client:
+        volcengine, zego = clients(http_client=http_client)
+        for call in calls(volcengine, zego):
+            await call()
+    credentials = [VolcengineCredentials.make(ACCESS_KEY, SECRET_KEY, TOKEN), ZegoCredentials.make(1, SERVER_SECRET)]
+    shown = [volcengine, zego, *vars(volcengine).values(), *vars(zego).values(), *passed, *credentials]
+    assert len(passed) == 6
+    assert_clean(" ".join(f"{one!r} {one!s}" for one in shown))
+    assert ACCESS_KEY not in repr(credentials)
+
+
+def test_a_secret_is_there_for_who_asks() -> None:
+    assert Secret("word").reveal() == "word"
+    assert str(Secret("word")) == repr(Secret("word")) == "Secret('***')"
