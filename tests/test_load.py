@@ -57,7 +57,7 @@ async def test_1500_at_once_at_both_vendors() -> None:
 @pytest.mark.parametrize("vendor", ["volcengine", "zego"])
 async def test_5000_at_once_do_not_break_the_pool(vendor: str) -> None:
     """A hundred times what fits into the pool, at a quota that keeps the test short."""
-    fast = {"StartWebcast": 500, "StartCensorAudioV2": 500}
+    fast = {"StartWebcast": 800, "StartCensorAudioV2": 800}
     async with EmulatorProcess(Settings(quotas=fast)) as emulator:
         options: dict[str, Any] = {"base_url": emulator.base_url, "quotas": WindowQuotas(fast)}
         async with volcengine_client(**options) as volcengine, zego_client(**options) as zego:

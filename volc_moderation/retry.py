@@ -94,7 +94,18 @@ async def retrying(
     sleep: Callable[[float], Awaitable[None]],
 ) -> T:
     """Await ``attempt()`` until it returns, or until ``wait_after(error)`` is None; then its last error is raised."""
+    # Most calls need one attempt, and tenacity's bookkeeping costs as much as all else that is done for it: it comes in
+    # when something failed, and is handed that failure as the outcome of its first attempt.
+    try:
+        return await attempt()
+    except ModerationError as error:
+        failures = [error]
     wait = 0.0
+
+    async def next_attempt() -> T:
+        if failures:
+            raise failures.pop()
+        return await attempt()
 
     def again(state: RetryCallState) -> bool:
         nonlocal wait
@@ -103,4 +114,4 @@ async def retrying(
         wait = decided or 0.0
         return decided is not None
 
-    return await AsyncRetrying(sleep=sleep, retry=again, wait=lambda _: wait)(attempt)
+    return await AsyncRetrying(sleep=sleep, retry=again, wait=lambda _: wait)(next_attempt)

@@ -60,9 +60,9 @@ def share(judge: Judge, quota: int) -> float:
 @pytest.mark.looptime
 @pytest.mark.parametrize(("low", "high", "expected"), [(0.02, 0.05, 0.95), (0.002, 0.005, 0.98), (0.08, 0.12, 0.92)])
 async def test_full_speed_without_a_breach(low: float, high: float, expected: float) -> None:
-    """5,000 calls awaited at once. The share is exact, because time is virtual."""
+    """3,000 calls awaited at once. The share is exact, because time is virtual."""
     quotas, judge = WindowQuotas(), Judge(low, high)
-    await asyncio.gather(*(call(quotas, judge) for _ in range(5000)))
+    await asyncio.gather(*(call(quotas, judge) for _ in range(3000)))
     assert judge.most <= 150
     assert share(judge, 150) >= expected
 

@@ -4,6 +4,7 @@ https://www.volcengine.com/docs/6348/69859 and https://www.volcengine.com/docs/6
 """
 
 import hmac
+import re
 import time
 from collections.abc import Mapping
 from hashlib import sha256
@@ -16,18 +17,22 @@ ALGORITHM = "HMAC-SHA256"
 
 def canonical_query(pairs: Mapping[str, str]) -> str:
     """Encode and sort the query. It is signed and sent in this very form."""
-    return "&".join([f"{name}={value}" for name, value in sorted((_quoted(k), _quoted(v)) for k, v in pairs.items())])
+    return "&".join([f"{name}={value}" for name, value in sorted([(_quoted(k), _quoted(v)) for k, v in pairs.items()])])
+
+
+#: RFC 3986: these stay as they are.
+_UNRESERVED = re.compile(r"[A-Za-z0-9\-_.~]*").fullmatch
 
 
 def _quoted(text: str) -> str:
-    # RFC 3986; letters, digits and "_.-~" stay as they are.
-    return quote(text, safe="-_.~")
+    return text if _UNRESERVED(text) else quote(text, safe="-_.~")
 
 
 class Signer:
     """Signs requests of one key pair to one region.
 
-    The day's signing key is kept: it takes four hashes to derive and is good for all requests of a day.
+    The day's signing key is kept: it takes four hashes to derive and is good for all requests of a day. So is the second's
+    date.
     """
 
     def __init__(self, credentials: VolcengineCredentials, *, region: str, service: str = "rtc") -> None:
@@ -35,6 +40,8 @@ class Signer:
         self.secrets = credentials.secrets
         self._region = region
         self._service = service
+        self._second = -1
+        self._date = ""
         self._day = ""
         self._key = b""
         self._scope = ""
@@ -55,9 +62,9 @@ class Signer:
         ``query`` is canonical, ``body`` the very bytes to send, ``now`` in Unix seconds. Signed are ``Content-Type`` if
         given, ``Host``, ``X-Content-Sha256``, ``X-Date``, and ``X-Security-Token`` if the keys are temporary.
         """
-        date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-        if date[:8] != self._day:
-            self._derive_key(date[:8])
+        if int(now) != self._second:
+            self._set_second(int(now))
+        date = self._date
         body_hash = sha256(body).hexdigest()
         headers = {"Host": host, "X-Date": date, "X-Content-Sha256": body_hash}
         canonical = f"host:{_canonical_host(host)}\nx-content-sha256:{body_hash}\nx-date:{date}\n"
@@ -80,7 +87,12 @@ class Signer:
         )
         return headers
 
-    def _derive_key(self, day: str) -> None:
+    def _set_second(self, second: int) -> None:
+        self._date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        self._second = second
+        day = self._date[:8]
+        if day == self._day:
+            return
         key = self._credentials.secret_key.reveal().encode()
         for part in (day, self._region, self._service, "request"):
             key = hmac.digest(key, part.encode(), "sha256")
