@@ -1,7 +1,7 @@
 """Thousands of calls awaited at once on one client at the documented quota, against the emulator in another process.
 
-``python -m benchmarks.bulk``. One way takes 20 to 50 ms. Columns: calls, refused, most in any second as the emulator saw
-it, accepted/s ÷ quota over the whole run (from the first call to the last answer), seconds, CPU of this process a call.
+``python -m benchmarks.bulk``. One way takes 20 to 50 ms. Columns: calls, refused, most in any second as the emulator
+saw it, accepted/s ÷ quota over the whole run from the first call to the last answer, seconds, CPU of this process.
 """
 
 import asyncio
@@ -27,8 +27,9 @@ async def stop_webcasts(emulator: EmulatorProcess, calls: int) -> list[Callable[
         base_url=emulator.base_url,
         quotas=WindowQuotas(FAST),
     )
+    tasks: list[dict[str, Any]]
     tasks = [{"app_id": "app", "room_id": f"room-{number}", "task_id": "task"} for number in range(calls)]
-    page = {"user_id": "page", "source_url": "https://example.com/"}
+    page: dict[str, Any] = {"user_id": "page", "source_url": "https://example.com/"}
     await asyncio.gather(*(client.start_webcast(**task, **page) for task in tasks))
     return [lambda task=task: client.stop_webcast(**task) for task in tasks]  # type: ignore[misc]
 

@@ -1,10 +1,10 @@
 """What a call costs above the bare httpx request that it makes, in CPU of this process.
 
-``python -m benchmarks.overhead``. A server in a process of its own answers over loopback; both sides send the same bytes
+``python -m benchmarks.overhead``. A server in a process of its own answers over loopback; both send the same bytes
 through an ``httpx.AsyncClient`` of the same make, in alternate rounds; the best round of each counts.
 
 - ``bare``: ``await client.request(…)`` with address, headers and body made beforehand, and the status looked at.
-- ``ours``: ``await client.call(action)`` with a new action each time: checked, permitted, encoded, signed, sent, decoded.
+- ``ours``: ``await client.call(action)`` with a new action: checked, permitted, encoded, signed, sent, decoded.
 """
 
 import asyncio
@@ -115,9 +115,9 @@ async def main() -> None:
             worst = max(worst, ours / bare)
             print(
                 f"{at_once:2} in flight: bare {bare * 1e6:5.0f} µs, ours {ours * 1e6:5.0f} µs of CPU a call: "
-                f"{ours / bare:.3f} × (+{(ours - bare) * 1e6:.0f} µs)"
+                f"{ours / bare:.3f} times (+{(ours - bare) * 1e6:.0f} µs)"
             )
-    print(f"worst {worst:.3f} × (goal: at most {GOAL:g})")
+    print(f"worst {worst:.3f} times (goal: at most {GOAL:g})")
     if worst > GOAL:
         raise SystemExit(1)
 

@@ -1,7 +1,7 @@
 """Signing one StopDetection: ours against the official signer of volcenginesdk-core, in the same run.
 
-``python -m benchmarks.signing``. Both sign the same body to the same query, alternately; the best of many rounds counts,
-which is what is left when the rest of the machine is quiet.
+``python -m benchmarks.signing``. Both sign the same body to the same query, alternately; the best of many rounds
+counts, which is what is left when the rest of the machine is quiet.
 """
 
 import time
@@ -68,7 +68,7 @@ def main() -> None:
     print(describe_machine("volcenginesdk-core"))
     print(f"ours      {costs['ours'] * 1e6:6.2f} µs a signature")
     print(f"official  {costs['official'] * 1e6:6.2f} µs a signature")
-    print(f"ours is {ratio:.1f} × as fast (goal: at least {GOAL:g})")
+    print(f"ours is {ratio:.1f} times as fast (goal: at least {GOAL:g})")
     if ratio < GOAL:
         raise SystemExit(1)
 

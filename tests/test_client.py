@@ -35,7 +35,7 @@ from volc_moderation.quotas import Permit, Quota, QuotaKey
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.zego import StopCensorAudioV2
 
-STOP = {"app_id": "app", "room_id": "room", "task_id": "task"}
+STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
 
 
 async def test_a_reply_tells_what_support_asks_for() -> None:
@@ -265,7 +265,8 @@ def _volcengine(**settings: Any) -> VolcengineClient:
 
 
 def _zego(**settings: Any) -> ZegoClient:
-    return ZegoClient(**({"app_id": 1, "server_secret": "s"} | settings))
+    keys: dict[str, Any] = {"app_id": 1, "server_secret": "s"}
+    return ZegoClient(**(keys | settings))
 
 
 @pytest.mark.parametrize(
@@ -307,9 +308,9 @@ def test_wrong_settings_are_named(make: Callable[..., object], settings: dict[st
 
 def test_constructors_are_keyword_only() -> None:
     with pytest.raises(TypeError):
-        VolcengineClient("AK", "SK")  # type: ignore[misc]
+        VolcengineClient("AK", "SK")  # type: ignore[call-arg]
     with pytest.raises(TypeError):
-        ZegoClient(1, "s")  # type: ignore[misc]
+        ZegoClient(1, "s")  # type: ignore[call-arg]
 
 
 @pytest.mark.looptime

@@ -90,7 +90,7 @@ async def test_a_fifth_cancelled_while_waiting() -> None:
         await asyncio.gather(*next_thousand)
         assert 1000 / (loop.time() - began) / 150 >= 0.93
         assert len(asyncio.all_tasks()) == 1
-        count = vendors.emulator.counts()["StopWebcast"]
+        count: dict[str, Any] = vendors.emulator.counts()["StopWebcast"]
     assert count["throttled"] == 0
     assert count["most_in_any_second"] <= 150
     assert count["accepted"] >= 1500 - 300 + 1000

@@ -39,12 +39,18 @@ from volc_moderation.retry import next_wait
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
 
-STOP = {"app_id": "app", "room_id": "room", "task_id": "task"}
-START = {"room_id": "room", "event_id": "audio_room", "audio_language": "zh", "risk_type_list": ["BAN"]}
+STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
+START: dict[str, Any] = {"room_id": "room", "event_id": "audio_room", "audio_language": "zh", "risk_type_list": ["BAN"]}
 
 
 def decide(error: ModerationError, **given: Any) -> float | None:
-    settings = {"attempt": 1, "repeatable": True, "signed_again": False, "policy": RetryPolicy(), "draw": 0.5}
+    settings: dict[str, Any] = {
+        "attempt": 1,
+        "repeatable": True,
+        "signed_again": False,
+        "policy": RetryPolicy(),
+        "draw": 0.5,
+    }
     return next_wait(error, **(settings | given))
 
 

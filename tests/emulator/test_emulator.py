@@ -26,10 +26,10 @@ from volc_moderation.credentials import VolcengineCredentials
 from volc_moderation.emulator import Emulator, EmulatorProcess, Fault, Settings
 from volc_moderation.volcengine.signing import Signer, canonical_query
 
-ROOM = {"app_id": "app", "room_id": "room"}
-TASK = {**ROOM, "task_id": "task"}
-PAGE = {"user_id": "page", "source_url": "https://example.com/"}
-AUDIO = {"room_id": "room", "event_id": "audio_room", "audio_language": "zh", "risk_type_list": ["BAN"]}
+ROOM: dict[str, Any] = {"app_id": "app", "room_id": "room"}
+TASK: dict[str, Any] = {**ROOM, "task_id": "task"}
+PAGE: dict[str, Any] = {"user_id": "page", "source_url": "https://example.com/"}
+AUDIO: dict[str, Any] = {"room_id": "room", "event_id": "audio_room", "audio_language": "zh", "risk_type_list": ["BAN"]}
 ONCE = RetryPolicy(attempts=1)
 
 
@@ -205,7 +205,8 @@ def zego_query(**change: str | None) -> str:
         "SignatureNonce": "n",
         "Timestamp": str(int(NOW)),
         "SignatureVersion": "2.0",
-    } | change  # type: ignore[assignment]
+        **change,
+    }
     text = f"{query['AppId']}{query['SignatureNonce']}{KEYS.server_secret}{query['Timestamp']}"
     query.setdefault("Signature", hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
     return "&".join(f"{name}={value}" for name, value in query.items() if value is not None)

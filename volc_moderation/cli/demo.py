@@ -1,9 +1,11 @@
 """``volc-moderation demo``: a thousand tasks started and stopped at both vendors' full quotas, none refused."""
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import attrs
@@ -84,6 +86,7 @@ def demo(
     webcasts: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 600,
     audio: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 400,
     delay: Annotated[tuple[float, float], Parameter(validator=Number(gte=0))] = (0.02, 0.05),
+    svg: Path | None = None,
 ) -> int:
     """Start and stop a thousand tasks at full quota, against an emulator in a process of its own.
 
@@ -95,13 +98,22 @@ def demo(
         Audio moderations to start and stop at ZEGO.
     delay
         Shortest and longest time, in seconds, that a request takes there, and an answer back.
+    svg
+        File to write a picture of the result to.
 
     """
-    return asyncio.run(_demo(webcasts, audio, delay))
+    console = Console(record=svg is not None)
+    code = asyncio.run(_demo(console, webcasts, audio, delay))
+    if svg is not None:
+        # Without the fonts that rich's picture would load from elsewhere.
+        picture = re.sub(
+            r"@font-face \{.*?\}\s*", "", console.export_svg(title="volc-moderation demo"), flags=re.DOTALL
+        )
+        svg.write_text(picture, encoding="utf-8")
+    return code
 
 
-async def _demo(webcasts: int, audio: int, delay: tuple[float, float]) -> int:
-    console = Console()
+async def _demo(console: Console, webcasts: int, audio: int, delay: tuple[float, float]) -> int:
     low, high = (round(seconds * 1000) for seconds in delay)
     console.print(
         f"Starting and stopping {webcasts} webcasts at Volcengine and {audio} audio moderations at ZEGO, all awaited "

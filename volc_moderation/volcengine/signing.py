@@ -31,8 +31,8 @@ def _quoted(text: str) -> str:
 class Signer:
     """Signs requests of one key pair to one region.
 
-    The day's signing key is kept: it takes four hashes to derive and is good for all requests of a day. So is the second's
-    date.
+    The day's signing key is kept, which takes four hashes to derive and is good for all requests of a day; so is the
+    second's date.
     """
 
     def __init__(self, credentials: VolcengineCredentials, *, region: str, service: str = "rtc") -> None:

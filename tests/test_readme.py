@@ -1,0 +1,81 @@
+"""The README's programs run as they stand there, against the emulator; so do its commands, but for the long ones."""
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.doubles import KEYS
+from volc_moderation.emulator import EmulatorProcess
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+PROGRAMS = blocks("python")
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
+
+
+async def run(emulator: EmulatorProcess, *command: str) -> tuple[int | None, str]:
+    keys = {
+        "VOLCENGINE_RTC_BASE_URL": emulator.base_url,
+        "VOLCENGINE_ACCESS_KEY": KEYS.access_key,
+        "VOLCENGINE_SECRET_KEY": KEYS.secret_key,
+        "ZEGO_BASE_URL": emulator.base_url,
+        "ZEGO_APP_ID": str(KEYS.app_id),
+        "ZEGO_SERVER_SECRET": KEYS.server_secret,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", *command),
+        env=os.environ | keys,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
+
+
+@pytest.mark.parametrize(
+    ("program", "shown"),
+    list(
+        zip(
+            PROGRAMS,
+            ["emulated-publisher 1\n", "300 stopped, 0 failed\n", "", "50009 300.0\n"],
+            strict=True,
+        )
+    ),
+)
+async def test_programs(emulator: EmulatorProcess, program: str, shown: str) -> None:
+    assert await run(emulator, "-c", program) == (0, shown)
+
+
+async def test_calls_from_the_shell(emulator: EmulatorProcess) -> None:
+    calls = [line.split()[1:] for line in COMMANDS if "volc-moderation call" in line]
+    assert len(calls) == 2
+    for call in calls:
+        code, output = await run(emulator, "-c", "from volc_moderation.cli import main; main()", *call)
+        assert code == 0
+        assert '"success"' in output
+
+
+def test_the_two_commands_are_those_of_ci() -> None:
+    """CI does what the README says; the first command's demo is tested, smaller, with the command line."""
+    ci = (ROOT / ".ci" / "run").read_text()
+    first, second = COMMANDS[:2]
+    assert first.endswith("volc-moderation demo")
+    for part in second.split(" && ")[1:]:
+        assert part in ci
+
+
+def test_what_the_readme_names_is_there() -> None:
+    for path in re.findall(r"\]\((docs/[^)]+)\)", README):
+        assert (ROOT / path).is_file()
+    for module in re.findall(r"python -m (benchmarks\.\w+)", README):
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
