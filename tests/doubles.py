@@ -17,6 +17,18 @@ NOW = 1_795_219_200.0
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
+def environment(base_url: str) -> dict[str, str]:
+    """Return the variables that ``from_env()`` reads, with the emulator's keys and address."""
+    return {
+        "VOLCENGINE_RTC_BASE_URL": base_url,
+        "VOLCENGINE_ACCESS_KEY": KEYS.access_key,
+        "VOLCENGINE_SECRET_KEY": KEYS.secret_key,
+        "ZEGO_BASE_URL": base_url,
+        "ZEGO_APP_ID": str(KEYS.app_id),
+        "ZEGO_SERVER_SECRET": KEYS.server_secret,
+    }
+
+
 def loop_clock() -> float:
     """Tell a wall-clock time that goes with the loop's, so that virtual time makes signatures old."""
     return NOW + asyncio.get_running_loop().time()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doubles import KEYS
+from tests.doubles import environment
 from volc_moderation.emulator import EmulatorProcess
 
 ROOT = Path(__file__).parent.parent
@@ -24,17 +24,9 @@ COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
 
 
 async def run(emulator: EmulatorProcess, *command: str) -> tuple[int | None, str]:
-    keys = {
-        "VOLCENGINE_RTC_BASE_URL": emulator.base_url,
-        "VOLCENGINE_ACCESS_KEY": KEYS.access_key,
-        "VOLCENGINE_SECRET_KEY": KEYS.secret_key,
-        "ZEGO_BASE_URL": emulator.base_url,
-        "ZEGO_APP_ID": str(KEYS.app_id),
-        "ZEGO_SERVER_SECRET": KEYS.server_secret,
-    }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", *command),
-        env=os.environ | keys,
+        env=os.environ | environment(emulator.base_url),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.doubles import KEYS
+from tests.doubles import environment
 from volc_moderation.emulator import EmulatorProcess, Fault
 
 Result = tuple[int, str, str]
@@ -28,15 +28,8 @@ async def command(*arguments: str, **environment: str) -> Result:
 
 
 @pytest.fixture
-async def keys(emulator: EmulatorProcess) -> dict[str, str]:
-    return {
-        "VOLCENGINE_RTC_BASE_URL": emulator.base_url,
-        "VOLCENGINE_ACCESS_KEY": KEYS.access_key,
-        "VOLCENGINE_SECRET_KEY": KEYS.secret_key,
-        "ZEGO_BASE_URL": emulator.base_url,
-        "ZEGO_APP_ID": str(KEYS.app_id),
-        "ZEGO_SERVER_SECRET": KEYS.server_secret,
-    }
+def keys(emulator: EmulatorProcess) -> dict[str, str]:
+    return environment(emulator.base_url)
 
 
 async def test_calls_of_both_vendors(keys: dict[str, str]) -> None:
