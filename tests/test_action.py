@@ -366,3 +366,7 @@ def test_a_value_is_described_by_its_type_only() -> None:
         StopCensorAudioV2(task_id="s3cret words")
     assert caught.value.value_type == "str of length 12"
     assert "s3cret" not in f"{caught.value!r} {caught.value} {vars(caught.value)}"
+    with pytest.raises(InvalidActionError, match="an int from 1 to 3; got int 4"):
+        StartDetection(app_id="a", room_id="r", media_type=4)
+    with pytest.raises(InvalidActionError, match="got NoneType"):
+        StopCensorAudioV2(task_id=None)  # type: ignore[arg-type]

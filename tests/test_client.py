@@ -205,7 +205,7 @@ async def test_httpx2_clients_are_accepted() -> None:
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(handler)) as http_client:
         client = zego_client(http_client=http_client, retry=RetryPolicy(attempts=1))
         await client.stop_censor_audio(task_id="t")
-        with pytest.raises(Exception, match="ConnectError: refused") as caught:
+        with pytest.raises(Exception, match=r"ConnectError \(rtc-api\.zego\.im\): refused") as caught:
             await client.stop_censor_audio(task_id="gone")
     assert type(caught.value).__name__ == "TransportError"
 
@@ -292,6 +292,9 @@ def _zego(**settings: Any) -> ZegoClient:
         (_volcengine, {"deadline": float("nan")}, "deadline"),
         (_volcengine, {"timeout": -1}, "timeout"),
         (_volcengine, {"http_client": httpx.Client}, "http_client"),
+        (_volcengine, {"retry": 3}, "retry must be a RetryPolicy; got int 3"),
+        (_volcengine, {"quotas": {"StopWebcast": 5}}, "quotas must be a store of quotas; got dict"),
+        (_volcengine, {"clock": 3}, "clock"),
         (_zego, {"app_id": "1234567890"}, "app_id"),
         (_zego, {"app_id": 0}, "app_id"),
         (_zego, {"app_id": 2**32}, "app_id"),
@@ -304,6 +307,16 @@ def test_wrong_settings_are_named(make: Callable[..., object], settings: dict[st
     with pytest.raises(ConfigurationError, match=named) as caught:
         make(**settings)
     assert "word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ALL_PROXY", "socks5://127.0.0.1:1"), ("HTTP_PROXY", "odd://x"), ("SSL_CERT_FILE", "/no/such")]
+)
+def test_what_httpx_cannot_use_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match="proxies or certificates of the environment"):
+        volcengine_client()
+    volcengine_client(http_client=mocked(lambda _: volcengine_yes()))
 
 
 def test_constructors_are_keyword_only() -> None:

@@ -32,7 +32,8 @@ FLOORS: list[tuple[tuple[str, ...], set[str]]] = [
     (("emulator/app.py",), {"attrs", "starlette"}),
     (("emulator/server.py",), {"attrs", "httpx", "uvicorn"}),
     (("emulator/__init__.py", "emulator/__main__.py"), set()),
-    (("cli/call.py", "cli/demo.py"), {"attrs", "cyclopts", "rich"}),
+    (("cli/call.py",), {"attrs", "cyclopts"}),
+    (("cli/demo.py",), {"attrs", "cyclopts", "rich"}),
     (("cli/app.py",), {"cyclopts", "rich"}),
     (("cli/__init__.py",), set()),
 ]

@@ -20,6 +20,7 @@ from volc_moderation.errors import (
     DeadlineExceeded,
     ModerationError,
     TransportError,
+    describe,
 )
 from volc_moderation.quotas.permit import QuotaKey, Quotas
 from volc_moderation.quotas.window import quotas_of_running_loop
@@ -79,6 +80,13 @@ class Client(ABC):
         http_client: AsyncHTTPClient | None,
         clock: Callable[[], float],
     ) -> None:
+        for name, setting, is_right, rule in (
+            ("quotas", quotas, quotas is None or hasattr(quotas, "acquire"), "a store of quotas"),
+            ("retry", retry, retry is None or isinstance(retry, RetryPolicy), "a RetryPolicy"),
+            ("clock", clock, callable(clock), "a callable that returns the Unix time"),
+        ):
+            if not is_right:
+                raise ConfigurationError(f"{name} must be {rule}; got {describe(setting)}")
         self._base_url = BaseURL.make(base_url)
         self._quotas = quotas
         self._retry = RetryPolicy() if retry is None else retry
@@ -130,9 +138,7 @@ class Client(ABC):
         ``QuotaUnavailable``, or ``ConfigurationError`` if the client is closed or belongs to another event loop.
         """
         if not isinstance(action, self._actions):
-            raise ConfigurationError(
-                f"{type(self).__name__} calls actions of its own vendor; got {type(action).__name__}"
-            )
+            raise ConfigurationError(f"{type(self).__name__} calls actions of its own vendor; got {describe(action)}")
         loop = self._bind()
         limit = self._deadline if deadline is None else _seconds("deadline", deadline)
         call = _Call(action, expires=None if limit is None else loop.time() + limit)
@@ -263,5 +269,5 @@ def _seconds(name: str, value: float | None) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ConfigurationError(f"{name} must be a number of seconds above 0; got {type(value).__name__}")
+        raise ConfigurationError(f"{name} must be a number of seconds above 0; got {describe(value)}")
     return None if value == math.inf else float(value)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from volc_moderation.errors import ConfigurationError
+from volc_moderation.errors import ConfigurationError, describe
 
 
 class Secret:
@@ -62,7 +62,7 @@ class ZegoCredentials:
     def make(cls, app_id: int, server_secret: str) -> "ZegoCredentials":
         """Check and wrap the keys."""
         if isinstance(app_id, bool) or not isinstance(app_id, int) or not 0 < app_id <= MAX_UINT32:
-            raise ConfigurationError(f"app_id must be an int from 1 to {MAX_UINT32}; got {type(app_id).__name__}")
+            raise ConfigurationError(f"app_id must be an int from 1 to {MAX_UINT32}; got {describe(app_id)}")
         _check("server_secret", server_secret)
         return cls(app_id, Secret(server_secret))
 
@@ -106,4 +106,4 @@ def _required(environ: Mapping[str, str], name: str) -> str:
 def _check(name: str, value: object) -> None:
     """Keys travel in headers or are hashed: printable ASCII without blanks is what the vendors issue."""
     if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable() or " " in value:
-        raise ConfigurationError(f"{name} must be a str of printable ASCII without blanks; got {type(value).__name__}")
+        raise ConfigurationError(f"{name} must be a str of printable ASCII without blanks; got {describe(value)}")

@@ -3,7 +3,7 @@
 ModerationError
 ├── APIError                  the vendor answered, and said no
 │   ├── ThrottledError        too many calls: nothing was done, call again in the next second
-│   ├── TemporaryError        nothing was done, and a later call may succeed
+│   ├── TemporaryError        it failed, and the vendor says that a later call may succeed
 │   ├── ServerError           a fault inside the vendor: whether anything was done is unknown
 │   ├── AuthenticationError   mend the keys, the clock or the signature
 │   ├── PermissionDeniedError have the account, the app or the service enabled
@@ -22,6 +22,19 @@ No error carries a key, a signature or a signed address, neither in its text nor
 """
 
 from typing import Self
+
+
+def describe(value: object) -> str:
+    """Describe a wrong value without showing a text, which may be a secret: by type, and by length or number."""
+    described = type(value).__name__
+    if isinstance(value, (str, bytes, list, tuple)):
+        return f"{described} of length {len(value)}"
+    if isinstance(value, (int, float)) and abs(value) < _LONGEST_NUMBER:
+        return f"{described} {value!r}"
+    return described
+
+
+_LONGEST_NUMBER = 10**12
 
 
 class ModerationError(Exception):
@@ -106,7 +119,7 @@ class ThrottledError(APIError):
 
 
 class TemporaryError(APIError):
-    """Nothing was done, and a later call may succeed; wait ``retry_after`` seconds where the vendor says how long."""
+    """It failed, and the vendor says that a later call may succeed: after ``retry_after`` seconds, where it says."""
 
 
 class ServerError(APIError):
@@ -174,8 +187,8 @@ class QuotaUnavailable(ModerationError):  # noqa: N818 - it says what is missing
 class InvalidActionError(ModerationError, ValueError):
     """An argument breaks a documented rule. Nothing was sent.
 
-    ``field`` is the argument, ``rule`` what it must be, ``value_type`` the type of what was given. The value itself is
-    left out: it may be a secret.
+    ``field`` is the argument, ``rule`` what it must be, ``value_type`` the type of what was given, with its length or
+    number. A text itself is left out: it may be a secret.
     """
 
     def __init__(self, *, action: str, field: str, rule: str, value_type: str) -> None:
@@ -187,11 +200,8 @@ class InvalidActionError(ModerationError, ValueError):
 
     @classmethod
     def of(cls, action: str, field: str, rule: str, value: object) -> Self:
-        """Describe ``value`` by its type, and by its length where that helps."""
-        described = type(value).__name__
-        if isinstance(value, (str, list, tuple)):
-            described += f" of length {len(value)}"
-        return cls(action=action, field=field, rule=rule, value_type=described)
+        """Make the error of a value."""
+        return cls(action=action, field=field, rule=rule, value_type=describe(value))
 
 
 class ConfigurationError(ModerationError):

@@ -16,6 +16,7 @@ from volc_moderation.errors import (
     TemporaryError,
     ThrottledError,
     TransportError,
+    describe,
 )
 
 T = TypeVar("T")
@@ -39,10 +40,10 @@ class RetryPolicy:
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or self.attempts < 1:
-            raise ConfigurationError(f"attempts must be an int of at least 1; got {type(self.attempts).__name__}")
+            raise ConfigurationError(f"attempts must be an int of at least 1; got {describe(self.attempts)}")
         for name, value in (("base", self.base), ("cap", self.cap)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-                raise ConfigurationError(f"{name} must be a number of seconds, 0 or more; got {type(value).__name__}")
+                raise ConfigurationError(f"{name} must be a number of seconds, 0 or more; got {describe(value)}")
 
 
 def next_wait(

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import attrs
 import httpx
 
-from volc_moderation.errors import ConfigurationError, TransportError
+from volc_moderation.errors import ConfigurationError, TransportError, describe
 from volc_moderation.wire import Request, Response
 
 #: Requests in flight. httpx pays for every connection of its pool on every request, and collapses under a queue in the
@@ -49,7 +49,7 @@ class BaseURL:
         """Check an address."""
         rule = "base_url must be like 'https://host' or 'http://127.0.0.1:8000', without path, query or user"
         if not isinstance(base_url, str):
-            raise ConfigurationError(f"{rule}; got {type(base_url).__name__}")
+            raise ConfigurationError(f"{rule}; got {describe(base_url)}")
         try:
             parts = urlsplit(base_url)
             name, port = parts.hostname, parts.port
@@ -80,11 +80,10 @@ class Transport:
     def __init__(self, client: AsyncHTTPClient | None, *, timeout: float, base_url: BaseURL) -> None:
         self._owned = client is None
         if client is None:
-            # A proxy set in the environment is for the way out, not for an emulator on this machine.
-            limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
-            client = httpx.AsyncClient(limits=limits, trust_env=not base_url.is_loopback)
+            client = _make_client(base_url)
         self._client: httpx.AsyncClient = client  # type: ignore[assignment]  # or its twin of httpx2
         self._library = _library_of(client)
+        self._host = base_url.host
         self._timeout = timeout
         # The gate is as wide as the pool, so there is no wait in the pool; half of the time may go by in connecting.
         self._timeouts = (timeout / 2, timeout, timeout, None)  # connect, read, write, pool
@@ -149,8 +148,18 @@ class Transport:
             library.ProxyError,
             library.UnsupportedProtocol,
         )
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        reason = f"{type(error).__name__} ({self._host})" + (f": {error}" if str(error) else "")
         return TransportError(_without_signature(reason), maybe_sent=not isinstance(error, never_left))
+
+
+def _make_client(base_url: BaseURL) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
+    try:
+        # A proxy set in the environment is for the way out, not for an emulator on this machine.
+        return httpx.AsyncClient(limits=limits, trust_env=not base_url.is_loopback)
+    except (ImportError, OSError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise ConfigurationError(f"httpx cannot use the proxies or certificates of the environment: {reason}")
 
 
 def _library_of(client: object) -> ModuleType:
@@ -160,7 +169,7 @@ def _library_of(client: object) -> ModuleType:
         if cls.__name__ == "AsyncClient" and root in {"httpx", "httpx2"}:
             return sys.modules[root]
     raise ConfigurationError(
-        f"http_client must be an httpx.AsyncClient or an httpx2.AsyncClient; got {type(client).__name__}"
+        f"http_client must be an httpx.AsyncClient or an httpx2.AsyncClient; got {describe(client)}"
     )
 
 

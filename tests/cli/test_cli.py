@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,11 @@ from tests.doubles import environment
 from volc_moderation.emulator import EmulatorProcess, Fault
 
 Result = tuple[int, str, str]
+
+START_WEBCAST = [
+    *("call", "StartWebcast", "--app-id", "a", "--room-id", "r", "--task-id", "t", "--user-id", "u"),
+    *("--source-url", "https://example.com/"),
+]
 
 
 async def command(*arguments: str, **environment: str) -> Result:
@@ -35,8 +41,8 @@ def keys(emulator: EmulatorProcess) -> dict[str, str]:
 async def test_calls_of_both_vendors(keys: dict[str, str]) -> None:
     code, output, _ = await command(
         *("call", "StartWebcast", "--app-id", "a", "--room-id", "r", "--task-id", "t", "--user-id", "u"),
-        *("--source-url", "https://example.com/", "--video-solutions", '[{"width": 1280, "height": 720}]'),
-        *("--monitor-config.blank-check-interval", "5"),
+        *("--source-url", "https://example.com/", "--video-solutions", '[{"Width": 1280, "Height": 720}]'),
+        *("--monitor-config", '{"BlankCheckInterval": 5}'),
         **keys,
     )
     assert (code, json.loads(output)["result"]) == (0, {"Message": "ok"})
@@ -48,7 +54,7 @@ async def test_calls_of_both_vendors(keys: dict[str, str]) -> None:
     assert task["MonitorConfig"] == {"BlankCheckInterval": 5}
     code, output, _ = await command(
         *("call", "StartCensorAudioV2", "--room-id", "r", "--event-id", "audio_room", "--audio-language", "zh"),
-        *("--risk-type-list", "BAN", "--risk-type-list", "DIRTY"),
+        *("--risk-type-list", "BAN", "--risk-type-list", "DIRTY,VIOLENT", "--is-mixing-enabled", "1"),
         **keys,
     )
     assert code == 0
@@ -69,7 +75,9 @@ async def test_a_refusal_is_1(keys: dict[str, str], emulator: EmulatorProcess) -
 async def test_no_way_is_1(keys: dict[str, str]) -> None:
     keys["ZEGO_BASE_URL"] = "http://127.0.0.1:9"
     code, _, errors = await command("call", "StopCensorAudioV2", "--task-id", "t", "--deadline", "0.5", **keys)
-    assert (code, json.loads(errors)["error"]) == (1, "TransportError")
+    error = json.loads(errors)
+    assert (code, error["error"], error["maybe_sent"]) == (1, "TransportError", False)
+    assert "127.0.0.1:9" in error["message"]
 
 
 @pytest.mark.parametrize(
@@ -81,9 +89,18 @@ async def test_no_way_is_1(keys: dict[str, str]) -> None:
         ["call", "Unheard"],
         ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "often"],
         ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "99"],
+        ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "150.7"],
+        [*START_WEBCAST, "--monitor-config", "5"],
+        [*START_WEBCAST, "--monitor-config", '{"blank_check_interval": 5}'],
+        [*START_WEBCAST, "--video-solutions", '{"Width": 1280}'],
+        [*START_WEBCAST, "--video-solutions", '[{"Width": 12.5}]'],
+        [*START_WEBCAST, "--video-solutions", '[{"Width": 12}]'],
         ["unheard"],
         ["emulator", "--port", "99999"],
+        ["emulator", "--delay", "inf", "inf"],
         ["demo", "--webcasts", "0"],
+        ["demo", "--svg", "/no/such/folder/picture.svg"],
+        ["demo", "--empty-delay"],
     ],
 )
 async def test_bad_usage_is_2(arguments: list[str]) -> None:
@@ -133,3 +150,44 @@ async def test_a_small_demo() -> None:
     code, output, _ = await command("demo", "--webcasts", "40", "--audio", "30")
     assert "70 started, 70 stopped, 0 refused" in output
     assert code == 0
+
+
+@pytest.mark.parametrize("arguments", [["emulator", "--port", "0"], ["demo"]])
+async def test_an_interrupt_is_silent(arguments: list[str]) -> None:
+    """At a terminal it goes to the whole group of processes; nobody answers with a traceback."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from volc_moderation.cli import main; main()", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    await asyncio.sleep(1.5)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = await process.communicate()
+    assert b"Traceback" not in output
+    assert process.returncode == {"emulator": 0, "demo": 130}[arguments[0]]
+
+
+async def test_a_picture_of_the_demo(tmp_path: Path) -> None:
+    picture = tmp_path / "demo.svg"
+    code, _, _ = await command(
+        "demo", "--webcasts", "3", "--audio", "3", "--svg", str(picture), PYTHONIOENCODING="ascii"
+    )
+    assert code == 0
+    assert "StopWebcast" in picture.read_text()
+    assert "font-face" not in picture.read_text()
+
+
+async def test_a_closed_pipe_is_no_traceback(keys: dict[str, str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from volc_moderation.cli import main; main()"),
+        *("call", "StartDetection", "--app-id", "a", "--room-id", "r"),
+        stdout=write,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | keys,
+    )
+    os.close(write)
+    _, errors = await process.communicate()
+    assert (process.returncode, errors) == (1, b"")

@@ -311,6 +311,22 @@ async def test_a_reset_without_a_socket(vendors: Vendors) -> None:
         await client.stop_detection(**ROOM)
 
 
+async def test_a_user_is_listed_once(vendors: Vendors) -> None:
+    for _ in range(2):
+        await vendors.volcengine.start_detection(**ROOM, user_id="u")
+        await vendors.volcengine.stop_detection(**ROOM, user_id="u")
+    assert await status_of(vendors) == [("u", 3, 2)]
+
+
+async def test_a_hang_ends_with_its_client(emulator: EmulatorProcess) -> None:
+    """And at the end of the emulator: the fixture's process says nothing when it stops."""
+    await emulator.play(Fault(kind="hang", first=2))
+    async with zego_client(base_url=emulator.base_url, retry=ONCE, timeout=0.1) as zego:
+        for _ in range(2):
+            with pytest.raises(TransportError):
+                await zego.stop_censor_audio(task_id="t")
+
+
 async def test_reset_forgets_everything(vendors: Vendors) -> None:
     await vendors.volcengine.start_detection(**ROOM)
     vendors.emulator.play(Fault(kind="garbage"))
@@ -319,7 +335,14 @@ async def test_reset_forgets_everything(vendors: Vendors) -> None:
     assert await status_of(vendors) == []
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "unheard"}, {"kind": "code"}, {}, {"kind": "reset", "unheard": 1}, [], 5])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"kind": "unheard"}, {"kind": "code"}, {}, {"kind": "reset", "unheard": 1}, [], 5),
+        *({"kind": "reset", "first": "x"}, {"kind": "reset", "match": 5}, {"kind": "status", "status": "x"}),
+        *({"kind": "body", "body": 5}, {"kind": "reset", "action": 5}, {"kind": "code", "code": []}),
+    ],
+)
 async def test_the_admin_route_refuses_nonsense(wrong: Any) -> None:
     transport = httpx.ASGITransport(app=Emulator().app)
     async with httpx.AsyncClient(transport=transport, base_url="http://host") as client:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import sys
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
@@ -9,14 +11,17 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from volc_moderation import __version__
-from volc_moderation.cli.call import BAD_USAGE, DONE, make_call_app
-from volc_moderation.cli.demo import demo
+from volc_moderation.cli.call import BAD_USAGE, DONE, REFUSED, make_call_app
+from volc_moderation.cli.demo import Delay, complain, demo
 from volc_moderation.emulator import Emulator, Settings, listen, serve
 
 INTERRUPTED = 130
 
 app = App(
-    name="volc-moderation", version=__version__, help="Moderation at Volcengine RTC and ZEGO, under their quotas."
+    name="volc-moderation",
+    version=__version__,
+    help="Moderation at Volcengine RTC and ZEGO, under their quotas.",
+    default_parameter=Parameter(negative=()),
 )
 app.command(demo)
 app.command(make_call_app())
@@ -27,7 +32,7 @@ def emulator(
     *,
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8765,
-    delay: Annotated[tuple[float, float], Parameter(validator=Number(gte=0))] = (0.0, 0.0),
+    delay: Delay = (0.0, 0.0),
 ) -> int:
     """Serve both vendors on one port, until interrupted.
 
@@ -42,13 +47,12 @@ def emulator(
 
     """
     settings = Settings(delay=delay)
-    console = Console()
     try:
         listener = listen(host, port)
     except OSError as error:
-        Console(stderr=True).print(f"cannot listen on {host}:{port}: {error.strerror}", highlight=False)
-        return BAD_USAGE
-    address = f"http://{host}:{listener.getsockname()[1]}"
+        return complain(f"cannot listen on {host}:{port}: {error.strerror}")
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    console = Console()
     for line in (
         f"# Both vendors listen on {address}. In another shell:",
         f"export VOLCENGINE_RTC_BASE_URL={address} ZEGO_BASE_URL={address}",
@@ -67,8 +71,13 @@ def run(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     try:
         code = app(arguments, exit_on_error=False, result_action="return_value")
+        sys.stdout.flush()
     except CycloptsError:
         return BAD_USAGE  # cyclopts has printed what is wrong
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone; nothing may be written any more, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return REFUSED
     return code if isinstance(code, int) else DONE

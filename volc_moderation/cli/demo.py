@@ -1,6 +1,7 @@
 """``volc-moderation demo``: a thousand tasks started and stopped at both vendors' full quotas, none refused."""
 
 import asyncio
+import os
 import re
 import time
 from collections import deque
@@ -18,10 +19,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 
 from volc_moderation import Action, ModerationError, Reply, VolcengineClient, ZegoClient
+from volc_moderation.cli.call import BAD_USAGE
 from volc_moderation.client import Client
 from volc_moderation.emulator import EmulatorProcess, Settings
 from volc_moderation.volcengine import StartWebcast, StopWebcast
 from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
+
+#: Seconds; longer ones are slips.
+Delay = Annotated[tuple[float, float], Parameter(validator=Number(gte=0, lt=60))]
 
 #: Seconds between two looks at the emulator's counts.
 GLANCE = 0.2
@@ -85,7 +90,7 @@ def demo(
     *,
     webcasts: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 600,
     audio: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 400,
-    delay: Annotated[tuple[float, float], Parameter(validator=Number(gte=0))] = (0.02, 0.05),
+    delay: Delay = (0.02, 0.05),
     svg: Path | None = None,
 ) -> int:
     """Start and stop a thousand tasks at full quota, against an emulator in a process of its own.
@@ -102,6 +107,8 @@ def demo(
         File to write a picture of the result to.
 
     """
+    if svg is not None and not os.access(svg.parent, os.W_OK):
+        return complain(f"cannot write to {svg}")
     console = Console(record=svg is not None)
     code = asyncio.run(_demo(console, webcasts, audio, delay))
     if svg is not None:
@@ -111,6 +118,12 @@ def demo(
         )
         svg.write_text(picture, encoding="utf-8")
     return code
+
+
+def complain(what: str) -> int:
+    """Say on standard error what is wrong with the usage."""
+    Console(stderr=True).print(what, highlight=False, markup=False)
+    return BAD_USAGE
 
 
 async def _demo(console: Console, webcasts: int, audio: int, delay: tuple[float, float]) -> int:
@@ -137,8 +150,11 @@ async def _demo(console: Console, webcasts: int, audio: int, delay: tuple[float,
     ):
         with Live(_progress(batches), console=console, transient=True, refresh_per_second=10) as live:
             watcher = asyncio.create_task(_watch(emulator, batches, live))
-            await asyncio.gather(_webcasts(volcengine, *batches[:2]), _audio(zego, *batches[2:]))
-            watcher.cancel()
+            try:
+                await asyncio.gather(_webcasts(volcengine, *batches[:2]), _audio(zego, *batches[2:]))
+            finally:
+                watcher.cancel()
+                await asyncio.gather(watcher, return_exceptions=True)
         _take(batches, await emulator.counts())
     console.print(_summary(batches))
     return _conclude(console, batches, time.monotonic() - began)
@@ -198,7 +214,7 @@ def _progress(batches: list[Batch]) -> Table:
 
 def _summary(batches: list[Batch]) -> Table:
     table = Table(Column("action", no_wrap=True), box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("calls", "accepted/s\n÷ quota", "most in\nany 1 s", "refused", "retried", "wall\ntime"):
+    for heading in ("calls", "accepted/s\nof quota", "most in\nany 1 s", "refused", "retried", "wall\ntime"):
         table.add_column(heading, justify="right", no_wrap=True)
     for batch in batches:
         table.add_row(

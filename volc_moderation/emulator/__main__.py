@@ -14,15 +14,12 @@ from volc_moderation.emulator.server import listen, serve
 async def _main() -> None:
     settings = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
     listener = listen("127.0.0.1", 0)
-    server = asyncio.create_task(serve(Emulator(Settings(**settings)), listener))
     host, port = listener.getsockname()[:2]
     print(json.dumps({"base_url": f"http://{host}:{port}"}), flush=True)  # noqa: T201 - the parent reads it
     parent = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(parent), sys.stdin)
-    await parent.read()
-    server.cancel()
-    await asyncio.gather(server, return_exceptions=True)
+    await serve(Emulator(Settings(**settings)), listener, until=parent.read())
 
 
 asyncio.run(_main())

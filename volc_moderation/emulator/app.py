@@ -67,6 +67,7 @@ class Emulator:
             app_id=self.settings.app_id, server_secret=self.settings.server_secret, quotas=self.settings.quotas
         )
         self._faults: list[Fault] = []
+        self._letting_go = asyncio.Event()
         self.app = Starlette(
             routes=[
                 Route("/", self._serve, methods=["GET", "POST"]),
@@ -91,6 +92,10 @@ class Emulator:
         self.volcengine.reset()
         self.zego.reset()
 
+    def let_go(self) -> None:
+        """End all hanging calls, for good: the server stops."""
+        self._letting_go.set()
+
     async def _serve(self, request: Request) -> Response:
         body = await request.body()
         await self._delay()
@@ -98,11 +103,11 @@ class Emulator:
         # The vendors listen on hosts of their own; here their signatures tell them apart.
         is_zego = "SignatureNonce" in call.query or "SignatureVersion" in call.query
         vendor: Vendor = self.zego if is_zego else self.volcengine
-        answer = await self._answer(vendor, call)
+        answer = await self._answer(vendor, call, request)
         await self._delay()
         return answer
 
-    async def _answer(self, vendor: Vendor, call: Call) -> Response:
+    async def _answer(self, vendor: Vendor, call: Call, request: Request) -> Response:
         now = self._clock()
         counter = vendor.counter
         counter.receive(call.action)
@@ -120,7 +125,7 @@ class Emulator:
             count.faults += 1
             if fault.carried_out:
                 vendor.perform(call, now)
-            return await self._play(fault, vendor, call)
+            return await self._play(fault, vendor, call, request)
         reply = vendor.perform(call, now)
         if reply.is_success:
             count.accepted += 1
@@ -128,7 +133,7 @@ class Emulator:
             count.rejected += 1
         return self._envelope(reply)
 
-    async def _play(self, fault: Fault, vendor: Vendor, call: Call) -> Response:
+    async def _play(self, fault: Fault, vendor: Vendor, call: Call, request: Request) -> Response:
         if fault.kind == "code" and fault.code is not None:
             return self._envelope(vendor.fail(call, fault.code, fault.message, fault.status))
         if fault.kind == "status":
@@ -144,8 +149,17 @@ class Emulator:
                 raise ConnectionResetError
             transport.abort()
             return Response()
-        await asyncio.Event().wait()  # a hang: until the client has gone, or the server stops
-        raise AssertionError
+        await self._hang(request)
+        return Response()
+
+    async def _hang(self, request: Request) -> None:
+        """Say nothing until the client has gone, or the server stops."""
+        ends = [asyncio.ensure_future(request.receive()), asyncio.ensure_future(self._letting_go.wait())]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
 
     def _envelope(self, reply: Reply) -> Response:
         return JSONResponse(reply.envelope, reply.status, {"Date": formatdate(self._clock(), usegmt=True)})

@@ -1,9 +1,11 @@
 """Faults on demand: what a vendor, or the network before it, may do to a call."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
+
+Kind = Literal["code", "status", "body", "garbage", "reset", "hang"]
 
 
 @attrs.define(kw_only=True)
@@ -19,7 +21,7 @@ class Fault:
     :param carried_out: whether the call takes effect before its answer is lost.
     """
 
-    kind: Literal["code", "status", "body", "garbage", "reset", "hang"]
+    kind: Kind
     action: str | None = None
     match: Mapping[str, Any] = attrs.field(factory=dict)
     first: int = 1
@@ -30,10 +32,17 @@ class Fault:
     carried_out: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if self.kind not in {"code", "status", "body", "garbage", "reset", "hang"}:
-            raise ValueError(f"kind {self.kind!r} is unknown")
-        if self.kind == "code" and self.code is None:
-            raise ValueError("a fault of kind 'code' needs a code")
+        for is_right, rule in (
+            (self.kind in get_args(Kind), f"kind must be one of {', '.join(get_args(Kind))}"),
+            (self.action is None or isinstance(self.action, str), "action must be a str or None"),
+            (isinstance(self.match, Mapping), "match must be an object"),
+            (isinstance(self.first, int) and self.first > 0, "first must be an int of at least 1"),
+            (self.kind != "code" or isinstance(self.code, (int, str)), "a fault of kind code needs a code"),
+            (self.status is None or self.status in range(200, 600), "status must be an int from 200 to 599"),
+            (isinstance(self.message, str) and isinstance(self.body, str), "message and body must be a str"),
+        ):
+            if not is_right:
+                raise ValueError(rule)
 
     def matches(self, action: str, parameters: Mapping[str, Any]) -> bool:
         """Tell whether the fault is for a call."""

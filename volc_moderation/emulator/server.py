@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import logging
 import socket
 import sys
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,6 +31,19 @@ class _Protocol(H11Protocol):
         super().data_received(data)
 
 
+class _Server(uvicorn.Server):
+    """Lets hanging calls go at the end, and does not report what it cuts off then."""
+
+    def __init__(self, config: uvicorn.Config, emulator: Emulator) -> None:
+        super().__init__(config)
+        self._emulator = emulator
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._emulator.let_go()
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        await super().shutdown(sockets)
+
+
 def listen(host: str, port: int) -> socket.socket:
     """Open a socket; port 0 takes a free one."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -44,8 +59,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(emulator: Emulator, listener: socket.socket) -> None:
-    """Serve until cancelled, or until the process is told to stop."""
+async def serve(emulator: Emulator, listener: socket.socket, until: Awaitable[object] | None = None) -> None:
+    """Serve until ``until`` is done, or until the process is interrupted."""
     config = uvicorn.Config(
         emulator.app,
         http=_Protocol,
@@ -57,7 +72,10 @@ async def serve(emulator: Emulator, listener: socket.socket) -> None:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=1,
     )
-    await uvicorn.Server(config).serve(sockets=[listener])
+    server = _Server(config, emulator)
+    if until is not None:
+        asyncio.ensure_future(until).add_done_callback(lambda _: setattr(server, "should_exit", True))
+    await server.serve(sockets=[listener])
 
 
 class EmulatorProcess:
@@ -76,6 +94,7 @@ class EmulatorProcess:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "volc_moderation.emulator"),
             json.dumps(attrs.asdict(self.settings)),
+            start_new_session=True,  # an interrupt at the terminal is for the parent, which ends this one
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -1,5 +1,7 @@
 """Volcengine RTC as its documents describe it. What they leave open is marked OPEN.
 
+There are no streams and no pages, so nothing ends by itself: not after IdleSec, not after MaxRunningTime.
+
 The signature is checked with code of its own: nothing here comes from the client's signer.
 """
 
@@ -180,13 +182,14 @@ class Volcengine:
         room, user = _room(given), _id(given, "UserId", required=False)
         media = given.get("MediaType", 3)
         if media not in (1, 2, 3):
-            raise Refused("InvalidParameter", "MediaType must be 1, 2 or 3")
+            raise Refused("InvalidParameter", "MediaType must be 1, 2 or 3")  # OPEN: or is it brought into range?
         running = self._running(room)
         whole_room = next((one for one in running if one.user is None), None)
         if user is not None:
             # OPEN: the code, and whether a room-level task of the other medium is in the way too.
             if whole_room is not None:
                 raise Refused("InvalidParameter.TaskAlreadyExists", "a moderation of the room is in progress")
+            # OPEN: 2020-12-01 may not answer a repeated start with a hint, as 2023-11-01 does.
             same = next((one for one in running if one.user == user), None)
             if same is not None and same.media & media == media:
                 return {"Message": ALREADY_STARTED}
@@ -211,6 +214,7 @@ class Volcengine:
     def _stop_detection(self, given: Mapping[str, Any], _: float) -> Any:
         room, user = _room(given), _id(given, "UserId", required=False)
         running = self._running(room)
+        # OPEN: the codes of both refusals, and whether stopping the room ends single-stream tasks too.
         if user is not None and any(one.user is None for one in running):
             raise Refused("InvalidParameter", "a moderation of the room cannot be stopped for one user")
         stopped = [one for one in running if user is None or one.user == user]
@@ -222,19 +226,20 @@ class Volcengine:
 
     def _list_detection_task(self, given: Mapping[str, Any], _: float) -> Any:
         room, user = _room(given), _id(given, "UserId", required=False)
-        found = [one for one in self._detections if one.room == room]
         # OPEN: a room-level task lists the users that it met. The emulator has none, and shows one for the room.
-        tasks = [
-            {
+        latest = {
+            one.user or "emulated-publisher": {
                 "CreateTime": one.created,
                 "MediaType": one.media,
                 "Status": 1 if one.running else 2,
                 "UserId": one.user or "emulated-publisher",
                 "RoomId": one.room[1],
             }
-            for one in found
-        ]
-        return {"EventData": [one for one in tasks if user in (None, one["UserId"])], "Message": "success"}
+            for one in self._detections
+            if one.room == room
+        }
+        tasks = [task for listed, task in latest.items() if user in (None, listed)]
+        return {"EventData": tasks, "Message": "success"}
 
     # Webcast: https://www.volcengine.com/docs/6348/1188207
 
@@ -244,6 +249,7 @@ class Volcengine:
         source = given.get("SourceURL")
         if not isinstance(source, str) or not 0 < len(source) <= 1024:  # noqa: PLR2004 - the documented length
             raise Refused("InvalidParameter", "SourceURL is absent or too long")
+        # OPEN: the same for 2020-12-01, whose page does not mention a repeated start.
         if key in self._webcasts and not self._webcasts[key]["EndTime"]:
             return ALREADY_STARTED
         kept = ("MaxRunningTime", "VideoSolutions", "MonitorConfig", "EventNotifyConfig")

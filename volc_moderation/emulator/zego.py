@@ -1,5 +1,7 @@
 """ZEGO's Server API as its documents describe it. What they leave open is marked OPEN.
 
+There are no streams, so no task ends by itself.
+
 The signature is checked with code of its own: nothing here comes from the client's signer.
 """
 
@@ -21,7 +23,7 @@ MAX_SKEW = 10 * 60
 class Refused(Exception):  # noqa: N818 - it does not leave this file
     """A refusal with a code of the vendor."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int | str, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -63,7 +65,7 @@ class Zego:
 
     def fail(self, call: Call, code: str | int, message: str, status: int | None) -> Reply:  # noqa: ARG002
         """Refuse with a code that was asked for."""
-        return self._refusal(Refused(int(code), message), 200 if status is None else status)
+        return self._refusal(Refused(code, message), 200 if status is None else status)
 
     def perform(self, call: Call, now: float) -> Reply:
         """Carry out an action."""

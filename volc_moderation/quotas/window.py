@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from aiolimiter import AsyncLimiter
 
 from volc_moderation.action import Quota
-from volc_moderation.errors import ConfigurationError
+from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.permit import Permit, QuotaKey
 
 #: Permits go out at most this many at once: bursts make an HTTP pool collapse.
@@ -45,7 +45,7 @@ class WindowQuotas:
         self._limits = dict(limits or {})
         for action, limit in self._limits.items():
             if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-                raise ConfigurationError(f"limits[{action!r}] must be an int of at least 1; got {type(limit).__name__}")
+                raise ConfigurationError(f"limits[{action!r}] must be an int of at least 1; got {describe(limit)}")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._windows: dict[QuotaKey, _Window] = {}
 

@@ -115,7 +115,12 @@ class VideoSolution:
 
 @frozen(kw_only=True)
 class MonitorConfig:
-    """How often a webcast is checked for a blank page, a frozen one, a crashed one: 2 to 30 s, 0 for never."""
+    """How often a webcast is checked, in seconds; 0, the vendor's default, means never.
+
+    :param blank_check_interval: for a blank page, 2 to 30.
+    :param freeze_check_interval: for a page that does not change, 2 to 30.
+    :param crash_check_interval: for a page whose script is dead, 0 to 30.
+    """
 
     blank_check_interval: int | None = None
     freeze_check_interval: int | None = None
@@ -124,7 +129,11 @@ class MonitorConfig:
 
 @frozen(kw_only=True)
 class EventNotifyConfig:
-    """Whether the page itself reports its start and end, and how long to wait for its start: 0 to 60 s, 0 for ever."""
+    """Whether the page itself reports its start and end.
+
+    :param enable_event_notify: False by default.
+    :param start_timeout: how long to wait for the start, 0 to 60 s, 0 for ever; only with ``enable_event_notify``.
+    """
 
     enable_event_notify: bool | None = None
     start_timeout: int | None = None
@@ -164,15 +173,15 @@ class StartDetection(VolcengineAction[Acknowledgement]):
     """Start the moderation of a room, or of one user in it.
 
     Without ``user_id`` all publishing users are moderated, at most 17 streams; a single-stream moderation that runs is
-    taken over. With it, a room-level moderation that runs is an error. The first start of an app takes about a minute,
-    in which content may pass unmoderated.
+    taken over. With it, a room-level moderation that runs is an error. The very first start takes about a minute, in
+    which content may pass unmoderated. Results come by callback only.
 
     https://www.volcengine.com/docs/6348/104531 (2020-12-01), https://www.volcengine.com/docs/6348/1189716 (2023-11-01)
 
     :param callback: where results are POSTed, http or https; without one they go nowhere, or where the console says.
     :param media_type: 1 video snapshots, 2 audio slices, 3 both (the vendor's default).
-    :param interval: ms between snapshots, 100 to 600000 (2000).
-    :param duration: ms of an audio slice, 1000 to 600000 (20000); a long slice delays results.
+    :param interval: ms between snapshots of video, 100 to 600000 (2000).
+    :param duration: ms of a slice of audio, 1000 to 600000 (20000); a long slice delays results.
     :param idle_sec: seconds without material after which the task ends by itself, 1 to 10800 (180).
     :param callback_type: 0 violations only (the vendor's default), 1 every result.
     """
@@ -247,7 +256,9 @@ _EVENT_NOTIFY_CONFIG = model(EventNotifyConfig, enable_event_notify=flag(), star
 
 @frozen(kw_only=True)
 class StartWebcast(VolcengineAction[Acknowledgement]):
-    """Render a web page and push it into a room. Starting a task that runs already is a success with a hint.
+    """Render a web page and push it into a room.
+
+    Starting a task that runs already is a success with a hint, says the page of 2023-11-01.
 
     https://www.volcengine.com/docs/6348/119513 (2020-12-01), https://www.volcengine.com/docs/6348/1188207 (2023-11-01)
 

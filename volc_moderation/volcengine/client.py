@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack
 from volc_moderation.action import Action
 from volc_moderation.client import DEFAULT_TIMEOUT, Client, Settings
 from volc_moderation.credentials import VolcengineCredentials, volcengine_keys_from_env
-from volc_moderation.errors import ConfigurationError
+from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.permit import QuotaKey, Quotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.transport import AsyncHTTPClient
@@ -80,7 +80,7 @@ class VolcengineClient(Client):
     ) -> None:
         credentials = VolcengineCredentials.make(access_key, secret_key, session_token)
         if not isinstance(region, str) or not region or not region.replace("-", "").isalnum() or not region.isascii():
-            raise ConfigurationError(f"region must be a str like 'cn-north-1'; got {type(region).__name__}")
+            raise ConfigurationError(f"region must be a str like 'cn-north-1'; got {describe(region)}")
         super().__init__(
             base_url=base_url,
             quotas=quotas,

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar, Unpack
 from volc_moderation.action import Action
 from volc_moderation.client import DEFAULT_TIMEOUT, Client, Settings
 from volc_moderation.credentials import ZegoCredentials, zego_keys_from_env
-from volc_moderation.errors import ConfigurationError
+from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.permit import QuotaKey, Quotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.transport import AsyncHTTPClient
@@ -71,7 +71,7 @@ class ZegoClient(Client):
     ) -> None:
         self._credentials = ZegoCredentials.make(app_id, server_secret)
         if is_test not in (None, True, False):
-            raise ConfigurationError(f"is_test must be a bool or None; got {type(is_test).__name__}")
+            raise ConfigurationError(f"is_test must be a bool or None; got {describe(is_test)}")
         super().__init__(
             base_url=base_url,
             quotas=quotas,
