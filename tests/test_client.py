@@ -26,11 +26,12 @@ from volc_moderation import (
     DeadlineExceeded,
     NoQuotas,
     RetryPolicy,
+    TransportError,
     VolcengineClient,
     WindowQuotas,
     ZegoClient,
 )
-from volc_moderation.emulator import Fault
+from volc_moderation.emulator import EmulatorProcess, Fault
 from volc_moderation.quotas import Permit, Quota, QuotaKey
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.zego import StopCensorAudioV2
@@ -181,6 +182,50 @@ async def test_closing_while_calls_wait_ends_them() -> None:
     assert [type(outcome).__name__ for outcome in outcomes] == ["Acknowledgement", *2 * ["ConfigurationError"]]
 
 
+@pytest.mark.looptime
+async def test_closing_ends_the_wait_for_a_retry() -> None:
+    """At once, and with the error that was to be retried: what was sent stays said."""
+    handler, asked = in_turn(zego_answer(50009))
+    async with mocked(handler) as http_client:
+        client = zego_client(http_client=http_client)
+        call = asyncio.create_task(client.stop_censor_audio(task_id="t"))
+        await asyncio.sleep(100)
+        await client.aclose()
+        with pytest.raises(APIError, match="50009"):
+            await call
+    assert asyncio.get_running_loop().time() == pytest.approx(100, abs=0.01)
+    assert len(asked) == 1
+
+
+async def test_closing_in_flight_tells_that_it_may_have_been_sent(emulator: EmulatorProcess) -> None:
+    await emulator.play(Fault(kind="hang"))
+    async with volcengine_client(base_url=emulator.base_url) as client:
+        call = asyncio.create_task(client.stop_webcast(**STOP))
+        await asyncio.sleep(0.3)
+    with pytest.raises(TransportError) as caught:
+        await call
+    assert caught.value.maybe_sent
+
+
+async def test_params_of_the_http_client_are_refused() -> None:
+    async with httpx.AsyncClient(params={"tenant": "x"}) as http_client:
+        with pytest.raises(ConfigurationError, match="params"):
+            volcengine_client(http_client=http_client)
+
+
+async def test_a_hook_that_raises_for_the_status() -> None:
+    async def raise_for_status(response: httpx.Response) -> None:
+        response.raise_for_status()
+
+    handler, asked = in_turn(volcengine_no("SignatureDoesNotMatch", status=401))
+    async with httpx.AsyncClient(
+        transport=httpx.MockTransport(handler), event_hooks={"response": [raise_for_status]}
+    ) as http_client:
+        with pytest.raises(TransportError) as caught:
+            await volcengine_client(http_client=http_client).stop_webcast(**STOP)
+    assert (caught.value.status, len(asked)) == (401, 1)
+
+
 async def test_whoever_made_the_http_client_closes_it() -> None:
     async with mocked(lambda _: volcengine_yes()) as http_client:
         async with volcengine_client(http_client=http_client) as client:
@@ -291,6 +336,8 @@ def _zego(**settings: Any) -> ZegoClient:
         (_volcengine, {"deadline": "5"}, "deadline"),
         (_volcengine, {"deadline": float("nan")}, "deadline"),
         (_volcengine, {"timeout": -1}, "timeout"),
+        (_volcengine, {"timeout": float("inf")}, "timeout must be finite"),
+        (_zego, {"server_secret": 918273645546}, "server_secret must be .* got int$"),
         (_volcengine, {"http_client": httpx.Client}, "http_client"),
         (_volcengine, {"retry": 3}, "retry must be a RetryPolicy; got int 3"),
         (_volcengine, {"quotas": {"StopWebcast": 5}}, "quotas must be a store of quotas; got dict"),
@@ -314,8 +361,9 @@ def test_wrong_settings_are_named(make: Callable[..., object], settings: dict[st
 )
 def test_what_httpx_cannot_use_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigurationError, match="proxies or certificates of the environment"):
+    with pytest.raises(ConfigurationError, match="proxies or certificates of the environment") as caught:
         volcengine_client()
+    assert "pass" not in str(caught.value)
     volcengine_client(http_client=mocked(lambda _: volcengine_yes()))
 
 

@@ -158,7 +158,13 @@ async def test_a_stale_timestamp_is_signed_again_with_the_vendors_time(vendors: 
     assert (counts["StartCensorAudioV2"]["rejected"], counts["StartCensorAudioV2"]["accepted"]) == (1, 2)
 
 
-@pytest.mark.parametrize("date", ["Fri, 20 Nov 2026 08:30:00 GMT", "nonsense", ""])
+@pytest.mark.parametrize(
+    "date",
+    [
+        *("Fri, 20 Nov 2026 08:30:00 GMT", "Fri, 20 Nov 2026 08:30:00 -0000", "nonsense", ""),
+        *("Fri, 20 Nov 99999999999999999999 08:30:00 GMT", "Fri, 20 Nov 2026 08:30:00 +99999999999999999"),
+    ],
+)
 async def test_a_stale_timestamp_is_signed_again_once(date: str) -> None:
     handler, asked = in_turn(volcengine_no("InvalidTimestamp", date=date))
     async with mocked(handler) as http_client:
@@ -201,6 +207,20 @@ async def test_maybe_sent_remembers_earlier_attempts() -> None:
 
 
 @pytest.mark.looptime
+async def test_any_error_tells_what_may_have_been_done() -> None:
+    """A call that is throttled to the end may have been carried out by an attempt whose answer was lost."""
+    handler, _ = in_turn(httpx.ReadError(""), volcengine_no("FlowLimitExceeded"))
+    async with mocked(handler) as http_client:
+        client = volcengine_client(http_client=http_client, retry=RetryPolicy(attempts=2))
+        with pytest.raises(ThrottledError) as caught:
+            await client.stop_webcast(**STOP)
+        assert caught.value.maybe_sent
+        with pytest.raises(ThrottledError) as caught:
+            await client.stop_webcast(**STOP)
+        assert not caught.value.maybe_sent
+
+
+@pytest.mark.looptime
 async def test_done_already_is_a_yes_after_a_lost_answer(vendors: Vendors) -> None:
     """The stop took effect, its answer was lost: the repeat finds no task, and that is a success."""
     await vendors.volcengine.start_webcast(**STOP, user_id="u", source_url="https://example.com/")
@@ -219,7 +239,8 @@ async def test_the_wait_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     handler, _ = in_turn(zego_answer(50006), zego_answer())
     async with mocked(handler) as http_client:
         await zego_client(http_client=http_client).stop_censor_audio(task_id="t")
-    assert "StopCensorAudioV2: attempt 1 failed, the next one in 300.0 s" in caplog.text
+    assert "StopCensorAudioV2: 50006 success" in caplog.text
+    assert "; attempt 2 in 300.0 s" in caplog.text
 
 
 async def test_one_attempt_means_no_retry() -> None:

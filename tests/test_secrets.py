@@ -1,5 +1,6 @@
 """No key and no signature in any log record, repr, traceback or exception, whatever goes wrong."""
 
+import asyncio
 import io
 import logging
 import re
@@ -54,6 +55,9 @@ HANDLERS: dict[str, Callable[[httpx.Request], httpx.Response]] = {
     "read error": raising(lambda request: httpx.ReadError(f"reading {request.url}", request=request)),
     "connect error": raising(lambda request: httpx.ConnectError("no way", request=request)),
     "timeout": raising(lambda request: TimeoutError()),
+    "protocol error": raising(
+        lambda request: httpx.RemoteProtocolError(f"illegal header line: {dict(request.headers)} {request.url}")
+    ),
     "os error": raising(lambda request: ConnectionResetError(str(request.url))),
     "does not fit": lambda request: zego_answer(data=5) if "AppId" in request.url.params else volcengine_yes([5]),
 }
@@ -161,6 +165,32 @@ async def test_reprs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(passed) == 6
     assert_clean(" ".join(f"{one!r} {one!s}" for one in shown))
     assert ACCESS_KEY not in repr(credentials)
+
+
+async def test_a_timeout_of_the_caller() -> None:
+    """What asyncio chains to it goes no further than this package."""
+    async with mocked(lambda _: zego_answer()) as http_client:
+
+        async def hang(request: httpx.Request) -> None:
+            await asyncio.sleep(9)
+
+        http_client.event_hooks = {"request": [hang]}
+        volcengine, zego = clients(http_client=http_client)
+        for call in calls(volcengine, zego):
+            with pytest.raises(TimeoutError) as caught:
+                async with asyncio.timeout(0.01):
+                    await call()
+            assert_clean(everything(caught.value))
+
+
+def test_header_compression_and_reason_phrases_are_kept_out_of_the_logs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("hpack.hpack").debug("Adding %s to the header table", (b"x-security-token", TOKEN))
+    logging.getLogger("hpack.hpack").debug("Adding %s", (b":path", b"/?Signature=" + b"0" * 32))
+    logging.getLogger("hpack.hpack").debug("Adding %s", (b"accept", b"*/*"))
+    logging.getLogger("httpx").info("%s %s", "GET", "reason: /?Signature=" + "0" * 32)
+    assert_clean(caplog.text)
+    assert "accept" in caplog.text
 
 
 def test_a_secret_is_there_for_who_asks() -> None:

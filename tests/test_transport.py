@@ -125,6 +125,23 @@ async def test_every_exception_of_the_network_is_one_error(error: Exception, may
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize("location", ["a:b:c", "https://xn--/", "//"])
+async def test_a_redirect_to_nowhere(location: str) -> None:
+    """Httpx looks at the address of a redirect even where it is not to follow it."""
+    answer = httpx.Response(302, headers={"Location": location})
+    async with mocked(lambda _: answer) as http_client:
+        with pytest.raises(TransportError):
+            await volcengine_client(http_client=http_client, retry=ONCE).stop_detection(app_id="a", room_id="r")
+
+
+async def test_retry_after_of_a_proxy_is_honoured() -> None:
+    page = httpx.Response(503, text="later", headers={"Retry-After": "7"})
+    async with mocked(lambda _: page) as http_client:
+        with pytest.raises(TransportError) as caught:
+            await volcengine_client(http_client=http_client, deadline=3).stop_detection(app_id="a", room_id="r")
+    assert caught.value.retry_after == 7
+
+
 async def test_a_bug_in_a_double_is_not_hidden() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         raise LookupError("a bug")

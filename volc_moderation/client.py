@@ -1,11 +1,12 @@
 """One call, from start to finish: deadline, retry, quota permit, encode and sign, send, decode. Knows no vendor."""
 
 import asyncio
+import contextlib
 import logging
-import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
@@ -19,7 +20,6 @@ from volc_moderation.errors import (
     ConfigurationError,
     DeadlineExceeded,
     ModerationError,
-    TransportError,
     describe,
 )
 from volc_moderation.quotas.permit import QuotaKey, Quotas
@@ -29,6 +29,9 @@ from volc_moderation.transport import AsyncHTTPClient, BaseURL, Transport
 from volc_moderation.wire import Answer, Request, Response
 
 R = TypeVar("R")
+
+#: Seconds: thirty years.
+FOR_EVER = 1e9
 
 #: Seconds for one request, from connecting to the last byte: what the vendor's Go SDK allows.
 DEFAULT_TIMEOUT = 10.0
@@ -96,8 +99,11 @@ class Client(ABC):
         self._skew = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        timeout = _seconds("timeout", timeout) or DEFAULT_TIMEOUT
-        self._transport = Transport(http_client, timeout=timeout, base_url=self._base_url)
+        self._closing = asyncio.Event()
+        seconds = _seconds("timeout", timeout)
+        if seconds is None:
+            raise ConfigurationError("timeout must be finite: a request that hangs for ever holds its permit for ever")
+        self._transport = Transport(http_client, timeout=seconds, base_url=self._base_url)
 
     @abstractmethod
     def _quota_key(self, action: Action[Any]) -> QuotaKey:
@@ -125,6 +131,7 @@ class Client(ABC):
         if self._loop not in (None, asyncio.get_running_loop()):
             raise ConfigurationError(_OTHER_LOOP)
         self._closed = True
+        self._closing.set()
         await self._transport.aclose()
 
     async def call(self, action: Action[R], *, deadline: float | None = None) -> Reply[R]:
@@ -145,13 +152,14 @@ class Client(ABC):
         scope = asyncio.timeout_at(call.expires)
         try:
             async with scope:
-                answer = await retrying(partial(self._attempt, call), partial(self._wait_after, call), call.sleep)
+                answer = await retrying(
+                    partial(self._attempt, call), partial(self._wait_after, call), partial(self._sleep, call)
+                )
         except TimeoutError:
             if not scope.expired():
                 raise
         except ModerationError as error:
-            error.action = action.name
-            error.attempts = call.attempts
+            call.describe(error)
             raise
         else:
             return Reply(
@@ -163,11 +171,12 @@ class Client(ABC):
             )
         # Out of the except block, so that what httpx was doing, address and headers included, is not chained to it.
         late = DeadlineExceeded(f"not done within {limit:g} s", maybe_sent=call.sending or call.maybe_done)
-        late.action = action.name
-        late.attempts = call.attempts
+        call.describe(late)
         raise late from call.last_error
 
     async def _attempt(self, call: "_Call[R]") -> Answer[R]:
+        if self._closed and call.last_error is not None:
+            raise call.last_error
         loop = asyncio.get_running_loop()
         asked = loop.time()
         assert self._quotas is not None  # noqa: S101 - set by _bind
@@ -198,8 +207,9 @@ class Client(ABC):
         call.sending = False
         call.maybe_done = call.maybe_done or outcome_unknown(error)
         call.last_error = error
-        if isinstance(error, TransportError):
-            error.maybe_sent = call.maybe_done
+        call.describe(error)
+        if self._closed:
+            return None
         wait = next_wait(
             error,
             attempt=call.attempts,
@@ -215,13 +225,21 @@ class Client(ABC):
             if error.retry_after is None:
                 error.retry_after = wait
             return None
-        _log.info("%s: attempt %d failed, the next one in %.1f s: %s", call.action.name, call.attempts, wait, error)
+        _log.info("%s; attempt %d in %.1f s", error, call.attempts + 1, wait)
         return wait
+
+    async def _sleep(self, call: "_Call[Any]", seconds: float) -> None:
+        """Wait for the next attempt, or for the end of the client."""
+        began = asyncio.get_running_loop().time()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
+        call.waited += asyncio.get_running_loop().time() - began
 
     def _learn_skew(self, response: Response) -> None:
         try:
-            self._skew = parsedate_to_datetime(response.headers.get("date", "")).timestamp() - self._clock()
-        except ValueError:
+            date = parsedate_to_datetime(response.headers.get("date", ""))
+            self._skew = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - self._clock()
+        except (ValueError, OverflowError):
             self._skew = 0.0
 
     def _bind(self) -> asyncio.AbstractEventLoop:
@@ -259,15 +277,17 @@ class _Call(Generic[R]):
     signed_again: bool = False
     last_error: ModerationError | None = None
 
-    async def sleep(self, seconds: float) -> None:
-        self.waited += seconds
-        await asyncio.sleep(seconds)
+    def describe(self, error: ModerationError) -> None:
+        """Write into an error what is known of the call."""
+        error.action = self.action.name
+        error.attempts = self.attempts
+        error.maybe_sent = error.maybe_sent or self.maybe_done
 
 
 def _seconds(name: str, value: float | None) -> float | None:
-    """Check a span of time. None and infinity both mean: no limit."""
+    """Check a span of time. None means no limit, and so does more than anybody waits, such as infinity."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise ConfigurationError(f"{name} must be a number of seconds above 0; got {describe(value)}")
-    return None if value == math.inf else float(value)
+    return None if value >= FOR_EVER else float(value)

@@ -53,16 +53,28 @@ def meaning_of_status(status: int) -> Meaning:
 def refusal(
     meaning: Meaning, *, code: str | int, message: str, request_id: str | None, request: Request, response: Response
 ) -> APIError:
-    """Make the error of a refusal. A Retry-After of the response beats the table."""
+    """Make the error of a refusal. A Retry-After of the response may make the wait longer."""
     return meaning.error(
-        request.redact(message),
-        code=request.redact(code) if isinstance(code, str) else code,
-        request_id=None if request_id is None else request.redact(request_id),
+        _printable(request.redact(message)),
+        code=_printable(request.redact(code)) if isinstance(code, str) else code,
+        request_id=None if request_id is None else _printable(request.redact(request_id)),
         log_id=response.headers.get("x-tt-logid"),
         status=response.status,
-        retry_after=_retry_after(response) or meaning.retry_after,
+        retry_after=_longer(meaning.retry_after, _retry_after(response)),
         advice=meaning.advice,
     )
+
+
+def _printable(words: str) -> str:
+    """Replace what JSON can spell and no output can: lone surrogates."""
+    return words.encode(errors="replace").decode()
+
+
+def _longer(advised: float | None, asked: float | None) -> float | None:
+    """Take the longer of two waits; but 0, which means "sign again", stays."""
+    if advised == 0 or asked is None:
+        return advised
+    return asked if advised is None else max(advised, asked)
 
 
 def unusable(request: Request, response: Response) -> ModerationError:
@@ -78,9 +90,11 @@ def unusable(request: Request, response: Response) -> ModerationError:
         )
     size = len(response.body)
     message = f"HTTP {response.status} with {size} bytes that are not the vendor's JSON"
-    return TransportError(message, maybe_sent=True, status=response.status)
+    error = TransportError(message, maybe_sent=True, status=response.status)
+    error.retry_after = _retry_after(response)
+    return error
 
 
 def _retry_after(response: Response) -> float | None:
     seconds = response.headers.get("retry-after", "")
-    return float(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < len("100000") else None
+    return float(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < len("10000") else None

@@ -106,4 +106,4 @@ def _required(environ: Mapping[str, str], name: str) -> str:
 def _check(name: str, value: object) -> None:
     """Keys travel in headers or are hashed: printable ASCII without blanks is what the vendors issue."""
     if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable() or " " in value:
-        raise ConfigurationError(f"{name} must be a str of printable ASCII without blanks; got {describe(value)}")
+        raise ConfigurationError(f"{name} must be a str of printable ASCII without blanks; got {type(value).__name__}")

@@ -47,6 +47,8 @@ class ModerationError(Exception):
     attempts: int = 0
     #: Seconds to wait before the same call may succeed, if known.
     retry_after: float | None = None
+    #: Whether the vendor may have carried out the call, in this attempt or an earlier one.
+    maybe_sent: bool = False
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

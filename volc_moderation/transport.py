@@ -44,6 +44,11 @@ class BaseURL:
     host: str
     is_loopback: bool
 
+    @property
+    def own_accounts(self) -> str:
+        """What tells the accounts of an emulator from those of the vendor, whose hosts all count as one."""
+        return f"@{self.host}" if self.is_loopback else ""
+
     @classmethod
     def make(cls, base_url: object) -> "BaseURL":
         """Check an address."""
@@ -126,10 +131,13 @@ class Transport:
                     )
             except TimeoutError:
                 error = TransportError(f"no answer within {self._timeout:g} s", maybe_sent=True)
-            except self._library.HTTPError as caught:
-                error = self._describe(caught)
+            except (self._library.HTTPError, self._library.InvalidURL, UnicodeError) as caught:
+                # httpx looks at a redirect's address even if it does not follow it.
+                error = self._describe(caught, request)
             except OSError as caught:
                 error = TransportError(f"the connection failed: {type(caught).__name__}", maybe_sent=True)
+            except asyncio.CancelledError as cancelled:
+                raise cancelled.with_traceback(None) from None  # its frames hold addresses and headers too
             except RuntimeError:
                 if not self._client.is_closed:
                     raise
@@ -139,7 +147,7 @@ class Transport:
                 return request, Response(answer.status_code, answer.headers, answer.content, round_trip)
         raise error
 
-    def _describe(self, error: Exception) -> TransportError:
+    def _describe(self, error: Exception, request: Request) -> TransportError:
         library = self._library
         never_left = (
             library.ConnectError,
@@ -149,7 +157,10 @@ class Transport:
             library.UnsupportedProtocol,
         )
         reason = f"{type(error).__name__} ({self._host})" + (f": {error}" if str(error) else "")
-        return TransportError(_without_signature(reason), maybe_sent=not isinstance(error, never_left))
+        # A hook of the given client may raise for the status.
+        status = error.response.status_code if isinstance(error, library.HTTPStatusError) else None
+        maybe_sent = not isinstance(error, never_left)
+        return TransportError(_without_signature(request.redact(reason)), maybe_sent=maybe_sent, status=status)
 
 
 def _make_client(base_url: BaseURL) -> httpx.AsyncClient:
@@ -157,13 +168,19 @@ def _make_client(base_url: BaseURL) -> httpx.AsyncClient:
     try:
         # A proxy set in the environment is for the way out, not for an emulator on this machine.
         return httpx.AsyncClient(limits=limits, trust_env=not base_url.is_loopback)
-    except (ImportError, OSError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
+    except (ImportError, OSError) as error:
+        reason = str(error)
+    except (httpx.InvalidURL, ValueError) as error:
+        reason = type(error).__name__  # its text may hold the password of the proxy
     raise ConfigurationError(f"httpx cannot use the proxies or certificates of the environment: {reason}")
 
 
 def _library_of(client: object) -> ModuleType:
     """Return the module whose exceptions the client raises."""
+    if getattr(client, "params", None):
+        raise ConfigurationError(
+            "http_client must not have params of its own: httpx would put them in place of the query"
+        )
     for cls in type(client).__mro__:
         root = cls.__module__.partition(".")[0]
         if cls.__name__ == "AsyncClient" and root in {"httpx", "httpx2"}:
@@ -186,11 +203,22 @@ class _SignatureFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(
-                _without_signature(str(arg)) if type(arg).__name__ == "URL" else arg for arg in record.args
+                _without_signature(str(arg)) if isinstance(arg, str) or type(arg).__name__ == "URL" else arg
+                for arg in record.args
             )
         return True
+
+
+class _HeaderFilter(logging.Filter):
+    """Drop what HTTP/2's header compression logs at DEBUG about the headers that carry secrets."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        line = record.getMessage().lower()
+        return not any(word in line for word in ("authorization", "x-security-token", "signature="))
 
 
 # At the loggers themselves: a handler of the application's never sees the record before.
 for _name in ("httpx", "httpx2"):
     logging.getLogger(_name).addFilter(_SignatureFilter())
+for _name in ("hpack.hpack", "hpack.table"):
+    logging.getLogger(_name).addFilter(_HeaderFilter())

@@ -66,7 +66,10 @@ def refusal(code: str, status: int = 400, message: str = "no", **headers: str) -
 
 @pytest.mark.parametrize(
     ("result", "message"),
-    [("ok", "ok"), ({"Message": "success"}, "success"), ({"message": "success"}, "success"), ({}, ""), (None, "")],
+    [
+        *(("ok", "ok"), ({"Message": "success"}, "success"), ({"message": "success"}, "success"), ({}, ""), (None, "")),
+        *(({"Message": None}, ""), ([], ""), (True, ""), (0, "")),
+    ],
 )
 def test_all_forms_of_a_plain_yes(result: Any, message: str) -> None:
     assert read(STOP, answer(result)) == Acknowledgement(message=message)
@@ -138,7 +141,6 @@ def test_get_web_cast_task() -> None:
         ({"EventData": [{"CreateTime": 7.9}]}, "Result.event_data[0].create_time"),
         ({"EventData": [{"CreateTime": None}]}, "Result.event_data[0].create_time"),
         ({"EventData": [{"CreateTime": True}]}, "Result.event_data[0].create_time"),
-        ({"Message": None}, "Result.message"),
         ({"Message": 5}, "Result.message"),
     ],
 )
@@ -243,6 +245,14 @@ def test_an_envelope_without_an_error_at_500_is_one() -> None:
 @pytest.mark.parametrize(("given", "seconds"), [("3", 3), ("0", 1), ("soon", 1), ("-1", 1), ("9" * 400, 1)])
 def test_retry_after_of_the_response_is_honoured(given: str, seconds: float) -> None:
     assert refusal("FlowLimitExceeded", 429, **{"Retry-After": given}).retry_after == seconds
+
+
+def test_retry_after_does_not_undo_signing_again() -> None:
+    assert refusal("InvalidTimestamp", 403, **{"Retry-After": "7"}).retry_after == 0
+
+
+def test_a_message_that_cannot_be_printed_can() -> None:
+    assert str(refusal("InvalidParameter", message="\ud800").message.encode()) == "b'?'"
 
 
 def test_done_already_counts_only_after_a_lost_answer() -> None:

@@ -65,7 +65,20 @@ def test_is_test_is_sent_only_if_set(is_test: bool | None, sent: str) -> None:
 @pytest.mark.parametrize("message", ["success", "ok", "成功", None, 5])
 def test_a_yes_is_told_by_the_code_alone(message: Any) -> None:
     assert decode(STOP, REQUEST, answer(message=message)).result == Done()
-    assert decode(STOP, REQUEST, answer(code=0.0, data=[] or None, status=500)).result == Done()
+    assert decode(STOP, REQUEST, answer(code=0.0, status=500)).result == Done()
+
+
+@pytest.mark.parametrize("data", [None, {}, [], "", 0, [1]])
+def test_a_yes_without_data_may_have_anything_in_its_place(data: Any) -> None:
+    assert decode(STOP, REQUEST, answer(data=data)).result == Done()
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [("1", 300), ("400", 400), ("99999", 300)])
+def test_what_zego_recommends_is_never_cut(asked: str, seconds: float) -> None:
+    response = Response(200, {"retry-after": asked}, answer(50009).body, 0.1)
+    with pytest.raises(TemporaryError) as caught:
+        decode(STOP, REQUEST, response)
+    assert caught.value.retry_after == seconds
 
 
 def test_a_start_returns_its_task() -> None:

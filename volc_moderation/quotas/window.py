@@ -6,11 +6,14 @@ between, so whatever it received in its past second still holds a permit: it can
 Holding a permit until the answer costs a round trip. Most of it can be had back. A permit's next request arrives at
 least the shortest way there after it was granted; its last one had arrived at least the shortest way back before the
 answer was there. So a permit may return earlier by the smallest possible round trip. Only the smallest one *seen* is
-known, hence the margin, and the number of answers before any of it is used.
+known, hence the margin, and the number of answers before any of it is used; and it may become smaller from one moment
+to the next, hence the limit.
 """
 
 import asyncio
 import heapq
+import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 
@@ -27,6 +30,13 @@ DRIP = 0.99
 #: The smallest round trip seen is longer than the smallest possible one, most of all at a cold start.
 MARGIN = 0.010
 ANSWERS_NEEDED = 100
+#: Most that a permit may return early: this, or half of the round trip. Should the way there get shorter at a stroke,
+#: what was sent before has still to make its way back, which is about the other half.
+MOST_EARLY = 0.050
+#: A request that was given up may still be on its way: for as long as the slowest of late, but at least this long.
+LONGEST_WAY = 0.5
+#: Longest wait between two looks at the pace: a low quota must not wait for a whole interval again.
+LOOK = 0.02
 #: Seconds by which a loop's timer may be early: a clock has its resolution, and a virtual one a coarse one.
 COARSE = 0.000_01
 #: Round trips are remembered for this many slices of this many seconds: a minute.
@@ -48,6 +58,16 @@ class WindowQuotas:
                 raise ConfigurationError(f"limits[{action!r}] must be an int of at least 1; got {describe(limit)}")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._windows: dict[QuotaKey, _Window] = {}
+        self._inherited: dict[QuotaKey, list[float]] = {}
+
+    def inherit(self, returns: Mapping[QuotaKey, list[float]]) -> None:
+        """Take over permits of a store whose loop has ended: the vendor still counts what it sent."""
+        for key, times in returns.items():
+            self._inherited.setdefault(key, []).extend(times)
+
+    def returns(self) -> dict[QuotaKey, list[float]]:
+        """Return when the permits return that are out, on the loop's clock."""
+        return {key: window.returns() for key, window in self._windows.items()}
 
     async def acquire(self, key: QuotaKey, quota: Quota) -> Permit:
         """Wait for a permit."""
@@ -59,9 +79,9 @@ class WindowQuotas:
             self._loop = loop
         if window is None:
             limit = self._limits.get(key.action, quota.limit)
-            window = self._windows[key] = _Window(limit, quota.window, loop)
+            window = self._windows[key] = _Window(limit, quota.window, loop, self._inherited.pop(key, []))
         await window.acquire()
-        return _WindowPermit(window)
+        return _WindowPermit(window, loop.time())
 
     def __repr__(self) -> str:
         return f"WindowQuotas({self._limits or ''})"
@@ -74,56 +94,68 @@ def quotas_of_running_loop() -> WindowQuotas:
     would a client made in the same second in which another ended.
     """
     running = asyncio.get_running_loop()
-    if running not in _stores:
-        for loop in [loop for loop in _stores if loop.is_closed()]:
-            del _stores[loop]
-        _stores[running] = WindowQuotas()
-    return _stores[running]
+    with _stores_lock:
+        if running not in _stores:
+            store = WindowQuotas()
+            for loop in [loop for loop in _stores if loop.is_closed()]:
+                ended = _stores.pop(loop)
+                # Only between loops that tell the same time, which virtual ones do not.
+                if _is_monotonic(running) and _is_monotonic(loop):
+                    store.inherit(ended.returns())
+            _stores[running] = store
+        return _stores[running]
 
 
 _stores: dict[asyncio.AbstractEventLoop, WindowQuotas] = {}
+_stores_lock = threading.Lock()
+
+
+def _is_monotonic(loop: asyncio.AbstractEventLoop) -> bool:
+    return abs(loop.time() - time.monotonic()) < 1
 
 
 class _WindowPermit:
-    __slots__ = ("_window",)
+    __slots__ = ("_granted", "_window")
 
-    def __init__(self, window: "_Window") -> None:
+    def __init__(self, window: "_Window", granted: float) -> None:
         self._window = window
+        self._granted = granted
 
     def answered(self, round_trip: float) -> None:
         self._window.answered(round_trip)
 
     def abandoned(self) -> None:
-        self._window.abandoned()
+        self._window.abandoned(self._granted)
 
 
 class _Window:
     """The permits of one key, and who waits for them."""
 
-    def __init__(self, limit: int, length: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, limit: int, length: float, loop: asyncio.AbstractEventLoop, inherited: list[float]) -> None:
         self._limit = limit
         self._length = length
         self._loop = loop
         burst = min(BURST, limit)
         self._pacer = AsyncLimiter(burst, burst * length / limit)
-        self._pace = length / limit
+        self._look = min(length / limit, LOOK)
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._granter: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
         # A permit is in flight, or answered and not yet returned, or abandoned and not yet returned.
         self._in_flight = 0
         self._answered: deque[float] = deque()  # when, in order
-        self._abandoned: list[float] = []  # a heap of when they return
+        self._abandoned = inherited  # when they return, a heap
+        heapq.heapify(self._abandoned)
         self._round_trips = _RoundTrips()
 
     async def acquire(self) -> None:
-        if self._granter is None and self._pacer.has_capacity(DRIP) and self._is_free():
+        if not self._is_granting() and self._pacer.has_capacity(DRIP) and self._is_free():
             self._in_flight += 1
             await self._pacer.acquire(DRIP)  # does not wait: it has capacity
             return
         waiter = self._loop.create_future()
         self._waiters.append(waiter)
-        if self._granter is None:
+        if not self._is_granting():
             self._granter = self._loop.create_task(self._grant(), name="volc_moderation quota")
         try:
             await waiter
@@ -142,11 +174,21 @@ class _Window:
         if len(self._answered) == 1:  # else an earlier one returns first, and the granter knows when
             self._wake_granter()
 
-    def abandoned(self) -> None:
-        # The request may still be on its way, for as long as the slowest one of late.
+    def abandoned(self, granted: float) -> None:
+        now = self._loop.time()
         self._in_flight -= 1
-        heapq.heappush(self._abandoned, self._loop.time() + self._length + min(self._round_trips.largest, self._length))
+        arrived = min(granted + max(self._round_trips.largest, LONGEST_WAY), now + self._length)
+        heapq.heappush(self._abandoned, max(now, arrived) + self._length)
         self._wake_granter()
+
+    def returns(self) -> list[float]:
+        """Return when the permits return that are out, at the latest."""
+        in_flight = [self._loop.time() + LONGEST_WAY] * self._in_flight
+        return [*self._abandoned, *(when + self._length for when in (*self._answered, *in_flight))]
+
+    def _is_granting(self) -> bool:
+        # A loop that starts tasks eagerly may have ended it before it was kept.
+        return self._granter is not None and not self._granter.done()
 
     def _is_free(self) -> bool:
         now = self._loop.time()
@@ -163,7 +205,7 @@ class _Window:
             while self._first_waiter():
                 # Not its own waiting: that never ends on a clock that stands still between timers, as in virtual time.
                 while not self._pacer.has_capacity(DRIP):  # noqa: ASYNC110
-                    await asyncio.sleep(self._pace)
+                    await asyncio.sleep(self._look)
                 await self._pacer.acquire(DRIP)
                 await self._until_free()
                 waiter = self._first_waiter()
@@ -171,7 +213,6 @@ class _Window:
                     self._in_flight += 1
                     waiter.set_result(None)
         finally:
-            self._granter = None
             # Only at the end of the loop, when all tasks are cancelled: nobody may wait for what will not come.
             for waiter in self._waiters:
                 waiter.cancel()
@@ -223,7 +264,8 @@ class _RoundTrips:
         self._slices[-1].add(round_trip)
         self.largest = max(one.largest for one in self._slices)
         enough = sum(one.count for one in self._slices) >= ANSWERS_NEEDED
-        self.credit = max(0.0, min(one.smallest for one in self._slices) - MARGIN) if enough else 0.0
+        smallest = min(one.smallest for one in self._slices)
+        self.credit = max(0.0, min(smallest - MARGIN, max(MOST_EARLY, smallest / 2))) if enough else 0.0
 
 
 class _Slice:

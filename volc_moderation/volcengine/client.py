@@ -105,7 +105,7 @@ class VolcengineClient(Client):
         return cls(access_key=access_key, secret_key=secret_key, session_token=session_token, **settings)
 
     def _quota_key(self, action: Action[Any]) -> QuotaKey:
-        return QuotaKey("volcengine", self._account, action.name)
+        return QuotaKey("volcengine", self._account + self._base_url.own_accounts, action.name)
 
     def _encode(self, action: Action[Any], now: float) -> Request:
         assert isinstance(action, VolcengineAction)  # noqa: S101 - checked by call

@@ -21,7 +21,7 @@ from volc_moderation.errors import (
     TemporaryError,
     ThrottledError,
 )
-from volc_moderation.volcengine.actions import VolcengineAction
+from volc_moderation.volcengine.actions import Acknowledgement, VolcengineAction
 from volc_moderation.volcengine.signing import Signer, canonical_query
 from volc_moderation.wire import Answer, Request, Response, dump_json, load_json, parameters, parse, text_parameters
 
@@ -65,7 +65,7 @@ def _read(action: Action[R], request: Request, response: Response, *, repeated: 
     log_id = response.headers.get("x-tt-logid")
     error = metadata.get("Error")
     if error is None and response.status < HTTPStatus.BAD_REQUEST:
-        result = parse(_result(envelope.get("Result")), action.result, request_id=request_id)
+        result = parse(_result(envelope.get("Result"), action), action.result, request_id=request_id)
         return result if isinstance(result, DecodeError) else Answer(result, request_id, log_id)
     if not isinstance(error, dict):
         error = {}
@@ -85,15 +85,14 @@ def meaning_of(code: str) -> Meaning:
     return CODES.get(code) or CODES.get(code.partition(".")[0], UNKNOWN)
 
 
-def _result(result: object) -> object:
+def _result(result: object, action: Action[Any]) -> object:
     """Bring the forms of ``Result`` to one: ``"ok"``, ``{"message": …}`` and nothing at all are all a plain yes."""
-    if result is None:
-        return {}
     if isinstance(result, str):
         return {"Message": result}
-    if isinstance(result, dict) and "message" in result and "Message" not in result:
-        return {**result, "Message": result["message"]}
-    return result
+    if isinstance(result, dict):
+        message = result.get("Message", result.get("message"))
+        return {**result, "Message": "" if message is None else message}
+    return {} if result is None or action.result is Acknowledgement else result
 
 
 def _text(value: object) -> str | None:

@@ -94,7 +94,7 @@ class ZegoClient(Client):
         return cls(app_id=app_id, server_secret=server_secret, **settings)
 
     def _quota_key(self, action: Action[Any]) -> QuotaKey:
-        return QuotaKey("zego", str(self._credentials.app_id), action.name)
+        return QuotaKey("zego", f"{self._credentials.app_id}{self._base_url.own_accounts}", action.name)
 
     def _encode(self, action: Action[Any], now: float) -> Request:
         assert isinstance(action, ZegoAction)  # noqa: S101 - checked by call

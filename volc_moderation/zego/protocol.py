@@ -21,7 +21,7 @@ from volc_moderation.errors import (
     ThrottledError,
 )
 from volc_moderation.wire import Answer, Request, Response, dump_json, load_json, parameters, parse, text_parameters
-from volc_moderation.zego.actions import Family, ZegoAction
+from volc_moderation.zego.actions import Done, Family, ZegoAction
 from volc_moderation.zego.signing import sign
 
 R = TypeVar("R")
@@ -77,7 +77,8 @@ def _read(action: ZegoAction[R], request: Request, response: Response) -> Answer
     if not isinstance(request_id, str):
         request_id = None if request_id is None else str(request_id)
     if code == 0:
-        data = {} if envelope.get("Data") is None else envelope["Data"]
+        # What an answer without data has in its place is not said: nothing, null, an empty list.
+        data = {} if action.result is Done or envelope.get("Data") is None else envelope["Data"]
         result = parse(data, action.result, request_id=request_id, root="Data")
         return result if isinstance(result, DecodeError) else Answer(result, request_id)
     meaning = meaning_of(action.family, code)
