@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -295,7 +294,7 @@ def test_threads_may_each_have_a_loop() -> None:
 
 
 #: From Python 3.12 on, a loop may start tasks eagerly.
-FACTORIES = [None, *([asyncio.eager_task_factory] if sys.version_info >= (3, 12) else [])]
+FACTORIES = {None, getattr(asyncio, "eager_task_factory", None)}
 
 
 @pytest.mark.parametrize("factory", FACTORIES)
