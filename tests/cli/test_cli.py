@@ -160,8 +160,11 @@ async def test_an_interrupt_is_silent(arguments: list[str]) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
-    await asyncio.sleep(1.5)
+    assert process.stdout is not None
+    assert await process.stdout.readline()
+    await asyncio.sleep(1)
     os.killpg(process.pid, signal.SIGINT)
     output, _ = await process.communicate()
     assert b"Traceback" not in output

@@ -19,8 +19,9 @@ from volc_moderation.emulator.faults import Fault
 
 #: Longer than any client keeps an idle connection, so that it is never the emulator that closes one.
 KEEP_ALIVE = 75
-#: Seconds for a process to come up.
+#: Seconds for a process to come up, and to end.
 START = 30
+END = 10
 
 
 class _Protocol(H11Protocol):
@@ -99,10 +100,14 @@ class EmulatorProcess:
             stdout=asyncio.subprocess.PIPE,
         )
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        async with asyncio.timeout(START):
-            ready = await self._process.stdout.readline()
-        if not ready:
-            raise RuntimeError("the emulator did not start")
+        try:
+            async with asyncio.timeout(START):
+                ready = await self._process.stdout.readline()
+            if not ready:
+                raise RuntimeError("the emulator did not start")
+        except BaseException:
+            await self._end()
+            raise
         self.base_url = json.loads(ready)["base_url"]
         self._http = httpx.AsyncClient(base_url=self.base_url, trust_env=False)
         return self
@@ -112,9 +117,19 @@ class EmulatorProcess:
     ) -> None:
         if self._http is not None:
             await self._http.aclose()
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            await self._process.wait()
+        await self._end()
+
+    async def _end(self) -> None:
+        process = self._process
+        if process is None or process.stdin is None:
+            return
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(END):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
     async def play(self, fault: Fault) -> None:
         """Play a fault for the next calls that it matches."""
