@@ -170,7 +170,7 @@ class Client(ABC):
                 waited=call.waited,
             )
         # Out of the except block, so that what httpx was doing, address and headers included, is not chained to it.
-        late = DeadlineExceeded(f"not done within {limit:g} s", maybe_sent=call.sending or call.maybe_done)
+        late = DeadlineExceeded(f"not done within {limit:g} s", maybe_sent=call.sent_at is not None or call.maybe_done)
         call.describe(late)
         raise late from call.last_error
 
@@ -185,7 +185,7 @@ class Client(ABC):
         try:
             request, response = await self._transport.send(partial(self._sign, call))
         except BaseException:
-            permit.abandoned()
+            permit.abandoned(None if call.sent_at is None else loop.time() - call.sent_at)
             raise
         permit.answered(response.round_trip)
         try:
@@ -200,11 +200,11 @@ class Client(ABC):
         self._check_open()
         request = self._encode(call.action, self._clock() + self._skew)
         call.attempts += 1
-        call.sending = True
+        call.sent_at = asyncio.get_running_loop().time()
         return request
 
     def _wait_after(self, call: "_Call[Any]", error: ModerationError) -> float | None:
-        call.sending = False
+        call.sent_at = None
         call.maybe_done = call.maybe_done or outcome_unknown(error)
         call.last_error = error
         call.describe(error)
@@ -270,8 +270,8 @@ class _Call(Generic[R]):
     expires: float | None
     attempts: int = 0
     waited: float = 0.0
-    #: A request is on its way.
-    sending: bool = False
+    #: When the request that is on its way was sent, on the loop's clock.
+    sent_at: float | None = None
     #: An earlier attempt may have been carried out.
     maybe_done: bool = False
     signed_again: bool = False

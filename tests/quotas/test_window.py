@@ -45,10 +45,11 @@ class Judge:
 
 async def call(quotas: WindowQuotas, judge: Callable[[], Awaitable[float]], quota: Quota = Quota(150)) -> None:  # noqa: B008 - frozen
     permit = await quotas.acquire(KEY, quota)
+    sent_at = asyncio.get_running_loop().time()
     try:
         round_trip = await judge()
     except BaseException:
-        permit.abandoned()
+        permit.abandoned(asyncio.get_running_loop().time() - sent_at)
         raise
     permit.answered(round_trip)
 
@@ -105,7 +106,7 @@ async def test_slow_requests_that_are_given_up_do_not_breach() -> None:
         if done:
             permit.answered(request.result())
         else:
-            permit.abandoned()
+            permit.abandoned(0.12)
 
     await asyncio.gather(*(one() for _ in range(2000)))
     assert judge.most <= 150
@@ -200,14 +201,13 @@ async def test_all_waiters_cancelled() -> None:
         (0.8, 0.3, 1.5),
         (9.0, 0.0, 2.0),  # but no longer than a window
         (0.1, 5.0, 1.0),  # it has arrived long ago
+        (0.1, None, 1.0),  # nothing was sent: only the other one is waited for
     ],
 )
-async def test_an_abandoned_request_may_still_be_on_its_way(slowest: float, age: float, returns: float) -> None:
+async def test_an_abandoned_request_may_still_be_on_its_way(slowest: float, age: float | None, returns: float) -> None:
     quotas, loop = WindowQuotas(), asyncio.get_running_loop()
     (await quotas.acquire(KEY, Quota(2))).answered(slowest)
-    abandoned = await quotas.acquire(KEY, Quota(2))
-    await asyncio.sleep(age)
-    abandoned.abandoned()
+    (await quotas.acquire(KEY, Quota(2))).abandoned(age)
     began = loop.time()
     await quotas.acquire(KEY, Quota(2))
     await quotas.acquire(KEY, Quota(2))

@@ -22,8 +22,11 @@ class Permit(Protocol):
     def answered(self, round_trip: float) -> None:
         """Give the permit back after an answer that took ``round_trip`` seconds."""
 
-    def abandoned(self) -> None:
-        """Give the permit back after a request whose fate is unknown: cancelled, timed out, broken off."""
+    def abandoned(self, age: float | None) -> None:
+        """Give the permit back after a request whose fate is unknown: cancelled, timed out, broken off.
+
+        ``age`` is how many seconds ago it was sent; None means that nothing was sent.
+        """
 
 
 class Quotas(Protocol):
@@ -48,7 +51,7 @@ class _FreePermit:
     def answered(self, round_trip: float) -> None:
         pass
 
-    def abandoned(self) -> None:
+    def abandoned(self, age: float | None) -> None:
         pass
 
 

@@ -59,6 +59,7 @@ class WindowQuotas:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._windows: dict[QuotaKey, _Window] = {}
         self._inherited: dict[QuotaKey, list[float]] = {}
+        self._is_monotonic = False
 
     def inherit(self, returns: Mapping[QuotaKey, list[float]]) -> None:
         """Take over permits of a store whose loop has ended: the vendor still counts what it sent."""
@@ -66,8 +67,10 @@ class WindowQuotas:
             self._inherited.setdefault(key, []).extend(times)
 
     def returns(self) -> dict[QuotaKey, list[float]]:
-        """Return when the permits return that are out, on the loop's clock."""
-        return {key: window.returns() for key, window in self._windows.items()}
+        """Return when the permits return that are out, for a store of another loop that tells the same time."""
+        if not self._is_monotonic:  # a virtual loop, whose times mean nothing to others
+            return {}
+        return {key: window.returns(time.monotonic()) for key, window in self._windows.items()}
 
     async def acquire(self, key: QuotaKey, quota: Quota) -> Permit:
         """Wait for a permit."""
@@ -77,11 +80,12 @@ class WindowQuotas:
             if self._loop is not None:
                 raise ConfigurationError("these WindowQuotas belong to another event loop; make one per loop")
             self._loop = loop
+            self._is_monotonic = _is_monotonic(loop)
         if window is None:
             limit = self._limits.get(key.action, quota.limit)
             window = self._windows[key] = _Window(limit, quota.window, loop, self._inherited.pop(key, []))
         await window.acquire()
-        return _WindowPermit(window, loop.time())
+        return _WindowPermit(window)
 
     def __repr__(self) -> str:
         return f"WindowQuotas({self._limits or ''})"
@@ -99,8 +103,7 @@ def quotas_of_running_loop() -> WindowQuotas:
             store = WindowQuotas()
             for loop in [loop for loop in _stores if loop.is_closed()]:
                 ended = _stores.pop(loop)
-                # Only between loops that tell the same time, which virtual ones do not.
-                if _is_monotonic(running) and _is_monotonic(loop):
+                if _is_monotonic(running):
                     store.inherit(ended.returns())
             _stores[running] = store
         return _stores[running]
@@ -115,17 +118,16 @@ def _is_monotonic(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 class _WindowPermit:
-    __slots__ = ("_granted", "_window")
+    __slots__ = ("_window",)
 
-    def __init__(self, window: "_Window", granted: float) -> None:
+    def __init__(self, window: "_Window") -> None:
         self._window = window
-        self._granted = granted
 
     def answered(self, round_trip: float) -> None:
         self._window.answered(round_trip)
 
-    def abandoned(self) -> None:
-        self._window.abandoned(self._granted)
+    def abandoned(self, age: float | None) -> None:
+        self._window.abandoned(age)
 
 
 class _Window:
@@ -174,17 +176,19 @@ class _Window:
         if len(self._answered) == 1:  # else an earlier one returns first, and the granter knows when
             self._wake_granter()
 
-    def abandoned(self, granted: float) -> None:
-        now = self._loop.time()
+    def abandoned(self, age: float | None) -> None:
         self._in_flight -= 1
-        arrived = min(granted + max(self._round_trips.largest, LONGEST_WAY), now + self._length)
-        heapq.heappush(self._abandoned, max(now, arrived) + self._length)
+        if age is not None:
+            longest_way = min(max(self._round_trips.largest, LONGEST_WAY), self._length)
+            arrived = self._loop.time() + max(0.0, longest_way - age)
+            heapq.heappush(self._abandoned, arrived + self._length)
         self._wake_granter()
 
-    def returns(self) -> list[float]:
-        """Return when the permits return that are out, at the latest."""
-        in_flight = [self._loop.time() + LONGEST_WAY] * self._in_flight
-        return [*self._abandoned, *(when + self._length for when in (*self._answered, *in_flight))]
+    def returns(self, now: float) -> list[float]:
+        """Return when the permits return that are out at ``now``, at the latest."""
+        in_flight = [now + LONGEST_WAY] * self._in_flight
+        times = [*self._abandoned, *(when + self._length for when in (*self._answered, *in_flight))]
+        return [when for when in times if when > now]
 
     def _is_granting(self) -> bool:
         # A loop that starts tasks eagerly may have ended it before it was kept.
