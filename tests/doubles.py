@@ -40,7 +40,7 @@ class Vendors:
     def __init__(self, settings: Settings = KEYS, **options: Any) -> None:
         self.emulator = Emulator(settings, clock=loop_clock)
         self.requests: list[httpx.Request] = []
-        transport = httpx.ASGITransport(app=self.emulator.app)
+        transport = httpx.ASGITransport(app=self.emulator)
         self.http_client = httpx.AsyncClient(transport=transport, event_hooks={"request": [self._keep]})
         self.volcengine = volcengine_client(http_client=self.http_client, clock=loop_clock, **options)
         self.zego = zego_client(http_client=self.http_client, clock=loop_clock, **options)

@@ -115,7 +115,7 @@ async def test_an_audio_moderation(vendors: Vendors) -> None:
 
 
 async def post(emulator: Emulator, headers: dict[str, str], query: str, body: bytes = b"{}") -> httpx.Response:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=emulator.app)) as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=emulator)) as client:
         return await client.post(f"http://host/?{query}", headers=headers, content=body)
 
 
@@ -181,7 +181,7 @@ async def test_volcengine_checks_what_was_signed(change: dict[str, Any], code: s
 async def test_volcengine_checks_the_keys(settings: dict[str, str], code: str | None) -> None:
     emulator = Emulator(Settings(session_token="TOKEN"))
     keys = {"access_key": "AK", "secret_key": "SK", "session_token": "TOKEN"} | settings
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=emulator.app)) as http_client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=emulator)) as http_client:
         client = VolcengineClient(**keys, http_client=http_client)  # type: ignore[arg-type]
         if code is None:
             await client.start_detection(**ROOM)
@@ -344,7 +344,7 @@ async def test_reset_forgets_everything(vendors: Vendors) -> None:
     ],
 )
 async def test_the_admin_route_refuses_nonsense(wrong: Any) -> None:
-    transport = httpx.ASGITransport(app=Emulator().app)
+    transport = httpx.ASGITransport(app=Emulator())
     async with httpx.AsyncClient(transport=transport, base_url="http://host") as client:
         assert (await client.post("/_emulator/faults", json=wrong)).status_code == 400
         assert (await client.post("/_emulator/faults", content=b"{")).status_code == 400

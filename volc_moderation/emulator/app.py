@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from volc_moderation.emulator.faults import GARBAGE, PAGE, Fault
 from volc_moderation.emulator.vendor import Call, Reply, Vendor
@@ -48,9 +49,9 @@ class Settings:
 
 
 class Emulator:
-    """Both vendors behind one ASGI app, ``app``.
+    """Both vendors as one ASGI app.
 
-    Over a socket: ``EmulatorProcess`` or ``serve``. In process: ``httpx.ASGITransport(app=emulator.app)``.
+    Over a socket: ``EmulatorProcess`` or ``serve``. In process: ``httpx.ASGITransport(app=Emulator())``.
     """
 
     def __init__(self, settings: Settings | None = None, *, clock: Callable[[], float] = time.time) -> None:
@@ -68,7 +69,7 @@ class Emulator:
         )
         self._faults: list[Fault] = []
         self._letting_go = asyncio.Event()
-        self.app = Starlette(
+        self._app = Starlette(
             routes=[
                 Route("/", self._serve, methods=["GET", "POST"]),
                 Route("/_emulator/counts", self._get_counts, methods=["GET"]),
@@ -76,6 +77,10 @@ class Emulator:
                 Route("/_emulator/reset", self._post_reset, methods=["POST"]),
             ]
         )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self._app(scope, receive, send)
 
     def play(self, fault: Fault) -> None:
         """Play a fault for the next calls that it matches. Faults are tried in the order in which they came."""

@@ -63,7 +63,7 @@ def listen(host: str, port: int) -> socket.socket:
 async def serve(emulator: Emulator, listener: socket.socket, until: Awaitable[object] | None = None) -> None:
     """Serve until ``until`` is done, or until the process is interrupted."""
     config = uvicorn.Config(
-        emulator.app,
+        emulator,
         http=_Protocol,
         loop="asyncio",
         lifespan="off",
