@@ -33,6 +33,7 @@ from volc_moderation import (
 )
 from volc_moderation.emulator import EmulatorProcess, Fault
 from volc_moderation.quotas import Permit, Quota, QuotaKey
+from volc_moderation.transport import IN_FLIGHT
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.zego import StopCensorAudioV2
 
@@ -131,6 +132,42 @@ async def test_a_cancelled_call_sends_nothing_more(vendors: Vendors) -> None:
         await call
     await asyncio.sleep(1000)
     assert len(vendors.requests) == 1
+
+
+class Recorder:
+    """A store of quotas that keeps how each permit came back."""
+
+    def __init__(self) -> None:
+        self.returned: list[float | None] = []
+
+    async def acquire(self, key: QuotaKey, quota: Quota) -> Permit:
+        return self
+
+    def answered(self, round_trip: float) -> None:
+        self.returned.append(round_trip)
+
+    def abandoned(self, age: float | None) -> None:
+        self.returned.append(age)
+
+
+@pytest.mark.looptime
+async def test_a_permit_tells_whether_its_request_was_sent() -> None:
+    """A call that is cancelled on its way says how long ago it was sent; one that waits at the gate sent nothing."""
+
+    async def hang(request: httpx.Request) -> None:
+        await asyncio.sleep(9)
+
+    quotas = Recorder()
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        http_client.event_hooks = {"request": [hang]}
+        client = volcengine_client(http_client=http_client, quotas=quotas)
+        calls = [asyncio.create_task(client.stop_webcast(**STOP)) for _ in range(IN_FLIGHT + 1)]
+        await asyncio.sleep(3)
+        for call in (calls[-1], calls[0]):
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    assert quotas.returned[:2] == [None, pytest.approx(3, abs=0.01)]
+    assert quotas.returned[2:] == [pytest.approx(9, abs=0.01)] * (IN_FLIGHT - 1)
 
 
 async def test_a_foreign_timeout_is_not_taken_for_the_deadline() -> None:
