@@ -14,10 +14,11 @@ import volc_moderation.volcengine.actions
 import volc_moderation.zego.actions
 from tests.doubles import body_of, in_turn, mocked, volcengine_client, volcengine_yes, zego_answer, zego_client
 from tests.strategies import identifiers
-from volc_moderation import Action, InvalidActionError, VolcengineClient, ZegoClient
+from volc_moderation import Action, InvalidActionError, Quota, VolcengineClient, ZegoClient
 from volc_moderation.cli.call import method_name
 from volc_moderation.volcengine import (
     EventNotifyConfig,
+    GetWebCastTask,
     ListDetectionTask,
     MediaType,
     MonitorConfig,
@@ -63,7 +64,16 @@ LEAST: dict[str, dict[str, Any]] = {
 
 WRONG_TEXTS: tuple[Any, ...] = ("", 5, b"bytes", True, ["a"], "line\nbreak", "\x00", "lone \ud800")
 WRONG_IDS: tuple[Any, ...] = (*WRONG_TEXTS, "a" * 129, "with blank", "a/b", "房间", "a\n", "$")
-WRONG_URLS: tuple[Any, ...] = (*WRONG_TEXTS, "example.com", "ftp://example.com/", "https://", "http://a b/", "//a/")
+WRONG_URLS: tuple[Any, ...] = (
+    *WRONG_TEXTS,
+    "example.com",
+    "ftp://example.com/",
+    "https://",
+    "http://a b/",
+    "//a/",
+    "http://h:0/",
+    "http://h\x85/",
+)
 WRONG_FLAGS: tuple[Any, ...] = (-1, 2, True, "1", 1.0)
 WRONG_LISTS: tuple[Any, ...] = ("BAN", 5, {"BAN"}, [""], [5], [None], ["a", "\x7f"])
 
@@ -330,6 +340,8 @@ async def test_what_is_not_given_is_not_sent(action: Any) -> None:
         (StopDetection, "2023-11-01"),
         (ListDetectionTask, "2020-12-01"),
         (StopWebcast, "2020-12-01"),
+        (StartWebcast, "2020-12-01"),
+        (GetWebCastTask, "2020-12-01"),
     ],
 )
 def test_the_default_version_is_that_of_the_documents(action: Any, version: str) -> None:
@@ -370,3 +382,28 @@ def test_a_value_is_described_by_its_type_only() -> None:
         StartDetection(app_id="a", room_id="r", media_type=4)
     with pytest.raises(InvalidActionError, match="got NoneType"):
         StopCensorAudioV2(task_id=None)  # type: ignore[arg-type]
+
+
+def test_documented_quotas() -> None:
+    """StopWebcast and StopCensorAudioV2 by their pages, the detection actions by our own caution."""
+    assert {action.name: action.quota for action in ACTIONS} == {
+        **dict.fromkeys(("StartDetection", "StopDetection", "ListDetectionTask"), Quota(20)),
+        **dict.fromkeys(("StartWebcast", "StopWebcast"), Quota(150)),
+        "GetWebCastTask": Quota(60),
+        **dict.fromkeys(("StartCensorAudioV2", "StopCensorAudioV2"), Quota(100)),
+    }
+
+
+def test_what_may_be_repeated_and_what_settles_it() -> None:
+    assert [action.name for action in ACTIONS if not action.repeatable] == ["StartCensorAudioV2"]
+    assert {action.name: list(action.settled_by) for action in ACTIONS if action.settled_by} == {
+        "StartDetection": ["InvalidParameter.TaskAlreadyExists"],
+        "StopDetection": ["InvalidParameter.ErrorActiveTaskNotFound"],
+        "StartWebcast": ["InvalidParameter.TaskAlreadyExists"],
+        "StopWebcast": ["InvalidParameter.ErrorActiveTaskNotFound"],
+    }
+
+
+def test_a_room_id_of_exactly_128_bytes_is_taken() -> None:
+    for room_id in (128 * "a", 42 * "房" + "ab"):
+        StartCensorAudioV2(**(LEAST["StartCensorAudioV2"] | {"room_id": room_id}))

@@ -3,7 +3,9 @@
 import asyncio
 import copy
 import pickle
+import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 
 import httpx
@@ -11,7 +13,9 @@ import httpx2
 import pytest
 
 from tests.doubles import (
+    NOW,
     Vendors,
+    environment,
     in_turn,
     mocked,
     volcengine_client,
@@ -35,6 +39,7 @@ from volc_moderation.emulator import EmulatorProcess, Fault
 from volc_moderation.quotas import Permit, Quota, QuotaKey
 from volc_moderation.transport import IN_FLIGHT
 from volc_moderation.volcengine import StopWebcast
+from volc_moderation.wire import Response
 from volc_moderation.zego import StopCensorAudioV2
 
 STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
@@ -370,6 +375,12 @@ def _zego(**settings: Any) -> ZegoClient:
         (_volcengine, {"base_url": "https://ho st"}, "base_url"),
         (_volcengine, {"base_url": None}, "base_url"),
         (_volcengine, {"deadline": 0}, "deadline"),
+        (_volcengine, {"deadline": True}, "deadline"),
+        (_volcengine, {"region": "cn-北京-1"}, "region"),
+        (_volcengine, {"base_url": "https://host#x"}, "base_url"),
+        (_volcengine, {"base_url": "https://hôst"}, "base_url"),
+        (_volcengine, {"base_url": "https://host\n"}, "base_url"),
+        (_zego, {"app_id": 10**13}, "got int$"),
         (_volcengine, {"deadline": "5"}, "deadline"),
         (_volcengine, {"deadline": float("nan")}, "deadline"),
         (_volcengine, {"timeout": -1}, "timeout"),
@@ -394,7 +405,11 @@ def test_wrong_settings_are_named(make: Callable[..., object], settings: dict[st
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("ALL_PROXY", "socks5://127.0.0.1:1"), ("HTTP_PROXY", "odd://x"), ("SSL_CERT_FILE", "/no/such")]
+    ("name", "value"),
+    [
+        *(("ALL_PROXY", "socks5://127.0.0.1:1"), ("HTTP_PROXY", "odd://x"), ("SSL_CERT_FILE", "/no/such")),
+        *(("HTTPS_PROXY", "http://user:pass/word@host"), ("HTTP_PROXY", "http://user:password")),
+    ],
 )
 def test_what_httpx_cannot_use_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
@@ -423,3 +438,113 @@ async def test_errors_survive_pickle_and_copy() -> None:
         assert str(error) == str(caught.value)
     late = DeadlineExceeded("late", maybe_sent=True)
     assert pickle.loads(pickle.dumps(late)).maybe_sent  # noqa: S301
+
+
+@pytest.mark.looptime
+async def test_the_store_is_told_how_long_it_took() -> None:
+    """Of an answer the round trip, of a broken connection how long ago the request was sent."""
+    quotas = Recorder()
+
+    async def slow(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0.3)
+        if len(quotas.returned) == 1:
+            raise httpx.ReadError("")
+        return volcengine_yes()
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(slow)) as http_client:
+        client = volcengine_client(http_client=http_client, quotas=quotas, retry=RetryPolicy(attempts=1))
+        await client.stop_webcast(**STOP)
+        with pytest.raises(TransportError):
+            await client.stop_webcast(**STOP)
+    assert quotas.returned == [pytest.approx(0.3, abs=0.01)] * 2
+
+
+@pytest.mark.looptime
+async def test_a_deadline_after_a_refusal_was_not_sent() -> None:
+    """The first attempt was refused, the second waits for a permit that never comes."""
+
+    class Once(Recorder):
+        used = False
+
+        async def acquire(self, key: QuotaKey, quota: Quota) -> Permit:
+            if self.used:
+                await asyncio.Event().wait()
+            self.used = True
+            return self
+
+    handler, _ = in_turn(volcengine_no("FlowLimitExceeded"))
+    async with mocked(handler) as http_client:
+        with pytest.raises(DeadlineExceeded) as caught:
+            await volcengine_client(http_client=http_client, quotas=Once(), deadline=9).stop_webcast(**STOP)
+    assert not caught.value.maybe_sent
+
+
+@pytest.mark.looptime
+async def test_the_vendors_wait_is_told_as_it_came() -> None:
+    wait: dict[str, Any] = {"Retry-After": "9"}
+    handler, _ = in_turn(volcengine_no("FlowLimitExceeded", **wait))
+    async with mocked(handler) as http_client:
+        with pytest.raises(APIError) as caught:
+            await volcengine_client(http_client=http_client, deadline=5).stop_webcast(**STOP)
+    assert caught.value.retry_after == 9
+
+
+async def test_the_environment_is_read_by_from_env_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment("http://127.0.0.1:1").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("VOLCENGINE_SESSION_TOKEN", "TOKEN")
+    assert VolcengineClient.from_env()._base_url.url == "http://127.0.0.1:1"
+    assert ZegoClient.from_env()._base_url.url == "http://127.0.0.1:1"
+    assert VolcengineClient.from_env(base_url="http://127.0.0.1:2")._base_url.url == "http://127.0.0.1:2"
+    assert ZegoClient.from_env(base_url="http://127.0.0.1:2")._base_url.url == "http://127.0.0.1:2"
+    handler, asked = in_turn(volcengine_yes())
+    async with mocked(handler) as http_client:
+        await VolcengineClient.from_env(http_client=http_client).stop_webcast(**STOP)
+        await volcengine_client(http_client=http_client).stop_webcast(**STOP)
+    assert [request.headers.get("x-security-token") for request in asked] == ["TOKEN", None]
+    assert [request.url.host for request in asked] == ["127.0.0.1", "rtc.volcengineapi.com"]
+
+
+async def test_the_vendors_addresses_and_the_test_environment() -> None:
+    handler, asked = in_turn(volcengine_yes(), zego_answer())
+    async with mocked(handler) as http_client:
+        await volcengine_client(http_client=http_client).stop_webcast(**STOP)
+        await zego_client(http_client=http_client).stop_censor_audio(task_id="t")
+        await zego_client(http_client=http_client, is_test=True).stop_censor_audio(task_id="t")
+    addresses = [str(request.url.copy_with(query=None)) for request in asked]
+    assert addresses == ["https://rtc.volcengineapi.com/", *2 * ["https://rtc-api.zego.im/"]]
+    assert [request.url.params.get("IsTest") for request in asked] == [None, None, "true"]
+
+
+def test_what_quotas_are_counted_by() -> None:
+    """The account at all hosts of a vendor; but an emulator on this machine counts for itself."""
+    hosts = ("http://127.0.0.1:1", "http://127.0.0.1:2", "https://a.example", "https://b.example")
+    for make, action in ((_volcengine, StopWebcast(**STOP)), (_zego, StopCensorAudioV2(task_id="t"))):
+        keys = [make(base_url=host)._quota_key(action) for host in hosts]
+        assert keys[0] != keys[1] != keys[2] == keys[3]
+    stop = StopCensorAudioV2(task_id="t")
+    assert _zego(app_id=1)._quota_key(stop) != _zego(app_id=2)._quota_key(stop)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai"])
+def test_the_vendors_time_is_learned(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    client = volcengine_client(clock=lambda: NOW)
+    skews = []
+    for date in (formatdate(NOW + 3600, usegmt=True), formatdate(NOW + 3600), "nonsense"):
+        client._learn_skew(Response(403, {"date": date}, b"", 0.1))
+        skews.append(client._skew)
+    monkeypatch.undo()
+    time.tzset()
+    assert skews == [3600, 3600, 0]
+
+
+async def test_the_vendors_time_is_learned_from_a_stale_timestamp_only() -> None:
+    handler, asked = in_turn(volcengine_no("SignatureDoesNotMatch", date="Fri, 20 Nov 2020 08:30:00 GMT"))
+    async with mocked(handler) as http_client:
+        client = volcengine_client(http_client=http_client, clock=lambda: NOW)
+        for _ in range(2):
+            with pytest.raises(APIError):
+                await client.stop_webcast(**STOP)
+    assert asked[0].headers["x-date"] == asked[1].headers["x-date"]

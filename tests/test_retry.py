@@ -261,7 +261,9 @@ async def test_one_attempt_means_no_retry() -> None:
         (TemporaryError("", code="FailToConnect"), 0.25),
         (ServerError("", code=1), 0.25),
         (TransportError("", maybe_sent=True), 0.25),
+        (TransportError("", maybe_sent=True, status=500), 0.25),
         (TransportError("", maybe_sent=True, status=502), 0.25),
+        (TransportError("", maybe_sent=True, status=300), None),
         (TransportError("", maybe_sent=True, status=403), None),
         (TransportError("", maybe_sent=True, status=302), None),
         (AuthenticationError("", code="InvalidTimestamp", retry_after=0.0), 0.0),
@@ -273,6 +275,21 @@ async def test_one_attempt_means_no_retry() -> None:
 )
 def test_decision(error: ModerationError, wait: float | None) -> None:
     assert decide(error) == wait
+
+
+def test_back_off_grows() -> None:
+    assert RetryPolicy() == RetryPolicy(attempts=5, base=0.5, cap=20.0)
+    error = TransportError("", maybe_sent=True)
+    waits = [decide(error, attempt=attempt, policy=RetryPolicy(attempts=99)) for attempt in (1, 2, 3, 4, 30)]
+    assert waits == [0.25, 0.5, 1, 2, 10]
+
+
+@pytest.mark.looptime
+async def test_done_already_is_a_yes_after_a_fault_inside_the_vendor() -> None:
+    gone = volcengine_no("InvalidParameter.ErrorActiveTaskNotFound", "gone")
+    handler, _ = in_turn(volcengine_no("InternalError", status=500), gone)
+    async with mocked(handler) as http_client:
+        assert (await volcengine_client(http_client=http_client).stop_webcast(**STOP)).message == "gone"
 
 
 def test_what_may_have_been_done_is_not_repeated_blindly() -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.doubles import mocked, volcengine_no, volcengine_yes, zego_answer
+from tests.doubles import in_turn, mocked, volcengine_no, volcengine_yes, zego_answer
 from volc_moderation import ModerationError, RetryPolicy, VolcengineClient, ZegoClient
 from volc_moderation.credentials import Secret, VolcengineCredentials, ZegoCredentials
 from volc_moderation.emulator import EmulatorProcess, Fault, Settings
+from volc_moderation.quotas import QuotaKey
 from volc_moderation.transport import Transport
 
 ACCESS_KEY = "AKLTverysecretaccesskey"
@@ -183,14 +184,42 @@ async def test_a_timeout_of_the_caller() -> None:
             assert_clean(everything(caught.value))
 
 
-def test_header_compression_and_reason_phrases_are_kept_out_of_the_logs(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("name", ["httpx", "httpx2"])
+def test_addresses_in_logs(caplog: pytest.LogCaptureFixture, name: str) -> None:
+    """As httpx logs them, and in a reason phrase that repeats one."""
     caplog.set_level(logging.DEBUG)
-    logging.getLogger("hpack.hpack").debug("Adding %s to the header table", (b"x-security-token", TOKEN))
-    logging.getLogger("hpack.hpack").debug("Adding %s", (b":path", b"/?Signature=" + b"0" * 32))
-    logging.getLogger("hpack.hpack").debug("Adding %s", (b"accept", b"*/*"))
-    logging.getLogger("httpx").info("%s %s", "GET", "reason: /?Signature=" + "0" * 32)
+    signed = "/?Signature=" + "0" * 32
+    logging.getLogger(name).info("%s %s", httpx.URL(f"https://host{signed}"), f"no {signed}")
     assert_clean(caplog.text)
+    assert "https://host/?Signature=***" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["hpack.hpack", "hpack.table"])
+def test_header_compression_in_logs(caplog: pytest.LogCaptureFixture, name: str) -> None:
+    caplog.set_level(logging.DEBUG)
+    for header in (
+        (b"x-security-token", TOKEN.encode()),
+        (b":path", b"/?Signature=" + b"0" * 32),
+        (b"authorization", f"HMAC-SHA256 Credential={ACCESS_KEY}".encode()),
+        (b"accept", b"*/*"),
+    ):
+        logging.getLogger(name).debug("Adding %s to the header table", header)
+    assert_clean(caplog.text)
+    assert ACCESS_KEY not in caplog.text
     assert "accept" in caplog.text
+
+
+async def test_a_hint_that_repeats_a_key() -> None:
+    """The repeat of a stop finds no task, and the vendor's words become the result."""
+    gone = volcengine_no("InvalidParameter.ErrorActiveTaskNotFound", f"gone, {SECRET_KEY}!")
+    handler, _ = in_turn(httpx.ReadError(""), gone)
+    async with mocked(handler) as http_client:
+        volcengine, _zego = clients(http_client=http_client, retry=RetryPolicy(base=0))
+        assert (await volcengine.stop_detection(app_id="a", room_id="r")).message == "gone, ***!"
+
+
+def test_a_quota_key_shows_little_of_its_account() -> None:
+    assert "verysecret" not in repr(QuotaKey("volcengine", ACCESS_KEY, "StopWebcast"))
 
 
 def test_a_secret_is_there_for_who_asks() -> None:

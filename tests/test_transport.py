@@ -8,17 +8,18 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.doubles import mocked, volcengine_client, volcengine_yes, zego_client
+from tests.doubles import NOW, mocked, volcengine_client, volcengine_yes, zego_client
 from volc_moderation import (
     DeadlineExceeded,
     ModerationError,
+    NoQuotas,
     RetryPolicy,
     ThrottledError,
     TransportError,
 )
 from volc_moderation.emulator import EmulatorProcess, Fault
 from volc_moderation.errors import DecodeError
-from volc_moderation.transport import BaseURL
+from volc_moderation.transport import IN_FLIGHT, BaseURL
 from volc_moderation.zego import StopCensorAudioV2
 
 ONCE = RetryPolicy(attempts=1)
@@ -220,3 +221,48 @@ async def test_a_proxy_of_the_environment_is_not_asked_for_loopback(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     async with volcengine_client(base_url=emulator.base_url) as volcengine:
         await volcengine.start_detection(app_id="a", room_id="r")
+
+
+async def test_a_request_is_signed_when_it_passes_the_gate() -> None:
+    """No more are in flight than fit into the pool, and no wait makes a timestamp stale."""
+    signed: list[float] = []
+    hold = asyncio.Event()
+
+    def clock() -> float:
+        signed.append(NOW)
+        return NOW
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        await hold.wait()
+        return volcengine_yes()
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as http_client:
+        client = volcengine_client(http_client=http_client, quotas=NoQuotas(), clock=clock)
+        rooms = [f"r-{number}" for number in range(IN_FLIGHT + 5)]
+        calls = [asyncio.create_task(client.stop_detection(app_id="a", room_id=room)) for room in rooms]
+        await asyncio.sleep(0.1)
+        assert len(signed) == IN_FLIGHT
+        hold.set()
+        await asyncio.gather(*calls)
+    assert len(signed) == IN_FLIGHT + 5
+
+
+async def test_half_of_the_time_is_for_connecting() -> None:
+    asked = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return volcengine_yes()
+
+    async with mocked(handler) as http_client:
+        await volcengine_client(http_client=http_client).stop_detection(app_id="a", room_id="r")
+    assert asked[0].extensions["timeout"] == {"connect": 5, "read": 10, "write": 10, "pool": None}
+
+
+async def test_a_runtime_error_of_an_open_client_is_not_hidden() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise RuntimeError("a bug")
+
+    async with mocked(handler) as http_client:
+        with pytest.raises(RuntimeError, match="a bug"):
+            await volcengine_client(http_client=http_client).stop_detection(app_id="a", room_id="r")

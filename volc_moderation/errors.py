@@ -110,7 +110,9 @@ class APIError(ModerationError):
             details.append(f"{self.attempts} attempts")
         if self.retry_after is not None:
             details.append(f"retry after {self.retry_after:g} s")
-        text = f"{self.action}: {self.code} {self.message}"
+        text = f"{self.code} {self.message}"
+        if self.action:
+            text = f"{self.action}: {text}"
         if self.advice:
             text += f" ({self.advice})"
         return f"{text} [{', '.join(details)}]" if details else text

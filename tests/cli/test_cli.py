@@ -1,17 +1,26 @@
 """The command as a user runs it: its output and its exit codes."""
 
 import asyncio
+import io
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+import volc_moderation.cli.app
 from tests.doubles import environment
-from volc_moderation.emulator import EmulatorProcess, Fault
+from volc_moderation import DeadlineExceeded
+from volc_moderation.cli import main
+from volc_moderation.cli.call import _print_error
+from volc_moderation.cli.demo import Batch, _conclude
+from volc_moderation.emulator import Emulator, EmulatorProcess, Fault
+from volc_moderation.volcengine import StopWebcast
 
 Result = tuple[int, str, str]
 
@@ -194,3 +203,44 @@ async def test_a_closed_pipe_is_no_traceback(keys: dict[str, str]) -> None:
     os.close(write)
     _, errors = await process.communicate()
     assert (process.returncode, errors) == (1, b"")
+
+
+@pytest.mark.parametrize(("seen", "code"), [({}, 0), ({"accepted": 1}, 1), ({"throttled": 1}, 1), ({"most": 151}, 1)])
+def test_the_demo_succeeds_only_if_all_is_well(seen: dict[str, int], code: int) -> None:
+    batch = Batch(StopWebcast, 2)
+    batch.accepted, batch.most = 2, 2
+    for name, value in seen.items():
+        setattr(batch, name, value)
+    assert _conclude(Console(file=io.StringIO()), [batch], 1.0) == code
+
+
+def test_the_emulators_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = []
+
+    async def serve(emulator: Emulator, listener: socket.socket) -> None:
+        served.append((emulator.settings.delay, listener.getsockname()[0]))
+        listener.close()
+
+    monkeypatch.setattr(volc_moderation.cli.app, "serve", serve)
+    options = ["--host", "127.0.0.2", "--port", "0", "--delay", "0.1", "0.2"]
+    assert volc_moderation.cli.app.run(["emulator", *options]) == 0
+    assert served == [((0.1, 0.2), "127.0.0.2")]
+
+
+def test_errors_tell_the_attempts(capsys: pytest.CaptureFixture[str]) -> None:
+    error = DeadlineExceeded("late", maybe_sent=True)
+    error.attempts = 3
+    _print_error(error)
+    shown = json.loads(capsys.readouterr().err)
+    assert shown == {"error": "DeadlineExceeded", "message": "late", "maybe_sent": True, "attempts": 3}
+
+
+@pytest.mark.parametrize(("missing", "expected"), [("cyclopts", SystemExit), ("volc_moderation.cli.app", ImportError)])
+def test_only_the_extra_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, missing: str, expected: type[BaseException]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("volc_moderation.cli.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(expected, match=missing):
+        main([])

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import hmac
 import json
 import sys
 from typing import Any
@@ -333,13 +334,15 @@ async def test_reset_forgets_everything(vendors: Vendors) -> None:
     vendors.emulator.reset()
     assert vendors.emulator.counts() == {}
     assert await status_of(vendors) == []
+    assert vendors.emulator.counts()["ListDetectionTask"]["faults"] == 0
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
         *({"kind": "unheard"}, {"kind": "code"}, {}, {"kind": "reset", "unheard": 1}, [], 5),
-        *({"kind": "reset", "first": "x"}, {"kind": "reset", "match": 5}, {"kind": "status", "status": "x"}),
+        *({"kind": "reset", "first": "x"}, {"kind": "reset", "first": 0}, {"kind": "status", "status": 600}),
+        *({"kind": "reset", "match": 5}, {"kind": "status", "status": "x"}),
         *({"kind": "body", "body": 5}, {"kind": "reset", "action": 5}, {"kind": "code", "code": []}),
     ],
 )
@@ -380,3 +383,47 @@ async def test_it_ends_when_its_parent_does() -> None:
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
     output, _ = await parent.communicate()
     assert json.loads(output) > 0  # communicate returns only when the emulator has closed standard output too
+
+
+@pytest.mark.looptime
+async def test_a_refused_call_does_not_count_against_the_quota() -> None:
+    """Nor does a fault that waits for others let calls through."""
+    async with Vendors(Settings(quotas={"StopCensorAudioV2": 2}), quotas=NoQuotas(), retry=ONCE) as vendors:
+        vendors.emulator.play(Fault(kind="code", code=50009, action="Other"))
+        codes = []
+        for pause in (0, 0.3, 0.3, 0.3, 0.2, 0):
+            await asyncio.sleep(pause)
+            with pytest.raises(APIError) as caught:
+                await vendors.zego.stop_censor_audio(task_id="t")
+            codes.append(caught.value.code)
+    assert codes == [2, 2, 206, 206, 2, 206]
+
+
+@pytest.mark.parametrize(
+    ("day", "service", "signed_headers", "code"),
+    [
+        ("20261121", "rtc", "host;x-date", "InvalidParameter.IllegalAppId"),
+        ("20200101", "rtc", "host;x-date", "InvalidCredential"),
+        ("20261121", "iam", "host;x-date", "InvalidCredential"),
+        ("20261121", "rtc", "x-date", "SignatureDoesNotMatch"),
+        ("20261121", "rtc", "host", "SignatureDoesNotMatch"),
+    ],
+)
+async def test_volcengine_checks_the_scope_and_what_must_be_signed(
+    day: str, service: str, signed_headers: str, code: str
+) -> None:
+    """Signed by hand, because our signer cannot get these wrong."""
+    query, date = "Action=StopDetection&Version=2023-11-01", "20261121T000000Z"
+    scope = f"{day}/cn-north-1/{service}/request"
+    values = {"host": "host", "x-date": date}
+    lines = [f"{name}:{values[name]}" for name in signed_headers.split(";")]
+    request = "\n".join(["POST", "/", query, *lines, "", signed_headers, hashlib.sha256(b"{}").hexdigest()])
+    key = KEYS.secret_key.encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    to_sign = f"HMAC-SHA256\n{date}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
+    authorization = f"HMAC-SHA256 Credential=AK/{scope}, SignedHeaders={signed_headers}, Signature={signature}"
+    emulator = Emulator(KEYS, clock=lambda: NOW)
+    response = await post(emulator, {**values, "Authorization": authorization}, query)
+    assert response.json()["ResponseMetadata"]["Error"]["Code"] == code

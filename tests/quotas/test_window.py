@@ -15,7 +15,7 @@ from looptime import new_event_loop
 
 from volc_moderation import ConfigurationError, WindowQuotas
 from volc_moderation.quotas import Quota, QuotaKey
-from volc_moderation.quotas.window import quotas_of_running_loop
+from volc_moderation.quotas.window import _RoundTrips, quotas_of_running_loop
 
 KEY = QuotaKey("volcengine", "AK", "StopWebcast")
 
@@ -343,3 +343,68 @@ def test_no_second_is_ever_above_the_quota(
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(main())
     assert judge.most <= limit
+
+
+@pytest.mark.looptime
+async def test_a_window_may_be_longer_than_a_second() -> None:
+    quotas, loop = WindowQuotas(), asyncio.get_running_loop()
+    (await quotas.acquire(KEY, Quota(1, window=5.0))).answered(0.0)
+    began = loop.time()
+    await quotas.acquire(KEY, Quota(1, window=5.0))
+    assert loop.time() - began == pytest.approx(5, abs=0.01)
+
+
+@pytest.mark.looptime
+async def test_several_loops_may_be_inherited_from() -> None:
+    quotas, loop = WindowQuotas(), asyncio.get_running_loop()
+    for _ in range(2):
+        quotas.inherit({KEY: [loop.time() + 1]})
+    began = loop.time()
+    await quotas.acquire(KEY, Quota(2))
+    assert loop.time() - began == pytest.approx(1, abs=0.01)
+
+
+def test_real_and_virtual_loops_do_not_inherit_from_each_other() -> None:
+    key = QuotaKey("volcengine", "real and virtual", "StopWebcast")
+
+    async def acquire(ahead: float = 0.0) -> None:
+        await asyncio.sleep(ahead)
+        async with asyncio.timeout(0.5):
+            (await quotas_of_running_loop().acquire(key, Quota(1))).answered(0)
+
+    asyncio.run(acquire())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(acquire())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(acquire(ahead=time.monotonic() + 100))
+    key = QuotaKey("volcengine", "virtual and real", "StopWebcast")
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(acquire(ahead=time.monotonic() + 100))
+    asyncio.run(acquire())
+
+
+async def test_nobody_waits_for_a_granter_that_was_cancelled() -> None:
+    """As all tasks are at the end of a program."""
+    quotas = WindowQuotas()
+    await quotas.acquire(KEY, Quota(1))
+    waiting = asyncio.create_task(quotas.acquire(KEY, Quota(1)))
+    await asyncio.sleep(0.01)
+    granter = quotas._windows[KEY]._granter
+    assert granter is not None
+    granter.cancel()
+    done, _ = await asyncio.wait({waiting}, timeout=1)
+    assert done
+    assert waiting.cancelled()
+
+
+def test_round_trips_of_the_last_minute() -> None:
+    trips = _RoundTrips()
+    for _ in range(99):
+        trips.add(0.05, 0.0)
+    assert trips.credit == 0  # too few to tell the smallest
+    trips.add(0.05, 0.0)
+    assert trips.credit == pytest.approx(0.04)
+    trips.add(9.0, 1.0)
+    assert trips.largest == 9
+    trips.add(0.1, 61.0)
+    assert (trips.largest, trips.credit) == (0.1, 0)

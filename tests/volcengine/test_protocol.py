@@ -240,6 +240,8 @@ def test_an_error_without_a_code_is_one(error: Any) -> None:
 def test_an_envelope_without_an_error_at_500_is_one() -> None:
     with pytest.raises(ServerError, match="HTTP 500"):
         read(STOP, answer("ok", status=500))
+    with pytest.raises(InvalidRequestError, match="HTTP 400"):
+        read(STOP, answer("ok", status=400))
 
 
 @pytest.mark.parametrize(("given", "seconds"), [("3", 3), ("0", 1), ("soon", 1), ("-1", 1), ("9" * 400, 1)])
@@ -298,3 +300,14 @@ def test_nothing_that_comes_back_crashes(body: bytes, status: int, action: Actio
         decode(action, REQUEST, Response(status, {"retry-after": header}, body, 0.1), repeated=True)
     except ModerationError as error:
         assert str(error)  # noqa: PT017 - either is right
+
+
+def test_a_code_and_a_request_id_that_repeat_a_secret_are_redacted() -> None:
+    body = {"ResponseMetadata": {"RequestId": "r hush", "Error": {"Code": "Odd.hush", "Message": ""}}}
+    with pytest.raises(APIError) as caught:
+        read(STOP, Response(400, {}, json.dumps(body).encode(), 0.1))
+    assert (caught.value.code, caught.value.request_id) == ("Odd.***", "r ***")
+
+
+def test_attempts_are_told() -> None:
+    assert str(APIError("no", code=1, attempts=2)) == "1 no [2 attempts]"

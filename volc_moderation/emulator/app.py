@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 import attrs
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -102,7 +102,10 @@ class Emulator:
         self._letting_go.set()
 
     async def _serve(self, request: Request) -> Response:
-        body = await request.body()
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return Response()
         await self._delay()
         call = _read(request, body)
         # The vendors listen on hosts of their own; here their signatures tell them apart.

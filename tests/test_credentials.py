@@ -1,0 +1,34 @@
+"""Keys of the environment."""
+
+import pytest
+
+from volc_moderation import ConfigurationError
+from volc_moderation.credentials import volcengine_keys_from_env, zego_keys_from_env
+
+NEW = {"VOLCENGINE_ACCESS_KEY": "AK", "VOLCENGINE_SECRET_KEY": "SK"}
+OLD = {"VOLC_ACCESSKEY": "old AK", "VOLC_SECRETKEY": "old SK"}
+
+
+def test_the_newer_names_come_first() -> None:
+    assert volcengine_keys_from_env(NEW | OLD) == ("AK", "SK", None)
+    assert volcengine_keys_from_env(NEW | {"VOLCENGINE_SESSION_TOKEN": "T"}) == ("AK", "SK", "T")
+    assert volcengine_keys_from_env(OLD | {"VOLCENGINE_SESSION_TOKEN": "T"}) == ("old AK", "old SK", None)
+
+
+@pytest.mark.parametrize("missing", NEW)
+def test_a_pair_that_is_begun_must_be_whole(missing: str) -> None:
+    half = {name: value for name, value in NEW.items() if name != missing}
+    with pytest.raises(ConfigurationError, match=f"{missing} is not set"):
+        volcengine_keys_from_env(half | OLD)
+
+
+def test_no_keys() -> None:
+    with pytest.raises(ConfigurationError, match="set VOLCENGINE_ACCESS_KEY and VOLCENGINE_SECRET_KEY"):
+        volcengine_keys_from_env({})
+
+
+@pytest.mark.parametrize("app_id", ["x", "-1", "1.5", "\uff11", "9" * 5000])
+def test_an_app_id_is_a_number(app_id: str) -> None:
+    with pytest.raises(ConfigurationError, match="ZEGO_APP_ID must be a decimal number"):
+        zego_keys_from_env({"ZEGO_APP_ID": app_id, "ZEGO_SERVER_SECRET": "s"})
+    assert zego_keys_from_env({"ZEGO_APP_ID": "7", "ZEGO_SERVER_SECRET": "s"}) == (7, "s")
