@@ -83,7 +83,7 @@ async def test_a_refusal_is_1(keys: dict[str, str], emulator: EmulatorProcess) -
 
 async def test_no_way_is_1(keys: dict[str, str]) -> None:
     keys["ZEGO_BASE_URL"] = "http://127.0.0.1:9"
-    code, _, errors = await command("call", "StopCensorAudioV2", "--task-id", "t", "--deadline", "0.5", **keys)
+    code, _, errors = await command("call", "StopCensorAudioV2", "--task-id", "t", "--deadline", "1.5", **keys)
     error = json.loads(errors)
     assert (code, error["error"], error["maybe_sent"]) == (1, "TransportError", False)
     assert "127.0.0.1:9" in error["message"]
