@@ -1,0 +1,157 @@
+"""How clients are made: wrong settings are named, the environment is read where it should be, and nowhere else."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.doubles import (
+    environment,
+    in_turn,
+    mocked,
+    volcengine_client,
+    volcengine_yes,
+    zego_answer,
+    zego_client,
+)
+from volc_moderation import ConfigurationError, VolcengineClient, ZegoClient
+from volc_moderation.volcengine import StopWebcast
+from volc_moderation.zego import StopCensorAudioV2
+
+STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
+
+
+async def test_params_of_the_http_client_are_refused() -> None:
+    async with httpx.AsyncClient(params={"tenant": "x"}) as http_client:
+        with pytest.raises(ConfigurationError, match="params"):
+            volcengine_client(http_client=http_client)
+
+
+async def test_whoever_made_the_http_client_closes_it() -> None:
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        async with volcengine_client(http_client=http_client) as client:
+            await client.stop_webcast(**STOP)
+        assert not http_client.is_closed
+
+
+async def test_an_own_http_client_is_closed() -> None:
+    async with volcengine_client() as client:
+        http_client = client._transport._client
+    assert http_client.is_closed
+
+
+def _volcengine(**settings: Any) -> VolcengineClient:
+    return VolcengineClient(**({"access_key": "AK", "secret_key": "SK"} | settings))
+
+
+def _zego(**settings: Any) -> ZegoClient:
+    keys: dict[str, Any] = {"app_id": 1, "server_secret": "s"}
+    return ZegoClient(**(keys | settings))
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "named"),
+    [
+        (_volcengine, {"access_key": ""}, "access_key"),
+        (_volcengine, {"access_key": None}, "access_key"),
+        (_volcengine, {"secret_key": "with blank"}, "secret_key"),
+        (_volcengine, {"secret_key": b"bytes"}, "secret_key"),
+        (_volcengine, {"session_token": "line\r\nX-Evil: 1"}, "session_token"),
+        (_volcengine, {"session_token": "密"}, "session_token"),
+        (_volcengine, {"region": ""}, "region"),
+        (_volcengine, {"region": "cn/north"}, "region"),
+        (_volcengine, {"base_url": "rtc.volcengineapi.com"}, "base_url"),
+        (_volcengine, {"base_url": "https://host/path"}, "base_url"),
+        (_volcengine, {"base_url": "https://host?a=b"}, "base_url"),
+        (_volcengine, {"base_url": "https://user:word@host"}, "base_url"),
+        (_volcengine, {"base_url": "https://host:99999"}, "base_url"),
+        (_volcengine, {"base_url": "https://ho st"}, "base_url"),
+        (_volcengine, {"base_url": None}, "base_url"),
+        (_volcengine, {"deadline": 0}, "deadline"),
+        (_volcengine, {"deadline": True}, "deadline"),
+        (_volcengine, {"region": "cn-北京-1"}, "region"),
+        (_volcengine, {"base_url": "https://host#x"}, "base_url"),
+        (_volcengine, {"base_url": "https://hôst"}, "base_url"),
+        (_volcengine, {"base_url": "https://host\n"}, "base_url"),
+        (_zego, {"app_id": 10**13}, "got int$"),
+        (_volcengine, {"deadline": "5"}, "deadline"),
+        (_volcengine, {"deadline": float("nan")}, "deadline"),
+        (_volcengine, {"timeout": -1}, "timeout"),
+        (_volcengine, {"timeout": float("inf")}, "timeout must be finite"),
+        (_zego, {"server_secret": 918273645546}, "server_secret must be .* got int$"),
+        (_volcengine, {"http_client": httpx.Client}, "http_client"),
+        (_volcengine, {"retry": 3}, "retry must be a RetryPolicy; got int 3"),
+        (_volcengine, {"quotas": {"StopWebcast": 5}}, "quotas must be a store of quotas; got dict"),
+        (_volcengine, {"clock": 3}, "clock"),
+        (_zego, {"app_id": "1234567890"}, "app_id"),
+        (_zego, {"app_id": 0}, "app_id"),
+        (_zego, {"app_id": 2**32}, "app_id"),
+        (_zego, {"app_id": True}, "app_id"),
+        (_zego, {"server_secret": ""}, "server_secret"),
+        (_zego, {"is_test": "true"}, "is_test"),
+    ],
+)
+def test_wrong_settings_are_named(make: Callable[..., object], settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named) as caught:
+        make(**settings)
+    assert "word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("ALL_PROXY", "socks5://127.0.0.1:1"), ("HTTP_PROXY", "odd://x"), ("SSL_CERT_FILE", "/no/such")),
+        *(("HTTPS_PROXY", "http://user:pass/word@host"), ("HTTP_PROXY", "http://user:password")),
+    ],
+)
+def test_what_httpx_cannot_use_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match="proxies or certificates of the environment") as caught:
+        volcengine_client()
+    assert "pass" not in str(caught.value)
+    volcengine_client(http_client=mocked(lambda _: volcengine_yes()))
+
+
+def test_constructors_are_keyword_only() -> None:
+    with pytest.raises(TypeError):
+        VolcengineClient("AK", "SK")  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        ZegoClient(1, "s")  # type: ignore[call-arg]
+
+
+async def test_the_environment_is_read_by_from_env_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment("http://127.0.0.1:1").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("VOLCENGINE_SESSION_TOKEN", "TOKEN")
+    assert VolcengineClient.from_env()._base_url.url == "http://127.0.0.1:1"
+    assert ZegoClient.from_env()._base_url.url == "http://127.0.0.1:1"
+    assert VolcengineClient.from_env(base_url="http://127.0.0.1:2")._base_url.url == "http://127.0.0.1:2"
+    assert ZegoClient.from_env(base_url="http://127.0.0.1:2")._base_url.url == "http://127.0.0.1:2"
+    handler, asked = in_turn(volcengine_yes())
+    async with mocked(handler) as http_client:
+        await VolcengineClient.from_env(http_client=http_client).stop_webcast(**STOP)
+        await volcengine_client(http_client=http_client).stop_webcast(**STOP)
+    assert [request.headers.get("x-security-token") for request in asked] == ["TOKEN", None]
+    assert [request.url.host for request in asked] == ["127.0.0.1", "rtc.volcengineapi.com"]
+
+
+async def test_the_vendors_addresses_and_the_test_environment() -> None:
+    handler, asked = in_turn(volcengine_yes(), zego_answer())
+    async with mocked(handler) as http_client:
+        await volcengine_client(http_client=http_client).stop_webcast(**STOP)
+        await zego_client(http_client=http_client).stop_censor_audio(task_id="t")
+        await zego_client(http_client=http_client, is_test=True).stop_censor_audio(task_id="t")
+    addresses = [str(request.url.copy_with(query=None)) for request in asked]
+    assert addresses == ["https://rtc.volcengineapi.com/", *2 * ["https://rtc-api.zego.im/"]]
+    assert [request.url.params.get("IsTest") for request in asked] == [None, None, "true"]
+
+
+def test_what_quotas_are_counted_by() -> None:
+    """The account at all hosts of a vendor; but an emulator on this machine counts for itself."""
+    hosts = ("http://127.0.0.1:1", "http://127.0.0.1:2", "https://a.example", "https://b.example")
+    for make, action in ((_volcengine, StopWebcast(**STOP)), (_zego, StopCensorAudioV2(task_id="t"))):
+        keys = [make(base_url=host)._quota_key(action) for host in hosts]
+        assert keys[0] != keys[1] != keys[2] == keys[3]
+    stop = StopCensorAudioV2(task_id="t")
+    assert _zego(app_id=1)._quota_key(stop) != _zego(app_id=2)._quota_key(stop)
