@@ -7,6 +7,7 @@ saw it, accepted/s ÷ quota over the whole run from the first call to the last a
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from benchmarks.machine import describe_machine
@@ -31,7 +32,7 @@ async def stop_webcasts(emulator: EmulatorProcess, calls: int) -> list[Callable[
     tasks = [{"app_id": "app", "room_id": f"room-{number}", "task_id": "task"} for number in range(calls)]
     page: dict[str, Any] = {"user_id": "page", "source_url": "https://example.com/"}
     await asyncio.gather(*(client.start_webcast(**task, **page) for task in tasks))
-    return [lambda task=task: client.stop_webcast(**task) for task in tasks]  # type: ignore[misc]
+    return [partial(client.stop_webcast, **task) for task in tasks]
 
 
 async def stop_audio(emulator: EmulatorProcess, calls: int) -> list[Callable[[], Awaitable[object]]]:
@@ -44,7 +45,7 @@ async def stop_audio(emulator: EmulatorProcess, calls: int) -> list[Callable[[],
     )
     kind: dict[str, Any] = {"event_id": "audio_room", "audio_language": "zh", "risk_type_list": ["BAN"]}
     tasks = await asyncio.gather(*(client.start_censor_audio(room_id=f"r-{n}", **kind) for n in range(calls)))
-    return [lambda task=task: client.stop_censor_audio(task_id=task.task_id) for task in tasks]  # type: ignore[misc]
+    return [partial(client.stop_censor_audio, task_id=task.task_id) for task in tasks]
 
 
 async def measure(
