@@ -151,7 +151,7 @@ def test_what_quotas_are_counted_by() -> None:
     """The account at all hosts of a vendor; but an emulator on this machine counts for itself."""
     hosts = ("http://127.0.0.1:1", "http://127.0.0.1:2", "https://a.example", "https://b.example")
     for make, action in ((_volcengine, StopWebcast(**STOP)), (_zego, StopCensorAudioV2(task_id="t"))):
-        keys = [make(base_url=host)._quota_key(action) for host in hosts]
+        keys = [make(base_url=host)._quota(action)[0] for host in hosts]
         assert keys[0] != keys[1] != keys[2] == keys[3]
     stop = StopCensorAudioV2(task_id="t")
-    assert _zego(app_id=1)._quota_key(stop) != _zego(app_id=2)._quota_key(stop)
+    assert _zego(app_id=1)._quota(stop) != _zego(app_id=2)._quota(stop)

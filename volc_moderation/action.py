@@ -4,6 +4,7 @@ An action is a frozen attrs value. It is checked when it is made, so that a wron
 The rules below are attrs validators; each raises ``InvalidActionError`` with the field and the rule in its text.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -38,6 +39,8 @@ class Action(Generic[R]):
     name: ClassVar[str]
     method: ClassVar[Method] = "POST"
     quota: ClassVar[Quota]
+    #: What the vendor allows besides for one room, which the field ``room_id`` names.
+    room_quota: ClassVar[Quota | None] = None
     #: False if the vendor does not say that a second request has the effect of one.
     repeatable: ClassVar[bool] = True
     #: Codes that mean "it is done already" when an earlier attempt may have arrived.
@@ -74,6 +77,23 @@ def text(*, most: int | None = None, most_bytes: int | None = None) -> Rule:
 
     return check
 
+
+def message(*, most_bytes: int | None = None) -> Rule:
+    """Check a str that is not empty and has a UTF-8 form, of at most ``most_bytes`` in it: anything people write."""
+    rule = "a str that is not empty and can be encoded in UTF-8"
+    if most_bytes is not None:
+        rule += f", of at most {most_bytes} bytes"
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, str) or not value or _SURROGATE.search(value):
+            raise _broken(instance, attribute, rule, value)
+        if most_bytes is not None and len(value.encode()) > most_bytes:
+            raise _broken(instance, attribute, rule, value)
+
+    return check
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 #: Control characters, and lone surrogates, which have no UTF-8 form.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -124,6 +144,18 @@ def one_of(*choices: str) -> Rule:
     return check
 
 
+def ip_address() -> Rule:
+    """Check an IPv4 or IPv6 address."""
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        try:
+            ipaddress.ip_address(value if isinstance(value, str) else "")
+        except ValueError:
+            raise _broken(instance, attribute, "an IPv4 or IPv6 address, as a str", value) from None
+
+    return check
+
+
 def url(*, most: int | None = None) -> Rule:
     """Check an absolute http or https address, of at most ``most`` characters."""
     rule = "an absolute http or https URL" + ("" if most is None else f" of at most {most} characters")
@@ -157,12 +189,15 @@ def model(cls: type["attrs.AttrsInstance"], **fields: Rule) -> Rule:
     return check
 
 
-def list_of(item: Rule, *, most: int | None = None) -> Rule:
-    """Check a list or tuple, of at most ``most`` items that each keep the rule ``item``. Use with ``as_tuple``."""
-    rule = "a list" + ("" if most is None else f" of at most {most} items")
+def list_of(item: Rule, *, least: int = 0, most: int | None = None) -> Rule:
+    """Check a list or tuple of ``least`` to ``most`` items that each keep the rule ``item``. Use with ``as_tuple``."""
+    if most is None:
+        rule = "a list" + (f" of at least {least} items" if least else "")
+    else:
+        rule = "a list of " + (f"{least} to {most} items" if least else f"at most {most} items")
 
     def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-        if not isinstance(value, tuple) or (most is not None and len(value) > most):
+        if not isinstance(value, tuple) or len(value) < least or (most is not None and len(value) > most):
             raise _broken(instance, attribute, rule, value)
         for index, one in enumerate(value):
             item(instance, attribute.evolve(name=f"{attribute.name}[{index}]"), one)

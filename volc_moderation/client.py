@@ -14,7 +14,7 @@ from typing import Any, Generic, Self, TypedDict, TypeVar
 
 import attrs
 
-from volc_moderation.action import Action
+from volc_moderation.action import Action, Quota
 from volc_moderation.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -22,7 +22,7 @@ from volc_moderation.errors import (
     ModerationError,
     describe,
 )
-from volc_moderation.quotas.permit import QuotaKey, Quotas
+from volc_moderation.quotas.permit import Permit, QuotaKey, Quotas
 from volc_moderation.quotas.window import quotas_of_running_loop
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown, retrying
 from volc_moderation.transport import AsyncHTTPClient, BaseURL, Transport
@@ -106,8 +106,8 @@ class Client(ABC):
         self._transport = Transport(http_client, timeout=seconds, base_url=self._base_url)
 
     @abstractmethod
-    def _quota_key(self, action: Action[Any]) -> QuotaKey:
-        """Return what the vendor counts the action by."""
+    def _quota(self, action: Action[Any]) -> tuple[QuotaKey, Quota]:
+        """Return what the vendor counts the action by, and up to which number."""
 
     @abstractmethod
     def _encode(self, action: Action[Any], now: float) -> Request:
@@ -178,22 +178,33 @@ class Client(ABC):
         if self._closed and call.last_error is not None:
             raise call.last_error
         loop = asyncio.get_running_loop()
-        asked = loop.time()
-        assert self._quotas is not None  # noqa: S101 - set by _bind
-        permit = await self._quotas.acquire(self._quota_key(call.action), call.action.quota)
-        call.waited += loop.time() - asked
+        permits: list[Permit] = []
         try:
+            asked = loop.time()
+            await self._acquire(call.action, permits)
+            call.waited += loop.time() - asked
             request, response = await self._transport.send(partial(self._sign, call))
         except BaseException:
-            permit.abandoned(None if call.sent_at is None else loop.time() - call.sent_at)
+            for permit in permits:
+                permit.abandoned(None if call.sent_at is None else loop.time() - call.sent_at)
             raise
-        permit.answered(response.round_trip)
+        for permit in permits:
+            permit.answered(response.round_trip)
         try:
             return self._decode(call.action, request, response, repeated=call.maybe_done)
         except AuthenticationError as error:
             if error.retry_after == 0:
                 self._learn_skew(response)
             raise
+
+    async def _acquire(self, action: Action[Any], permits: list[Permit]) -> None:
+        """Add the permits that an action needs, the room's first: it may take long, and the other is not to wait."""
+        assert self._quotas is not None  # noqa: S101 - set by _bind
+        key, quota = self._quota(action)
+        if action.room_quota is not None:
+            of_room = attrs.evolve(key, room=getattr(action, "room_id"))  # noqa: B009 - by the contract of room_quota
+            permits.append(await self._quotas.acquire(of_room, action.room_quota))
+        permits.append(await self._quotas.acquire(key, quota))
 
     def _sign(self, call: "_Call[Any]") -> Request:
         """Encode and sign: the last thing before sending, so that no wait makes a timestamp stale."""

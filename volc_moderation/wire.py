@@ -82,9 +82,16 @@ def parameters(action: object) -> JSON:
     return _converter.unstructure(action)  # type: ignore[no-any-return]
 
 
-def text_parameters(action: object) -> dict[str, str]:
-    """Return the parameters of an action as the text of a query."""
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters(action).items()}
+def text_parameters(action: object) -> list[tuple[str, str]]:
+    """Return the parameters of an action as names and texts of a query: a list is a name that is repeated."""
+    pairs = []
+    for name, value in parameters(action).items():
+        pairs += [(name, _as_text(one)) for one in (value if isinstance(value, (list, tuple)) else [value])]
+    return pairs
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def to_json(model: object) -> object:

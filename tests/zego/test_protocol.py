@@ -1,6 +1,7 @@
 """ZEGO's envelope: every code of the documents in every family, and whatever else may come."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,10 +26,13 @@ from volc_moderation.credentials import ZegoCredentials
 from volc_moderation.wire import Request, Response
 from volc_moderation.zego import CensorTask, Done, StartCensorAudioV2, StopCensorAudioV2
 from volc_moderation.zego.actions import Family
-from volc_moderation.zego.protocol import CODES, GATEWAY, decode, encode, meaning_of
+from volc_moderation.zego.protocol import CODES, GATEWAY, encode, meaning_of
+from volc_moderation.zego.protocol import decode as decode_attempt
 
 START = StartCensorAudioV2(room_id="room", event_id="audio_room", audio_language="zh", risk_type_list=["BAN"])
 STOP = StopCensorAudioV2(task_id="00112233445566778899aabbccddeeff")
+decode = partial(decode_attempt, repeated=False)
+
 REQUEST = Request("POST", "https://host/", {}, b"", ("hush",))
 
 

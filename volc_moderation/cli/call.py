@@ -6,13 +6,12 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Annotated, Any, get_args, get_origin
 
 import attrs
 from cyclopts import App, Parameter, Token
 
-import volc_moderation.volcengine.actions
-import volc_moderation.zego.actions
 from volc_moderation import (
     Action,
     ConfigurationError,
@@ -21,9 +20,14 @@ from volc_moderation import (
     VolcengineClient,
     ZegoClient,
 )
-from volc_moderation.volcengine import VolcengineAction
+from volc_moderation.volcengine import actions as volcengine_moderation
+from volc_moderation.volcengine import message as volcengine_message
+from volc_moderation.volcengine import room as volcengine_room
 from volc_moderation.wire import parse, to_json
-from volc_moderation.zego import ZegoAction
+from volc_moderation.zego import actions as zego_moderation
+from volc_moderation.zego import media_service as zego_media_service
+from volc_moderation.zego import room as zego_room
+from volc_moderation.zego import rules as zego_rules
 
 #: The exit codes of the command.
 DONE, REFUSED, BAD_USAGE = 0, 1, 2
@@ -32,27 +36,41 @@ DEADLINE = 60.0
 
 ClientType = type[VolcengineClient] | type[ZegoClient]
 
+#: Where each vendor's actions are.
+MODULES: dict[ClientType, tuple[ModuleType, ...]] = {
+    VolcengineClient: (volcengine_moderation, volcengine_room, volcengine_message),
+    ZegoClient: (zego_moderation, zego_room, zego_rules, zego_media_service),
+}
+
 
 def make_call_app() -> App:
     """Make one command for each action of each vendor."""
     app = App(
         name="call",
         help="Make one call with the keys of the environment, and print its result as JSON.",
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=None, negative_iterable=()),
     )
-    for module, base, client in (
-        (volc_moderation.volcengine.actions, VolcengineAction, VolcengineClient),
-        (volc_moderation.zego.actions, ZegoAction, ZegoClient),
-    ):
-        for action in vars(module).values():
-            if isinstance(action, type) and issubclass(action, base) and action is not base:
-                app.command(_command(action, client), name=action.name)
+    for client, modules in MODULES.items():
+        for action in (action for module in modules for action in actions_of(module)):
+            app.command(_command(action, client), name=action.name)
     return app
+
+
+def actions_of(module: ModuleType) -> list[type[Action[Any]]]:
+    """Return the actions that a module defines."""
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Action)
+        and value.__module__ == module.__name__
+        and "result" in vars(value)
+    ]
 
 
 def method_name(action: type[Action[Any]]) -> str:
     """Return the name of the client's method for an action: in snake_case, without a trailing V2."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", action.name.removesuffix("V2")).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", action.name.removesuffix("V2")).lower()
 
 
 def _command(action: type[Action[Any]], client: ClientType) -> Callable[..., int]:
@@ -80,10 +98,12 @@ def _command(action: type[Action[Any]], client: ClientType) -> Callable[..., int
 
 
 def _option(annotation: Any) -> Any:
-    """Return what cyclopts is to read: whole numbers, lists of text, and text, which may be JSON."""
-    if int in _types_in(annotation):
-        return Annotated[int, Parameter(converter=_whole)]
-    return list[str] if _is_list_of_text(annotation) else str
+    """Return what cyclopts is to read: lists of text, flags, whole numbers, and text, which may be JSON."""
+    if _is_list(annotation):
+        return list[str]
+    if bool in _types_in(annotation):
+        return bool
+    return Annotated[int, Parameter(converter=_whole)] if int in _types_in(annotation) else str
 
 
 def _whole(_: Any, tokens: Sequence[Token]) -> int:
@@ -96,14 +116,16 @@ def _types_in(annotation: Any) -> set[Any]:
     return set().union(*map(_types_in, get_args(annotation))) if get_origin(annotation) else {annotation}
 
 
-def _is_list_of_text(annotation: Any) -> bool:
-    return "Sequence" in str(annotation) and str in _types_in(annotation)
+def _is_list(annotation: Any) -> bool:
+    """Tell whether it is a list of text or of whole numbers."""
+    return "Sequence" in str(annotation) and bool({str, int} & _types_in(annotation))
 
 
 def _read(action: type[Action[Any]], name: str, given: Any, annotation: Any) -> Any:
     """Read an option as the action takes it: lists may be split by commas, models are the vendor's JSON."""
-    if _is_list_of_text(annotation):
-        return [word for one in given for word in one.split(",")]
+    if _is_list(annotation):
+        words = [word for one in given for word in one.split(",")]
+        return [_number(word) for word in words] if int in _types_in(annotation) else words
     model = next((one for one in _types_in(annotation) if attrs.has(one)), None)
     if model is None:
         return given
@@ -117,6 +139,11 @@ def _read(action: type[Action[Any]], name: str, given: Any, annotation: Any) -> 
         rule = f"JSON of a {'list of ' if many else ''}{model.__name__}, spelled as the vendor does"
         raise InvalidActionError.of(action.name, name, rule, given)
     return read
+
+
+def _number(word: str) -> int | str:
+    """Read a whole number; leave anything else to the rule of the field."""
+    return int(word) if word.isascii() and word.isdigit() else word
 
 
 async def _call(

@@ -9,11 +9,12 @@ from volc_moderation.action import Quota
 
 @attrs.frozen
 class QuotaKey:
-    """What a vendor counts by: Volcengine per account and action, ZEGO per AppId and action."""
+    """What a vendor counts by: Volcengine per account and action, ZEGO per AppId and action, and at times per room."""
 
     vendor: str
     account: str = attrs.field(repr=lambda account: repr(account[:4] + "***"))
     action: str
+    room: str | None = None
 
 
 class Permit(Protocol):

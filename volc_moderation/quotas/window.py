@@ -42,13 +42,16 @@ COARSE = 0.000_01
 #: Round trips are remembered for this many slices of this many seconds: a minute.
 SLICES = 6
 SLICE = 10.0
+#: How many windows are kept before the idle ones among them are looked for.
+CROWD = 1000
 
 
 class WindowQuotas:
     """Window permits for the clients of one event loop, first come, first served.
 
     ``limits`` replaces the documented limit of an action, in calls per window: ``{"StartDetection": 50}``. Use it for
-    actions whose limit the vendor does not publish (20/s unless set here), or after the vendor has raised yours.
+    actions whose limit the vendor does not publish (20/s unless set here), or after the vendor has raised yours. What a
+    vendor allows for one room stays as documented.
     """
 
     def __init__(self, limits: Mapping[str, int] | None = None) -> None:
@@ -60,6 +63,7 @@ class WindowQuotas:
         self._windows: dict[QuotaKey, _Window] = {}
         self._inherited: dict[QuotaKey, list[float]] = {}
         self._is_monotonic = False
+        self._crowd = CROWD
 
     def inherit(self, returns: Mapping[QuotaKey, list[float]]) -> None:
         """Take over permits of a store whose loop has ended: the vendor still counts what it sent."""
@@ -82,10 +86,17 @@ class WindowQuotas:
             self._loop = loop
             self._is_monotonic = _is_monotonic(loop)
         if window is None:
-            limit = self._limits.get(key.action, quota.limit)
+            if len(self._windows) >= self._crowd:
+                self._forget_idle()
+            limit = quota.limit if key.room is not None else self._limits.get(key.action, quota.limit)
             window = self._windows[key] = _Window(limit, quota.window, loop, self._inherited.pop(key, []))
         await window.acquire()
         return _WindowPermit(window)
+
+    def _forget_idle(self) -> None:
+        """Forget the windows that hold nothing: rooms come and go."""
+        self._windows = {key: window for key, window in self._windows.items() if not window.is_idle()}
+        self._crowd = max(CROWD, 2 * len(self._windows))
 
     def __repr__(self) -> str:
         return f"WindowQuotas({self._limits or ''})"
@@ -137,8 +148,8 @@ class _Window:
         self._limit = limit
         self._length = length
         self._loop = loop
-        burst = min(BURST, limit)
-        self._pacer = AsyncLimiter(burst, burst * length / limit)
+        # A limit that is no more than a burst needs no pace besides its permits.
+        self._pacer = AsyncLimiter(BURST, BURST * length / limit) if limit > BURST else None
         self._look = min(length / limit, LOOK)
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._granter: asyncio.Task[None] | None = None
@@ -151,9 +162,9 @@ class _Window:
         self._round_trips = _RoundTrips()
 
     async def acquire(self) -> None:
-        if not self._is_granting() and self._pacer.has_capacity(DRIP) and self._is_free():
+        if not self._is_granting() and self._is_on_pace() and self._is_free():
             self._in_flight += 1
-            await self._pacer.acquire(DRIP)  # does not wait: it has capacity
+            await self._step()
             return
         waiter = self._loop.create_future()
         self._waiters.append(waiter)
@@ -190,6 +201,19 @@ class _Window:
         times = [*self._abandoned, *(when + self._length for when in (*self._answered, *in_flight))]
         return [when for when in times if when > now]
 
+    def is_idle(self) -> bool:
+        """Tell whether no permit is out and nobody waits, so that a new window would be the same."""
+        return (
+            not self._is_granting() and self._is_free() and not (self._in_flight or self._answered or self._abandoned)
+        )
+
+    def _is_on_pace(self) -> bool:
+        return self._pacer is None or self._pacer.has_capacity(DRIP)
+
+    async def _step(self) -> None:
+        if self._pacer is not None:
+            await self._pacer.acquire(DRIP)  # does not wait: it has capacity
+
     def _is_granting(self) -> bool:
         # A loop that starts tasks eagerly may have ended it before it was kept.
         return self._granter is not None and not self._granter.done()
@@ -208,9 +232,9 @@ class _Window:
         try:
             while self._first_waiter():
                 # Not its own waiting: that never ends on a clock that stands still between timers, as in virtual time.
-                while not self._pacer.has_capacity(DRIP):  # noqa: ASYNC110
+                while not self._is_on_pace():  # noqa: ASYNC110
                     await asyncio.sleep(self._look)
-                await self._pacer.acquire(DRIP)
+                await self._step()
                 await self._until_free()
                 waiter = self._first_waiter()
                 if waiter:

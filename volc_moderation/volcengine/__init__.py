@@ -1,4 +1,4 @@
-"""Volcengine RTC: content moderation and webcast."""
+"""Volcengine RTC: content moderation, webcast, and what a moderator does to people in a room."""
 
 from volc_moderation.volcengine.actions import (
     Acknowledgement,
@@ -21,21 +21,48 @@ from volc_moderation.volcengine.actions import (
     WebCastTaskResult,
 )
 from volc_moderation.volcengine.client import VolcengineClient
+from volc_moderation.volcengine.message import BatchSendRoomUnicast, SendBroadcast, SendRoomUnicast, SendUnicast
+from volc_moderation.volcengine.room import (
+    BanRoomUser,
+    BanUserStream,
+    DismissRoom,
+    GetRoomOnlineUsers,
+    KickUser,
+    LimitTokenPrivilege,
+    OnlineUsers,
+    TokenLimit,
+    UnbanUserStream,
+    UpdateBanRoomUserRule,
+)
 
 __all__ = [
     "Acknowledgement",
+    "BanRoomUser",
+    "BanUserStream",
+    "BatchSendRoomUnicast",
     "DetectionStatus",
     "DetectionTask",
     "DetectionTasks",
+    "DismissRoom",
     "EventNotifyConfig",
+    "GetRoomOnlineUsers",
     "GetWebCastTask",
+    "KickUser",
+    "LimitTokenPrivilege",
     "ListDetectionTask",
     "MediaType",
     "MonitorConfig",
+    "OnlineUsers",
+    "SendBroadcast",
+    "SendRoomUnicast",
+    "SendUnicast",
     "StartDetection",
     "StartWebcast",
     "StopDetection",
     "StopWebcast",
+    "TokenLimit",
+    "UnbanUserStream",
+    "UpdateBanRoomUserRule",
     "VideoSolution",
     "VolcengineAction",
     "VolcengineClient",

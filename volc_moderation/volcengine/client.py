@@ -1,33 +1,20 @@
-"""The client of Volcengine RTC: a method per action."""
+"""The client of Volcengine RTC: its settings, keys and quotas. The methods are in ``methods.py``."""
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Self, TypeVar, Unpack
 
-from volc_moderation.action import Action
-from volc_moderation.client import DEFAULT_TIMEOUT, Client, Settings
+from volc_moderation.action import Action, Quota
+from volc_moderation.client import DEFAULT_TIMEOUT, Settings
 from volc_moderation.credentials import VolcengineCredentials, volcengine_keys_from_env
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.permit import QuotaKey, Quotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.transport import AsyncHTTPClient
 from volc_moderation.volcengine import protocol
-from volc_moderation.volcengine.actions import (
-    Acknowledgement,
-    DetectionTasks,
-    EventNotifyConfig,
-    GetWebCastTask,
-    ListDetectionTask,
-    MonitorConfig,
-    StartDetection,
-    StartWebcast,
-    StopDetection,
-    StopWebcast,
-    VideoSolution,
-    VolcengineAction,
-    WebCastTaskResult,
-)
+from volc_moderation.volcengine.actions import VolcengineAction
+from volc_moderation.volcengine.methods import VolcengineMethods
 from volc_moderation.volcengine.signing import Signer
 from volc_moderation.wire import Answer, Request, Response
 
@@ -43,7 +30,7 @@ class VolcengineSettings(Settings, total=False):
     account: str | None
 
 
-class VolcengineClient(Client):
+class VolcengineClient(VolcengineMethods):
     """Calls Volcengine RTC, signed, retried, and under the account's quotas. One per event loop.
 
     :param access_key: the access key id; with ``secret_key`` and, for temporary keys, ``session_token``.
@@ -104,8 +91,8 @@ class VolcengineClient(Client):
         settings.setdefault("base_url", os.environ.get("VOLCENGINE_RTC_BASE_URL") or BASE_URL)
         return cls(access_key=access_key, secret_key=secret_key, session_token=session_token, **settings)
 
-    def _quota_key(self, action: Action[Any]) -> QuotaKey:
-        return QuotaKey("volcengine", self._account + self._base_url.own_accounts, action.name)
+    def _quota(self, action: Action[Any]) -> tuple[QuotaKey, Quota]:
+        return QuotaKey("volcengine", self._account + self._base_url.own_accounts, action.name), action.quota
 
     def _encode(self, action: Action[Any], now: float) -> Request:
         assert isinstance(action, VolcengineAction)  # noqa: S101 - checked by call
@@ -114,91 +101,3 @@ class VolcengineClient(Client):
 
     def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> Answer[R]:
         return protocol.decode(action, request, response, repeated=repeated)
-
-    async def start_detection(
-        self,
-        *,
-        app_id: str,
-        room_id: str,
-        user_id: str | None = None,
-        callback: str | None = None,
-        media_type: int | None = None,
-        interval: int | None = None,
-        duration: int | None = None,
-        idle_sec: int | None = None,
-        callback_type: int | None = None,
-        version: str = "2020-12-01",
-    ) -> Acknowledgement:
-        """Start the moderation of a room, or of one user in it. See ``StartDetection``."""
-        action = StartDetection(
-            app_id=app_id,
-            room_id=room_id,
-            user_id=user_id,
-            callback=callback,
-            media_type=media_type,
-            interval=interval,
-            duration=duration,
-            idle_sec=idle_sec,
-            callback_type=callback_type,
-            version=version,
-        )
-        return (await self.call(action)).result
-
-    async def stop_detection(
-        self, *, app_id: str, room_id: str, user_id: str | None = None, version: str = "2023-11-01"
-    ) -> Acknowledgement:
-        """Stop the moderation of a room, or of one user in it. See ``StopDetection``."""
-        action = StopDetection(app_id=app_id, room_id=room_id, user_id=user_id, version=version)
-        return (await self.call(action)).result
-
-    async def list_detection_task(
-        self, *, app_id: str, room_id: str, user_id: str | None = None, version: str = "2020-12-01"
-    ) -> DetectionTasks:
-        """List the moderations of a room, running and finished. See ``ListDetectionTask``."""
-        action = ListDetectionTask(app_id=app_id, room_id=room_id, user_id=user_id, version=version)
-        return (await self.call(action)).result
-
-    async def start_webcast(
-        self,
-        *,
-        app_id: str,
-        room_id: str,
-        task_id: str,
-        user_id: str,
-        source_url: str,
-        business_id: str | None = None,
-        max_running_time: int | None = None,
-        video_solutions: Sequence[VideoSolution] | None = None,
-        monitor_config: MonitorConfig | None = None,
-        event_notify_config: EventNotifyConfig | None = None,
-        version: str = "2020-12-01",
-    ) -> Acknowledgement:
-        """Render a web page and push it into a room. See ``StartWebcast``."""
-        action = StartWebcast(
-            app_id=app_id,
-            room_id=room_id,
-            task_id=task_id,
-            user_id=user_id,
-            source_url=source_url,
-            business_id=business_id,
-            max_running_time=max_running_time,
-            video_solutions=video_solutions,
-            monitor_config=monitor_config,
-            event_notify_config=event_notify_config,
-            version=version,
-        )
-        return (await self.call(action)).result
-
-    async def stop_webcast(
-        self, *, app_id: str, room_id: str, task_id: str, version: str = "2020-12-01"
-    ) -> Acknowledgement:
-        """Stop a webcast. See ``StopWebcast``."""
-        action = StopWebcast(app_id=app_id, room_id=room_id, task_id=task_id, version=version)
-        return (await self.call(action)).result
-
-    async def get_web_cast_task(
-        self, *, app_id: str, room_id: str, task_id: str, version: str = "2020-12-01"
-    ) -> WebCastTaskResult:
-        """Ask where a webcast stands. See ``GetWebCastTask``."""
-        action = GetWebCastTask(app_id=app_id, room_id=room_id, task_id=task_id, version=version)
-        return (await self.call(action)).result

@@ -33,15 +33,17 @@ def encode(action: VolcengineAction[Any], *, url: str, host: str, signer: Signer
     query = {"Action": action.name, "Version": action.version}
     body, content_type = b"", None
     if action.method == "GET":
-        query |= text_parameters(action)
+        query |= dict(text_parameters(action))  # no name is repeated
     else:
         body, content_type = dump_json(parameters(action)), "application/json"
     canonical = canonical_query(query)
     headers = signer.sign(
         method=action.method, host=host, query=canonical, body=body, now=now, content_type=content_type
     )
-    signature = headers["Authorization"].rpartition("=")[2]
-    return Request(action.method, f"{url}/?{canonical}", headers, body, (signature, *signer.secrets))
+    # What a user's token is, too, must not show in an error that repeats it.
+    token = getattr(action, "token", None)
+    secrets = (headers["Authorization"].rpartition("=")[2], *signer.secrets, *([token] if token else []))
+    return Request(action.method, f"{url}/?{canonical}", headers, body, secrets)
 
 
 def decode(action: Action[R], request: Request, response: Response, *, repeated: bool) -> Answer[R]:

@@ -16,6 +16,7 @@ from volc_moderation.action import (
     identifier,
     integer,
     list_of,
+    model,
     one_of,
     optional,
     text,
@@ -43,6 +44,10 @@ class ZegoAction(Action[R], Generic[R]):
     __slots__ = ()
 
     family: ClassVar[Family] = "moderation"
+    #: What ZEGO allows in the test environment of a project that has one, if that is less.
+    test_quota: ClassVar[Quota | None] = None
+    #: Codes other than 0 that come with a result instead of an error; it has a field ``code``.
+    findings: ClassVar[frozenset[int]] = frozenset()
 
 
 @frozen(kw_only=True)
@@ -55,6 +60,60 @@ class CensorTask:
     """A moderation that was started. Keep the ``task_id``: only it stops the task."""
 
     task_id: str
+
+
+@frozen(kw_only=True)
+class IdentifyToken:
+    """The result of GenerateIdentifyToken. ``remain_time`` is in seconds."""
+
+    identify_token: str = field(repr=False)
+    remain_time: int
+
+
+@frozen(kw_only=True)
+class AudioParam:
+    """What a video moderation does about audio. Without it, or with both lists empty, audio is not moderated.
+
+    :param risk_type_list: ``EROTIC DIRTY POLITY BAN VIOLENT ADVERT MOAN ANTHEN BANEDAUDIO``; others are passed on.
+        (For banned songs the page of the audio moderation has ``BANDAUDIO``.)
+    :param business_type_list: ``MOINIR SING LANGUAGE VOICE``; other values are passed on.
+    :param audio_language: deprecated by ZEGO since 2025-11-13: use the ``language`` of the action.
+    :param return_all_text: 0 (default) reports only what does not pass, 1 everything.
+    :param return_pre_text: 1 adds the text of the segment before a violation; default 0.
+    :param return_pre_audio: 1 adds an address of 20 s of audio around a violation; default 0.
+    :param result_callback_url: where results about audio go; http or https.
+    :param status_callback_url: where the end of the audio half is reported; http or https.
+    """
+
+    risk_type_list: Sequence[str] | None = field(default=None, converter=as_tuple)
+    business_type_list: Sequence[str] | None = field(default=None, converter=as_tuple)
+    audio_language: str | None = None
+    return_all_text: int | None = None
+    return_pre_text: int | None = None
+    return_pre_audio: int | None = None
+    result_callback_url: str | None = None
+    status_callback_url: str | None = None
+
+
+@frozen(kw_only=True)
+class VideoParam:
+    """What a video moderation does about pictures. At least one of the two lists must have an item.
+
+    :param risk_type_list: ``IMGTEXTRISK`` for text in frames; ``POLITY EROTIC VIOLENT QRCODE ADVERT`` for what they
+        show. Other values are passed on.
+    :param business_type_list: ``AGE PHOTOMATERIALLOGO FACEDETECTION BEAUTY``; other values are passed on.
+    :param return_all_img: 0 (default) reports only frames that do not pass, 1 all, which ZEGO recommends.
+    :param detect_frequency: seconds between two frames, 1 to 60 (3).
+    :param result_callback_url: where results about pictures go; http or https.
+    :param status_callback_url: where the end of the picture half is reported; http or https.
+    """
+
+    risk_type_list: Sequence[str] | None = field(default=None, converter=as_tuple)
+    business_type_list: Sequence[str] | None = field(default=None, converter=as_tuple)
+    return_all_img: int | None = None
+    detect_frequency: int | None = None
+    result_callback_url: str | None = None
+    status_callback_url: str | None = None
 
 
 @frozen(kw_only=True)
@@ -124,3 +183,94 @@ class StopCensorAudioV2(ZegoAction[Done]):
     result = Done
 
     task_id: str = field(validator=identifier())
+
+
+_AUDIO_PARAM = model(
+    AudioParam,
+    risk_type_list=list_of(text()),
+    business_type_list=list_of(text()),
+    audio_language=one_of(*LANGUAGES),
+    return_all_text=integer(0, 1),
+    return_pre_text=integer(0, 1),
+    return_pre_audio=integer(0, 1),
+    result_callback_url=url(),
+    status_callback_url=url(),
+)
+_VIDEO_PARAM = model(
+    VideoParam,
+    risk_type_list=list_of(text()),
+    business_type_list=list_of(text()),
+    return_all_img=integer(0, 1),
+    detect_frequency=integer(1, 60),
+    result_callback_url=url(),
+    status_callback_url=url(),
+)
+
+
+@frozen(kw_only=True)
+class StartCensorVideoV2(ZegoAction[CensorTask]):
+    """Start the moderation of all video streams of a room, and of their audio if ``audio_param`` says what to look for.
+
+    ZEGO does not say what a second start does, so it is not repeated after an outcome that nobody knows.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/moderation/start-censor-video,
+    https://doc-zh.zego.im/article/19652
+
+    :param room_id: at most 128 bytes.
+    :param event_id: the scene, which decides how strict: ``live_streaming``, ``private_chat``, or one arranged with
+        ZEGO.
+    :param video_param: what to do about pictures.
+    :param audio_param: what to do about audio; None leaves it alone.
+    :param language: of text in frames and of speech: one of ``zh ja ko th vi ms tl id hi ar tr en es pt it fr de ru``
+        (``zh``).
+    :param return_finish_info: 1 reports the end of each half; default 0.
+    """
+
+    quota = MODERATION
+    repeatable = False
+    result = CensorTask
+
+    room_id: str = field(validator=text(most_bytes=128))
+    event_id: str = field(validator=text())
+    video_param: VideoParam = field(validator=_VIDEO_PARAM)
+    audio_param: AudioParam | None = field(default=None, validator=optional(_AUDIO_PARAM))
+    language: str | None = field(default=None, validator=optional(one_of(*LANGUAGES)))
+    return_finish_info: int | None = field(default=None, validator=optional(integer(0, 1)))
+
+    def __attrs_post_init__(self) -> None:
+        if not self.video_param.risk_type_list and not self.video_param.business_type_list:
+            rule = "a list of at least one item, unless business_type_list has one"
+            raise InvalidActionError.of(self.name, "video_param.risk_type_list", rule, ())
+
+
+@frozen(kw_only=True)
+class StopCensorVideoV2(ZegoAction[Done]):
+    """Stop a video moderation, both halves. Without it, a task ends after about five minutes without a stream.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/moderation/stop-censor-video,
+    https://doc-zh.zego.im/article/19654
+
+    :param task_id: what the start returned; see ``StopCensorAudioV2``.
+    """
+
+    quota = MODERATION
+    result = Done
+
+    task_id: str = field(validator=identifier())
+
+
+@frozen(kw_only=True)
+class GenerateIdentifyToken(ZegoAction[IdentifyToken]):
+    """Get a token with which a moderator other than ZEGO's may pull streams. One token is for one moderation.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/moderation/generate-identify-token,
+    https://doc-zh.zego.im/article/19656
+
+    :param effective_time: seconds in which the moderation may be started, 1 to 2592000, thirty days (3600).
+    """
+
+    method = "GET"
+    quota = MODERATION
+    result = IdentifyToken
+
+    effective_time: int | None = field(default=None, validator=optional(integer(1, 2_592_000)))

@@ -1,13 +1,13 @@
-"""The client of ZEGO's Server API: a method per action."""
+"""The client of ZEGO's Server API: its settings, keys and quotas. The methods are in ``methods.py``."""
 
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Self, TypeVar, Unpack
 
-from volc_moderation.action import Action
-from volc_moderation.client import DEFAULT_TIMEOUT, Client, Settings
+from volc_moderation.action import Action, Quota
+from volc_moderation.client import DEFAULT_TIMEOUT, Settings
 from volc_moderation.credentials import ZegoCredentials, zego_keys_from_env
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.permit import QuotaKey, Quotas
@@ -15,13 +15,9 @@ from volc_moderation.retry import RetryPolicy
 from volc_moderation.transport import AsyncHTTPClient
 from volc_moderation.wire import Answer, Request, Response
 from volc_moderation.zego import protocol
-from volc_moderation.zego.actions import (
-    CensorTask,
-    Done,
-    StartCensorAudioV2,
-    StopCensorAudioV2,
-    ZegoAction,
-)
+from volc_moderation.zego.actions import ZegoAction
+from volc_moderation.zego.media_service import StreamAction
+from volc_moderation.zego.methods import ZegoMethods
 
 R = TypeVar("R")
 
@@ -35,7 +31,7 @@ class ZegoSettings(Settings, total=False):
     is_test: bool | None
 
 
-class ZegoClient(Client):
+class ZegoClient(ZegoMethods):
     """Calls ZEGO's Server API, signed, retried, and under the AppId's quotas. One per event loop.
 
     :param app_id: the AppId, a number from 1 to 4294967295.
@@ -82,6 +78,7 @@ class ZegoClient(Client):
             clock=clock,
         )
         self._is_test = is_test
+        self._sequence = 0
 
     @classmethod
     def from_env(cls, **settings: Unpack[ZegoSettings]) -> Self:
@@ -93,11 +90,20 @@ class ZegoClient(Client):
         settings.setdefault("base_url", os.environ.get("ZEGO_BASE_URL") or BASE_URL)
         return cls(app_id=app_id, server_secret=server_secret, **settings)
 
-    def _quota_key(self, action: Action[Any]) -> QuotaKey:
-        return QuotaKey("zego", f"{self._credentials.app_id}{self._base_url.own_accounts}", action.name)
+    def _quota(self, action: Action[Any]) -> tuple[QuotaKey, Quota]:
+        assert isinstance(action, ZegoAction)  # noqa: S101 - checked by call
+        account = f"{self._credentials.app_id}{self._base_url.own_accounts}"
+        if self._is_test:
+            account += " test"
+        quota = action.test_quota if self._is_test and action.test_quota is not None else action.quota
+        return QuotaKey("zego", account, action.name), quota
 
     def _encode(self, action: Action[Any], now: float) -> Request:
         assert isinstance(action, ZegoAction)  # noqa: S101 - checked by call
+        if isinstance(action, StreamAction) and action.sequence is None:
+            # It must grow with every call, however many there are in a millisecond.
+            self._sequence = max(self._sequence + 1, int(now * 1000))
+            action = action.in_order(self._sequence)
         return protocol.encode(
             action,
             url=self._base_url.url,
@@ -108,45 +114,6 @@ class ZegoClient(Client):
             is_test=self._is_test,
         )
 
-    def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> Answer[R]:  # noqa: ARG002 - no code of ZEGO says "done already"
+    def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> Answer[R]:
         assert isinstance(action, ZegoAction)  # noqa: S101 - checked by call
-        return protocol.decode(action, request, response)
-
-    async def start_censor_audio(
-        self,
-        *,
-        room_id: str,
-        event_id: str,
-        audio_language: str,
-        risk_type_list: Sequence[str] = (),
-        business_type_list: Sequence[str] | None = None,
-        label_language: str = "zh",
-        result_callback_url: str | None = None,
-        status_callback_url: str | None = None,
-        is_mixing_enabled: int | None = None,
-        return_all_text: int | None = None,
-        return_pre_text: int | None = None,
-        return_pre_audio: int | None = None,
-        return_finish_info: int | None = None,
-    ) -> CensorTask:
-        """Start the moderation of all audio streams of a room. See ``StartCensorAudioV2``."""
-        action = StartCensorAudioV2(
-            room_id=room_id,
-            event_id=event_id,
-            audio_language=audio_language,
-            risk_type_list=risk_type_list,
-            business_type_list=business_type_list,
-            label_language=label_language,
-            result_callback_url=result_callback_url,
-            status_callback_url=status_callback_url,
-            is_mixing_enabled=is_mixing_enabled,
-            return_all_text=return_all_text,
-            return_pre_text=return_pre_text,
-            return_pre_audio=return_pre_audio,
-            return_finish_info=return_finish_info,
-        )
-        return (await self.call(action)).result
-
-    async def stop_censor_audio(self, *, task_id: str) -> Done:
-        """Stop an audio moderation. See ``StopCensorAudioV2``."""
-        return (await self.call(StopCensorAudioV2(task_id=task_id))).result
+        return protocol.decode(action, request, response, repeated=repeated)

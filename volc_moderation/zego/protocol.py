@@ -5,7 +5,9 @@ Common parameters travel in the query, for GET and POST alike. The envelope is `
 """
 
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
+
+import attrs
 
 from volc_moderation.codes import UNKNOWN, Meaning, meaning_of_status, refusal, unusable
 from volc_moderation.credentials import ZegoCredentials
@@ -40,35 +42,42 @@ def encode(
     """Encode and sign an action. ``nonce`` must be new for every request; ``now`` is in Unix seconds."""
     timestamp = int(now)
     signature = sign(credentials, nonce=nonce, timestamp=timestamp)
-    query = {
-        "Action": action.name,
-        "AppId": str(credentials.app_id),
-        "SignatureNonce": nonce,
-        "Timestamp": str(timestamp),
-        "Signature": signature,
-        "SignatureVersion": "2.0",
-    }
+    query = [
+        ("Action", action.name),
+        ("AppId", str(credentials.app_id)),
+        ("SignatureNonce", nonce),
+        ("Timestamp", str(timestamp)),
+        ("Signature", signature),
+        ("SignatureVersion", "2.0"),
+    ]
     if is_test is not None:
-        query["IsTest"] = "true" if is_test else "false"
+        query.append(("IsTest", "true" if is_test else "false"))
     headers = {"Host": host}
     body = b""
     if action.method == "GET":
-        query |= text_parameters(action)
+        query += text_parameters(action)
     else:
         body = dump_json(parameters(action))
         headers["Content-Type"] = "application/json"
-    return Request(action.method, f"{url}/?{urlencode(query)}", headers, body, (signature, *credentials.secrets))
+    # %20 for a blank, not +: whether ZEGO reads a + as a blank is not said.
+    address = f"{url}/?{urlencode(query, quote_via=quote)}"
+    return Request(action.method, address, headers, body, (signature, *credentials.secrets))
 
 
-def decode(action: ZegoAction[R], request: Request, response: Response) -> Answer[R]:
-    """Return the result in an answer, or raise the error in it."""
-    outcome = _read(action, request, response)
+def decode(action: ZegoAction[R], request: Request, response: Response, *, repeated: bool) -> Answer[R]:
+    """Return the result in an answer, or raise the error in it.
+
+    ``repeated`` tells that an earlier attempt may have arrived. Then "there is none" after a deletion is a yes.
+    """
+    outcome = _read(action, request, response, repeated=repeated)
     if isinstance(outcome, ModerationError):
         raise outcome  # from here, where no frame holds what the vendor sent
     return outcome
 
 
-def _read(action: ZegoAction[R], request: Request, response: Response) -> Answer[R] | ModerationError:
+def _read(
+    action: ZegoAction[R], request: Request, response: Response, *, repeated: bool
+) -> Answer[R] | ModerationError:
     envelope = load_json(response.body)
     code = _integer(envelope.get("Code")) if envelope else None
     if envelope is None or code is None:
@@ -76,12 +85,16 @@ def _read(action: ZegoAction[R], request: Request, response: Response) -> Answer
     request_id = envelope.get("RequestId")
     if not isinstance(request_id, str):
         request_id = None if request_id is None else str(request_id)
-    if code == 0:
+    if code == 0 or code in action.findings or (repeated and code in action.settled_by):
         # What an answer without data has in its place is not said: nothing, null, an empty list.
         data = {} if action.result is Done or envelope.get("Data") is None else envelope["Data"]
+        if action.findings and isinstance(data, dict):
+            data = {**data, "Code": code}
         result = parse(data, action.result, request_id=request_id, root="Data")
         return result if isinstance(result, DecodeError) else Answer(result, request_id)
     meaning = meaning_of(action.family, code)
+    if meaning is TOO_MANY_FOR_ROOM and action.room_quota is not None:
+        meaning = attrs.evolve(meaning, retry_after=action.room_quota.window)
     if meaning is UNKNOWN:
         meaning = meaning_of_status(response.status)
     message = envelope.get("Message")
@@ -108,6 +121,7 @@ def _integer(code: object) -> int | None:
 
 
 _THROTTLED = Meaning(ThrottledError, "too many calls in a second; ZEGO raises the limit on request", retry_after=1.0)
+TOO_MANY_FOR_ROOM = Meaning(ThrottledError, "too many calls for one room", retry_after=1.0)
 _FAILED = Meaning(ServerError, "failed inside ZEGO; ask its support if it goes on")
 _BAD_PARAMETER = Meaning(InvalidRequestError, "a parameter is wrong")
 _NO_ROOM = Meaning(NotFoundError, "the room does not exist, or is empty")
@@ -163,7 +177,7 @@ CODES: dict[Family, dict[int, Meaning]] = {
         **dict.fromkeys((121, 122, 123, 124, 151, 154, 5201, 5202, 50013), _FAILED),
         138: Meaning(NotFoundError, "there is no such stream"),
         206: _THROTTLED,
-        207: Meaning(ThrottledError, "too many calls in a second for one room", retry_after=1.0),
+        207: TOO_MANY_FOR_ROOM,
         1008: Meaning(InvalidRequestError, "the message is empty"),
         1012: Meaning(InvalidRequestError, "several users operate one stream"),
         50011: Meaning(InvalidRequestError, "too many users in one call"),

@@ -1,0 +1,154 @@
+"""The actions of ZEGO's media service: forbid a stream, whoever publishes it, and let it be published again.
+
+https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Generic, Self, TypeVar
+
+import attrs
+from attrs import field, frozen
+
+from volc_moderation.action import Quota, as_tuple, list_of, optional, text, wire_name
+from volc_moderation.zego.actions import Done, Family, ZegoAction
+
+R = TypeVar("R")
+
+#: Per second and AppId, in production and in the test environment, says each page of the media service.
+_QUOTA, _TEST_QUOTA = Quota(20), Quota(5)
+
+ALIVE, UNKNOWN, CLOSED = 0, 41004, 41006
+
+_STREAM = text(most_bytes=256)
+
+
+class StreamAction(ZegoAction[R], Generic[R]):
+    """The base of the actions of the media service."""
+
+    __slots__ = ()
+
+    method = "GET"
+    family: ClassVar[Family] = "media-service"
+
+    sequence: str | None
+
+    def in_order(self, sequence: int) -> Self:
+        """Return the same action with its place in the order."""
+        return attrs.evolve(self, sequence=str(sequence))  # type: ignore[misc]  # every action is an attrs class
+
+
+@frozen(kw_only=True)
+class RTCStreamState:
+    """The state of a stream.
+
+    ``code`` is 0 if it is alive, 41006 if it is closed, 41004 if there is none. The times are texts as ZEGO gives them.
+    """
+
+    code: int
+    create_time: str | None = field(default=None, metadata=wire_name("create_time"))
+    close_time: str | None = field(default=None, metadata=wire_name("close_time"))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the stream is being published."""
+        return self.code == ALIVE
+
+
+@frozen(kw_only=True)
+class ForbidRTCStream(StreamAction[Done]):
+    """Stop the publishing of a stream and bar its id until it is resumed. Players are told.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/forbid-rtc-stream
+
+    :param stream_id: at most 256 bytes.
+    :param sequence: orders the calls about one stream; it must grow within any ten seconds. Unless it is given, the
+        client counts, from the time in milliseconds, as ZEGO advises.
+    """
+
+    quota = _QUOTA
+    test_quota = _TEST_QUOTA
+    result = Done
+
+    stream_id: str = field(validator=_STREAM)
+    sequence: str | None = field(default=None, validator=optional(text()))
+
+
+@frozen(kw_only=True)
+class ResumeRTCStream(StreamAction[Done]):
+    """Let a stream be published again.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/resume-rtc-stream
+
+    :param stream_id: at most 256 bytes.
+    :param sequence: orders the calls about one stream; it must grow within any ten seconds. Unless it is given, the
+        client counts, from the time in milliseconds, as ZEGO advises.
+    """
+
+    quota = _QUOTA
+    test_quota = _TEST_QUOTA
+    result = Done
+
+    stream_id: str = field(validator=_STREAM)
+    sequence: str | None = field(default=None, validator=optional(text()))
+
+
+@frozen(kw_only=True)
+class ForbidRTCStreams(StreamAction[Done]):
+    """Stop the publishing of several streams. An id that is unknown is barred as well, and is a success.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/forbid-rtc-streams
+
+    :param stream_id: 1 to 20 ids of at most 256 bytes.
+    :param sequence: orders the calls about one stream; it must grow within any ten seconds. Unless it is given, the
+        client counts, from the time in milliseconds, as ZEGO advises.
+    """
+
+    quota = _QUOTA
+    test_quota = _TEST_QUOTA
+    result = Done
+
+    stream_id: Sequence[str] = field(
+        converter=as_tuple, validator=list_of(_STREAM, least=1, most=20), metadata=wire_name("StreamId[]")
+    )
+    sequence: str | None = field(default=None, validator=optional(text()))
+
+
+@frozen(kw_only=True)
+class ResumeRTCStreams(StreamAction[Done]):
+    """Let several streams be published again.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/resume-rtc-streams
+
+    :param stream_id: 1 to 20 ids of at most 256 bytes.
+    :param sequence: orders the calls about one stream; it must grow within any ten seconds. Unless it is given, the
+        client counts, from the time in milliseconds, as ZEGO advises.
+    """
+
+    quota = _QUOTA
+    test_quota = _TEST_QUOTA
+    result = Done
+
+    stream_id: Sequence[str] = field(
+        converter=as_tuple, validator=list_of(_STREAM, least=1, most=20), metadata=wire_name("StreamId[]")
+    )
+    sequence: str | None = field(default=None, validator=optional(text()))
+
+
+@frozen(kw_only=True)
+class DescribeRTCStreamState(StreamAction[RTCStreamState]):
+    """Ask whether a stream is being published. That it is closed or unknown is a result, not an error.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/describe-rtc-stream-state
+
+    :param stream_id: at most 256 bytes.
+    :param sequence: orders the calls about one stream; it must grow within any ten seconds. Unless it is given, the
+        client counts, from the time in milliseconds, as ZEGO advises.
+    """
+
+    quota = Quota(40)
+    test_quota = Quota(10)
+    findings = frozenset({UNKNOWN, CLOSED})
+    result = RTCStreamState
+
+    stream_id: str = field(validator=_STREAM)
+    sequence: str | None = field(default=None, validator=optional(text()))

@@ -1,0 +1,279 @@
+"""The actions of ZEGO on the people in a room: who is there, a word to them, out with them.
+
+https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/
+
+Ids of rooms have at most 128 bytes, of users 64, of streams 256, says the page of the client SDK's class.
+"""
+
+import enum
+from collections.abc import Sequence
+from typing import ClassVar, Generic, TypeVar
+
+from attrs import field, frozen
+
+from volc_moderation.action import (
+    Quota,
+    as_tuple,
+    flag,
+    integer,
+    list_of,
+    message,
+    optional,
+    text,
+    wire_name,
+)
+from volc_moderation.zego.actions import Done, Family, ZegoAction
+
+R = TypeVar("R")
+
+_ROOM = text(most_bytes=128)
+_USER = text(most_bytes=64)
+_STREAM = text(most_bytes=256)
+
+
+class RoomAction(ZegoAction[R], Generic[R]):
+    """The base of the actions on rooms. They are all GET."""
+
+    __slots__ = ()
+
+    method = "GET"
+    family: ClassVar[Family] = "room"
+
+
+# Results
+
+
+class UserStatus(enum.IntEnum):
+    """Whether a user is in a room."""
+
+    OUT = 0
+    IN = 1
+
+
+@frozen(kw_only=True)
+class UserState:
+    """Whether one user is in a room, since when in Unix milliseconds. ``user_role`` is to be ignored, ZEGO says."""
+
+    user_id: str
+    status: UserStatus | int
+    login_time: int | None = None
+    user_role: int | None = None
+
+
+@frozen(kw_only=True)
+class UserStates:
+    """The result of DescribeUsers."""
+
+    user_status_list: list[UserState] = field(factory=list)
+
+
+@frozen(kw_only=True)
+class User:
+    """A user in a room. The moderation itself may be among them, as an administrator (``user_role`` 4)."""
+
+    user_id: str
+    user_name: str = ""
+    user_role: int | None = None
+
+
+@frozen(kw_only=True)
+class UserList:
+    """A page of the users in a room. ``marker`` leads to the next page; it is empty on the last."""
+
+    marker: str = ""
+    user_list: list[User] = field(factory=list)
+
+
+@frozen(kw_only=True)
+class UserCount:
+    """How many users are in a room. A moderation that runs counts as one, in both numbers."""
+
+    room_id: str
+    user_count: int
+    admin_user_count: int = 0
+
+
+@frozen(kw_only=True)
+class UserCounts:
+    """The result of DescribeUserNum."""
+
+    user_count_list: list[UserCount] = field(factory=list)
+
+
+@frozen(kw_only=True)
+class SimpleStream:
+    """A stream and who publishes it. ``create_time`` is in Unix milliseconds."""
+
+    stream_id: str
+    user_id: str
+    user_name: str = ""
+    create_time: int | None = None
+    stream_number_id: int | None = None
+
+
+@frozen(kw_only=True)
+class SimpleStreamList:
+    """The result of DescribeSimpleStreamList."""
+
+    stream_list: list[SimpleStream] = field(factory=list)
+
+
+@frozen(kw_only=True)
+class FailedUser:
+    """A user whom a message did not reach, and why: 50003 is offline."""
+
+    uid: str
+    code: int
+
+
+@frozen(kw_only=True)
+class CommandOutcome:
+    """The result of SendCustomCommand: whom it did not reach."""
+
+    fail_users: list[FailedUser] = field(factory=list)
+
+
+# Out with them
+
+
+@frozen(kw_only=True)
+class KickoutUser(RoomAction[Done]):
+    """Remove users from a room: their publishing and playing stops. They may come back.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/kick-out-user
+
+    :param user_id: 1 to 5 ids.
+    :param custom_reason: what their client is told, at most 256 bytes.
+    """
+
+    quota = Quota(50)
+    result = Done
+
+    room_id: str = field(validator=_ROOM)
+    user_id: Sequence[str] = field(
+        converter=as_tuple, validator=list_of(_USER, least=1, most=5), metadata=wire_name("UserId[]")
+    )
+    custom_reason: str | None = field(default=None, validator=optional(message(most_bytes=256)))
+
+
+@frozen(kw_only=True)
+class CloseRoom(RoomAction[Done]):
+    """Remove everybody from a room.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/close
+
+    :param custom_reason: what their clients are told, at most 256 bytes.
+    :param room_close_callback: whether the room's callback tells of it; False by default.
+    """
+
+    quota = Quota(1)
+    #: The room is gone.
+    settled_by = frozenset({104, 5018, 5024, 50001})
+    result = Done
+
+    room_id: str = field(validator=_ROOM)
+    custom_reason: str | None = field(default=None, validator=optional(message(most_bytes=256)))
+    room_close_callback: bool | None = field(default=None, validator=optional(flag()))
+
+
+# Who is there
+
+
+@frozen(kw_only=True)
+class DescribeUsers(RoomAction[UserStates]):
+    """Ask whether users are in a room.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/describe-users
+
+    :param user_id: 1 to 10 ids.
+    """
+
+    quota = Quota(10)
+    result = UserStates
+
+    room_id: str = field(validator=_ROOM)
+    user_id: Sequence[str] = field(
+        converter=as_tuple, validator=list_of(_USER, least=1, most=10), metadata=wire_name("UserId[]")
+    )
+
+
+@frozen(kw_only=True)
+class DescribeUserList(RoomAction[UserList]):
+    """List the users in a room, a page at a time; ``client.iter_user_list`` goes through all pages.
+
+    A room that does not exist has no users. One call per second and room.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/describe-user-list
+
+    :param mode: 0 in the order of their login (default), 1 the other way round.
+    :param limit: users on a page, 0 to 200 (200).
+    :param marker: that of the page before; none for the first.
+    """
+
+    quota = Quota(200)
+    room_quota = Quota(1)
+    result = UserList
+
+    room_id: str = field(validator=_ROOM)
+    mode: int | None = field(default=None, validator=optional(integer(0, 1)))
+    limit: int | None = field(default=None, validator=optional(integer(0, 200)))
+    marker: str | None = field(default=None, validator=optional(text()))
+
+
+@frozen(kw_only=True)
+class DescribeUserNum(RoomAction[UserCounts]):
+    """Count the users in rooms.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/describe-user-num
+
+    :param room_id: 1 to 10 ids.
+    """
+
+    quota = Quota(10)
+    test_quota = Quota(1)
+    result = UserCounts
+
+    room_id: Sequence[str] = field(
+        converter=as_tuple, validator=list_of(_ROOM, least=1, most=10), metadata=wire_name("RoomId[]")
+    )
+
+
+@frozen(kw_only=True)
+class DescribeSimpleStreamList(RoomAction[SimpleStreamList]):
+    """List the streams of a room and who publishes them. One call per ten seconds and room.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/describe-simple-stream-list
+    """
+
+    quota = Quota(50)
+    room_quota = Quota(1, window=10.0)
+    result = SimpleStreamList
+
+    room_id: str = field(validator=_ROOM)
+
+
+@frozen(kw_only=True)
+class SendCustomCommand(RoomAction[CommandOutcome]):
+    """Send a message to users in a room, such as a warning. It is not repeated after an outcome that nobody knows.
+
+    https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/send-custom-command
+
+    :param from_user_id: who it comes from.
+    :param message_content: at most 1024 bytes.
+    :param to_user_id: 1 to 10 ids; None for everybody in the room.
+    """
+
+    quota = Quota(100)
+    test_quota = Quota(10)
+    repeatable = False
+    result = CommandOutcome
+
+    room_id: str = field(validator=_ROOM)
+    from_user_id: str = field(validator=_USER)
+    message_content: str = field(validator=message(most_bytes=1024))
+    to_user_id: Sequence[str] | None = field(
+        default=None,
+        converter=as_tuple,
+        validator=optional(list_of(_USER, least=1, most=10)),
+        metadata=wire_name("ToUserId[]"),
+    )
