@@ -466,7 +466,11 @@ MOST: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (BanUserStream, {"forbidden_interval": 0}, {"ForbiddenInterval": 0}),
     (BanUserStream, {"token": "t", "version": "2020-12-01"}, {"Token": "t"}),
     (UnbanUserStream, {"video": False, "audio": True, "token": "t", "version": "2020-12-01"}, {"Token": "t"}),
-    (LimitTokenPrivilege, {"forbidden_interval": 259_200}, {"Token": "secret", "ForbiddenInterval": 259_200}),
+    (
+        LimitTokenPrivilege,
+        {"forbidden_interval": 259_200, "version": "2023-11-01"},
+        {"Token": "secret", "ForbiddenInterval": 259_200},
+    ),
     (GetRoomOnlineUsers, {"version": "2023-08-01"}, {}),
     (SendUnicast, {"message": "AP8=", "binary": True, "version": "2020-12-01"}, {"Binary": True, "From": "server"}),
     (SendRoomUnicast, {"message": "AP8=", "binary": True, "version": "2020-12-01"}, {"Message": "AP8=", "To": "user"}),

@@ -1,0 +1,104 @@
+"""What a vendor allows for one room, besides the quota of the action: DescribeSimpleStreamList once in ten seconds."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.doubles import in_turn, mocked, zego_answer, zego_client
+from volc_moderation import ThrottledError, WindowQuotas
+from volc_moderation.quotas import Quota, QuotaKey
+from volc_moderation.quotas.window import CROWD
+
+pytestmark = pytest.mark.looptime
+
+STREAMS = zego_answer(data={"StreamList": []})
+
+
+async def test_a_room_is_asked_once_in_its_window() -> None:
+    arrivals: list[tuple[str, float]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        arrivals.append((request.url.params["RoomId"], asyncio.get_running_loop().time()))
+        return STREAMS
+
+    async with mocked(handler) as http_client:
+        zego = zego_client(http_client=http_client)
+        rooms = ["one", "two", "one", "one", "three"]
+        await asyncio.gather(*(zego.describe_simple_stream_list(room_id=room) for room in rooms))
+    began = arrivals[0][1]
+    at = {room: [when - began for one, when in arrivals if one == room] for room in rooms}
+    assert [len(at[room]) for room in ("one", "two", "three")] == [3, 1, 1]
+    assert at["one"] == pytest.approx([0, 10, 20], abs=0.1)
+    assert at["two"] + at["three"] == pytest.approx([0, 0], abs=0.1)  # the rooms do not wait for each other
+
+
+async def test_the_quota_of_the_action_holds_over_all_rooms() -> None:
+    handler, asked = in_turn(STREAMS)
+    async with mocked(handler) as http_client:
+        zego = zego_client(http_client=http_client)
+        calls = [asyncio.create_task(zego.describe_simple_stream_list(room_id=f"room-{n}")) for n in range(120)]
+        await asyncio.sleep(0.99)
+        assert len(asked) <= 50
+        await asyncio.gather(*calls)
+    assert len(asked) == 120
+
+
+async def test_who_stops_waiting_for_a_room_takes_nothing_with_him() -> None:
+    handler, asked = in_turn(STREAMS)
+    async with mocked(handler) as http_client:
+        zego = zego_client(http_client=http_client)
+        await zego.describe_simple_stream_list(room_id="room")
+        waiting = [asyncio.create_task(zego.describe_simple_stream_list(room_id="room")) for _ in range(3)]
+        await asyncio.sleep(1)
+        for call in waiting[:2]:
+            call.cancel()
+        began = asyncio.get_running_loop().time()
+        await waiting[2]
+        assert asyncio.get_running_loop().time() - began == pytest.approx(9, abs=0.1)
+    assert len(asked) == 2
+
+
+async def test_a_permit_of_the_room_returns_if_the_other_is_not_waited_for() -> None:
+    """Cancelled between the two: nothing was sent, so the room may be asked at once."""
+    handler, _ = in_turn(STREAMS)
+    async with mocked(handler) as http_client:
+        zego = zego_client(http_client=http_client, quotas=WindowQuotas({"DescribeSimpleStreamList": 1}))
+        await zego.describe_simple_stream_list(room_id="other")
+        call = asyncio.create_task(zego.describe_simple_stream_list(room_id="room"))
+        await asyncio.sleep(0.5)
+        call.cancel()
+        await asyncio.sleep(0.6)
+        began = asyncio.get_running_loop().time()
+        await zego.describe_simple_stream_list(room_id="room")
+        assert asyncio.get_running_loop().time() - began < 0.1
+
+
+async def test_a_refusal_for_the_room_waits_for_its_window() -> None:
+    """Another program asked for the same room: the next second would be too soon."""
+    handler, asked = in_turn(zego_answer(207), STREAMS)
+    async with mocked(handler) as http_client:
+        began = asyncio.get_running_loop().time()
+        await zego_client(http_client=http_client).describe_simple_stream_list(room_id="room")
+        assert 10 <= asyncio.get_running_loop().time() - began <= 11.1
+        assert len(asked) == 2
+        handler, asked = in_turn(zego_answer(207))
+    async with mocked(handler) as http_client:
+        with pytest.raises(ThrottledError) as caught:
+            await zego_client(http_client=http_client, deadline=5).describe_simple_stream_list(room_id="other")
+        assert caught.value.retry_after == 10
+        assert len(asked) == 1
+
+
+async def test_rooms_that_came_and_went_are_forgotten() -> None:
+    """As many rooms as there are in a year leave nothing behind; those still in their window stay."""
+    quotas = WindowQuotas()
+    for number in range(5 * CROWD):
+        key = QuotaKey("zego", "1", "DescribeUserList", f"room-{number}")
+        (await quotas.acquire(key, Quota(1))).answered(0.01)
+        if number % 100 == 0:
+            await asyncio.sleep(0.5)
+    assert len(quotas._windows) <= 2 * CROWD
+    began = asyncio.get_running_loop().time()
+    await quotas.acquire(key, Quota(1))
+    assert asyncio.get_running_loop().time() - began > 0.5
