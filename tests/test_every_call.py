@@ -1,0 +1,87 @@
+"""Every action over a real socket against the emulator: with nothing optional, and with everything."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.actions import ACTIONS, LEAST, MOST
+from tests.doubles import volcengine_client, zego_client
+from volc_moderation.cli.call import method_name
+from volc_moderation.testing import ModerationEmulator
+from volc_moderation.volcengine import VolcengineAction, VolcengineClient
+from volc_moderation.zego import CensorTask, ZegoClient
+
+Clients = tuple[VolcengineClient, ZegoClient]
+
+#: What must have happened before.
+BEFORE = {
+    "StopDetection": "StartDetection",
+    "StopWebcast": "StartWebcast",
+    "GetWebCastTask": "StartWebcast",
+    "StopCensorAudioV2": "StartCensorAudioV2",
+    "StopCensorVideoV2": "StartCensorVideoV2",
+    "UpdateBanRoomUserRule": "BanRoomUser",
+}
+NAMED = {action.name: action for action in ACTIONS}
+#: Every optional field set, with what fits together.
+EVERYTHING = {action.name: LEAST[action.name] | most for action, most, _ in reversed(MOST)}
+#: An address, a room and a user do not go together in one rule, so each of the others is set in a call of its own.
+RULES: list[dict[str, Any]] = [
+    {"rule_type": 1, "ip": "203.0.113.7"},
+    {"rule_type": 2, "room_id": "room"},
+    {"rule_type": 3, "user_id": "user"},
+    {"rule_type": 4, "room_id": "room", "user_id": "user"},
+]
+
+
+@pytest.fixture
+async def clients(moderation_emulator: ModerationEmulator) -> AsyncIterator[Clients]:
+    for user in ("user", "one", "two", "u"):
+        assert moderation_emulator.join("volcengine", "room", user, app_id="app", token="secret")
+    assert moderation_emulator.join("zego", "room", "user", stream_id="stream")
+    for user in ("one", "two", "u", 64 * "u"):
+        assert moderation_emulator.join("zego", "room", user, stream_id=f"{user}-stream")
+    address = moderation_emulator.base_url
+    async with volcengine_client(base_url=address) as volcengine, zego_client(base_url=address) as zego:
+        yield volcengine, zego
+
+
+async def call(clients: Clients, name: str, given: dict[str, Any]) -> Any:
+    client = clients[0] if issubclass(NAMED[name], VolcengineAction) else clients[1]
+    return await getattr(client, method_name(NAMED[name]))(**given)
+
+
+async def prepared(clients: Clients, name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Do what an action needs to be done before, for the same room, user and task."""
+    if name in BEFORE:
+        before = BEFORE[name]
+        same = {key: value for key, value in given.items() if key in ("user_id", "room_id", "app_id")}
+        made = await call(clients, before, LEAST[before] | (same if name != "StopWebcast" else {}))
+        if isinstance(made, CensorTask):
+            return given | {"task_id": made.task_id}
+    if name == "DelForbidUserRule":
+        rule = {key: value for key, value in given.items() if key in ("rule_type", "ip", "room_id", "user_id")}
+        await clients[1].set_forbid_user_rule(disabled_privilege=[2], effective_time=60, **rule)
+    return given
+
+
+@pytest.mark.parametrize("extent", ["least", "most"])
+@pytest.mark.parametrize("name", NAMED)
+async def test_every_action(clients: Clients, moderation_emulator: ModerationEmulator, name: str, extent: str) -> None:
+    given = await prepared(clients, name, LEAST[name] if extent == "least" else EVERYTHING[name])
+    result = await call(clients, name, given)
+    assert type(result) is NAMED[name].result
+    count = moderation_emulator.counts()[name]
+    assert (count["accepted"], count["rejected"], count["throttled"]) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+async def test_every_kind_of_rule(clients: Clients, rule: dict[str, Any]) -> None:
+    zego = clients[1]
+    await zego.set_forbid_user_rule(disabled_privilege=[1, 2], effective_time=60, **rule)
+    (found,) = (await zego.describe_forbid_user_rules(rule_type=rule["rule_type"])).rule_list
+    assert {name: getattr(found, name) for name in rule} == rule
+    assert sorted(found.disabled_privilege_list) == [1, 2]
+    await zego.del_forbid_user_rule(**rule)
+    assert not (await zego.describe_forbid_user_rules(rule_type=rule["rule_type"])).rule_list

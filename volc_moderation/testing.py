@@ -1,0 +1,133 @@
+"""A pytest plugin for projects that use this package: the emulator, and callbacks with valid signatures.
+
+Installed with the package, so the fixtures are there without an import. ``moderation_emulator`` needs the extra
+``emulator``; the makers of callbacks need nothing.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+import httpx
+import pytest
+
+from volc_moderation.volcengine import callbacks as volcengine_callbacks
+from volc_moderation.zego import callbacks as zego_callbacks
+
+if TYPE_CHECKING:
+    from volc_moderation.emulator import Fault, Settings
+
+#: What the emulator and the makers of callbacks sign with.
+CALLBACK_SECRET = "callback-secret"  # noqa: S105 - an example
+
+#: Seconds for the emulator's process to end.
+END = 10
+
+
+class ModerationEmulator:
+    """Both vendors in a process of their own. All methods block, for a moment: they suit tests of any kind.
+
+    ``base_url`` is for both clients, ``environment`` holds what their ``from_env()`` reads.
+    """
+
+    def __init__(self, settings: "Settings | None" = None) -> None:
+        from volc_moderation.emulator import Settings  # noqa: PLC0415 - an extra
+
+        self.settings = Settings() if settings is None else settings
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
+            [sys.executable, "-m", "volc_moderation.emulator", json.dumps(attrs.asdict(self.settings))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        ready = self._process.stdout.readline()
+        if not ready:
+            self.close()
+            raise RuntimeError("the emulator did not start")
+        self.base_url: str = json.loads(ready)["base_url"]
+        self._http = httpx.Client(base_url=f"{self.base_url}/_emulator/", trust_env=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that ``from_env()`` reads: ``monkeypatch.setenv(*item)`` for each item."""
+        return {
+            "VOLCENGINE_RTC_BASE_URL": self.base_url,
+            "VOLCENGINE_ACCESS_KEY": self.settings.access_key,
+            "VOLCENGINE_SECRET_KEY": self.settings.secret_key,
+            "ZEGO_BASE_URL": self.base_url,
+            "ZEGO_APP_ID": str(self.settings.app_id),
+            "ZEGO_SERVER_SECRET": self.settings.server_secret,
+        }
+
+    def play(self, fault: "Fault") -> None:
+        """Play a fault for the next calls that it matches."""
+        self._post("faults", attrs.asdict(fault))
+
+    def join(self, vendor: str, room_id: str, user_id: str, **options: Any) -> bool:
+        """Let a user join a room and publish; False if a ban or a rule keeps the user out.
+
+        ``options``: ``app_id`` (Volcengine), ``stream_id``, ``ip``, and ``verdict``, what a moderation will find.
+        """
+        who = {"vendor": vendor, "room_id": room_id, "user_id": user_id, **options}
+        return self._post("join", who).status_code != httpx.codes.FORBIDDEN
+
+    def leave(self, vendor: str, room_id: str, user_id: str, **options: Any) -> None:
+        """Let a user leave a room."""
+        self._post("leave", {"vendor": vendor, "room_id": room_id, "user_id": user_id, **options})
+
+    def report(self, vendor: str, room_id: str, user_id: str, **options: Any) -> int:
+        """Let every moderation that covers a user report, and return how many callbacks are on their way.
+
+        ``options``: ``app_id`` (Volcengine), ``verdict`` (``REJECT``), ``media`` (``audio``, ``video``, or both).
+        """
+        report = {"vendor": vendor, "room_id": room_id, "user_id": user_id, **options}
+        return int(self._post("report", report).json()["callbacks"])
+
+    def callbacks(self, *, settled: bool = True, timeout: float = 10.0) -> list[dict[str, Any]]:
+        """Return the callbacks that were sent; ``settled`` waits until each is delivered or lost, or for ``timeout``."""
+        until = time.monotonic() + timeout
+        while True:
+            found: list[dict[str, Any]] = self._http.get("callbacks").raise_for_status().json()
+            if not settled or time.monotonic() > until or all(one["outcome"] != "pending" for one in found):
+                return found
+            time.sleep(0.01)
+
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """Return what was seen of each action."""
+        counts: dict[str, dict[str, Any]] = self._http.get("counts").raise_for_status().json()
+        return counts
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._post("reset", {})
+
+    def close(self) -> None:
+        """End the process."""
+        if hasattr(self, "_http"):
+            self._http.close()
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        self._process.stdin.close()
+        try:
+            self._process.wait(END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _post(self, route: str, content: Mapping[str, Any]) -> httpx.Response:
+        response = self._http.post(route, json=content)
+        if response.status_code == httpx.codes.BAD_REQUEST:
+            raise ValueError(response.json()["error"])
+        return response
