@@ -21,6 +21,7 @@ from volc_moderation.errors import (
     ThrottledError,
     TransportError,
 )
+from volc_moderation.event import Event, Evidence, Media, Verdict
 from volc_moderation.quotas import NoQuotas, WindowQuotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.volcengine import VolcengineClient
@@ -35,8 +36,11 @@ __all__ = [
     "ConflictError",
     "DeadlineExceeded",
     "DecodeError",
+    "Event",
+    "Evidence",
     "InvalidActionError",
     "InvalidRequestError",
+    "Media",
     "ModerationError",
     "NoQuotas",
     "NotFoundError",
@@ -49,6 +53,7 @@ __all__ = [
     "TemporaryError",
     "ThrottledError",
     "TransportError",
+    "Verdict",
     "VolcengineClient",
     "WindowQuotas",
     "ZegoClient",

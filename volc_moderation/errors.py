@@ -21,7 +21,7 @@ ModerationError
 No error carries a key, a signature or a signed address, neither in its text nor in what it is chained to.
 """
 
-from typing import Self
+from typing import Literal, Self
 
 
 def describe(value: object) -> str:
@@ -213,4 +213,8 @@ class ConfigurationError(ModerationError):
 
 
 class CallbackError(ModerationError):
-    """A callback is forged, stale or unreadable."""
+    """A callback is not to be trusted: ``reason`` is ``forged``, ``stale`` (too old, or ahead) or ``unreadable``."""
+
+    def __init__(self, message: str, *, reason: Literal["forged", "stale", "unreadable"]) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -8,7 +8,9 @@ import json
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
@@ -89,7 +91,7 @@ class ModerationEmulator:
         return int(self._post("report", report).json()["callbacks"])
 
     def callbacks(self, *, settled: bool = True, timeout: float = 10.0) -> list[dict[str, Any]]:
-        """Return the callbacks that were sent; ``settled`` waits until each is delivered or lost, or for ``timeout``."""
+        """Return the callbacks; ``settled`` waits until each is delivered or lost, at most ``timeout`` seconds."""
         until = time.monotonic() + timeout
         while True:
             found: list[dict[str, Any]] = self._http.get("callbacks").raise_for_status().json()
@@ -131,3 +133,90 @@ class ModerationEmulator:
         if response.status_code == httpx.codes.BAD_REQUEST:
             raise ValueError(response.json()["error"])
         return response
+
+
+@pytest.fixture(scope="session")
+def _moderation_emulator() -> Iterator[ModerationEmulator]:
+    with ModerationEmulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def moderation_emulator(_moderation_emulator: ModerationEmulator) -> ModerationEmulator:
+    """Both vendors in a process of their own, which remembers nothing of the test before."""
+    _moderation_emulator.reset()
+    return _moderation_emulator
+
+
+@pytest.fixture
+def volcengine_callback() -> Callable[..., bytes]:
+    """Make the body of a MachineReviewResult. See ``make_volcengine_callback``."""
+    return make_volcengine_callback
+
+
+@pytest.fixture
+def zego_callback() -> Callable[..., bytes]:
+    """Make the body of one of ZEGO's callbacks. See ``make_zego_callback``."""
+    return make_zego_callback
+
+
+def make_volcengine_callback(
+    *, secret: str = CALLBACK_SECRET, envelope: Mapping[str, str] | None = None, **event_data: Any
+) -> bytes:
+    """Return the body of a signed MachineReviewResult: a picture of ``user`` in ``room`` that is rejected.
+
+    ``event_data`` replaces or adds what the vendor calls so (``RoomId``, ``UserId``, ``Suggest``, …), ``envelope`` the
+    fields around it (``EventTime``, ``EventId``, ``AppId``, …). Each call has a new EventId unless it is given.
+    """
+    content = {
+        "RoomId": "room",
+        "UserId": "user",
+        "MediaType": 1,
+        "Images": ["https://example.com/snapshot.jpg"],
+        "HitReasons": ["gun"],
+        "RiskHit": [{"Name": "gun_image", "Score": 0.91}],
+        "Suggest": "REJECT",
+        **event_data,
+    }
+    fields = {
+        "EventType": "MachineReviewResult",
+        "EventData": json.dumps(content, ensure_ascii=False),
+        "EventTime": datetime.now(UTC).isoformat(timespec="seconds"),
+        "EventId": f"{uuid.uuid4()}_img_doc",
+        "Version": "2020-12-01",
+        "AppId": "app",
+        "Nonce": "4821",
+        **(envelope or {}),
+    }
+    return volcengine_callbacks.sign(fields, secret)
+
+
+def make_zego_callback(event: str = "censor_audio_v2_result", *, secret: str = CALLBACK_SECRET, **fields: Any) -> bytes:
+    """Return the body of one of ZEGO's signed callbacks: by default, ten seconds of ``user`` in ``room`` are rejected.
+
+    ``fields`` replaces or adds what ZEGO calls so (``TaskId``, ``Detail``, ``AuxInfo``, …). Each call has a new
+    ResultTaskId and Nonce unless they are given.
+    """
+    task_id = str(fields.get("TaskId", "00112233445566778899aabbccddeeff"))
+    content: dict[str, Any] = {
+        "Event": event,
+        "AppId": 1234567890,
+        "Timestamp": int(time.time()),
+        "Nonce": str(uuid.uuid4().int),
+        "Code": 0,
+        "Message": "success",
+        "TaskId": task_id,
+    }
+    aux: dict[str, Any] = {"RoomId": "room"}
+    if event.endswith("_status"):
+        content |= {"Status": 0, "AuxInfo": {**aux, "CensorStreamTime": 130}}
+    elif event.endswith("_result"):
+        is_audio_task = event == "censor_audio_v2_result"
+        aux |= {"UserId": "user"} if is_audio_task else {"StreamId": "stream"}
+        detail: dict[str, Any] = {"RiskLevel": "REJECT", "RiskDescription": "Ads:Contact:Contact", "RiskLabel1": "ad"}
+        if event == "censor_video_v2_img_result":
+            detail["ImgUrl"] = "https://example.com/frame.jpg"
+        else:
+            detail |= {"AudioText" if is_audio_task else "Content": "add me", "AudioUrl": "https://example.com/a.mp3"}
+        content |= {"ResultTaskId": f"{task_id}_{uuid.uuid4().int % 10**9}", "Detail": detail, "AuxInfo": aux}
+    return zego_callbacks.sign({**content, **fields}, secret)

@@ -18,6 +18,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from volc_moderation.action import WIRE_NAME
 from volc_moderation.errors import DecodeError
+from volc_moderation.event import Lenient
 
 M = TypeVar("M")
 
@@ -162,7 +163,11 @@ def _unstructure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any]
 
 @_converter.register_structure_hook_factory(attrs.has)
 def _structure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    read: Callable[[Any, Any], Any] = make_dict_structure_fn(cls, converter, **_overrides(cls))
+    read: Callable[[Any, Any], Any]
+    if issubclass(cls, Lenient):
+        read = _read_leniently(cls, converter)
+    else:
+        read = make_dict_structure_fn(cls, converter, **_overrides(cls))
 
     def structure(value: Any, cls: Any) -> Any:
         if not isinstance(value, dict):
@@ -170,6 +175,25 @@ def _structure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any, A
         return read(value, cls)
 
     return structure
+
+
+def _read_leniently(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    fields = [(_wire_name(attribute), attribute) for attribute in attrs.fields(attrs.resolve_types(cls))]
+
+    def read(value: Any, _: Any) -> Any:
+        given = {}
+        for name, attribute in fields:
+            if name in value:
+                try:
+                    given[attribute.name] = converter.structure(value[name], attribute.type)
+                except Exception:
+                    if attribute.default is attrs.NOTHING:
+                        raise
+            elif attribute.default is attrs.NOTHING:
+                raise KeyError(name)
+        return cls(**given)
+
+    return read
 
 
 def _is_list(cls: Any) -> bool:

@@ -1,0 +1,186 @@
+"""Routes for the vendors' callbacks: read, verify, parse, drop what is a repeat, handle, acknowledge.
+
+Volcengine takes HTTP 200 within 5 s for received and tries three times in all; ZEGO takes any 2xx and tries again after
+2, 4, 8, 16 and 32 s. So a callback is acknowledged when it was handled, and what fails comes again.
+https://www.volcengine.com/docs/6348/69820, https://doc-zh.zego.im/article/19662
+"""
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+import attrs
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from volc_moderation.callback import secrets_of
+from volc_moderation.errors import CallbackError, ConfigurationError, describe
+from volc_moderation.event import Event
+from volc_moderation.volcengine import callbacks as volcengine_callbacks
+from volc_moderation.webhooks.seen import MemorySeen, Seen
+from volc_moderation.zego import callbacks as zego_callbacks
+
+Handler = Callable[[Event], Awaitable[object]]
+
+_log = logging.getLogger("volc_moderation")
+
+
+class _Unverified:
+    def __repr__(self) -> str:
+        return "UNVERIFIED"
+
+
+#: In the place of a secret: takes callbacks from anybody. Only behind something else that keeps strangers out.
+UNVERIFIED: Final = _Unverified()
+
+Secret = str | Sequence[str] | _Unverified
+
+
+class _Rules(Protocol):
+    """What is asked of a vendor's ``callbacks``."""
+
+    def verify(self, body: bytes, secret: str | Sequence[str], *, now: float | None, within: float | None) -> None: ...
+
+    def parse(self, body: bytes) -> Event: ...
+
+
+class Webhooks:
+    """An ASGI app with ``POST /volcengine`` and ``POST /zego``. Mount it, or take its ``routes``, or run it alone.
+
+    :param handler: an async function that is awaited with each event, once, unless it fails or is late: then the vendor
+        is told so, and the next delivery is handled.
+    :param volcengine: the secret key of the console's callback settings; several while it is rotated; ``UNVERIFIED``.
+    :param zego: the project's CallbackSecret, likewise.
+    :param seen: remembers what was handled: ``MemorySeen()``, or ``RedisSeen(…)`` for several processes.
+    :param within: seconds that a callback may be old or ahead; None takes any age.
+    :param most_bytes: the largest body that is read.
+    :param timeout: seconds for reading a callback and handling it; Volcengine gives up after 5.
+    :param clock: returns the Unix time.
+
+    Answers: 200 handled, now or before; 400 unreadable; 401 forged or stale; 408 the sender is slow; 413 too large; 500
+    the handler failed; 503 the handler is late, or another delivery of the event is being handled.
+
+    Raises ``ConfigurationError`` for a wrong setting, such as an empty secret.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        volcengine: Secret | None = None,
+        zego: Secret | None = None,
+        seen: Seen | None = None,
+        within: float | None = None,
+        most_bytes: int = 1_048_576,
+        timeout: float = 4.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", 0))  # noqa: B004 - an object with an async __call__
+        if not is_async:
+            raise ConfigurationError(f"handler must be an async function; got {describe(handler)}")
+        for name, value in (("within", within), ("most_bytes", most_bytes), ("timeout", timeout)):
+            if (value is None and name != "within") or (value is not None and not _is_positive(value)):
+                raise ConfigurationError(f"{name} must be a number above 0; got {describe(value)}")
+        self._handler = handler
+        self._seen = MemorySeen() if seen is None else seen
+        self._within = within
+        self._most_bytes = most_bytes
+        self._timeout = timeout
+        self._clock = clock
+        vendors: list[tuple[str, _Rules, Secret | None]] = [
+            ("volcengine", volcengine_callbacks, volcengine),
+            ("zego", zego_callbacks, zego),
+        ]
+        self.routes = [
+            Route(f"/{name}", _Endpoint(self, name, rules, _checked(secret)), methods=["POST"])
+            for name, rules, secret in vendors
+            if secret is not None
+        ]
+        if not self.routes:
+            raise ConfigurationError("one of volcengine and zego must have a secret")
+        self._router = Router(routes=self.routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self._router(scope, receive, send)
+
+    async def receive(self, request: Request, rules: _Rules, secret: tuple[str, ...] | None) -> int:
+        """Take one callback and return the HTTP status that answers it."""
+        until = asyncio.get_running_loop().time() + self._timeout
+        try:
+            async with asyncio.timeout_at(until):
+                body = await self._body(request)
+        except TimeoutError:
+            return 408
+        except ClientDisconnect:
+            return 400  # nobody hears it
+        if body is None:
+            return 413
+        try:
+            if secret is not None:
+                rules.verify(body, secret, now=self._clock(), within=self._within)
+            event = rules.parse(body)
+        except CallbackError as error:
+            _log.warning("a callback was refused: %s", error)
+            return 400 if error.reason == "unreadable" else 401
+        return await self._handle(event, until)
+
+    async def _body(self, request: Request) -> bytes | None:
+        """Read the body; None if it is too large, which its length may tell before it is read."""
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > self._most_bytes:
+            return None
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self._most_bytes:
+                return None
+        return bytes(body)
+
+    async def _handle(self, event: Event, until: float) -> int:
+        state = await self._seen.begin(event.dedupe_key)
+        if state != "new":
+            return 200 if state == "handled" else 503
+        handled = False
+        scope = asyncio.timeout_at(until)
+        try:
+            async with scope:
+                await self._handler(event)
+            handled = True
+        except Exception:  # whatever the handler raises
+            is_late = scope.expired()
+            _log.exception("the handler %s a callback", "was too late with" if is_late else "failed on")
+            return 503 if is_late else 500
+        finally:
+            # Also if the server stops in the middle.
+            await asyncio.shield(self._seen.end(event.dedupe_key, handled=handled))
+        return 200
+
+
+@attrs.frozen(eq=False)
+class _Endpoint:
+    """An ASGI app, so that Starlette hands the request over as it is."""
+
+    webhooks: Webhooks
+    name: str
+    rules: _Rules
+    secret: tuple[str, ...] | None = attrs.field(repr=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status = await self.webhooks.receive(Request(scope, receive), self.rules, self.secret)
+        # What was not read must not be taken for the next request.
+        headers = {"connection": "close"} if status in {408, 413} else None
+        await Response(status_code=status, headers=headers)(scope, receive, send)
+
+
+def _checked(secret: Secret) -> tuple[str, ...] | None:
+    return None if isinstance(secret, _Unverified) else secrets_of(secret)
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")

@@ -1,0 +1,139 @@
+"""Which events have been handled, so that a repeated delivery is not handled twice."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Literal, Protocol, cast
+
+from volc_moderation.errors import ConfigurationError, describe
+
+#: ``new``: handle it. ``running``: another delivery of it is being handled. ``handled``: nothing is left to do.
+State = Literal["new", "running", "handled"]
+
+_log = logging.getLogger("volc_moderation")
+
+
+class Seen(Protocol):
+    """A memory of events, by their ``dedupe_key``."""
+
+    async def begin(self, key: str) -> State:
+        """Tell what is known of an event; a new one is taken note of as running."""
+
+    async def end(self, key: str, *, handled: bool) -> None:
+        """Note that an event that was new was handled, or was not and is new again."""
+
+
+class MemorySeen:
+    """In the memory of the process: at most ``most`` events, the last ones, each for ``seconds``."""
+
+    def __init__(
+        self, most: int = 100_000, seconds: float = 3600.0, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        for name, value in (("most", most), ("seconds", seconds)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise ConfigurationError(f"{name} must be a number above 0; got {describe(value)}")
+        self._most = most
+        self._seconds = seconds
+        self._clock = clock
+        self._running: set[str] = set()
+        self._handled: dict[str, float] = {}  # until when, in order
+
+    async def begin(self, key: str) -> State:
+        """Tell what is known of an event."""
+        self._forget_old()
+        if key in self._running:
+            return "running"
+        if key in self._handled:
+            return "handled"
+        self._running.add(key)
+        return "new"
+
+    async def end(self, key: str, *, handled: bool) -> None:
+        """Note how the handling ended."""
+        self._running.discard(key)
+        if handled:
+            self._handled[key] = self._clock() + self._seconds
+            self._forget_old()
+
+    def _forget_old(self) -> None:
+        now = self._clock()
+        while self._handled:
+            key, until = next(iter(self._handled.items()))
+            if until > now and len(self._handled) <= self._most:
+                break
+            del self._handled[key]
+
+
+class Redis(Protocol):
+    """What is asked of a ``redis.asyncio`` client, or one that is like it."""
+
+    async def eval(self, script: str, numkeys: int, *keys_and_args: str) -> object:
+        """Run a script."""
+
+
+#: Begin: running for a short time, in case this process dies. The value names who runs it.
+_BEGIN = """
+local found = redis.call('GET', KEYS[1])
+if not found then redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) return 'new' end
+return found == 'handled' and 'handled' or 'running'
+"""
+
+#: End, unless the time ran out and another one runs it now.
+_END = """
+local found = redis.call('GET', KEYS[1])
+if found and found ~= ARGV[1] then return end
+if ARGV[2] == '0' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], 'handled', 'EX', ARGV[2]) end
+"""
+
+
+class RedisSeen:
+    """In Redis or Valkey, for all processes that use the same one.
+
+    If it cannot be asked, an event counts as new: one that is handled twice is better than one that is lost.
+
+    :param client: a ``redis.asyncio`` client, which whoever made it closes, or an address like ``redis://host:6379/0``
+        (extra ``redis``).
+    :param seconds: how long an event is remembered, on the server's clock.
+    :param running_seconds: after which an event whose process died in the middle may be handled by another one.
+    """
+
+    def __init__(
+        self,
+        client: object,
+        *,
+        prefix: str = "volc_moderation:seen:",
+        seconds: int = 3600,
+        running_seconds: int = 10,
+    ) -> None:
+        for name, value in (("seconds", seconds), ("running_seconds", running_seconds)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigurationError(f"{name} must be an int of at least 1; got {describe(value)}")
+        if isinstance(client, str):
+            from redis.asyncio import Redis as Client  # noqa: PLC0415 - an extra
+
+            client = Client.from_url(client, socket_timeout=1, socket_connect_timeout=1)
+        if not hasattr(client, "eval"):
+            raise ConfigurationError(f"client must be a redis.asyncio client or an address; got {describe(client)}")
+        self._redis = cast("Redis", client)
+        self._prefix = prefix
+        self._seconds = seconds
+        self._running_seconds = running_seconds
+        self._me = secrets.token_hex(8)
+
+    async def begin(self, key: str) -> State:
+        """Tell what is known of an event."""
+        try:
+            answer = await self._redis.eval(_BEGIN, 1, self._prefix + key, self._me, str(self._running_seconds))
+        except Exception as error:  # noqa: BLE001 - whatever a client raises that the user brought
+            _log.warning("repeated callbacks cannot be told from new ones: %s", type(error).__name__)
+            return "new"
+        state = answer.decode() if isinstance(answer, bytes) else str(answer)
+        return cast("State", state)
+
+    async def end(self, key: str, *, handled: bool) -> None:
+        """Note how the handling ended."""
+        try:
+            await self._redis.eval(_END, 1, self._prefix + key, self._me, str(self._seconds if handled else 0))
+        except Exception as error:  # noqa: BLE001 - as above
+            _log.warning("a handled callback may be handled again: %s", type(error).__name__)
