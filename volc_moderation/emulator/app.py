@@ -1,6 +1,6 @@
 """The emulator: both vendors on one port, with a delay, with faults, and with a count of everything.
 
-A request goes: delay, count, signature, quota, fault, effect, delay.
+A request goes: delay, count, signature, quota, fault, effect, delay. What is found in rooms is called back.
 """
 
 import asyncio
@@ -14,12 +14,14 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import attrs
+import httpx
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from volc_moderation.emulator.deliveries import Deliveries
 from volc_moderation.emulator.faults import GARBAGE, PAGE, Fault
 from volc_moderation.emulator.vendor import Call, Reply, Vendor
 from volc_moderation.emulator.volcengine import Volcengine
@@ -36,6 +38,8 @@ class Settings:
     :param session_token: what temporary keys must come with; None accepts any that is signed.
     :param delay: seconds that a request takes there, and an answer back: drawn evenly between the two numbers.
     :param quotas: calls per second of an action, instead of the documented number: ``{"StopWebcast": 10}``.
+    :param callback_secret: what callbacks of both vendors are signed with.
+    :param report_every: seconds after which every moderation reports what it finds, again and again; None: on demand.
     """
 
     access_key: str = "AK"
@@ -46,15 +50,26 @@ class Settings:
     server_secret: str = "00112233445566778899aabbccddeeff"  # noqa: S105 - an example
     delay: tuple[float, float] = (0.0, 0.0)
     quotas: Mapping[str, int] = attrs.field(factory=dict)
+    callback_secret: str = "callback-secret"  # noqa: S105 - an example
+    report_every: float | None = None
 
 
 class Emulator:
     """Both vendors as one ASGI app.
 
     Over a socket: ``EmulatorProcess`` or ``serve``. In process: ``httpx.ASGITransport(app=Emulator())``.
+
+    :param clock: returns the Unix time.
+    :param http_client: sends the callbacks, to wherever; without one they go to this machine only.
     """
 
-    def __init__(self, settings: Settings | None = None, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        http_client: httpx.AsyncClient | None = None,
+    ) -> None:
         self.settings = settings or Settings()
         self._clock = clock
         self.volcengine = Volcengine(
@@ -62,11 +77,18 @@ class Emulator:
             secret_key=self.settings.secret_key,
             session_token=self.settings.session_token,
             region=self.settings.region,
+            callback_secret=self.settings.callback_secret,
             quotas=self.settings.quotas,
         )
         self.zego = Zego(
-            app_id=self.settings.app_id, server_secret=self.settings.server_secret, quotas=self.settings.quotas
+            app_id=self.settings.app_id,
+            server_secret=self.settings.server_secret,
+            callback_secret=self.settings.callback_secret,
+            quotas=self.settings.quotas,
         )
+        self._vendors: dict[str, Vendor] = {"volcengine": self.volcengine, "zego": self.zego}
+        self._deliveries = Deliveries(http_client)
+        self._reporter: asyncio.Task[None] | None = None
         self._faults: list[Fault] = []
         self._letting_go = asyncio.Event()
         self._app = Starlette(
@@ -75,6 +97,10 @@ class Emulator:
                 Route("/_emulator/counts", self._get_counts, methods=["GET"]),
                 Route("/_emulator/faults", self._post_fault, methods=["POST"]),
                 Route("/_emulator/reset", self._post_reset, methods=["POST"]),
+                Route("/_emulator/callbacks", self._get_callbacks, methods=["GET"]),
+                Route("/_emulator/join", self._post_join, methods=["POST"]),
+                Route("/_emulator/leave", self._post_leave, methods=["POST"]),
+                Route("/_emulator/report", self._post_report, methods=["POST"]),
             ]
         )
 
@@ -91,11 +117,56 @@ class Emulator:
         counts = self.volcengine.counter.counts | self.zego.counter.counts
         return {action: attrs.asdict(count) for action, count in counts.items()}
 
+    def join(self, vendor: str, room_id: str, user_id: str, **options: Any) -> bool:
+        """Let a user join a room and publish; False if a ban or a rule keeps the user out.
+
+        ``options``: ``app_id`` (Volcengine, ``app``), ``stream_id``, ``ip``, and ``verdict``, what moderations find:
+        ``PASS``, ``REVIEW`` or ``REJECT``. Raises ``ValueError`` for what is none of these, ``TypeError`` for others.
+        """
+        return self._vendor(vendor).join(self._clock(), room_id=room_id, user_id=user_id, **options)
+
+    def leave(self, vendor: str, room_id: str, user_id: str, **options: Any) -> None:
+        """Let a user leave a room."""
+        self._vendor(vendor).leave(self._clock(), room_id=room_id, user_id=user_id, **options)
+
+    def report(self, vendor: str, room_id: str, user_id: str, **options: Any) -> int:
+        """Let every moderation that covers a user call back, and return how many callbacks are on their way.
+
+        ``options``: ``app_id`` (Volcengine), ``verdict`` (``REJECT``), ``media``: ``audio``, ``video``, None for both.
+        Raises ``ValueError`` if the user is not in the room.
+        """
+        callbacks = self._vendor(vendor).report(self._clock(), room_id=room_id, user_id=user_id, **options)
+        self._deliveries.send(callbacks)
+        return len(callbacks)
+
+    def callbacks(self) -> list[dict[str, Any]]:
+        """Return the callbacks, with what became of them."""
+        return self._deliveries.record()
+
+    async def aclose(self) -> None:
+        """Stop reporting and calling back."""
+        if self._reporter is not None:
+            self._reporter.cancel()
+            await asyncio.gather(self._reporter, return_exceptions=True)
+        await self._deliveries.aclose()
+
     def reset(self) -> None:
-        """Forget all tasks, faults, nonces and counts."""
+        """Forget all tasks, people, faults, nonces, callbacks and counts."""
         self._faults.clear()
+        self._deliveries.forget()
         self.volcengine.reset()
         self.zego.reset()
+
+    def _vendor(self, name: str) -> Vendor:
+        if name not in self._vendors:
+            raise ValueError(f"vendor must be one of {', '.join(self._vendors)}")
+        return self._vendors[name]
+
+    async def _report_for_ever(self, every: float) -> None:
+        while True:
+            await asyncio.sleep(every)
+            for vendor in self._vendors.values():
+                self._deliveries.send(vendor.report_all(self._clock()))
 
     def let_go(self) -> None:
         """End all hanging calls, for good: the server stops."""
@@ -124,22 +195,30 @@ class Emulator:
         if refused is not None:
             count.rejected += 1
             return self._envelope(refused)
-        if not counter.admit(call.action):
+        refusal = counter.admit(call.action, call.room)
+        if refusal is not None:
             count.throttled += 1
-            return self._envelope(vendor.throttle(call))
+            return self._envelope(vendor.throttle(call, for_room=refusal == "room"))
         fault = next((one for one in self._faults if one.matches(call.action, call.parameters or {})), None)
         if fault is not None:
             fault.first -= 1
             count.faults += 1
             if fault.carried_out:
-                vendor.perform(call, now)
+                self._perform(vendor, call, now)
             return await self._play(fault, vendor, call, request)
-        reply = vendor.perform(call, now)
+        reply = self._perform(vendor, call, now)
         if reply.is_success:
             count.accepted += 1
         else:
             count.rejected += 1
         return self._envelope(reply)
+
+    def _perform(self, vendor: Vendor, call: Call, now: float) -> Reply:
+        reply = vendor.perform(call, now)
+        self._deliveries.send(vendor.take_callbacks())
+        if self._reporter is None and self.settings.report_every is not None:
+            self._reporter = asyncio.create_task(self._report_for_ever(self.settings.report_every))
+        return reply
 
     async def _play(self, fault: Fault, vendor: Vendor, call: Call, request: Request) -> Response:
         if fault.kind == "code" and fault.code is not None:
@@ -193,11 +272,36 @@ class Emulator:
         self.reset()
         return Response(status_code=204)
 
+    async def _get_callbacks(self, _: Request) -> Response:
+        return JSONResponse(self.callbacks())
+
+    async def _post_join(self, request: Request) -> Response:
+        return await self._told(request, lambda who: Response(status_code=204 if self.join(**who) else 403))
+
+    async def _post_leave(self, request: Request) -> Response:
+        return await self._told(request, self._leave)
+
+    async def _post_report(self, request: Request) -> Response:
+        return await self._told(request, lambda what: JSONResponse({"callbacks": self.report(**what)}))
+
+    def _leave(self, who: Mapping[str, Any]) -> Response:
+        self.leave(**who)
+        return Response(status_code=204)
+
+    async def _told(self, request: Request, do: Callable[[Mapping[str, Any]], Response]) -> Response:
+        """Do what an administrator asks for, or say what is wrong with it."""
+        told = _json_object(await request.body())
+        try:
+            return do({"vendor": None} if told is None else told)
+        except (TypeError, ValueError) as error:
+            return JSONResponse({"error": str(error)}, 400)
+
 
 def _read(request: Request, body: bytes) -> Call:
     raw_query = request.scope["query_string"].decode("latin-1")
-    query = dict(parse_qsl(raw_query, keep_blank_values=True))
-    parameters: Mapping[str, Any] | None = query
+    pairs = parse_qsl(raw_query, keep_blank_values=True)
+    query = dict(pairs)
+    parameters: Mapping[str, Any] | None = _with_lists(pairs)
     if request.method == "POST":
         parameters = _json_object(body)
     return Call(
@@ -208,6 +312,14 @@ def _read(request: Request, body: bytes) -> Call:
         body=body,
         parameters=parameters,
     )
+
+
+def _with_lists(pairs: list[tuple[str, str]]) -> Mapping[str, Any]:
+    """Return a query with lists for names that are repeated, or say by their end that they may be."""
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    return {name: many if name.endswith("[]") or len(many) > 1 else many[0] for name, many in values.items()}
 
 
 def _json_object(body: bytes) -> Mapping[str, Any] | None:

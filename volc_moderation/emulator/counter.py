@@ -6,8 +6,15 @@ accepts one only if fewer than the quota were accepted in the second that ends w
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
+from typing import Literal, TypeVar
 
 import attrs
+
+K = TypeVar("K")
+
+#: Whose quota refuses a call.
+Refusal = Literal["action", "room"]
 
 
 @attrs.define
@@ -31,11 +38,13 @@ class Count:
 class Counter:
     """The counts of all actions of one vendor."""
 
-    def __init__(self, quotas: dict[str, int]) -> None:
+    def __init__(self, quotas: Mapping[str, int], room_quotas: Mapping[str, tuple[int, float]] | None = None) -> None:
         self._quotas = quotas
+        self._room_quotas = room_quotas or {}
         self.counts: dict[str, Count] = {}
         self._received: dict[str, deque[float]] = {}
         self._admitted: dict[str, deque[float]] = {}
+        self._admitted_in_room: dict[tuple[str, str], deque[float]] = {}
 
     def of(self, action: str) -> Count:
         """Return the count of an action."""
@@ -47,23 +56,30 @@ class Counter:
         """Note that a call arrived."""
         count = self.of(action)
         count.received += 1
-        past_second = _past_second(self._received, action)
+        past_second = _past(self._received, action)
         past_second.append(asyncio.get_running_loop().time())
         count.most_in_any_second = max(count.most_in_any_second, len(past_second))
 
-    def admit(self, action: str) -> bool:
-        """Tell whether the call that arrived just now is within the quota. A refused call does not count against it."""
+    def admit(self, action: str, room: str = "") -> Refusal | None:
+        """Tell which quota refuses the call that arrived just now. A refused call does not count against any."""
         quota = self.of(action).quota
-        past_second = _past_second(self._admitted, action)
+        past_second = _past(self._admitted, action)
         if quota is not None and len(past_second) >= quota:
-            return False
-        past_second.append(asyncio.get_running_loop().time())
-        return True
+            return "action"
+        now = asyncio.get_running_loop().time()
+        if action in self._room_quotas:
+            limit, window = self._room_quotas[action]
+            in_room = _past(self._admitted_in_room, (action, room), window)
+            if len(in_room) >= limit:
+                return "room"
+            in_room.append(now)
+        past_second.append(now)
+        return None
 
 
-def _past_second(times: dict[str, deque[float]], action: str) -> deque[float]:
-    past = times.setdefault(action, deque())
+def _past(times: dict[K, deque[float]], key: K, window: float = 1.0) -> deque[float]:
+    past = times.setdefault(key, deque())
     now = asyncio.get_running_loop().time()
-    while past and past[0] <= now - 1:
+    while past and past[0] <= now - window:
         past.popleft()
     return past

@@ -76,7 +76,10 @@ async def serve(emulator: Emulator, listener: socket.socket, until: Awaitable[ob
     server = _Server(config, emulator)
     if until is not None:
         asyncio.ensure_future(until).add_done_callback(lambda _: setattr(server, "should_exit", True))
-    await server.serve(sockets=[listener])
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        await emulator.aclose()
 
 
 class EmulatorProcess:
@@ -140,11 +143,32 @@ class EmulatorProcess:
         counts: dict[str, dict[str, Any]] = (await self._admin("GET", "counts")).json()
         return counts
 
+    async def join(self, vendor: str, room_id: str, user_id: str, **options: Any) -> bool:
+        """Let a user join a room, as ``Emulator.join`` does."""
+        who = {"vendor": vendor, "room_id": room_id, "user_id": user_id, **options}
+        return (await self._admin("POST", "join", json=who)).status_code != httpx.codes.FORBIDDEN
+
+    async def leave(self, vendor: str, room_id: str, user_id: str, **options: Any) -> None:
+        """Let a user leave a room."""
+        await self._admin("POST", "leave", json={"vendor": vendor, "room_id": room_id, "user_id": user_id, **options})
+
+    async def report(self, vendor: str, room_id: str, user_id: str, **options: Any) -> int:
+        """Let every moderation that covers a user call back, as ``Emulator.report`` does."""
+        what = {"vendor": vendor, "room_id": room_id, "user_id": user_id, **options}
+        return int((await self._admin("POST", "report", json=what)).json()["callbacks"])
+
+    async def callbacks(self) -> list[dict[str, Any]]:
+        """Return the callbacks, with what became of them."""
+        callbacks: list[dict[str, Any]] = (await self._admin("GET", "callbacks")).json()
+        return callbacks
+
     async def reset(self) -> None:
-        """Forget all tasks, faults, nonces and counts."""
+        """Forget all tasks, people, faults, nonces, callbacks and counts."""
         await self._admin("POST", "reset")
 
     async def _admin(self, method: str, route: str, **arguments: Any) -> httpx.Response:
         assert self._http is not None  # noqa: S101 - set by __aenter__
         response = await self._http.request(method, f"/_emulator/{route}", **arguments)
-        return response.raise_for_status()
+        if response.status_code == httpx.codes.BAD_REQUEST:
+            raise ValueError(response.json()["error"])
+        return response if response.status_code == httpx.codes.FORBIDDEN else response.raise_for_status()

@@ -1,11 +1,13 @@
 """What the emulator needs of each vendor."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
 
 import attrs
 
 from volc_moderation.emulator.counter import Counter
+
+Medium = Literal["audio", "video"]
 
 
 @attrs.frozen
@@ -17,13 +19,20 @@ class Call:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
-    #: What the action is given: the JSON body of a POST, the query of a GET. None if it cannot be read.
+    #: What the action is given: the JSON body of a POST, the query of a GET, in which a repeated name, or one that ends
+    #: in ``[]``, has a list. None if it cannot be read.
     parameters: Mapping[str, Any] | None
 
     @property
     def action(self) -> str:
         """The name of the action, or an empty text."""
         return self.query.get("Action", "")
+
+    @property
+    def room(self) -> str:
+        """The room that the call is about, if it is about one."""
+        room = (self.parameters or {}).get("RoomId")
+        return room if isinstance(room, str) else ""
 
 
 @attrs.frozen
@@ -35,19 +44,65 @@ class Reply:
     is_success: bool = False
 
 
+@attrs.frozen(kw_only=True)
+class Rule:
+    """What is known of an action: how it is called, how often, and what it does."""
+
+    method: Literal["GET", "POST"] = "POST"
+    quota: int
+    #: Calls, and in how many seconds, for one room.
+    room_quota: tuple[int, float] | None = None
+    #: ZEGO's families have codes of their own.
+    family: Literal["room", "media-service"] = "room"
+    #: Volcengine's versions.
+    versions: frozenset[str] = frozenset()
+    #: Given the parameters, the Unix time, and the version.
+    perform: Callable[[Mapping[str, Any], float, str], Any]
+
+
+@attrs.frozen(kw_only=True)
+class Callback:
+    """A signed callback, ready to go."""
+
+    vendor: str
+    event: str
+    url: str
+    body: Mapping[str, Any]
+    #: Seconds before each further delivery, until one is acknowledged.
+    pauses: tuple[float, ...]
+    #: Statuses that acknowledge it.
+    acknowledged_by: range
+
+
 class Vendor(Protocol):
     """One vendor's rules."""
 
     counter: Counter
 
+    #: Let a user join a room at a Unix time; False if something keeps the user out.
+    join: Callable[..., bool]
+    #: Let a user leave a room.
+    leave: Callable[..., None]
+    #: Return what the moderations that cover a user call back.
+    report: Callable[..., list[Callback]]
+
     def check(self, call: Call, now: float) -> Reply | None:
         """Refuse a call for its signature, timestamp or action; None if it may go on."""
 
-    def throttle(self, call: Call) -> Reply:
-        """Refuse a call for its rate."""
+    def throttle(self, call: Call, *, for_room: bool) -> Reply:
+        """Refuse a call for its rate, of the action or of the room."""
 
     def fail(self, call: Call, code: str | int, message: str, status: int | None) -> Reply:
         """Refuse a call with a code that was asked for."""
 
     def perform(self, call: Call, now: float) -> Reply:
         """Carry out a call."""
+
+    def report_all(self, now: float) -> list[Callback]:
+        """Return what all moderations find in all rooms."""
+
+    def take_callbacks(self) -> list[Callback]:
+        """Return what calls have caused to be called back since."""
+
+    def reset(self) -> None:
+        """Forget everything."""

@@ -1,0 +1,217 @@
+"""One account of Volcengine: signatures, envelopes, and who carries out what. What documents leave open is marked OPEN.
+
+The signature is checked with code of its own: nothing here comes from the client's signer.
+"""
+
+import calendar
+import hashlib
+import hmac
+import itertools
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from volc_moderation.emulator.counter import Counter
+from volc_moderation.emulator.rooms import Member, checked_verdict, media_of
+from volc_moderation.emulator.vendor import Call, Callback, Reply
+from volc_moderation.emulator.volcengine.moderation import Detections
+from volc_moderation.emulator.volcengine.parameters import Refused
+from volc_moderation.emulator.volcengine.people import People
+from volc_moderation.emulator.volcengine.webcast import Webcasts
+
+MAX_SKEW = 15 * 60
+_AUTHORIZATION = re.compile(
+    r"HMAC-SHA256 Credential=(?P<key>[^/]+)/(?P<day>\d{8})/(?P<region>[^/]+)/(?P<service>[^/]+)/request, "
+    r"SignedHeaders=(?P<headers>[a-z0-9;-]+), Signature=(?P<signature>[0-9a-f]{64})"
+)
+
+
+class Volcengine:
+    """One account of Volcengine."""
+
+    def __init__(
+        self,
+        *,
+        access_key: str,
+        secret_key: str,
+        session_token: str | None,
+        region: str,
+        callback_secret: str,
+        quotas: Mapping[str, int],
+    ) -> None:
+        self._access_key = access_key
+        self._secret_key = secret_key
+        self._session_token = session_token
+        self._region = region
+        self._callback_secret = callback_secret
+        self._quotas = quotas
+        self._request_ids = itertools.count(1)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all tasks, people and counts."""
+        self._people = People()
+        self._detections = Detections(self._people, self._callback_secret)
+        self._rules = self._detections.rules() | Webcasts().rules() | self._people.rules()
+        self.counter = Counter({name: rule.quota for name, rule in self._rules.items()} | dict(self._quotas))
+
+    def check(self, call: Call, now: float) -> Reply | None:
+        """Check signature, timestamp, action and version."""
+        try:
+            self._check_signature(call, now)
+            if not call.action or not call.query.get("Version"):
+                raise Refused("MissingParameter", "Action or Version is absent", 400, 100002)
+            rule = self._rules.get(call.action)
+            if rule is None or call.query["Version"] not in rule.versions:
+                raise Refused("InvalidActionOrVersion", "there is no such action or version", 404, 100008)
+            if rule.method != call.method:
+                raise Refused("MethodNotAllowed", f"{call.action} is a {rule.method}", 405, 100020)
+        except Refused as refused:
+            return self._refusal(call, refused)
+        return None
+
+    def throttle(self, call: Call, *, for_room: bool) -> Reply:  # noqa: ARG002 - no quota is for a room
+        """Refuse for the rate. OPEN: the HTTP status of RTC's own errors; 400 is what is expected."""
+        return self._refusal(call, Refused("FlowLimitExceeded.QPSOverLimit", "request rate over the limit"))
+
+    def fail(self, call: Call, code: str | int, message: str, status: int | None) -> Reply:
+        """Refuse with a code that was asked for."""
+        return self._refusal(call, Refused(str(code), message, 400 if status is None else status))
+
+    def perform(self, call: Call, now: float) -> Reply:
+        """Carry out an action."""
+        if call.parameters is None:
+            return self._refusal(call, Refused("InvalidParameter.Unmarshal", "the body is not a JSON object"))
+        try:
+            result = self._rules[call.action].perform(call.parameters, now, call.query["Version"])
+        except Refused as refused:
+            return self._refusal(call, refused)
+        return Reply(200, {"ResponseMetadata": self._metadata(call), "Result": result}, is_success=True)
+
+    def join(
+        self,
+        now: float,
+        *,
+        room_id: str,
+        user_id: str,
+        app_id: str = "app",
+        verdict: str = "PASS",
+        stream_id: str | None = None,
+        ip: str | None = None,
+    ) -> bool:
+        """Let a user join a room and publish; False if a ban keeps the user out."""
+        member = Member(user_id=user_id, stream_id=stream_id or user_id, verdict=verdict, joined=now, ip=ip)
+        room = (app_id, room_id)
+        if not self._people.join(room, member, now):
+            return False
+        self._detections.meet(room, user_id, now)
+        return True
+
+    def leave(self, _: float, *, room_id: str, user_id: str, app_id: str = "app") -> None:
+        """Let a user leave a room."""
+        self._people.rooms.remove((app_id, room_id), user_id)
+
+    def report(
+        self,
+        now: float,
+        *,
+        room_id: str,
+        user_id: str,
+        app_id: str = "app",
+        verdict: str = "REJECT",
+        media: str | None = None,
+    ) -> list[Callback]:
+        """Return what the moderations that cover a user call back."""
+        room = (app_id, room_id)
+        member = self._people.rooms.member(room, user_id)
+        return self._detections.report(room, member, checked_verdict(verdict), media_of(media), now)
+
+    def report_all(self, now: float) -> list[Callback]:
+        """Return what all moderations find in all rooms."""
+        return [
+            callback
+            for (app, room), member in self._people.rooms.everybody()
+            for callback in self._detections.report((app, room), member, member.verdict, media_of(None), now)
+        ]
+
+    def take_callbacks(self) -> list[Callback]:
+        """Return nothing: no call of Volcengine's causes a callback by itself."""
+        return []
+
+    def _metadata(self, call: Call) -> dict[str, Any]:
+        return {
+            "RequestId": f"emulator-{next(self._request_ids)}",
+            "Action": call.action,
+            "Version": call.query.get("Version", ""),
+            "Service": "rtc",
+            "Region": self._region,
+        }
+
+    def _refusal(self, call: Call, refused: Refused) -> Reply:
+        error: dict[str, str | int] = {"Code": refused.code, "Message": refused.message}
+        if refused.number:
+            error["CodeN"] = refused.number
+        return Reply(refused.status, {"ResponseMetadata": {**self._metadata(call), "Error": error}})
+
+    # Signature: https://www.volcengine.com/docs/6369/67269
+
+    def _check_signature(self, call: Call, now: float) -> None:
+        header = call.headers.get("authorization")
+        if header is None:
+            raise Refused("MissingAuthenticationToken", "the request is not signed", 401, 100003)
+        match = _AUTHORIZATION.fullmatch(header)
+        if match is None:
+            raise Refused("InvalidAuthorization", "the Authorization header is malformed", 400, 100024)
+        date = call.headers.get("x-date")
+        if date is None:
+            raise Refused("MissingRequestInfo", "missing timestamp information", 400, 100004)
+        try:
+            signed_at = calendar.timegm(time.strptime(date, "%Y%m%dT%H%M%SZ"))
+        except ValueError:
+            raise Refused("InvalidTimestamp", "X-Date is malformed", 400, 100006) from None
+        # OPEN: how far ahead a timestamp may lie; the same 15 minutes are assumed.
+        if abs(signed_at - now) > MAX_SKEW:
+            raise Refused("InvalidTimestamp", "the signature has expired or lies in the future", 400, 100006)
+        if match["day"] != date[:8] or match["region"] != self._region or match["service"] != "rtc":
+            raise Refused("InvalidCredential", "the credential scope is wrong", 400, 100025)
+        if match["key"] != self._access_key:
+            raise Refused("InvalidAccessKey", "there is no such access key", 401, 100009)
+        token = call.headers.get("x-security-token")
+        if self._session_token is not None and token != self._session_token:
+            raise Refused("InvalidSecretToken", "the session token is wrong", 401, 100026)
+        names = match["headers"].split(";")
+        needed = {"host", "x-date"} | ({"x-security-token"} if token is not None else set())
+        if not needed <= set(names) or not hmac.compare_digest(self._signature(call, match), match["signature"]):
+            raise Refused("SignatureDoesNotMatch", "the signature does not match", 401, 100010)
+
+    def _signature(self, call: Call, match: re.Match[str]) -> str:
+        body_hash = hashlib.sha256(call.body).hexdigest()
+        lines = [call.method, "/", _canonical_query(call.raw_query)]
+        for name in match["headers"].split(";"):
+            value = call.headers.get(name, "").strip()
+            if name == "host":
+                value = re.sub(r":(80|443)$", "", value)
+            lines.append(f"{name}:{value}")
+        lines += ["", match["headers"], body_hash]
+        scope = f"{match['day']}/{match['region']}/{match['service']}/request"
+        digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        text = "\n".join(("HMAC-SHA256", call.headers["x-date"], scope, digest))
+        key = self._secret_key.encode()
+        for part in scope.split("/"):
+            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
+
+
+def _canonical_query(raw_query: str) -> str:
+    pairs = [pair.partition("=") for pair in raw_query.split("&") if pair]
+    return "&".join(sorted(f"{_encoded(name)}={_encoded(value)}" for name, _, value in pairs))
+
+
+def _encoded(text: str) -> str:
+    raw = unquote_to_bytes(text.replace("+", " "))
+    return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in raw)
