@@ -38,7 +38,7 @@ RULES: list[dict[str, Any]] = [
 @pytest.fixture
 async def clients(moderation_emulator: ModerationEmulator) -> AsyncIterator[Clients]:
     for user in ("user", "one", "two", "u"):
-        assert moderation_emulator.join("volcengine", "room", user, app_id="app", token="secret")
+        assert moderation_emulator.join("volcengine", "room", user, app_id="app")
     assert moderation_emulator.join("zego", "room", "user", stream_id="stream")
     for user in ("one", "two", "u", 64 * "u"):
         assert moderation_emulator.join("zego", "room", user, stream_id=f"{user}-stream")

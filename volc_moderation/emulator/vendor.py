@@ -79,13 +79,6 @@ class Vendor(Protocol):
 
     counter: Counter
 
-    #: Let a user join a room at a Unix time; False if something keeps the user out.
-    join: Callable[..., bool]
-    #: Let a user leave a room.
-    leave: Callable[..., None]
-    #: Return what the moderations that cover a user call back.
-    report: Callable[..., list[Callback]]
-
     def check(self, call: Call, now: float) -> Reply | None:
         """Refuse a call for its signature, timestamp or action; None if it may go on."""
 
@@ -97,6 +90,17 @@ class Vendor(Protocol):
 
     def perform(self, call: Call, now: float) -> Reply:
         """Carry out a call."""
+
+    # What these take is the vendor's own, after the Unix time.
+
+    def join(self, *args: Any, **kwargs: Any) -> bool:
+        """Let a user join a room; False if something keeps the user out."""
+
+    def leave(self, *args: Any, **kwargs: Any) -> None:
+        """Let a user leave a room."""
+
+    def report(self, *args: Any, **kwargs: Any) -> list[Callback]:
+        """Return what the moderations that cover a user call back."""
 
     def report_all(self, now: float) -> list[Callback]:
         """Return what all moderations find in all rooms."""

@@ -143,9 +143,7 @@ class Moderation:
 
     # Callbacks: https://doc-zh.zego.im/article/21500 (audio), https://doc-zh.zego.im/article/19698 (video)
 
-    def _result(
-        self, task: Task, medium: Medium, url: str | None, member: Member, verdict: str, now: float
-    ) -> Callback:
+    def _result(self, task: Task, half: Half, member: Member, verdict: str, now: float) -> Callback:
         task.results += 1
         is_audio_task = task.kind == "audio"
         labels = ("normal", "", "") if verdict == "PASS" else ("ad", "lianxifangshi", "lianxifangshi")
