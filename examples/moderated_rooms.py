@@ -21,7 +21,7 @@ APP_ID, SECRET, HERE = (os.environ[name] for name in ("RTC_APP_ID", "CALLBACK_SE
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    global volcengine, zego  # noqa: PLW0603 - made once, in the event loop that uses them
+    global volcengine, zego  # made once, in the event loop that uses them
     # A callback must be answered within 5 s, so no call may take longer than that.
     async with VolcengineClient.from_env(deadline=3) as volcengine, ZegoClient.from_env(deadline=3) as zego:
         yield

@@ -49,6 +49,20 @@ async def test_it_starts_and_stops_a_webcast(emulator: EmulatorProcess) -> None:
     assert await call("POST", "StopWebcast", "2020-12-01", **task) == "ok"
 
 
+async def test_it_bans_and_lists_users(emulator: EmulatorProcess) -> None:
+    call = caller(emulator)
+    for user in ("user-1", "user-2"):
+        assert await emulator.join("volcengine", "room", user)
+    room = {"AppId": "app", "RoomId": "room"}
+    users = await call("GET", "GetRoomOnlineUsers", "2023-11-01", **room)
+    assert users["VisibleUserList"] == ["user-1", "user-2"]
+    banned = await call("POST", "BanRoomUser", "2023-11-01", **room, UserId="user-1", ForbiddenInterval=60)
+    assert banned == {"Message": "success"}
+    users = await call("GET", "GetRoomOnlineUsers", "2023-11-01", **room)
+    assert users["VisibleUserList"] == ["user-2"]
+    assert not await emulator.join("volcengine", "room", "user-1")
+
+
 async def test_a_wrong_key_is_refused(emulator: EmulatorProcess) -> None:
     with pytest.raises(ApiException, match="SignatureDoesNotMatch"):
         await caller(emulator, "wrong")("POST", "StopDetection", "2023-11-01", AppId="app", RoomId="room")
