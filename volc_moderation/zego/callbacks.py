@@ -231,7 +231,8 @@ def parse(body: bytes) -> ZegoEvent:
         key = f"zego:{envelope.app_id}:{envelope.event}:{envelope.timestamp}:{envelope.nonce}"
         return ZegoEvent(**common, **who, occurred_at=envelope.made_at, dedupe_key=key)
     task_id = text_of(fields, "TaskId")
-    aux = _model(fields.get("AuxInfo") or {}, AuxInfo, "AuxInfo")
+    about = fields.get("AuxInfo")
+    aux = _model(about if isinstance(about, dict) else {}, AuxInfo, "AuxInfo")
     common |= {"task_id": task_id, "room_id": aux.room_id, "user_id": aux.user_id, "aux_info": aux}
     key = f"zego:{envelope.app_id}:{envelope.event}:{task_id}"
     if envelope.event in STATUSES:

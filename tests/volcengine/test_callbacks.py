@@ -1,0 +1,300 @@
+"""Volcengine's callbacks: whose they are, what they say, and what else may come."""
+
+import json
+import pickle
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from volc_moderation import CallbackError, ConfigurationError, Evidence, Media, Verdict
+from volc_moderation.volcengine.callbacks import (
+    MachineReview,
+    MachineReviewResult,
+    Risk,
+    VolcengineEvent,
+    WebcastChange,
+    WebcastEvent,
+    parse,
+    sign,
+    verify,
+)
+
+VECTORS = {
+    one["id"]: one["body"]
+    for one in json.loads((Path(__file__).parent.parent / "vectors" / "volcengine_callbacks.json").read_text())
+}
+SECRET = "cbSecret-Example-01"
+SEVEN = {
+    "C1": "c9443e9af43b2d7da0090b8163695f923aa6522289fadabce35de7c2d1d4252b",
+    "C2": "374b26b60e88520ea79cb7b741fc4321334d68b5c4e53220a1fb554afd379dd8",
+}
+MADE_AT = datetime(2026, 11, 20, 16, 30, tzinfo=timezone(timedelta(hours=8)))
+
+
+def body_of(vector: str = "C1", **changes: Any) -> bytes:
+    fields = VECTORS[vector] | changes
+    return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+
+
+def signed(event_type: str, content: object, **changes: str) -> bytes:
+    data = content if isinstance(content, str) else json.dumps(content)
+    fields = {name: value for name, value in VECTORS["C1"].items() if name != "Signature"}
+    return sign({**fields, "EventType": event_type, "EventData": data, **changes}, SECRET)
+
+
+@pytest.mark.parametrize("vector", VECTORS)
+def test_the_vectors_of_eight_values(vector: str) -> None:
+    verify(body_of(vector), SECRET)
+
+
+@pytest.mark.parametrize("vector", VECTORS)
+def test_the_vectors_of_seven_values(vector: str) -> None:
+    """As callbacks were signed before they had an EventId."""
+    verify(body_of(vector, Signature=SEVEN[vector]), SECRET)
+    verify(body_of(vector, Signature=SEVEN[vector], EventId=None), SECRET)
+
+
+@pytest.mark.parametrize(
+    ("more", "signature"),
+    [
+        ({"Noce": "NoceVal"}, "14aa681420cb46ab5f1d8ad6ac9ab21f341ea9dbf9d5237059c3c4c0e731300f"),
+        (
+            {"Noce": "NoceVal", "EventId": "EventIdVal"},
+            "ac2b6d55f57f6f7f95ef1f732998a22e0c20cb36cf75098b45a3b960715c0a1c",
+        ),
+        (
+            {"Nonce": "NonceVal", "EventId": "EventIdVal"},
+            "7938fac5735d71d8bf383f7587858a7c6d4e7fd214b28fd203335d250b8c6257",
+        ),
+    ],
+)
+def test_the_example_of_the_documents(more: dict[str, str], signature: str) -> None:
+    """The first is printed there; the others are the same example in the form that the text describes."""
+    fields = {"AppId": "AppIDVal", "EventData": "EventDataVal", "EventTime": "EventTimeVal"}
+    fields |= {"EventType": "EventTypeVal", "Version": "VersionVal", **more}
+    assert json.loads(sign(fields, "SecretKeyVal"))["Signature"] == signature
+
+
+def test_signing_again_gives_the_vector() -> None:
+    for vector in VECTORS.values():
+        assert json.loads(sign(vector, SECRET)) == vector
+
+
+@pytest.mark.parametrize("field", ["EventType", "EventData", "EventTime", "EventId", "AppId", "Version", "Nonce"])
+def test_a_changed_value_is_forged(field: str) -> None:
+    changed = {
+        "EventTime": "2026-11-20T16:30:01+08:00",
+        "Version": "2020-12-02",
+        "EventData": VECTORS["C1"]["EventData"].replace("REJECT", "PASS"),
+    }
+    with pytest.raises(CallbackError) as caught:
+        verify(body_of(**{field: changed.get(field, "other")}), SECRET)
+    assert caught.value.reason == "forged"
+
+
+@pytest.mark.parametrize("signature", [None, "", 5, ["x"], "é", "0" * 64, "A" * 88, VECTORS["C1"]["Signature"].upper()])
+def test_another_signature_is_forged(signature: Any) -> None:
+    with pytest.raises(CallbackError) as caught:
+        verify(body_of(Signature=signature), SECRET)
+    assert caught.value.reason == "forged"
+
+
+def test_one_of_several_secrets() -> None:
+    verify(body_of(), ["new", SECRET])
+    verify(body_of(), (SECRET, "old"))
+    with pytest.raises(CallbackError):
+        verify(body_of(), ["new", "older"])
+
+
+@pytest.mark.parametrize("secret", ["", " ", [], [""], [SECRET, ""], None, 5, b"bytes", {"a": 1}, [None]])
+def test_an_empty_secret_is_refused(secret: Any) -> None:
+    """Otherwise anybody could sign, if a variable of the environment is missing."""
+    with pytest.raises(ConfigurationError, match="secret must be"):
+        verify(body_of(), secret)
+
+
+@pytest.mark.parametrize(("age", "is_fresh"), [(-301, False), (-300, True), (0, True), (300, True), (301, False)])
+def test_the_window_goes_both_ways(age: float, is_fresh: bool) -> None:
+    now = MADE_AT.timestamp() + age
+    if is_fresh:
+        verify(body_of(), SECRET, now=now, within=300)
+    else:
+        with pytest.raises(CallbackError, match="within 300 s") as caught:
+            verify(body_of(), SECRET, now=now, within=300)
+        assert caught.value.reason == "stale"
+
+
+@pytest.mark.parametrize("within", [0, -1, True, "300", float("nan")])
+def test_a_wrong_window_is_refused(within: Any) -> None:
+    with pytest.raises(ConfigurationError, match="within"):
+        verify(body_of(), SECRET, now=0, within=within)
+    with pytest.raises(ConfigurationError, match="within"):
+        verify(body_of(), SECRET, within=300)
+
+
+def test_a_result_about_video() -> None:
+    event = parse(body_of())
+    assert isinstance(event, MachineReviewResult)
+    assert (event.vendor, event.name, event.app_id) == ("volcengine", "MachineReviewResult", "661e0000000000000000543c")
+    assert (event.room_id, event.user_id, event.stream_id, event.task_id) == ("room-42", "u_1001", None, None)
+    assert (event.verdict, event.media, event.reasons) == (Verdict.REJECT, Media.VIDEO, ("gun",))
+    assert event.evidence == Evidence(urls=("https://example.com/snap/0001.jpg",))
+    assert event.occurred_at == MADE_AT
+    assert (event.event_id, event.version) == ("evt-0001_img_doc", "2020-12-01")
+    assert event.dedupe_key == "volcengine:661e0000000000000000543c:evt-0001_img_doc"
+    assert event.detail.risk_all == [Risk(name="gun_image", score=0.91), Risk(name="porn_image", score=0.02)]
+    assert event.detail.ai_result_origin == "{}"
+    assert event.data == json.loads(VECTORS["C1"]["EventData"])
+    assert "data=" not in repr(event)
+
+
+def test_a_result_about_audio() -> None:
+    event = parse(body_of("C2"))
+    assert isinstance(event, MachineReviewResult)
+    assert (event.verdict, event.media, event.reasons) == (Verdict.REVIEW, Media.AUDIO, ("abuse",))
+    assert event.evidence == Evidence(urls=("https://example.com/seg/0001.wav",), texts=("你好 hello",))
+    assert event.detail.audio_segment_info == {}
+
+
+def test_what_is_missing_is_empty() -> None:
+    event = parse(signed("MachineReviewResult", {}, Version="2023-11-01"))
+    assert isinstance(event, MachineReviewResult)
+    assert event.detail == MachineReview()
+    assert (event.verdict, event.media, event.reasons, event.evidence) == (None, None, (), Evidence())
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "text", [], {}, [None], [5], [[]], True, 1.5])
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("RoomId", "UserId", "MediaType", "Images", "Audio", "AudioText", "HitReasons", "RiskHit", "RiskALL"),
+        *("AIResultOrigin", "AudioSegmentInfo", "Unknown"),
+    ],
+)
+def test_a_wrong_ornament_does_not_cost_the_verdict(field: str, wrong: Any) -> None:
+    content = json.loads(VECTORS["C1"]["EventData"])
+    assert parse(signed("MachineReviewResult", content | {field: wrong})).verdict == Verdict.REJECT
+
+
+def test_a_verdict_that_is_new_is_kept_and_a_wrong_one_is_told() -> None:
+    assert parse(signed("MachineReviewResult", {"Suggest": "BLOCK"})).verdict == "BLOCK"
+    assert parse(signed("MachineReviewResult", {"Suggest": None})).verdict is None
+    with pytest.raises(CallbackError, match=r"EventData\.Suggest"):
+        parse(signed("MachineReviewResult", {"Suggest": 1}))
+
+
+def test_the_names_of_models_are_reasons_if_there_are_no_others() -> None:
+    risks = [{"Name": "gun_image", "Score": 1}, {"Name": "blood"}]
+    assert parse(signed("MachineReviewResult", {"RiskHit": risks})).reasons == ("gun_image", "blood")
+
+
+@pytest.mark.parametrize("name", ["Webcast", "WebcastStatusChanged", "WebCast"])
+def test_a_webcast(name: str) -> None:
+    """One line of the documents has a blank before a reason."""
+    content = {"RoomId": "r", "TaskId": "t", "UserId": "u", "Status": 4, "Reason": " StartEventTimeout"}
+    event = parse(signed(name, content))
+    assert isinstance(event, WebcastEvent)
+    assert event.detail.status is WebcastChange.REFRESHED
+    assert (event.room_id, event.task_id, event.user_id, event.verdict) == ("r", "t", "u", None)
+    assert event.reasons == ("StartEventTimeout",)
+    unknown = parse(signed(name, {"Status": 9}))
+    assert isinstance(unknown, WebcastEvent)
+    assert unknown.detail.status == 9
+
+
+@pytest.mark.parametrize("content", [{"RoomId": "r", "UserId": "u", "New": [1]}, "not JSON", "[1]"])
+def test_an_unknown_event_keeps_its_data(content: object) -> None:
+    event = parse(signed("UserJoinRoom", content))
+    assert type(event) is VolcengineEvent
+    assert event.name == "UserJoinRoom"
+    if isinstance(content, dict):
+        assert (event.room_id, event.user_id, event.data) == ("r", "u", content)
+    else:
+        assert event.data == {"EventData": content}
+
+
+def test_the_key_without_an_event_id_tells_events_apart() -> None:
+    first = parse(body_of(EventId=None))
+    assert first.dedupe_key == parse(body_of(EventId=None)).dedupe_key
+    assert first.dedupe_key != parse(body_of(EventId=None, Nonce="0001")).dedupe_key
+    assert first.event_id is None
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b"", "the body"),
+        (b"\xff\xfe", "the body"),
+        (b"[]", "the body"),
+        (b"null", "the body"),
+        (b"[" * 100_000, "the body"),
+        (b'{"a":' + b"9" * 5000 + b"}", "the body"),
+        (b"{}", "EventTime"),
+        (body_of(EventTime="yesterday"), "EventTime"),
+        (body_of(EventTime="2026-13-20T16:30:00Z"), "EventTime"),
+        (body_of(EventTime="2026-11-20T16:30:00"), "EventTime"),
+        (body_of(EventTime="2026-11-20 16:30:00Z"), "EventTime"),
+        (body_of(EventTime="٢٠٢٦-11-20T16:30:00Z"), "EventTime"),
+        (body_of(Version="v1"), "Version"),
+        (body_of(Nonce=None), "Nonce"),
+        (body_of(Nonce=4821), "Nonce"),
+        (body_of(AppId=""), "AppId"),
+        (body_of(AppId=["a"]), "AppId"),
+        (body_of(EventId=5), "EventId"),
+        (body_of(EventData={"RoomId": "r"}), "EventData"),
+        (body_of(EventType="\ud800"), "EventType"),
+    ],
+)
+def test_nonsense_is_named(body: bytes, field: str) -> None:
+    for read in (parse, lambda body: verify(body, SECRET)):
+        with pytest.raises(CallbackError, match=f"^{field} must be") as caught:
+            read(body)
+        assert caught.value.reason == "unreadable"
+
+
+@pytest.mark.parametrize("content", ["", "not JSON", "[]", '"text"', "5"])
+def test_a_result_must_have_content(content: str) -> None:
+    with pytest.raises(CallbackError, match="EventData") as caught:
+        parse(signed("MachineReviewResult", content))
+    assert caught.value.reason == "unreadable"
+
+
+def test_values_cannot_change_places() -> None:
+    """They are signed sorted, so any permutation has the same signature; their forms tell them apart."""
+    vector = VECTORS["C1"]
+    for one, other in (("EventTime", "EventId"), ("Version", "AppId"), ("EventTime", "Nonce"), ("Version", "Nonce")):
+        with pytest.raises(CallbackError):
+            verify(body_of(**{one: vector[other], other: vector[one]}), SECRET)
+    # What looks like one long value and an empty one was two.
+    for one, other in (("EventTime", "Nonce"), ("Version", "EventTime"), ("EventId", "EventData")):
+        with pytest.raises(CallbackError):
+            verify(body_of(**{one: vector[one] + vector[other], other: ""}), SECRET)
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00+08:00", "9999-12-31T23:59:59-08:00", "2026-11-20T08:30:00.123456789Z"]
+)
+def test_the_ends_of_time(time: str) -> None:
+    body = signed("MachineReviewResult", {}, EventTime=time)
+    assert parse(body).occurred_at is not None
+    if time[:4] != "2026":
+        with pytest.raises(CallbackError, match="within"):
+            verify(body, SECRET, now=0, within=300)
+
+
+def test_errors_cross_process_borders_and_tell_no_content() -> None:
+    with pytest.raises(CallbackError) as caught:
+        verify(body_of(Signature="0" * 64), SECRET)
+    again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own
+    assert (again.reason, str(again)) == ("forged", "the signature is wrong")
+    with pytest.raises(CallbackError) as caught:
+        parse(signed("MachineReviewResult", '"words that nobody should see"'))
+    shown = f"{caught.value!r}{caught.value.__cause__}{caught.value.__context__}"
+    assert "nobody" not in shown
+
+
+def test_times_have_a_zone() -> None:
+    event = parse(signed("MachineReviewResult", {}, EventTime="2026-11-20T08:30:00Z"))
+    assert event.occurred_at == datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
