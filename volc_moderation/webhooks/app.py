@@ -152,7 +152,7 @@ class Webhooks:
             async with scope:
                 await self._handler(event)
             handled = True
-        except Exception:  # whatever the handler raises
+        except Exception:  # noqa: BLE001 - whatever the handler raises
             is_late = scope.expired()
             _log.exception("the handler %s a callback", "was too late with" if is_late else "failed on")
             return 503 if is_late else 500

@@ -71,6 +71,9 @@ class Redis(Protocol):
     async def eval(self, script: str, numkeys: int, *keys_and_args: str) -> object:
         """Run a script."""
 
+    async def aclose(self) -> None:
+        """Close the connections."""
+
 
 #: Begin: running for a short time, in case this process dies. The value names who runs it.
 _BEGIN = """
@@ -109,6 +112,7 @@ class RedisSeen:
         for name, value in (("seconds", seconds), ("running_seconds", running_seconds)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigurationError(f"{name} must be an int of at least 1; got {describe(value)}")
+        self._is_own = isinstance(client, str)
         if isinstance(client, str):
             from redis.asyncio import Redis as Client  # noqa: PLC0415 - an extra
 
@@ -120,6 +124,11 @@ class RedisSeen:
         self._seconds = seconds
         self._running_seconds = running_seconds
         self._me = secrets.token_hex(8)
+
+    async def aclose(self) -> None:
+        """Close the connections that were made to an address."""
+        if self._is_own:
+            await self._redis.aclose()
 
     async def begin(self, key: str) -> State:
         """Tell what is known of an event."""

