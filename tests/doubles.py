@@ -37,8 +37,8 @@ def loop_clock() -> float:
 class Vendors:
     """The emulator in this process, and a client for each vendor that talks to it without a socket."""
 
-    def __init__(self, settings: Settings = KEYS, **options: Any) -> None:
-        self.emulator = Emulator(settings, clock=loop_clock)
+    def __init__(self, settings: Settings = KEYS, *, receiver: httpx.AsyncClient | None = None, **options: Any) -> None:
+        self.emulator = Emulator(settings, clock=loop_clock, http_client=receiver)
         self.requests: list[httpx.Request] = []
         transport = httpx.ASGITransport(app=self.emulator)
         self.http_client = httpx.AsyncClient(transport=transport, event_hooks={"request": [self._keep]})
@@ -55,6 +55,7 @@ class Vendors:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.http_client.aclose()
+        await self.emulator.aclose()
 
 
 def volcengine_client(**options: Any) -> VolcengineClient:

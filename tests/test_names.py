@@ -6,8 +6,11 @@ import volc_moderation
 import volc_moderation.emulator
 import volc_moderation.quotas
 import volc_moderation.volcengine
+import volc_moderation.webhooks
 import volc_moderation.zego
+from tests.actions import ACTIONS
 from volc_moderation import errors
+from volc_moderation.volcengine import VolcengineAction
 
 
 @pytest.mark.parametrize(
@@ -17,6 +20,7 @@ from volc_moderation import errors
         volc_moderation.emulator,
         volc_moderation.quotas,
         volc_moderation.volcengine,
+        volc_moderation.webhooks,
         volc_moderation.zego,
     ],
 )
@@ -25,6 +29,13 @@ def test_all_is_sorted_and_whole(module: object) -> None:
     assert sorted(exported) == sorted(set(exported))
     for name in exported:
         assert getattr(module, name).__doc__
+
+
+def test_every_action_is_exported() -> None:
+    for action in ACTIONS:
+        vendor = volc_moderation.volcengine if issubclass(action, VolcengineAction) else volc_moderation.zego
+        assert action.name in vendor.__all__
+        assert action.result.__name__ in vendor.__all__
 
 
 def test_every_error_is_public_and_in_the_tree() -> None:

@@ -19,7 +19,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-PROGRAMS = blocks("python")
+PROGRAMS = [program for program in blocks("python") if "def test_" not in program]
+TESTS = [program for program in blocks("python") if "def test_" in program]
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
 
 
@@ -39,13 +40,25 @@ async def run(emulator: EmulatorProcess, *command: str) -> tuple[int | None, str
     list(
         zip(
             PROGRAMS,
-            ["emulated-publisher 1\n", "300 stopped, 0 failed\n", "", "50009 300.0\n"],
+            ["emulated-publisher 1\n", "300 stopped, 0 failed\n", "", "", "50009 300.0\n", "InvalidActionOrVersion\n"],
             strict=True,
         )
     ),
 )
 async def test_programs(emulator: EmulatorProcess, program: str, shown: str) -> None:
     assert await run(emulator, "-c", program) == (0, shown)
+
+
+async def test_tests(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """A project of a user's own, which has the fixtures without importing them."""
+    (program,) = TESTS
+    (tmp_path / "test_ours.py").write_text(program)
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    code, output = await run(emulator, "-m", "pytest", "-q", str(tmp_path))
+    assert code == 0, output
+    assert "2 passed" in output
 
 
 async def test_calls_from_the_shell(emulator: EmulatorProcess) -> None:
@@ -67,7 +80,7 @@ def test_the_two_commands_are_those_of_ci() -> None:
 
 
 def test_what_the_readme_names_is_there() -> None:
-    for path in re.findall(r"\]\((docs/[^)]+)\)", README):
+    for path in re.findall(r"\]\(((?:docs|examples)/[^)]+)\)", README):
         assert (ROOT / path).is_file()
     for module in re.findall(r"python -m (benchmarks\.\w+)", README):
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file()

@@ -31,6 +31,8 @@ _log = logging.getLogger("volc_moderation")
 
 
 class _Unverified:
+    """Stands where a secret would."""
+
     def __repr__(self) -> str:
         return "UNVERIFIED"
 

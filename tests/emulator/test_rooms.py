@@ -1,0 +1,275 @@
+"""The emulator's rooms hold together: who is kicked is gone, who is banned stays out, who is muted is not heard."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.doubles import Vendors
+from volc_moderation import InvalidRequestError, NoQuotas, NotFoundError, RetryPolicy, ThrottledError
+from volc_moderation.emulator import Emulator, Settings
+
+ROOM: dict[str, Any] = {"app_id": "app", "room_id": "room"}
+ONCE = RetryPolicy(attempts=1)
+
+pytestmark = pytest.mark.looptime
+
+
+async def online(vendors: Vendors, room: str = "room") -> list[str]:
+    users = await vendors.volcengine.get_room_online_users(app_id="app", room_id=room)
+    assert users.room_exists == bool(users.total_user)
+    return users.visible_user_list
+
+
+async def listed(vendors: Vendors, room: str = "room") -> list[str]:
+    return [user.user_id async for user in vendors.zego.iter_user_list(room_id=room)]
+
+
+async def streams(vendors: Vendors) -> list[str]:
+    return [one.stream_id for one in (await vendors.zego.describe_simple_stream_list(room_id="room")).stream_list]
+
+
+# Volcengine
+
+
+async def test_who_joins_is_listed_until_they_leave(vendors: Vendors) -> None:
+    assert await online(vendors) == []
+    for user in ("one", "two"):
+        assert vendors.emulator.join("volcengine", "room", user)
+    assert await online(vendors) == ["one", "two"]
+    vendors.emulator.leave("volcengine", "room", "one")
+    assert await online(vendors) == ["two"]
+    assert await online(vendors, "other") == []
+
+
+async def test_who_is_kicked_may_come_back(vendors: Vendors) -> None:
+    vendors.emulator.join("volcengine", "room", "user")
+    assert (await vendors.volcengine.kick_user(**ROOM, user_id="user")).message == "success"
+    assert await online(vendors) == []
+    assert vendors.emulator.join("volcengine", "room", "user")
+    await vendors.volcengine.dismiss_room(**ROOM)
+    assert await online(vendors) == []
+
+
+@pytest.mark.parametrize(
+    ("ban", "kept_out", "let_in"),
+    [
+        (ROOM, [("room", "one"), ("room", "two")], [("other", "one")]),
+        ({**ROOM, "user_id": "one"}, [("room", "one")], [("room", "two"), ("other", "one")]),
+        ({"app_id": "app", "user_id": "one"}, [("room", "one"), ("other", "one")], [("room", "two")]),
+        ({"app_id": "app", "ip": "203.0.113.7"}, [("room", "two")], [("room", "one"), ("other", "three")]),
+    ],
+)
+async def test_a_ban(vendors: Vendors, ban: Any, kept_out: Any, let_in: Any) -> None:
+    """It removes, also from other rooms if it is for them, and works before a user joins; then it ends."""
+    ips = {"two": "203.0.113.7"}
+    join = vendors.emulator.join
+    for room, user in (*kept_out, *let_in):
+        assert join("volcengine", room, user, ip=ips.get(user))
+    assert (await vendors.volcengine.ban_room_user(**ban, forbidden_interval=60)).message == "success"
+    for room, user in kept_out:
+        assert user not in await online(vendors, room)
+        assert not join("volcengine", room, user, ip=ips.get(user))
+    for room, user in let_in:
+        assert user in await online(vendors, room)
+    assert (await vendors.volcengine.ban_room_user(**ban, forbidden_interval=60)).message == "Room has been banned"
+    await asyncio.sleep(61)
+    for room, user in kept_out:
+        assert join("volcengine", room, user, ip=ips.get(user))
+
+
+async def test_a_ban_is_changed_and_lifted(vendors: Vendors) -> None:
+    user = {**ROOM, "user_id": "user"}
+    join = vendors.emulator.join
+    await vendors.volcengine.ban_room_user(**user, forbidden_interval=604_800)
+    assert not join("volcengine", "room", "user")
+    await vendors.volcengine.update_ban_room_user_rule(**user, forbidden_interval=0)
+    assert join("volcengine", "room", "user")
+    await vendors.volcengine.update_ban_room_user_rule(**user, forbidden_interval=10)
+    assert not join("volcengine", "room", "user")
+    await asyncio.sleep(11)
+    assert join("volcengine", "room", "user")
+
+
+async def test_a_ban_for_no_time_only_removes(vendors: Vendors) -> None:
+    vendors.emulator.join("volcengine", "room", "user")
+    await vendors.volcengine.ban_room_user(**ROOM, user_id="user")
+    assert await online(vendors) == []
+    assert vendors.emulator.join("volcengine", "room", "user")
+
+
+@pytest.mark.parametrize("version", ["2020-12-01", "2023-11-01"])
+async def test_both_versions_say_yes(vendors: Vendors, version: str) -> None:
+    """The older one in lower case, which the client reads alike."""
+    user = {**ROOM, "user_id": "user", "version": version}
+    assert (await vendors.volcengine.ban_room_user(**user)).message == "success"
+    assert (await vendors.volcengine.ban_user_stream(**user, token="t")).message == "success"
+    assert (await vendors.volcengine.unban_user_stream(**user, token="t")).message == "success"
+
+
+async def test_messages_are_taken(vendors: Vendors) -> None:
+    words: dict[str, Any] = {"app_id": "app", "from_": "server", "message": "Be kind."}
+    volcengine = vendors.volcengine
+    for taken in (
+        await volcengine.send_unicast(**words, to="user"),
+        await volcengine.send_room_unicast(**words, room_id="room", to="user"),
+        await volcengine.batch_send_room_unicast(**words, room_id="room", to=["one", "two"]),
+        await volcengine.send_broadcast(**words, room_id="room"),
+    ):
+        assert taken.message == "Success"
+
+
+async def test_the_moderation_of_a_room_lists_whom_it_met(vendors: Vendors) -> None:
+    vendors.emulator.join("volcengine", "room", "before")
+    await vendors.volcengine.start_detection(**ROOM)
+    vendors.emulator.join("volcengine", "room", "after")
+    vendors.emulator.leave("volcengine", "room", "before")
+    tasks = (await vendors.volcengine.list_detection_task(**ROOM)).event_data
+    assert [task.user_id for task in tasks] == ["before", "after"]
+
+
+# ZEGO
+
+
+async def test_who_is_kicked_out_of_zego_is_gone_with_the_stream(vendors: Vendors) -> None:
+    for user in ("one", "two", "three"):
+        assert vendors.emulator.join("zego", "room", user)
+    assert await streams(vendors) == ["one-stream", "two-stream", "three-stream"]
+    await vendors.zego.kickout_user(room_id="room", user_id=["one", "three"])
+    assert await listed(vendors) == ["two"]
+    states = (await vendors.zego.describe_users(room_id="room", user_id=["one", "two"])).user_status_list
+    assert [(state.user_id, state.status) for state in states] == [("one", 0), ("two", 1)]
+    assert (await vendors.zego.describe_rtc_stream_state(stream_id="one-stream")).code == 41006
+    (count,) = (await vendors.zego.describe_user_num(room_id=["room"])).user_count_list
+    assert count.user_count == 1
+
+
+async def test_a_room_is_closed_once(vendors: Vendors) -> None:
+    vendors.emulator.join("zego", "room", "user")
+    await vendors.zego.close_room(room_id="room")
+    assert await listed(vendors) == []
+    with pytest.raises(NotFoundError):
+        await vendors.zego.close_room(room_id="room")
+    with pytest.raises(NotFoundError):
+        await vendors.zego.kickout_user(room_id="room", user_id=["user"])
+
+
+async def test_all_users_in_pages(vendors: Vendors) -> None:
+    everybody = [f"user-{number:03}" for number in range(450)]
+    for user in everybody:
+        vendors.emulator.join("zego", "room", user)
+    assert await listed(vendors) == everybody
+    backwards = [user.user_id async for user in vendors.zego.iter_user_list(room_id="room", mode=1, limit=100)]
+    assert backwards == everybody[::-1]
+    assert vendors.emulator.counts()["DescribeUserList"]["throttled"] == 0
+
+
+async def test_a_stream_is_forbidden_until_it_is_resumed(vendors: Vendors) -> None:
+    vendors.emulator.join("zego", "room", "user", stream_id="s")
+    assert (await vendors.zego.describe_rtc_stream_state(stream_id="s")).is_alive
+    await vendors.zego.forbid_rtc_stream(stream_id="s")
+    assert await streams(vendors) == []
+    assert await listed(vendors) == ["user"]
+    vendors.emulator.join("zego", "room", "user", stream_id="s")
+    assert await streams(vendors) == []
+    await vendors.zego.resume_rtc_streams(stream_id=["s", "unheard"])
+    vendors.emulator.join("zego", "room", "user", stream_id="s")
+    assert await streams(vendors) == ["s"]
+    assert (await vendors.zego.describe_rtc_stream_state(stream_id="unheard")).code == 41004
+
+
+async def test_sequences_must_grow(vendors: Vendors) -> None:
+    await vendors.zego.forbid_rtc_stream(stream_id="s", sequence="100")
+    with pytest.raises(InvalidRequestError, match="did not grow"):
+        await vendors.zego.resume_rtc_stream(stream_id="s", sequence="100")
+    await vendors.zego.resume_rtc_stream(stream_id="other", sequence="1")
+    await asyncio.sleep(10.1)
+    await vendors.zego.resume_rtc_stream(stream_id="s", sequence="1")
+
+
+@pytest.mark.parametrize(
+    ("rule", "may_join", "may_publish"),
+    [
+        ({"rule_type": 1, "ip": "203.0.113.7", "disabled_privilege": [1]}, False, False),
+        ({"rule_type": 2, "room_id": "room", "disabled_privilege": [2]}, True, False),
+        ({"rule_type": 3, "user_id": "user", "disabled_privilege": [1, 2]}, False, False),
+        ({"rule_type": 4, "room_id": "room", "user_id": "user", "disabled_privilege": [2]}, True, False),
+        ({"rule_type": 4, "room_id": "other", "user_id": "user", "disabled_privilege": [1]}, True, True),
+    ],
+)
+async def test_rules_about_users(vendors: Vendors, rule: Any, may_join: bool, may_publish: bool) -> None:
+    """They bar the next request, not what goes on; and end in time."""
+    vendors.emulator.join("zego", "room", "user", ip="203.0.113.7")
+    made = await vendors.zego.set_forbid_user_rule(**rule, effective_time=60)
+    assert made.expire_time is not None
+    assert await streams(vendors) == ["user-stream"]
+    vendors.emulator.leave("zego", "room", "user")
+    assert vendors.emulator.join("zego", "room", "user", ip="203.0.113.7") == may_join
+    assert bool(await streams(vendors)) == may_publish
+    await asyncio.sleep(61)
+    assert vendors.emulator.join("zego", "room", "user", ip="203.0.113.7")
+    assert await streams(vendors) == ["user-stream"]
+    assert not (await vendors.zego.describe_forbid_user_rules(rule_type=rule["rule_type"])).rule_list
+    key = {name: value for name, value in rule.items() if name != "disabled_privilege"}
+    with pytest.raises(NotFoundError):
+        await vendors.zego.del_forbid_user_rule(**key)
+
+
+async def test_rules_about_streams(vendors: Vendors) -> None:
+    key: dict[str, Any] = {"room_id": "room", "stream_id": "s"}
+    await vendors.zego.set_forbid_stream_rule(**key, disable_audio=1)
+    await vendors.zego.set_forbid_stream_rule(**key, disable_video=1, effective_time=60)  # the last call wins
+    rules = (
+        await vendors.zego.describe_forbid_stream_rules(room_id="room", stream_id=["s", "t"])
+    ).forbid_stream_rule_list
+    assert [(rule.stream_id, rule.disable_audio, rule.disable_video, rule.effective_time) for rule in rules] == [
+        ("s", 0, 1, 60)
+    ]
+    await vendors.zego.del_forbid_stream_rule(**key)
+    await vendors.zego.del_forbid_stream_rule(**key)
+    rules = (await vendors.zego.describe_forbid_stream_rules(room_id="room", stream_id=["s"])).forbid_stream_rule_list
+    assert rules == []
+
+
+async def test_whom_a_command_does_not_reach(vendors: Vendors) -> None:
+    vendors.emulator.join("zego", "room", "here")
+    command = {"room_id": "room", "from_user_id": "server", "message_content": "Be kind."}
+    outcome = await vendors.zego.send_custom_command(**command, to_user_id=["here", "gone"])
+    assert [(user.uid, user.code) for user in outcome.fail_users] == [("gone", 50003)]
+    assert (await vendors.zego.send_custom_command(**command)).fail_users == []
+
+
+async def test_quotas_of_rooms_and_families_have_codes_of_their_own() -> None:
+    settings = Settings(quotas={"ForbidRTCStream": 1, "KickoutUser": 1})
+    async with Vendors(settings, retry=ONCE, quotas=NoQuotas()) as vendors:
+        vendors.emulator.join("zego", "room", "user")
+        zego = vendors.zego
+        calls: list[tuple[Any, dict[str, Any], int]] = [
+            (zego.describe_simple_stream_list, {"room_id": "room"}, 207),
+            (zego.describe_user_list, {"room_id": "room"}, 207),
+            (zego.forbid_rtc_stream, {"stream_id": "s"}, 30002),
+            (zego.kickout_user, {"room_id": "room", "user_id": ["nobody"]}, 206),
+        ]
+        for call, given, code in calls:
+            await call(**given)
+            with pytest.raises(ThrottledError) as caught:
+                await call(**given)
+            assert caught.value.code == code
+        await zego.describe_simple_stream_list(room_id="other")
+        await asyncio.sleep(9.9)
+        with pytest.raises(ThrottledError):
+            await zego.describe_simple_stream_list(room_id="room")
+        await asyncio.sleep(0.2)
+        await zego.describe_simple_stream_list(room_id="room")
+
+
+@pytest.mark.parametrize(
+    ("who", "error"),
+    [
+        (("other", "room", "user"), ValueError),
+        (("zego", "room", "user", "more"), TypeError),
+    ],
+)
+def test_wrong_requests_of_the_administrator(who: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Emulator().join(*who)

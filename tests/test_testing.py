@@ -1,0 +1,103 @@
+"""The pytest plugin: the emulator for tests of any kind, and callbacks with valid signatures."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.doubles import volcengine_client
+from volc_moderation import Media, TemporaryError, Verdict, VolcengineClient, ZegoClient
+from volc_moderation.emulator import Fault, Settings
+from volc_moderation.testing import CALLBACK_SECRET, ModerationEmulator
+from volc_moderation.volcengine import callbacks as volcengine_callbacks
+from volc_moderation.zego import callbacks as zego_callbacks
+
+Make = Callable[..., bytes]
+
+
+def test_it_is_a_plugin(pytestconfig: pytest.Config) -> None:
+    assert pytestconfig.pluginmanager.has_plugin("volc_moderation")
+
+
+def test_in_a_test_that_is_not_async(moderation_emulator: ModerationEmulator) -> None:
+    assert httpx.get(f"{moderation_emulator.base_url}/_emulator/counts", trust_env=False).json() == {}
+    assert moderation_emulator.join("zego", "room", "user")
+    moderation_emulator.leave("zego", "room", "user")
+    with pytest.raises(ValueError, match="not in the room"):
+        moderation_emulator.report("zego", "room", "user")
+
+
+async def test_in_one_that_is(moderation_emulator: ModerationEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in moderation_emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    moderation_emulator.play(Fault(kind="code", code=50009, action="StopCensorAudioV2"))
+    async with ZegoClient.from_env(deadline=5) as zego, VolcengineClient.from_env() as volcengine:
+        with pytest.raises(TemporaryError):
+            await zego.stop_censor_audio(task_id="task")
+        await volcengine.start_detection(app_id="app", room_id="room")
+    assert moderation_emulator.counts()["StartDetection"]["accepted"] == 1
+
+
+async def test_nothing_is_left_of_the_test_before(moderation_emulator: ModerationEmulator) -> None:
+    assert moderation_emulator.counts() == {}
+    assert moderation_emulator.callbacks() == []
+    async with volcengine_client(base_url=moderation_emulator.base_url) as volcengine:
+        assert not (await volcengine.get_room_online_users(app_id="app", room_id="room")).room_exists
+
+
+def test_settings_of_ones_own() -> None:
+    with ModerationEmulator(Settings(access_key="OTHER", quotas={"StopWebcast": 1})) as emulator:
+        assert emulator.environment["VOLCENGINE_ACCESS_KEY"] == "OTHER"
+        process = emulator._process
+    assert process.returncode == 0
+
+
+async def test_pending_callbacks(moderation_emulator: ModerationEmulator, unused_tcp_port: int) -> None:
+    moderation_emulator.join("volcengine", "room", "user")
+    async with volcengine_client(base_url=moderation_emulator.base_url) as volcengine:
+        address = f"http://127.0.0.1:{unused_tcp_port}/"
+        await volcengine.start_detection(app_id="app", room_id="room", callback=address, media_type=1)
+    assert moderation_emulator.report("volcengine", "room", "user") == 1
+    assert moderation_emulator.callbacks(settled=False)[0]["outcome"] == "pending"
+    assert moderation_emulator.callbacks(timeout=0.1)[0]["outcome"] == "pending"
+    (callback,) = moderation_emulator.callbacks()
+    assert (callback["outcome"], callback["statuses"]) == ("lost", [None, None, None])
+
+
+def test_a_callback_of_volcengine(volcengine_callback: Make) -> None:
+    body = volcengine_callback(RoomId="r", Suggest="REVIEW", envelope={"AppId": "mine"})
+    now = datetime.now(UTC).timestamp()
+    volcengine_callbacks.verify(body, CALLBACK_SECRET, now=now, within=10)
+    event = volcengine_callbacks.parse(body)
+    assert (event.app_id, event.room_id, event.user_id, event.verdict) == ("mine", "r", "user", Verdict.REVIEW)
+    assert event.dedupe_key != volcengine_callbacks.parse(volcengine_callback()).dedupe_key
+    volcengine_callbacks.verify(volcengine_callback(secret="other"), "other")
+
+
+@pytest.mark.parametrize("event", [*zego_callbacks.RESULTS, *zego_callbacks.STATUSES])
+def test_a_callback_of_zego(zego_callback: Make, event: str) -> None:
+    body = zego_callback(event, TaskId="t-1")
+    zego_callbacks.verify(body, CALLBACK_SECRET, now=datetime.now(UTC).timestamp(), within=10)
+    read: Any = zego_callbacks.parse(body)
+    assert (read.name, read.task_id, read.room_id) == (event, "t-1", "room")
+    assert read.media == (Media.VIDEO if "_img_" in event else Media.AUDIO)
+    if event in zego_callbacks.RESULTS:
+        assert read.verdict == Verdict.REJECT
+        assert (read.user_id, read.stream_id) in {("user", None), (None, "stream")}
+        assert read.evidence.urls
+        assert read.dedupe_key != zego_callbacks.parse(zego_callback(event, TaskId="t-1")).dedupe_key
+
+
+def test_the_makers_share_their_secret_with_the_emulator() -> None:
+    assert Settings().callback_secret == CALLBACK_SECRET
+
+
+def test_the_plugin_needs_no_extra() -> None:
+    """It is loaded into every test run of whoever installs the package."""
+    source = (Path(__file__).parent.parent / "volc_moderation" / "testing.py").read_text()
+    for line in source.splitlines():
+        if line.startswith(("import ", "from ")):
+            assert not any(extra in line for extra in ("emulator", "starlette", "uvicorn", "webhooks"))
