@@ -30,7 +30,7 @@ FLOORS: list[tuple[tuple[str, ...], set[str]]] = [
     (("transport.py",), {"attrs", "httpx"}),
     (("client.py",), {"attrs"}),
     (("volcengine/methods.py", "zego/methods.py"), set()),
-    (("volcengine/client.py", "zego/client.py"), set()),
+    (("volcengine/client.py", "zego/client.py"), {"attrs"}),
     (("volcengine/__init__.py", "zego/__init__.py"), set()),
     (("__init__.py",), set()),
     (("webhooks/seen.py",), {"redis"}),

@@ -21,7 +21,13 @@ from volc_moderation.volcengine.actions import (
     WebCastTaskResult,
 )
 from volc_moderation.volcengine.client import VolcengineClient
-from volc_moderation.volcengine.message import BatchSendRoomUnicast, SendBroadcast, SendRoomUnicast, SendUnicast
+from volc_moderation.volcengine.message import (
+    BatchSendRoomUnicast,
+    MessageAction,
+    SendBroadcast,
+    SendRoomUnicast,
+    SendUnicast,
+)
 from volc_moderation.volcengine.room import (
     BanRoomUser,
     BanUserStream,
@@ -51,6 +57,7 @@ __all__ = [
     "LimitTokenPrivilege",
     "ListDetectionTask",
     "MediaType",
+    "MessageAction",
     "MonitorConfig",
     "OnlineUsers",
     "SendBroadcast",

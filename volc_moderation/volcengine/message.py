@@ -15,114 +15,70 @@ from volc_moderation.action import api_version, as_tuple, flag, identifier, list
 from volc_moderation.errors import InvalidActionError
 from volc_moderation.volcengine.actions import UNPUBLISHED, Acknowledgement, VolcengineAction
 
-_VERSIONS = ("2023-07-20", "2020-12-01")
-
 
 @frozen(kw_only=True)
-class SendUnicast(VolcengineAction[Acknowledgement]):
-    """Send a message to a user, in whatever room.
+class MessageAction(VolcengineAction[Acknowledgement]):
+    """The base of the messages.
 
     :param from_: names the server (``From``); must not be a real user.
-    :param to: the user.
     :param message: a text, or base64 if ``binary``.
     :param binary: whether the message is bytes, in base64.
     """
 
     quota = UNPUBLISHED
     repeatable = False
-    result = Acknowledgement
 
     app_id: str = field(validator=identifier())
     from_: str = field(validator=identifier())
-    to: str = field(validator=identifier())
     message: str = field(validator=message())
     binary: bool = field(default=False, validator=flag())
-    version: str = api_version(*_VERSIONS)
+    version: str = api_version("2023-07-20", "2020-12-01")
 
     def __attrs_post_init__(self) -> None:
-        _check_base64(self)
+        if not self.binary:
+            return
+        try:
+            b64decode(self.message.encode(), validate=True)
+        except binascii.Error:
+            raise InvalidActionError.of(self.name, "message", "base64, because binary is True", self.message) from None
 
 
 @frozen(kw_only=True)
-class SendRoomUnicast(VolcengineAction[Acknowledgement]):
-    """Send a message to a user in a room.
+class SendUnicast(MessageAction):
+    """Send a message to a user, in whatever room. See ``MessageAction`` for the other parameters."""
 
-    :param from_: names the server (``From``); must not be a real user.
-    :param to: the user.
-    :param message: a text, or base64 if ``binary``.
-    :param binary: whether the message is bytes, in base64.
-    """
-
-    quota = UNPUBLISHED
-    repeatable = False
     result = Acknowledgement
 
-    app_id: str = field(validator=identifier())
+    to: str = field(validator=identifier())
+
+
+@frozen(kw_only=True)
+class SendRoomUnicast(MessageAction):
+    """Send a message to a user in a room. See ``MessageAction`` for the other parameters."""
+
+    result = Acknowledgement
+
     room_id: str = field(validator=identifier())
-    from_: str = field(validator=identifier())
     to: str = field(validator=identifier())
-    message: str = field(validator=message())
-    binary: bool = field(default=False, validator=flag())
-    version: str = api_version(*_VERSIONS)
-
-    def __attrs_post_init__(self) -> None:
-        _check_base64(self)
 
 
 @frozen(kw_only=True)
-class BatchSendRoomUnicast(VolcengineAction[Acknowledgement]):
-    """Send a message to several users in a room, who are not told of each other.
+class BatchSendRoomUnicast(MessageAction):
+    """Send a message to several users in a room. See ``MessageAction`` for the other parameters.
 
-    :param from_: names the server (``From``); must not be a real user.
     :param to: at least one user. How many are too many is not published.
-    :param message: a text, or base64 if ``binary``.
-    :param binary: whether the message is bytes, in base64.
     """
 
-    quota = UNPUBLISHED
-    repeatable = False
     result = Acknowledgement
 
-    app_id: str = field(validator=identifier())
     room_id: str = field(validator=identifier())
-    from_: str = field(validator=identifier())
     to: Sequence[str] = field(converter=as_tuple, validator=list_of(identifier(), least=1))
-    message: str = field(validator=message())
-    binary: bool = field(default=False, validator=flag())
-    version: str = api_version(*_VERSIONS)
-
-    def __attrs_post_init__(self) -> None:
-        _check_base64(self)
 
 
 @frozen(kw_only=True)
-class SendBroadcast(VolcengineAction[Acknowledgement]):
-    """Send a message to everybody in a room.
+class SendBroadcast(MessageAction):
+    """Send a message to everybody in a room. See ``MessageAction`` for the other parameters."""
 
-    :param from_: names the server (``From``); must not be a real user.
-    :param message: a text, or base64 if ``binary``.
-    :param binary: whether the message is bytes, in base64.
-    """
-
-    quota = UNPUBLISHED
-    repeatable = False
     result = Acknowledgement
 
-    app_id: str = field(validator=identifier())
     room_id: str = field(validator=identifier())
-    from_: str = field(validator=identifier())
-    message: str = field(validator=message())
-    binary: bool = field(default=False, validator=flag())
-    version: str = api_version(*_VERSIONS)
-
-    def __attrs_post_init__(self) -> None:
-        _check_base64(self)
-
-
-def _check_base64(action: SendUnicast | SendRoomUnicast | BatchSendRoomUnicast | SendBroadcast) -> None:
-    if not action.binary:
-        return
-    try:
-        b64decode(action.message.encode(), validate=True)
-    except binascii.Error:
-        raise InvalidActionError.of(action.name, "message", "base64, because binary is True", action.message) from None

@@ -240,26 +240,26 @@ class VolcengineMethods(Client):
         return (await self.call(action)).result
 
     async def send_unicast(
-        self, *, app_id: str, from_: str, to: str, message: str, binary: bool = False, version: str = "2023-07-20"
+        self, *, app_id: str, from_: str, message: str, binary: bool = False, version: str = "2023-07-20", to: str
     ) -> Acknowledgement:
         """Send a message to a user, in whatever room. See ``SendUnicast``."""
-        action = SendUnicast(app_id=app_id, from_=from_, to=to, message=message, binary=binary, version=version)
+        action = SendUnicast(app_id=app_id, from_=from_, message=message, binary=binary, version=version, to=to)
         return (await self.call(action)).result
 
     async def send_room_unicast(
         self,
         *,
         app_id: str,
-        room_id: str,
         from_: str,
-        to: str,
         message: str,
         binary: bool = False,
         version: str = "2023-07-20",
+        room_id: str,
+        to: str,
     ) -> Acknowledgement:
         """Send a message to a user in a room. See ``SendRoomUnicast``."""
         action = SendRoomUnicast(
-            app_id=app_id, room_id=room_id, from_=from_, to=to, message=message, binary=binary, version=version
+            app_id=app_id, from_=from_, message=message, binary=binary, version=version, room_id=room_id, to=to
         )
         return (await self.call(action)).result
 
@@ -267,24 +267,24 @@ class VolcengineMethods(Client):
         self,
         *,
         app_id: str,
-        room_id: str,
         from_: str,
-        to: Sequence[str],
         message: str,
         binary: bool = False,
         version: str = "2023-07-20",
+        room_id: str,
+        to: Sequence[str],
     ) -> Acknowledgement:
-        """Send a message to several users in a room, who are not told of each other. See ``BatchSendRoomUnicast``."""
+        """Send a message to several users in a room. See ``BatchSendRoomUnicast``."""
         action = BatchSendRoomUnicast(
-            app_id=app_id, room_id=room_id, from_=from_, to=to, message=message, binary=binary, version=version
+            app_id=app_id, from_=from_, message=message, binary=binary, version=version, room_id=room_id, to=to
         )
         return (await self.call(action)).result
 
     async def send_broadcast(
-        self, *, app_id: str, room_id: str, from_: str, message: str, binary: bool = False, version: str = "2023-07-20"
+        self, *, app_id: str, from_: str, message: str, binary: bool = False, version: str = "2023-07-20", room_id: str
     ) -> Acknowledgement:
         """Send a message to everybody in a room. See ``SendBroadcast``."""
         action = SendBroadcast(
-            app_id=app_id, room_id=room_id, from_=from_, message=message, binary=binary, version=version
+            app_id=app_id, from_=from_, message=message, binary=binary, version=version, room_id=room_id
         )
         return (await self.call(action)).result

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Self, TypeVar, Unpack
 
+import attrs
+
 from volc_moderation.action import Action, Quota
 from volc_moderation.client import DEFAULT_TIMEOUT, Settings
 from volc_moderation.credentials import ZegoCredentials, zego_keys_from_env
@@ -103,7 +105,7 @@ class ZegoClient(ZegoMethods):
         if isinstance(action, StreamAction) and action.sequence is None:
             # It must grow with every call, however many there are in a millisecond.
             self._sequence = max(self._sequence + 1, int(now * 1000))
-            action = action.in_order(self._sequence)
+            action = attrs.evolve(action, sequence=str(self._sequence))
         return protocol.encode(
             action,
             url=self._base_url.url,

@@ -4,9 +4,8 @@ https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-servic
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
-import attrs
 from attrs import field, frozen
 
 from volc_moderation.action import Quota, as_tuple, list_of, optional, text, wire_name
@@ -20,21 +19,21 @@ _QUOTA, _TEST_QUOTA = Quota(20), Quota(5)
 ALIVE, UNKNOWN, CLOSED = 0, 41004, 41006
 
 _STREAM = text(most_bytes=256)
+_STREAMS = list_of(_STREAM, least=1, most=20)
 
 
+@frozen(kw_only=True)
 class StreamAction(ZegoAction[R], Generic[R]):
-    """The base of the actions of the media service."""
+    """The base of the actions of the media service.
 
-    __slots__ = ()
+    :param sequence: orders the calls about one stream; it must grow within any ten seconds. Unless it is given, the
+        client counts, from the time in milliseconds, as ZEGO advises.
+    """
 
     method = "GET"
     family: ClassVar[Family] = "media-service"
 
-    sequence: str | None
-
-    def in_order(self, sequence: int) -> Self:
-        """Return the same action with its place in the order."""
-        return attrs.evolve(self, sequence=str(sequence))  # type: ignore[misc]  # every action is an attrs class
+    sequence: str | None = field(default=None, validator=optional(text()))
 
 
 @frozen(kw_only=True)
@@ -61,8 +60,6 @@ class ForbidRTCStream(StreamAction[Done]):
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/forbid-rtc-stream
 
     :param stream_id: at most 256 bytes.
-    :param sequence: orders the calls about one stream; it must grow within any ten seconds. Unless it is given, the
-        client counts, from the time in milliseconds, as ZEGO advises.
     """
 
     quota = _QUOTA
@@ -70,7 +67,6 @@ class ForbidRTCStream(StreamAction[Done]):
     result = Done
 
     stream_id: str = field(validator=_STREAM)
-    sequence: str | None = field(default=None, validator=optional(text()))
 
 
 @frozen(kw_only=True)
@@ -80,8 +76,6 @@ class ResumeRTCStream(StreamAction[Done]):
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/resume-rtc-stream
 
     :param stream_id: at most 256 bytes.
-    :param sequence: orders the calls about one stream; it must grow within any ten seconds. Unless it is given, the
-        client counts, from the time in milliseconds, as ZEGO advises.
     """
 
     quota = _QUOTA
@@ -89,7 +83,6 @@ class ResumeRTCStream(StreamAction[Done]):
     result = Done
 
     stream_id: str = field(validator=_STREAM)
-    sequence: str | None = field(default=None, validator=optional(text()))
 
 
 @frozen(kw_only=True)
@@ -99,18 +92,13 @@ class ForbidRTCStreams(StreamAction[Done]):
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/forbid-rtc-streams
 
     :param stream_id: 1 to 20 ids of at most 256 bytes.
-    :param sequence: orders the calls about one stream; it must grow within any ten seconds. Unless it is given, the
-        client counts, from the time in milliseconds, as ZEGO advises.
     """
 
     quota = _QUOTA
     test_quota = _TEST_QUOTA
     result = Done
 
-    stream_id: Sequence[str] = field(
-        converter=as_tuple, validator=list_of(_STREAM, least=1, most=20), metadata=wire_name("StreamId[]")
-    )
-    sequence: str | None = field(default=None, validator=optional(text()))
+    stream_id: Sequence[str] = field(converter=as_tuple, validator=_STREAMS, metadata=wire_name("StreamId[]"))
 
 
 @frozen(kw_only=True)
@@ -120,18 +108,13 @@ class ResumeRTCStreams(StreamAction[Done]):
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/resume-rtc-streams
 
     :param stream_id: 1 to 20 ids of at most 256 bytes.
-    :param sequence: orders the calls about one stream; it must grow within any ten seconds. Unless it is given, the
-        client counts, from the time in milliseconds, as ZEGO advises.
     """
 
     quota = _QUOTA
     test_quota = _TEST_QUOTA
     result = Done
 
-    stream_id: Sequence[str] = field(
-        converter=as_tuple, validator=list_of(_STREAM, least=1, most=20), metadata=wire_name("StreamId[]")
-    )
-    sequence: str | None = field(default=None, validator=optional(text()))
+    stream_id: Sequence[str] = field(converter=as_tuple, validator=_STREAMS, metadata=wire_name("StreamId[]"))
 
 
 @frozen(kw_only=True)
@@ -141,8 +124,6 @@ class DescribeRTCStreamState(StreamAction[RTCStreamState]):
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/describe-rtc-stream-state
 
     :param stream_id: at most 256 bytes.
-    :param sequence: orders the calls about one stream; it must grow within any ten seconds. Unless it is given, the
-        client counts, from the time in milliseconds, as ZEGO advises.
     """
 
     quota = Quota(40)
@@ -151,4 +132,3 @@ class DescribeRTCStreamState(StreamAction[RTCStreamState]):
     result = RTCStreamState
 
     stream_id: str = field(validator=_STREAM)
-    sequence: str | None = field(default=None, validator=optional(text()))

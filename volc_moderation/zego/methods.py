@@ -125,29 +125,29 @@ class ZegoMethods(Client):
         action = GenerateIdentifyToken(effective_time=effective_time)
         return (await self.call(action)).result
 
-    async def forbid_rtc_stream(self, *, stream_id: str, sequence: str | None = None) -> Done:
+    async def forbid_rtc_stream(self, *, sequence: str | None = None, stream_id: str) -> Done:
         """Stop the publishing of a stream and bar its id until it is resumed. See ``ForbidRTCStream``."""
-        action = ForbidRTCStream(stream_id=stream_id, sequence=sequence)
+        action = ForbidRTCStream(sequence=sequence, stream_id=stream_id)
         return (await self.call(action)).result
 
-    async def resume_rtc_stream(self, *, stream_id: str, sequence: str | None = None) -> Done:
+    async def resume_rtc_stream(self, *, sequence: str | None = None, stream_id: str) -> Done:
         """Let a stream be published again. See ``ResumeRTCStream``."""
-        action = ResumeRTCStream(stream_id=stream_id, sequence=sequence)
+        action = ResumeRTCStream(sequence=sequence, stream_id=stream_id)
         return (await self.call(action)).result
 
-    async def forbid_rtc_streams(self, *, stream_id: Sequence[str], sequence: str | None = None) -> Done:
+    async def forbid_rtc_streams(self, *, sequence: str | None = None, stream_id: Sequence[str]) -> Done:
         """Stop the publishing of several streams. See ``ForbidRTCStreams``."""
-        action = ForbidRTCStreams(stream_id=stream_id, sequence=sequence)
+        action = ForbidRTCStreams(sequence=sequence, stream_id=stream_id)
         return (await self.call(action)).result
 
-    async def resume_rtc_streams(self, *, stream_id: Sequence[str], sequence: str | None = None) -> Done:
+    async def resume_rtc_streams(self, *, sequence: str | None = None, stream_id: Sequence[str]) -> Done:
         """Let several streams be published again. See ``ResumeRTCStreams``."""
-        action = ResumeRTCStreams(stream_id=stream_id, sequence=sequence)
+        action = ResumeRTCStreams(sequence=sequence, stream_id=stream_id)
         return (await self.call(action)).result
 
-    async def describe_rtc_stream_state(self, *, stream_id: str, sequence: str | None = None) -> RTCStreamState:
+    async def describe_rtc_stream_state(self, *, sequence: str | None = None, stream_id: str) -> RTCStreamState:
         """Ask whether a stream is being published. See ``DescribeRTCStreamState``."""
-        action = DescribeRTCStreamState(stream_id=stream_id, sequence=sequence)
+        action = DescribeRTCStreamState(sequence=sequence, stream_id=stream_id)
         return (await self.call(action)).result
 
     async def kickout_user(self, *, room_id: str, user_id: Sequence[str], custom_reason: str | None = None) -> Done:
