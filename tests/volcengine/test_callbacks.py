@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from volc_moderation import CallbackError, ConfigurationError, Evidence, Media, Verdict
@@ -220,6 +221,7 @@ def test_the_key_without_an_event_id_tells_events_apart() -> None:
     assert first.dedupe_key == parse(body_of(EventId=None)).dedupe_key
     assert first.dedupe_key != parse(body_of(EventId=None, Nonce="0001")).dedupe_key
     assert first.event_id is None
+    assert parse(body_of(EventId="")) == attrs.evolve(first, data=first.data)
 
 
 @pytest.mark.parametrize(

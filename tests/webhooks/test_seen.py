@@ -141,6 +141,19 @@ async def test_without_redis_nothing_is_lost(caplog: pytest.LogCaptureFixture) -
     assert "s3cret" not in caplog.text
 
 
+@pytest.mark.looptime
+async def test_a_redis_that_hangs_is_not_waited_for() -> None:
+    class Hanging:
+        async def eval(self, *_: object) -> object:
+            await asyncio.sleep(3600)
+            return b"handled"
+
+    seen = RedisSeen(Hanging())
+    assert await seen.begin("key") == "new"
+    await seen.end("key", handled=True)
+    assert asyncio.get_running_loop().time() < 3
+
+
 @pytest.mark.parametrize(
     ("client", "options"), [(None, {}), (5, {}), ("redis://h", {"seconds": 0}), ("redis://h", {"running_seconds": 1.5})]
 )

@@ -178,7 +178,7 @@ class _Envelope:
         text_of(fields, "EventTime", is_right=_TIME.fullmatch)
         text_of(fields, "Version", is_right=_VERSION.fullmatch)
         nonce = text_of(fields, "Nonce", "Noce")
-        event_id = text_of(fields, "EventId") if "EventId" in fields else None
+        event_id = text_of(fields, "EventId") if fields.get("EventId") not in (None, "") else None
         values = [text_of(fields, name) for name in _SIGNED]
         event_type, event_data, event_time, app_id, version = values
         try:

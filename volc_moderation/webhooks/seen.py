@@ -1,5 +1,6 @@
 """Which events have been handled, so that a repeated delivery is not handled twice."""
 
+import asyncio
 import logging
 import secrets
 import time
@@ -75,6 +76,9 @@ class Redis(Protocol):
         """Close the connections."""
 
 
+#: Seconds that Redis has for an answer: the vendors do not wait long either.
+PATIENCE = 1.0
+
 #: Begin: running for a short time, in case this process dies. The value names who runs it.
 _BEGIN = """
 local found = redis.call('GET', KEYS[1])
@@ -116,7 +120,7 @@ class RedisSeen:
         if isinstance(client, str):
             from redis.asyncio import Redis as Client  # noqa: PLC0415 - an extra
 
-            client = Client.from_url(client, socket_timeout=1, socket_connect_timeout=1)
+            client = Client.from_url(client)
         if not hasattr(client, "eval"):
             raise ConfigurationError(f"client must be a redis.asyncio client or an address; got {describe(client)}")
         self._redis = cast("Redis", client)
@@ -132,17 +136,20 @@ class RedisSeen:
 
     async def begin(self, key: str) -> State:
         """Tell what is known of an event."""
-        try:
-            answer = await self._redis.eval(_BEGIN, 1, self._prefix + key, self._me, str(self._running_seconds))
-        except Exception as error:  # noqa: BLE001 - whatever a client raises that the user brought
-            _log.warning("repeated callbacks cannot be told from new ones: %s", type(error).__name__)
-            return "new"
-        state = answer.decode() if isinstance(answer, bytes) else str(answer)
-        return cast("State", state)
+        answer = await self._ask(_BEGIN, key, self._running_seconds)
+        if answer in {"running", "handled"}:
+            return answer
+        return "new"
 
     async def end(self, key: str, *, handled: bool) -> None:
         """Note how the handling ended."""
+        await self._ask(_END, key, self._seconds if handled else 0)
+
+    async def _ask(self, script: str, key: str, seconds: int) -> object:
         try:
-            await self._redis.eval(_END, 1, self._prefix + key, self._me, str(self._seconds if handled else 0))
-        except Exception as error:  # noqa: BLE001 - as above
-            _log.warning("a handled callback may be handled again: %s", type(error).__name__)
+            async with asyncio.timeout(PATIENCE):
+                answer = await self._redis.eval(script, 1, self._prefix + key, self._me, str(seconds))
+        except Exception as error:  # noqa: BLE001 - whatever a client raises that the user brought
+            _log.warning("repeated callbacks cannot be told from new ones: %s", type(error).__name__)
+            return None
+        return answer.decode() if isinstance(answer, bytes) else answer
