@@ -533,6 +533,25 @@ MOST: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
         {"video_param": VideoParam(business_type_list=("AGE",), return_all_img=0, detect_frequency=60)},
         {"VideoParam": {"BusinessTypeList": ["AGE"], "ReturnAllImg": 0, "DetectFrequency": 60}},
     ),
+    (
+        StartCensorVideoV2,
+        {
+            "video_param": VideoParam(risk_type_list=["QRCODE"]),
+            "audio_param": AudioParam(return_all_text=0, return_pre_text=1, return_pre_audio=0),
+            "return_finish_info": 0,
+        },
+        {
+            "VideoParam": {"RiskTypeList": ["QRCODE"]},
+            "AudioParam": {"ReturnAllText": 0, "ReturnPreText": 1, "ReturnPreAudio": 0},
+            "ReturnFinishInfo": 0,
+        },
+    ),
+    (
+        StartCensorAudioV2,
+        {"is_mixing_enabled": 0, "return_all_text": 1, "return_pre_text": 0, "return_pre_audio": 1}
+        | {"return_finish_info": 0},
+        {"IsMixingEnabled": 0, "ReturnAllText": 1, "ReturnPreText": 0, "ReturnPreAudio": 1, "ReturnFinishInfo": 0},
+    ),
     (StopCensorVideoV2, {}, {}),
     (GenerateIdentifyToken, {"effective_time": 1}, {"EffectiveTime": "1"}),
     (GenerateIdentifyToken, {"effective_time": 2_592_000}, {"EffectiveTime": "2592000"}),

@@ -33,6 +33,7 @@ from volc_moderation.zego import (
     DelForbidUserRule,
     IdentifyToken,
     KickoutUser,
+    RoomAction,
     SetForbidStreamRule,
     SetForbidUserRule,
     StartCensorAudioV2,
@@ -330,6 +331,26 @@ def test_a_rule_about_users_takes_the_keys_of_its_type_and_no_others(rule_type: 
             with pytest.raises(InvalidActionError, match="rule_type") as caught:
                 make()
             assert caught.value.field in keys ^ WANTED_KEYS[rule_type]
+
+
+#: In bytes: of the client SDK's class, of which ZEGO's rooms are.
+LENGTHS = {"room_id": 128, "user_id": 64, "stream_id": 256, "from_user_id": 64, "to_user_id": 64}
+
+
+@pytest.mark.parametrize("action", [one for one in ACTIONS if issubclass(one, (RoomAction, StreamAction))])
+def test_ids_of_zego_have_lengths(action: Any) -> None:
+    least = LEAST[action.name]
+    if "rule_type" in least and action.name != "DescribeForbidUserRules":
+        least = least | {"rule_type": 4, "user_id": "user"}
+    for field in {field.name for field in attrs.fields(action)} & set(LENGTHS):
+        wraps = list if field == "to_user_id" or isinstance(least.get(field), list) else None
+        for length, is_right in ((LENGTHS[field], True), (LENGTHS[field] + 1, False)):
+            given = least | {field: [length * "i"] if wraps else length * "i"}
+            if is_right:
+                assert getattr(action(**given), field)
+            else:
+                with pytest.raises(InvalidActionError, match=f"{LENGTHS[field]} bytes"):
+                    action(**given)
 
 
 def test_a_users_token_does_not_show() -> None:
