@@ -44,6 +44,14 @@ async def test_the_quota_of_the_action_holds_over_all_rooms() -> None:
     assert len(asked) == 120
 
 
+async def test_a_raised_limit_is_not_the_rooms() -> None:
+    handler, _ = in_turn(STREAMS)
+    async with mocked(handler) as http_client:
+        zego = zego_client(http_client=http_client, quotas=WindowQuotas({"DescribeSimpleStreamList": 100}))
+        await asyncio.gather(*(zego.describe_simple_stream_list(room_id="room") for _ in range(2)))
+    assert asyncio.get_running_loop().time() >= 10
+
+
 async def test_who_stops_waiting_for_a_room_takes_nothing_with_him() -> None:
     handler, asked = in_turn(STREAMS)
     async with mocked(handler) as http_client:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.doubles import NOW
+from tests.doubles import NOW, in_turn, mocked, volcengine_client, volcengine_no
 from tests.strategies import json_values, texts
 from volc_moderation import (
     APIError,
@@ -311,3 +311,13 @@ def test_a_code_and_a_request_id_that_repeat_a_secret_are_redacted() -> None:
 
 def test_attempts_are_told() -> None:
     assert str(APIError("no", code=1, attempts=2)) == "1 no [2 attempts]"
+
+
+async def test_a_users_token_is_struck_from_a_message() -> None:
+    handler, _ = in_turn(volcengine_no("InvalidParameter", "Token t0k3n is malformed"))
+    async with mocked(handler) as http_client:
+        with pytest.raises(APIError) as caught:
+            await volcengine_client(http_client=http_client).limit_token_privilege(
+                app_id="app", room_id="room", user_id="user", token="t0k3n", forbidden_interval=60
+            )
+    assert caught.value.message == "Token *** is malformed"

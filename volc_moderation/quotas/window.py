@@ -203,9 +203,9 @@ class _Window:
 
     def is_idle(self) -> bool:
         """Tell whether no permit is out and nobody waits, so that a new window would be the same."""
-        return (
-            not self._is_granting() and self._is_free() and not (self._in_flight or self._answered or self._abandoned)
-        )
+        if self._is_granting() or not self._is_free():  # which forgets what has returned
+            return False
+        return not (self._in_flight or self._answered or self._abandoned)
 
     def _is_on_pace(self) -> bool:
         return self._pacer is None or self._pacer.has_capacity(DRIP)
