@@ -73,6 +73,26 @@ async def test_calls_of_both_vendors(keys: dict[str, str]) -> None:
     assert (code, json.loads(output)["result"]) == (0, {})
 
 
+async def test_flags_numbers_and_models_from_the_shell(keys: dict[str, str], emulator: EmulatorProcess) -> None:
+    await emulator.join("volcengine", "r", "u")
+    await emulator.join("zego", "r", "u")
+    who = ("--app-id", "a", "--room-id", "r", "--user-id", "u")
+    video = '{"RiskTypeList": ["QRCODE"], "DetectFrequency": 5}'
+    privileges = ("--disabled-privilege", "1,2")
+    calls = (
+        ("BanUserStream", *who, "--no-audio", "--forbidden-interval", "60"),
+        ("BanUserStream", *who, "--video", "--audio"),
+        ("SendUnicast", "--app-id", "a", "--from", "s", "--to", "u", "--message", "AP8=", "--binary"),
+        ("BatchSendRoomUnicast", *who[:4], "--from", "s", "--to", "u,v", "--message", "two words"),
+        ("SetForbidUserRule", "--rule-type", "2", "--room-id", "r", "--effective-time", "60", *privileges),
+        ("StartCensorVideoV2", "--room-id", "r", "--event-id", "live_streaming", "--video-param", video),
+        ("CloseRoom", "--room-id", "r", "--room-close-callback"),
+    )
+    for code, output, errors in await asyncio.gather(*(command("call", *one, **keys) for one in calls)):
+        assert (code, errors) == (0, "")
+        assert json.loads(output)["attempts"] == 1
+
+
 async def test_a_refusal_is_1(keys: dict[str, str], emulator: EmulatorProcess) -> None:
     await emulator.play(Fault(kind="code", code=50009))
     code, output, errors = await command("call", "StopCensorAudioV2", "--task-id", "t", **keys)

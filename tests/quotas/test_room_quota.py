@@ -2,6 +2,7 @@
 
 import asyncio
 
+import attrs
 import httpx
 import pytest
 
@@ -107,6 +108,24 @@ async def test_rooms_that_came_and_went_are_forgotten() -> None:
         if number % 100 == 0:
             await asyncio.sleep(0.5)
     assert len(quotas._windows) <= 2 * CROWD
+
+
+async def test_a_room_in_its_window_is_not_forgotten() -> None:
+    quotas, held = WindowQuotas(), QuotaKey("zego", "1", "DescribeSimpleStreamList", "held")
+    quota = Quota(1, window=10.0)
+    (await quotas.acquire(held, quota)).answered(0.01)
+    sent = await quotas.acquire(QuotaKey("zego", "1", "DescribeSimpleStreamList", "sent"), quota)
+    for number in range(3 * CROWD):
+        key = QuotaKey("zego", "1", "DescribeUserList", f"room-{number}")
+        (await quotas.acquire(key, Quota(1))).abandoned(None)
+    sent.answered(0.01)
+    await asyncio.gather(*(quotas.acquire(attrs.evolve(held, room=room), quota) for room in ("held", "sent")))
+    assert asyncio.get_running_loop().time() >= 10
+
+
+async def test_a_new_room_is_under_its_quota_after_all_that() -> None:
+    quotas, key = WindowQuotas(), QuotaKey("zego", "1", "DescribeUserList", "room")
+    (await quotas.acquire(key, Quota(1))).answered(0.01)
     began = asyncio.get_running_loop().time()
     await quotas.acquire(key, Quota(1))
     assert asyncio.get_running_loop().time() - began > 0.5

@@ -144,7 +144,8 @@ class BanUserStream(VolcengineAction[Acknowledgement]):
 
     https://www.volcengine.com/docs/6348/1188354 (2023-11-01), https://www.volcengine.com/docs/6348/80654 (2020-12-01)
 
-    :param forbidden_interval: seconds, 60 to 259200; 0 or None until it is unbanned; only in 2023-11-01.
+    :param forbidden_interval: seconds, 60 to 259200; 0 or None until it is unbanned; only in 2023-11-01. (A line of the
+        page allows 10 and more; its table does not.)
     :param token: the user's token; 2020-12-01 needs it.
     """
 
