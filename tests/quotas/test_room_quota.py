@@ -123,6 +123,19 @@ async def test_a_room_in_its_window_is_not_forgotten() -> None:
     assert asyncio.get_running_loop().time() >= 10
 
 
+async def test_an_action_with_permits_out_is_not_forgotten() -> None:
+    quotas, key, quota = WindowQuotas(), QuotaKey("zego", "1", "DescribeUsers"), Quota(10)
+    for _ in range(9):
+        (await quotas.acquire(key, quota)).answered(0.01)
+    last = asyncio.get_running_loop().time()
+    for number in range(3 * CROWD):
+        room = QuotaKey("zego", "1", "DescribeUserList", f"room-{number}")
+        (await quotas.acquire(room, Quota(1))).abandoned(None)
+    for _ in range(10):
+        (await quotas.acquire(key, quota)).answered(0.01)
+    assert asyncio.get_running_loop().time() >= last + 1
+
+
 async def test_a_new_room_is_under_its_quota_after_all_that() -> None:
     quotas, key = WindowQuotas(), QuotaKey("zego", "1", "DescribeUserList", "room")
     (await quotas.acquire(key, Quota(1))).answered(0.01)
