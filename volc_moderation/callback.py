@@ -1,10 +1,14 @@
-"""What the callbacks of both vendors share: the secrets that sign them, their age, and reading what is no JSON."""
+"""What the callbacks of both vendors share: the secrets that sign them, their age, and the form of their parts."""
 
 import hmac
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
-from volc_moderation.errors import CallbackError, ConfigurationError, describe
+from volc_moderation.errors import CallbackError, ConfigurationError, DecodeError, describe
+from volc_moderation.wire import parse
+
+M = TypeVar("M")
 
 
 def secrets_of(secret: str | Sequence[str]) -> tuple[str, ...]:
@@ -52,3 +56,11 @@ def is_encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def model_of(content: object, cls: type[M], root: str) -> M:
+    """Read a part of a callback as a ``cls``."""
+    read = parse(content, cls, root=root)
+    if isinstance(read, DecodeError):
+        raise CallbackError(read.message, reason="unreadable")
+    return read

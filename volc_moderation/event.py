@@ -51,7 +51,7 @@ class Event:
     :param reasons: the vendor's labels, the gravest first.
     :param occurred_at: when the material was taken, or else when the callback was made; with a time zone.
     :param dedupe_key: the same for all deliveries of an event.
-    :param data: all that came, as the vendor spells it.
+    :param data: all that came, as the vendor spells it; of Volcengine's, what is in EventData.
     """
 
     vendor: str

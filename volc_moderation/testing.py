@@ -70,7 +70,7 @@ class ModerationEmulator:
         """Play a fault for the next calls that it matches."""
         self._post("faults", attrs.asdict(fault))
 
-    def join(self, vendor: str, room_id: str, user_id: str, **options: Any) -> bool:
+    def join(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> bool:
         """Let a user join a room and publish; False if a ban or a rule keeps the user out.
 
         ``options``: ``app_id`` (Volcengine), ``stream_id``, ``ip``, and ``verdict``, what a moderation will find.
@@ -78,11 +78,11 @@ class ModerationEmulator:
         who = {"vendor": vendor, "room_id": room_id, "user_id": user_id, **options}
         return self._post("join", who).status_code != httpx.codes.FORBIDDEN
 
-    def leave(self, vendor: str, room_id: str, user_id: str, **options: Any) -> None:
+    def leave(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> None:
         """Let a user leave a room."""
         self._post("leave", {"vendor": vendor, "room_id": room_id, "user_id": user_id, **options})
 
-    def report(self, vendor: str, room_id: str, user_id: str, **options: Any) -> int:
+    def report(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> int:
         """Let every moderation that covers a user report, and return how many callbacks are on their way.
 
         ``options``: ``app_id`` (Volcengine), ``verdict`` (``REJECT``), ``media`` (``audio``, ``video``, or both).
@@ -161,7 +161,7 @@ def zego_callback() -> Callable[..., bytes]:
 
 
 def make_volcengine_callback(
-    *, secret: str = CALLBACK_SECRET, envelope: Mapping[str, str] | None = None, **event_data: Any
+    *, secret: str = CALLBACK_SECRET, envelope: Mapping[str, str] | None = None, **event_data: object
 ) -> bytes:
     """Return the body of a signed MachineReviewResult: a picture of ``user`` in ``room`` that is rejected.
 
@@ -191,7 +191,9 @@ def make_volcengine_callback(
     return volcengine_callbacks.sign(fields, secret)
 
 
-def make_zego_callback(event: str = "censor_audio_v2_result", *, secret: str = CALLBACK_SECRET, **fields: Any) -> bytes:
+def make_zego_callback(
+    event: str = "censor_audio_v2_result", *, secret: str = CALLBACK_SECRET, **fields: object
+) -> bytes:
     """Return the body of one of ZEGO's signed callbacks: by default, ten seconds of ``user`` in ``room`` are rejected.
 
     ``fields`` replaces or adds what ZEGO calls so (``TaskId``, ``Detail``, ``AuxInfo``, …). Each call has a new

@@ -156,6 +156,10 @@ for _primitive in (str, int, float, bool):
     _converter.register_structure_hook(_primitive, _strict(_primitive))
 
 
+# Where the documents leave open what a value is, it is kept as it came.
+_converter.register_structure_hook_func(lambda cls: cls is object, lambda value, _: value)
+
+
 @_converter.register_unstructure_hook_factory(attrs.has)
 def _unstructure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any], Any]:
     return make_dict_unstructure_fn(cls, converter, **_overrides(cls))

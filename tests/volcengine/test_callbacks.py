@@ -159,6 +159,12 @@ def test_a_result_about_audio() -> None:
     assert event.detail.audio_segment_info == {}
 
 
+def test_an_object_that_the_documents_leave_open_is_kept() -> None:
+    event = parse(signed("MachineReviewResult", {"AudioSegmentInfo": {"Start": 1, "Parts": [{"a": None}]}}))
+    assert isinstance(event, MachineReviewResult)
+    assert event.detail.audio_segment_info == {"Start": 1, "Parts": [{"a": None}]}
+
+
 def test_what_is_missing_is_empty() -> None:
     event = parse(signed("MachineReviewResult", {}, Version="2023-11-01"))
     assert isinstance(event, MachineReviewResult)

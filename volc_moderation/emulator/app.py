@@ -57,7 +57,8 @@ class Settings:
 class Emulator:
     """Both vendors as one ASGI app.
 
-    Over a socket: ``EmulatorProcess`` or ``serve``. In process: ``httpx.ASGITransport(app=Emulator())``.
+    Over a socket: ``EmulatorProcess`` or ``serve``. In process: ``httpx.ASGITransport(app=Emulator())``, with
+    ``aclose()`` at the end if it calls back.
 
     :param clock: returns the Unix time.
     :param http_client: sends the callbacks, to wherever; without one they go to this machine only.
@@ -117,7 +118,7 @@ class Emulator:
         counts = self.volcengine.counter.counts | self.zego.counter.counts
         return {action: attrs.asdict(count) for action, count in counts.items()}
 
-    def join(self, vendor: str, room_id: str, user_id: str, **options: Any) -> bool:
+    def join(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> bool:
         """Let a user join a room and publish; False if a ban or a rule keeps the user out.
 
         ``options``: ``app_id`` (Volcengine, ``app``), ``stream_id``, ``ip``, and ``verdict``, what moderations find:
@@ -125,11 +126,11 @@ class Emulator:
         """
         return self._vendor(vendor).join(self._clock(), room_id=room_id, user_id=user_id, **options)
 
-    def leave(self, vendor: str, room_id: str, user_id: str, **options: Any) -> None:
+    def leave(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> None:
         """Let a user leave a room."""
         self._vendor(vendor).leave(self._clock(), room_id=room_id, user_id=user_id, **options)
 
-    def report(self, vendor: str, room_id: str, user_id: str, **options: Any) -> int:
+    def report(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> int:
         """Let every moderation that covers a user call back, and return how many callbacks are on their way.
 
         ``options``: ``app_id`` (Volcengine), ``verdict`` (``REJECT``), ``media``: ``audio``, ``video``, None for both.

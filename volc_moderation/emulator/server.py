@@ -143,16 +143,16 @@ class EmulatorProcess:
         counts: dict[str, dict[str, Any]] = (await self._admin("GET", "counts")).json()
         return counts
 
-    async def join(self, vendor: str, room_id: str, user_id: str, **options: Any) -> bool:
+    async def join(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> bool:
         """Let a user join a room, as ``Emulator.join`` does."""
         who = {"vendor": vendor, "room_id": room_id, "user_id": user_id, **options}
         return (await self._admin("POST", "join", json=who)).status_code != httpx.codes.FORBIDDEN
 
-    async def leave(self, vendor: str, room_id: str, user_id: str, **options: Any) -> None:
+    async def leave(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> None:
         """Let a user leave a room."""
         await self._admin("POST", "leave", json={"vendor": vendor, "room_id": room_id, "user_id": user_id, **options})
 
-    async def report(self, vendor: str, room_id: str, user_id: str, **options: Any) -> int:
+    async def report(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> int:
         """Let every moderation that covers a user call back, as ``Emulator.report`` does."""
         what = {"vendor": vendor, "room_id": room_id, "user_id": user_id, **options}
         return int((await self._admin("POST", "report", json=what)).json()["callbacks"])

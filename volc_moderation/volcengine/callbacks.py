@@ -13,11 +13,9 @@ from typing import Any
 from attrs import field, frozen
 
 from volc_moderation.action import wire_name
-from volc_moderation.callback import check_age, check_signature, secrets_of, text_of, unreadable
-from volc_moderation.errors import CallbackError, DecodeError
+from volc_moderation.callback import check_age, check_signature, model_of, secrets_of, text_of, unreadable
 from volc_moderation.event import Event, Evidence, Lenient, Media, Verdict
 from volc_moderation.wire import dump_json, load_json
-from volc_moderation.wire import parse as parse_model
 
 
 class WebcastChange(enum.IntEnum):
@@ -51,7 +49,7 @@ class MachineReview(Lenient):
     risk_all: list[Risk] = field(factory=list, metadata=wire_name("RiskALL"))
     suggest: Verdict | str | None = None
     ai_result_origin: str | None = field(default=None, metadata=wire_name("AIResultOrigin"))
-    audio_segment_info: dict[str, Any] | None = None
+    audio_segment_info: dict[str, object] | None = None
 
 
 @frozen(kw_only=True)
@@ -126,12 +124,12 @@ def parse(body: bytes) -> VolcengineEvent:
     }
     content = load_json(envelope.event_data.encode())
     if envelope.event_type == "MachineReviewResult":
-        review = _model(content, MachineReview)
+        review = model_of(content, MachineReview, "EventData")
         if content and not isinstance(content.get("Suggest"), (str, type(None))):
             raise unreadable("EventData.Suggest", "a text")
         return MachineReviewResult(**common, **_neutral(review), detail=review, data=content or {})
     if envelope.event_type.lower().startswith("webcast"):
-        report = _model(content, WebcastReport)
+        report = model_of(content, WebcastReport, "EventData")
         who: dict[str, Any] = {"room_id": report.room_id, "user_id": report.user_id, "task_id": report.task_id}
         # A line of the documents has a blank before a reason.
         reasons = (report.reason.strip(),) if report.reason else ()
@@ -216,13 +214,6 @@ class _Envelope:
 def _digest(values: Sequence[str], secret: str) -> str:
     # Sorted by bytes, as the vendor does; code points sort alike.
     return hashlib.sha256("".join(sorted([*values, secret])).encode()).hexdigest()
-
-
-def _model(content: object, cls: Any) -> Any:
-    read = parse_model(content, cls, root="EventData")
-    if isinstance(read, DecodeError):
-        raise CallbackError(read.message, reason="unreadable")
-    return read
 
 
 def _neutral(review: MachineReview) -> dict[str, Any]:

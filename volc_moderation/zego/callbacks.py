@@ -14,11 +14,9 @@ from urllib.parse import unquote_to_bytes
 
 from attrs import field, frozen
 
-from volc_moderation.callback import check_age, check_signature, is_encodable, secrets_of, text_of, unreadable
-from volc_moderation.errors import CallbackError, DecodeError
+from volc_moderation.callback import check_age, check_signature, is_encodable, model_of, secrets_of, text_of, unreadable
 from volc_moderation.event import Event, Evidence, Lenient, Media, Verdict
 from volc_moderation.wire import dump_json, load_json
-from volc_moderation.wire import parse as parse_model
 
 
 class RiskSource(enum.IntEnum):
@@ -232,7 +230,7 @@ def parse(body: bytes) -> ZegoEvent:
         return ZegoEvent(**common, **who, occurred_at=envelope.made_at, dedupe_key=key)
     task_id = text_of(fields, "TaskId")
     about = fields.get("AuxInfo")
-    aux = _model(about if isinstance(about, dict) else {}, AuxInfo, "AuxInfo")
+    aux = model_of(about if isinstance(about, dict) else {}, AuxInfo, "AuxInfo")
     common |= {"task_id": task_id, "room_id": aux.room_id, "user_id": aux.user_id, "aux_info": aux}
     key = f"zego:{envelope.app_id}:{envelope.event}:{task_id}"
     if envelope.event in STATUSES:
@@ -241,7 +239,7 @@ def parse(body: bytes) -> ZegoEvent:
         common |= {"stream_id": aux.stream_id, "media": media, "status": status if type(status) is int else None}
         return ended(**common, occurred_at=envelope.made_at, dedupe_key=key)
     result, media = RESULTS[envelope.event]
-    detail = _model(fields.get("Detail") or {}, Detail, "Detail")
+    detail = model_of(fields.get("Detail") or {}, Detail, "Detail")
     result_task_id = _first_text(fields, ("ResultTaskId",))
     return result(
         **common,
@@ -316,13 +314,6 @@ def _as_text(value: object) -> object:
 def _digest(secret: str, timestamp: str, nonce: str) -> str:
     text = "".join(sorted([secret, timestamp, nonce], key=str.encode))
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def _model(content: object, cls: Any, root: str) -> Any:
-    read = parse_model(content, cls, root=root)
-    if isinstance(read, DecodeError):
-        raise CallbackError(read.message, reason="unreadable")
-    return read
 
 
 def _first_text(fields: Mapping[str, object], names: Sequence[str]) -> str | None:
