@@ -1,7 +1,7 @@
 """Rooms that are moderated at both vendors: whoever is rejected is out, and the stream is stopped.
 
-It runs with ``uvicorn moderated_rooms:app``, and reads the keys of both vendors as ``from_env()`` does, RTC_APP_ID
-(Volcengine's app), CALLBACK_SECRET, and PUBLIC_URL, where the vendors reach it.
+It runs with ``uvicorn moderated_rooms:app`` (``pip install fastapi uvicorn '.[webhooks]'``), and reads the keys of both
+vendors as ``from_env()`` does, RTC_APP_ID (Volcengine's app), CALLBACK_SECRET, and PUBLIC_URL, where it is reached.
 """
 
 import os
