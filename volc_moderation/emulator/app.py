@@ -292,8 +292,10 @@ class Emulator:
     async def _told(self, request: Request, do: Callable[[Mapping[str, Any]], Response]) -> Response:
         """Do what an administrator asks for, or say what is wrong with it."""
         told = _json_object(await request.body())
+        if told is None:
+            return JSONResponse({"error": "the body must be a JSON object"}, 400)
         try:
-            return do({"vendor": None} if told is None else told)
+            return do(told)
         except (TypeError, ValueError) as error:
             return JSONResponse({"error": str(error)}, 400)
 

@@ -6,7 +6,7 @@ https://www.volcengine.com/docs/6348/69820 (envelope, signature), https://www.vo
 import enum
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -150,11 +150,17 @@ def sign(envelope: Mapping[str, str], secret: str) -> bytes:
 
 _WHO = {"room_id": "RoomId", "user_id": "UserId", "task_id": "TaskId"}
 
-#: Besides EventId, which older callbacks do not have, and Nonce, which some spell Noce.
-_SIGNED = ("EventType", "EventData", "EventTime", "AppId", "Version")
-
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})")
 _VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+#: What is signed, and its form; besides EventId, which older callbacks do not have, and Nonce, which some spell Noce.
+_SIGNED: dict[str, Callable[[str], object]] = {
+    "EventTime": _TIME.fullmatch,
+    "Version": _VERSION.fullmatch,
+    "EventType": bool,
+    "EventData": bool,
+    "AppId": bool,
+}
 
 
 @frozen(kw_only=True)
@@ -173,17 +179,15 @@ class _Envelope:
         fields = load_json(body)
         if fields is None:
             raise unreadable("the body", "a JSON object")
-        text_of(fields, "EventTime", is_right=_TIME.fullmatch)
-        text_of(fields, "Version", is_right=_VERSION.fullmatch)
+        values = [text_of(fields, name, is_right=form) for name, form in _SIGNED.items()]
+        event_time, version, event_type, event_data, app_id = values
         nonce = text_of(fields, "Nonce", "Noce")
         event_id = text_of(fields, "EventId") if fields.get("EventId") not in (None, "") else None
-        values = [text_of(fields, name) for name in _SIGNED]
-        event_type, event_data, event_time, app_id, version = values
         try:
             made_at = datetime.fromisoformat(event_time)
         except ValueError:
             made_at = None
-        if made_at is None:
+        if made_at is None:  # raised here: what came must not travel in the error's context
             raise unreadable("EventTime", "a time")
         return cls(
             fields=fields,

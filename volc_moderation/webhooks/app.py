@@ -99,7 +99,7 @@ class Webhooks:
             ("zego", zego_callbacks, zego),
         ]
         self.routes = [
-            Route(f"/{name}", _Endpoint(self, name, rules, _checked(secret)), methods=["POST"])
+            Route(f"/{name}", _Endpoint(self, rules, _checked(secret)), methods=["POST"])
             for name, rules, secret in vendors
             if secret is not None
         ]
@@ -169,7 +169,6 @@ class _Endpoint:
     """An ASGI app, so that Starlette hands the request over as it is."""
 
     webhooks: Webhooks
-    name: str
     rules: _Rules
     secret: tuple[str, ...] | None = attrs.field(repr=False)
 

@@ -32,6 +32,11 @@ Family = Literal["moderation", "room", "media-service", "media-file", "mix"]
 #: https://docs.zegocloud.com/article/18041: 100 requests per second over all rooms of one AppID.
 MODERATION = Quota(100)
 
+#: The lengths of ids, in bytes, are those of the client SDK's class.
+ROOM_ID = text(most_bytes=128)
+USER_ID = text(most_bytes=64)
+STREAM_ID = text(most_bytes=256)
+
 LANGUAGES = (
     *("zh", "ja", "ko", "th", "vi", "ms", "tl", "id", "hi"),
     *("ar", "tr", "en", "es", "pt", "it", "fr", "de", "ru"),
@@ -146,7 +151,7 @@ class StartCensorAudioV2(ZegoAction[CensorTask]):
     repeatable = False
     result = CensorTask
 
-    room_id: str = field(validator=text(most_bytes=128))
+    room_id: str = field(validator=ROOM_ID)
     event_id: str = field(validator=text())
     audio_language: str = field(validator=one_of(*LANGUAGES))
     risk_type_list: Sequence[str] = field(default=(), converter=as_tuple, validator=list_of(text()))
@@ -230,7 +235,7 @@ class StartCensorVideoV2(ZegoAction[CensorTask]):
     repeatable = False
     result = CensorTask
 
-    room_id: str = field(validator=text(most_bytes=128))
+    room_id: str = field(validator=ROOM_ID)
     event_id: str = field(validator=text())
     video_param: VideoParam = field(validator=_VIDEO_PARAM)
     audio_param: AudioParam | None = field(default=None, validator=optional(_AUDIO_PARAM))

@@ -9,7 +9,7 @@ from typing import ClassVar, Generic, TypeVar
 from attrs import field, frozen
 
 from volc_moderation.action import Quota, as_tuple, list_of, optional, text, wire_name
-from volc_moderation.zego.actions import Done, Family, ZegoAction
+from volc_moderation.zego.actions import STREAM_ID, Done, Family, ZegoAction
 
 R = TypeVar("R")
 
@@ -18,8 +18,7 @@ _QUOTA, _TEST_QUOTA = Quota(20), Quota(5)
 
 ALIVE, UNKNOWN, CLOSED = 0, 41004, 41006
 
-_STREAM = text(most_bytes=256)
-_STREAMS = list_of(_STREAM, least=1, most=20)
+_STREAMS = list_of(STREAM_ID, least=1, most=20)
 
 
 @frozen(kw_only=True)
@@ -66,7 +65,7 @@ class ForbidRTCStream(StreamAction[Done]):
     test_quota = _TEST_QUOTA
     result = Done
 
-    stream_id: str = field(validator=_STREAM)
+    stream_id: str = field(validator=STREAM_ID)
 
 
 @frozen(kw_only=True)
@@ -82,7 +81,7 @@ class ResumeRTCStream(StreamAction[Done]):
     test_quota = _TEST_QUOTA
     result = Done
 
-    stream_id: str = field(validator=_STREAM)
+    stream_id: str = field(validator=STREAM_ID)
 
 
 @frozen(kw_only=True)
@@ -131,4 +130,4 @@ class DescribeRTCStreamState(StreamAction[RTCStreamState]):
     findings = frozenset({UNKNOWN, CLOSED})
     result = RTCStreamState
 
-    stream_id: str = field(validator=_STREAM)
+    stream_id: str = field(validator=STREAM_ID)

@@ -1,8 +1,6 @@
 """The actions of ZEGO on the people in a room: who is there, a word to them, out with them.
 
 https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/
-
-Ids of rooms have at most 128 bytes, of users 64, of streams 256, says the page of the client SDK's class.
 """
 
 import enum
@@ -22,13 +20,9 @@ from volc_moderation.action import (
     text,
     wire_name,
 )
-from volc_moderation.zego.actions import Done, Family, ZegoAction
+from volc_moderation.zego.actions import ROOM_ID, USER_ID, Done, Family, ZegoAction
 
 R = TypeVar("R")
-
-_ROOM = text(most_bytes=128)
-_USER = text(most_bytes=64)
-_STREAM = text(most_bytes=256)
 
 
 class RoomAction(ZegoAction[R], Generic[R]):
@@ -149,9 +143,9 @@ class KickoutUser(RoomAction[Done]):
     quota = Quota(50)
     result = Done
 
-    room_id: str = field(validator=_ROOM)
+    room_id: str = field(validator=ROOM_ID)
     user_id: Sequence[str] = field(
-        converter=as_tuple, validator=list_of(_USER, least=1, most=5), metadata=wire_name("UserId[]")
+        converter=as_tuple, validator=list_of(USER_ID, least=1, most=5), metadata=wire_name("UserId[]")
     )
     custom_reason: str | None = field(default=None, validator=optional(message(most_bytes=256)))
 
@@ -171,7 +165,7 @@ class CloseRoom(RoomAction[Done]):
     settled_by = frozenset({104, 5018, 5024, 50001})
     result = Done
 
-    room_id: str = field(validator=_ROOM)
+    room_id: str = field(validator=ROOM_ID)
     custom_reason: str | None = field(default=None, validator=optional(message(most_bytes=256)))
     room_close_callback: bool | None = field(default=None, validator=optional(flag()))
 
@@ -191,9 +185,9 @@ class DescribeUsers(RoomAction[UserStates]):
     quota = Quota(10)
     result = UserStates
 
-    room_id: str = field(validator=_ROOM)
+    room_id: str = field(validator=ROOM_ID)
     user_id: Sequence[str] = field(
-        converter=as_tuple, validator=list_of(_USER, least=1, most=10), metadata=wire_name("UserId[]")
+        converter=as_tuple, validator=list_of(USER_ID, least=1, most=10), metadata=wire_name("UserId[]")
     )
 
 
@@ -214,7 +208,7 @@ class DescribeUserList(RoomAction[UserList]):
     room_quota = Quota(1)
     result = UserList
 
-    room_id: str = field(validator=_ROOM)
+    room_id: str = field(validator=ROOM_ID)
     mode: int | None = field(default=None, validator=optional(integer(0, 1)))
     limit: int | None = field(default=None, validator=optional(integer(0, 200)))
     marker: str | None = field(default=None, validator=optional(text()))
@@ -234,7 +228,7 @@ class DescribeUserNum(RoomAction[UserCounts]):
     result = UserCounts
 
     room_id: Sequence[str] = field(
-        converter=as_tuple, validator=list_of(_ROOM, least=1, most=10), metadata=wire_name("RoomId[]")
+        converter=as_tuple, validator=list_of(ROOM_ID, least=1, most=10), metadata=wire_name("RoomId[]")
     )
 
 
@@ -249,7 +243,7 @@ class DescribeSimpleStreamList(RoomAction[SimpleStreamList]):
     room_quota = Quota(1, window=10.0)
     result = SimpleStreamList
 
-    room_id: str = field(validator=_ROOM)
+    room_id: str = field(validator=ROOM_ID)
 
 
 @frozen(kw_only=True)
@@ -268,12 +262,12 @@ class SendCustomCommand(RoomAction[CommandOutcome]):
     repeatable = False
     result = CommandOutcome
 
-    room_id: str = field(validator=_ROOM)
-    from_user_id: str = field(validator=_USER)
+    room_id: str = field(validator=ROOM_ID)
+    from_user_id: str = field(validator=USER_ID)
     message_content: str = field(validator=message(most_bytes=1024))
     to_user_id: Sequence[str] | None = field(
         default=None,
         converter=as_tuple,
-        validator=optional(list_of(_USER, least=1, most=10)),
+        validator=optional(list_of(USER_ID, least=1, most=10)),
         metadata=wire_name("ToUserId[]"),
     )

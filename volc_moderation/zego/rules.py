@@ -8,14 +8,10 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
-from volc_moderation.action import Quota, as_tuple, integer, ip_address, list_of, optional, text, wire_name
+from volc_moderation.action import Quota, as_tuple, integer, ip_address, list_of, optional, wire_name
 from volc_moderation.errors import InvalidActionError
-from volc_moderation.zego.actions import Done
+from volc_moderation.zego.actions import ROOM_ID, STREAM_ID, USER_ID, Done
 from volc_moderation.zego.room import RoomAction
-
-_ROOM = text(most_bytes=128)
-_USER = text(most_bytes=64)
-_STREAM = text(most_bytes=256)
 
 #: Per second and AppId.
 _RULES = Quota(10)
@@ -89,8 +85,8 @@ class SetForbidStreamRule(RoomAction[Done]):
     quota = _RULES
     result = Done
 
-    room_id: str = field(validator=_ROOM)
-    stream_id: str = field(validator=_STREAM)
+    room_id: str = field(validator=ROOM_ID)
+    stream_id: str = field(validator=STREAM_ID)
     disable_audio: int | None = field(default=None, validator=optional(integer(0, 1)))
     disable_video: int | None = field(default=None, validator=optional(integer(0, 1)))
     effective_time: int | None = field(default=None, validator=optional(integer(1, 86_400)))
@@ -112,9 +108,9 @@ class DescribeForbidStreamRules(RoomAction[ForbidStreamRules]):
     quota = _RULES
     result = ForbidStreamRules
 
-    room_id: str = field(validator=_ROOM)
+    room_id: str = field(validator=ROOM_ID)
     stream_id: Sequence[str] = field(
-        converter=as_tuple, validator=list_of(_STREAM, least=1, most=10), metadata=wire_name("StreamId[]")
+        converter=as_tuple, validator=list_of(STREAM_ID, least=1, most=10), metadata=wire_name("StreamId[]")
     )
 
 
@@ -128,8 +124,8 @@ class DelForbidStreamRule(RoomAction[Done]):
     quota = _RULES
     result = Done
 
-    room_id: str = field(validator=_ROOM)
-    stream_id: str = field(validator=_STREAM)
+    room_id: str = field(validator=ROOM_ID)
+    stream_id: str = field(validator=STREAM_ID)
 
 
 _RULE_TYPE = integer(1, 4)
@@ -161,8 +157,8 @@ class SetForbidUserRule(RoomAction[RuleExpiry]):
     )
     effective_time: int = field(validator=integer(1, 86_400))
     ip: str | None = field(default=None, validator=optional(ip_address()), metadata=wire_name("IP"))
-    room_id: str | None = field(default=None, validator=optional(_ROOM))
-    user_id: str | None = field(default=None, validator=optional(_USER))
+    room_id: str | None = field(default=None, validator=optional(ROOM_ID))
+    user_id: str | None = field(default=None, validator=optional(USER_ID))
 
     def __attrs_post_init__(self) -> None:
         _check_rule(self)
@@ -200,8 +196,8 @@ class DelForbidUserRule(RoomAction[Done]):
 
     rule_type: int = field(validator=_RULE_TYPE)
     ip: str | None = field(default=None, validator=optional(ip_address()), metadata=wire_name("IP"))
-    room_id: str | None = field(default=None, validator=optional(_ROOM))
-    user_id: str | None = field(default=None, validator=optional(_USER))
+    room_id: str | None = field(default=None, validator=optional(ROOM_ID))
+    user_id: str | None = field(default=None, validator=optional(USER_ID))
 
     def __attrs_post_init__(self) -> None:
         _check_rule(self)
