@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from rich.console import Console
 
@@ -127,6 +128,7 @@ async def test_no_way_is_1(keys: dict[str, str]) -> None:
         ["unheard"],
         ["emulator", "--port", "99999"],
         ["emulator", "--delay", "inf", "inf"],
+        ["emulator", "--report-every", "0"],
         ["demo", "--webcasts", "0"],
         ["demo", "--svg", "/no/such/folder/picture.svg"],
         ["demo", "--empty-delay"],
@@ -153,15 +155,22 @@ async def test_help_and_version() -> None:
 
 async def test_the_emulator_serves_until_interrupted() -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from volc_moderation.cli import main; main()", "emulator", "--port", "0"),
+        *(sys.executable, "-c", "from volc_moderation.cli import main; main()"),
+        *("emulator", "--port", "0", "--report-every", "0.1"),
         stdout=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
     lines = [(await process.stdout.readline()).decode() for _ in range(4)]
     exported: dict[str, Any] = dict(word.split("=", 1) for line in lines[1:] for word in line.split()[1:])
-    code, output, _ = await command("call", "StartDetection", "--app-id", "a", "--room-id", "r", **exported)
+    start = ("call", "StartDetection", "--app-id", "a", "--room-id", "r", "--callback", "https://example.com/")
+    code, output, _ = await command(*start, **exported)
     assert (code, json.loads(output)["result"]) == (0, {"Message": "success"})
+    async with httpx.AsyncClient(base_url=exported["ZEGO_BASE_URL"], trust_env=False) as admin:
+        bad = {"vendor": "volcengine", "app_id": "a", "room_id": "r", "user_id": "u", "verdict": "REJECT"}
+        assert (await admin.post("/_emulator/join", json=bad)).status_code == 204
+        while not (await admin.get("/_emulator/callbacks")).json():  # found by itself
+            await asyncio.sleep(0.05)
     process.send_signal(signal.SIGINT)
     await process.communicate()
     assert process.returncode == 0

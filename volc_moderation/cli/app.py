@@ -33,6 +33,7 @@ def emulator(
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8765,
     delay: Delay = (0.0, 0.0),
+    report_every: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
 ) -> int:
     """Serve both vendors on one port, until interrupted.
 
@@ -44,9 +45,11 @@ def emulator(
         Port to listen on; 0 takes a free one.
     delay
         Shortest and longest time, in seconds, that a request takes there, and an answer back.
+    report_every
+        Seconds after which every moderation calls back what it finds, again and again; otherwise on demand.
 
     """
-    settings = Settings(delay=delay)
+    settings = Settings(delay=delay, report_every=report_every)
     try:
         listener = listen(host, port)
     except OSError as error:
