@@ -33,7 +33,7 @@ from volc_moderation import (
     WindowQuotas,
 )
 from volc_moderation.emulator import EmulatorProcess, Fault
-from volc_moderation.quotas import Permit, Quota, QuotaKey
+from volc_moderation.quotas import Permit, Priority, Quota, QuotaKey
 from volc_moderation.transport import IN_FLIGHT
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.wire import Response
@@ -142,10 +142,13 @@ class Recorder:
     def __init__(self) -> None:
         self.returned: list[float | None] = []
 
-    async def acquire(self, key: QuotaKey, quota: Quota) -> Permit:
+    async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:
         return self
 
     def answered(self, round_trip: float) -> None:
+        self.returned.append(round_trip)
+
+    def throttled(self, round_trip: float) -> None:
         self.returned.append(round_trip)
 
     def abandoned(self, age: float | None) -> None:
@@ -174,7 +177,7 @@ async def test_a_permit_tells_whether_its_request_was_sent() -> None:
 
 async def test_a_foreign_timeout_is_not_taken_for_the_deadline() -> None:
     class Broken:
-        async def acquire(self, key: QuotaKey, quota: Quota) -> Permit:
+        async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:
             raise TimeoutError("of the store")
 
     async with mocked(lambda _: volcengine_yes()) as http_client:
@@ -365,7 +368,7 @@ async def test_a_deadline_after_a_refusal_was_not_sent() -> None:
     class Once(Recorder):
         used = False
 
-        async def acquire(self, key: QuotaKey, quota: Quota) -> Permit:
+        async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:
             if self.used:
                 await asyncio.Event().wait()
             self.used = True

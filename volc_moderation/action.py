@@ -24,10 +24,14 @@ Rule = Callable[[object, "attrs.Attribute[Any]", Any], None]
 
 @attrs.frozen
 class Quota:
-    """At most ``limit`` calls in any ``window`` seconds."""
+    """At most ``limit`` calls in any ``window`` seconds.
+
+    If it is not ``published``, ``limit`` is where to begin, and how many there may be is learned.
+    """
 
     limit: int
     window: float = 1.0
+    published: bool = True
 
 
 class Action(Generic[R]):
@@ -41,6 +45,8 @@ class Action(Generic[R]):
     quota: ClassVar[Quota]
     #: What the vendor allows besides for one room, which the field ``room_id`` names.
     room_quota: ClassVar[Quota | None] = None
+    #: Codes that mean that the room's quota is used up, not that of the action.
+    room_refusals: ClassVar[frozenset[str | int]] = frozenset()
     #: False if the vendor does not say that a second request has the effect of one.
     repeatable: ClassVar[bool] = True
     #: Codes that mean "it is done already" when an earlier attempt may have arrived.

@@ -20,9 +20,10 @@ from volc_moderation.errors import (
     ConfigurationError,
     DeadlineExceeded,
     ModerationError,
+    ThrottledError,
     describe,
 )
-from volc_moderation.quotas.permit import Permit, QuotaKey, Quotas
+from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, Quotas
 from volc_moderation.quotas.window import quotas_of_running_loop
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown, retrying
 from volc_moderation.transport import AsyncHTTPClient, BaseURL, Transport
@@ -64,6 +65,7 @@ class Settings(TypedDict, total=False):
     timeout: float
     http_client: AsyncHTTPClient | None
     clock: Callable[[], float]
+    priority: Priority
 
 
 class Client(ABC):
@@ -82,6 +84,7 @@ class Client(ABC):
         timeout: float,
         http_client: AsyncHTTPClient | None,
         clock: Callable[[], float],
+        priority: Priority,
     ) -> None:
         for name, setting, is_right, rule in (
             ("quotas", quotas, quotas is None or hasattr(quotas, "acquire"), "a store of quotas"),
@@ -94,6 +97,7 @@ class Client(ABC):
         self._quotas = quotas
         self._retry = RetryPolicy() if retry is None else retry
         self._deadline = _seconds("deadline", deadline)
+        self._priority = _priority(priority)
         self._clock = clock
         # How far the vendor's clock is ahead of ours, learned when it refuses a timestamp.
         self._skew = 0.0
@@ -134,12 +138,15 @@ class Client(ABC):
         self._closing.set()
         await self._transport.aclose()
 
-    async def call(self, action: Action[R], *, deadline: float | None = None) -> Reply[R]:
+    async def call(
+        self, action: Action[R], *, deadline: float | None = None, priority: Priority | None = None
+    ) -> Reply[R]:
         """Carry out an action.
 
         ``deadline`` is in seconds, for the whole call, waits for the quota and retries included; None means the
         client's own. If the next wait would pass it, the error of the last attempt is raised at once, with
-        ``retry_after`` set.
+        ``retry_after`` set. ``priority`` is ``"interactive"`` or ``"bulk"``: where calls wait for the quota,
+        interactive ones go first; None means the client's own.
 
         Raises ``APIError`` if the vendor refuses, else ``TransportError``, ``DecodeError``, ``DeadlineExceeded``,
         ``QuotaUnavailable``, or ``ConfigurationError`` if the client is closed or belongs to another event loop.
@@ -148,7 +155,8 @@ class Client(ABC):
             raise ConfigurationError(f"{type(self).__name__} calls actions of its own vendor; got {describe(action)}")
         loop = self._bind()
         limit = self._deadline if deadline is None else _seconds("deadline", deadline)
-        call = _Call(action, expires=None if limit is None else loop.time() + limit)
+        priority = self._priority if priority is None else _priority(priority)
+        call = _Call(action, priority, expires=None if limit is None else loop.time() + limit)
         scope = asyncio.timeout_at(call.expires)
         try:
             async with scope:
@@ -181,30 +189,38 @@ class Client(ABC):
         permits: list[Permit] = []
         try:
             asked = loop.time()
-            await self._acquire(call.action, permits)
+            await self._acquire(call.action, call.priority, permits)
             call.waited += loop.time() - asked
             request, response = await self._transport.send(partial(self._sign, call))
         except BaseException:
             for permit in permits:
                 permit.abandoned(None if call.sent_at is None else loop.time() - call.sent_at)
             raise
-        for permit in permits:
-            permit.answered(response.round_trip)
+        throttled: Permit | None = None
         try:
             return self._decode(call.action, request, response, repeated=call.maybe_done)
         except AuthenticationError as error:
             if error.retry_after == 0:
                 self._learn_skew(response)
             raise
+        except ThrottledError as error:
+            throttled = permits[0] if error.code in call.action.room_refusals else permits[-1]
+            raise
+        finally:
+            for permit in permits:
+                if permit is throttled:
+                    permit.throttled(response.round_trip)
+                else:
+                    permit.answered(response.round_trip)
 
-    async def _acquire(self, action: Action[Any], permits: list[Permit]) -> None:
+    async def _acquire(self, action: Action[Any], priority: Priority, permits: list[Permit]) -> None:
         """Add the permits that an action needs, the room's first: it may take long, and the other is not to wait."""
         assert self._quotas is not None  # noqa: S101 - set by _bind
         key, quota = self._quota(action)
         if action.room_quota is not None:
             of_room = attrs.evolve(key, room=getattr(action, "room_id"))  # noqa: B009 - by the contract of room_quota
-            permits.append(await self._quotas.acquire(of_room, action.room_quota))
-        permits.append(await self._quotas.acquire(key, quota))
+            permits.append(await self._quotas.acquire(of_room, action.room_quota, priority))
+        permits.append(await self._quotas.acquire(key, quota, priority))
 
     def _sign(self, call: "_Call[Any]") -> Request:
         """Encode and sign: the last thing before sending, so that no wait makes a timestamp stale."""
@@ -277,6 +293,7 @@ class _Call(Generic[R]):
     """The state of one call."""
 
     action: Action[R]
+    priority: Priority
     #: On the loop's clock.
     expires: float | None
     attempts: int = 0
@@ -293,6 +310,12 @@ class _Call(Generic[R]):
         error.action = self.action.name
         error.attempts = self.attempts
         error.maybe_sent = error.maybe_sent or self.maybe_done
+
+
+def _priority(priority: Priority) -> Priority:
+    if priority not in ("interactive", "bulk"):
+        raise ConfigurationError(f"priority must be 'interactive' or 'bulk'; got {describe(priority)}")
+    return priority
 
 
 def _seconds(name: str, value: float | None) -> float | None:

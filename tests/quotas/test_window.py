@@ -15,7 +15,8 @@ from looptime import new_event_loop
 
 from volc_moderation import ConfigurationError, WindowQuotas
 from volc_moderation.quotas import Quota, QuotaKey
-from volc_moderation.quotas.window import _RoundTrips, quotas_of_running_loop
+from volc_moderation.quotas.round_trips import RoundTrips
+from volc_moderation.quotas.window import quotas_of_running_loop
 
 KEY = QuotaKey("volcengine", "AK", "StopWebcast")
 
@@ -165,7 +166,7 @@ async def test_cancelled_at_the_moment_of_the_grant() -> None:
     await asyncio.sleep(0.5)
     window = quotas._windows[KEY]
     window._in_flight += 1
-    window._waiters[0].set_result(None)  # the grant
+    window._line.give(None)  # the grant
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -398,13 +399,13 @@ async def test_nobody_waits_for_a_granter_that_was_cancelled() -> None:
 
 
 def test_round_trips_of_the_last_minute() -> None:
-    trips = _RoundTrips()
+    trips = RoundTrips()
     for _ in range(99):
         trips.add(0.05, 0.0)
     assert trips.credit == 0  # too few to tell the smallest
     trips.add(0.05, 0.0)
     assert trips.credit == pytest.approx(0.04)
     trips.add(9.0, 1.0)
-    assert trips.largest == 9
+    assert trips._largest == 9
     trips.add(0.1, 61.0)
-    assert (trips.largest, trips.credit) == (0.1, 0)
+    assert (trips._largest, trips.credit) == (0.1, 0)

@@ -1,7 +1,7 @@
 """Who may send now. A store of quotas hands out permits; one that you write needs the one method of ``Quotas``."""
 
 from volc_moderation.action import Quota
-from volc_moderation.quotas.permit import NoQuotas, Permit, QuotaKey, Quotas
+from volc_moderation.quotas.permit import NoQuotas, Permit, Priority, QuotaKey, Quotas, QuotaState
 from volc_moderation.quotas.window import WindowQuotas
 
-__all__ = ["NoQuotas", "Permit", "Quota", "QuotaKey", "Quotas", "WindowQuotas"]
+__all__ = ["NoQuotas", "Permit", "Priority", "Quota", "QuotaKey", "QuotaState", "Quotas", "WindowQuotas"]

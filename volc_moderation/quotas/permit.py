@@ -1,10 +1,13 @@
 """The contract between the call and a store of quotas."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import attrs
 
 from volc_moderation.action import Quota
+
+#: Who goes first where calls wait: somebody waits for an interactive call, nobody for a bulk call.
+Priority = Literal["interactive", "bulk"]
 
 
 @attrs.frozen
@@ -17,11 +20,30 @@ class QuotaKey:
     room: str | None = None
 
 
+@attrs.frozen(kw_only=True)
+class QuotaState:
+    """How it stands with one quota."""
+
+    #: Calls per window: the documented number, or the one that was set. Of an unpublished one, where it began.
+    quota: int
+    #: What is used of it at present: less after a refusal, more where an unpublished one turned out to be larger.
+    effective: int
+    #: Permits that are in flight, or were answered so shortly ago that the vendor still counts them.
+    permits_out: int
+    #: Calls of this store that wait for a permit.
+    waiters: int
+    #: Calls of this store that the vendor refused as too many in the last minute.
+    refused: int
+
+
 class Permit(Protocol):
-    """The right to send one request. Exactly one of the two methods is called, once."""
+    """The right to send one request. Exactly one of the methods is called, once."""
 
     def answered(self, round_trip: float) -> None:
         """Give the permit back after an answer that took ``round_trip`` seconds."""
+
+    def throttled(self, round_trip: float) -> None:
+        """Give the permit back after the answer that there were too many calls: others use the quota too."""
 
     def abandoned(self, age: float | None) -> None:
         """Give the permit back after a request whose fate is unknown: cancelled, timed out, broken off.
@@ -33,14 +55,14 @@ class Permit(Protocol):
 class Quotas(Protocol):
     """A store of permits."""
 
-    async def acquire(self, key: QuotaKey, quota: Quota) -> Permit:
+    async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:
         """Wait for a permit. ``quota`` is the documented one. Raises ``QuotaUnavailable`` if nobody can tell."""
 
 
 class NoQuotas:
     """No quota at all: for tests, and for who limits the rate elsewhere."""
 
-    async def acquire(self, key: QuotaKey, quota: Quota) -> Permit:  # noqa: ARG002 - the contract of Quotas
+    async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:  # noqa: ARG002 - the contract of Quotas
         """Return a permit at once."""
         return _FREE
 
@@ -50,6 +72,9 @@ class NoQuotas:
 
 class _FreePermit:
     def answered(self, round_trip: float) -> None:
+        pass
+
+    def throttled(self, round_trip: float) -> None:
         pass
 
     def abandoned(self, age: float | None) -> None:

@@ -1,13 +1,8 @@
 """Window permits in one event loop: the vendor never sees more than N requests in any second.
 
 A call takes a permit before it sends and gives it back one second after the answer. The vendor received the request in
-between, so whatever it received in its past second still holds a permit: it can never have counted more than N.
-
-Holding a permit until the answer costs a round trip. Most of it can be had back. A permit's next request arrives at
-least the shortest way there after it was granted; its last one had arrived at least the shortest way back before the
-answer was there. So a permit may return earlier by the smallest possible round trip. Only the smallest one *seen* is
-known, hence the margin, and the number of answers before any of it is used; and it may become smaller from one moment
-to the next, hence the limit.
+between, so whatever it received in its past second still holds a permit: it can never have counted more than N. How
+much earlier a permit may return is said in ``round_trips.py``.
 """
 
 import asyncio
@@ -17,31 +12,26 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
+import attrs
 from aiolimiter import AsyncLimiter
 
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.quotas.permit import Permit, QuotaKey
+from volc_moderation.quotas.adaptive import Effective
+from volc_moderation.quotas.line import BULK_SHARE, Line, check_bulk_share
+from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, QuotaState
+from volc_moderation.quotas.round_trips import LONGEST_WAY, RoundTrips
 
 #: Permits go out at most this many at once: bursts make an HTTP pool collapse.
 BURST = 3
 #: What a permit takes of the pace: a little less than one, so that a coarse clock does not make it wait twice.
 DRIP = 0.99
-#: The smallest round trip seen is longer than the smallest possible one, most of all at a cold start.
-MARGIN = 0.010
-ANSWERS_NEEDED = 100
-#: Most that a permit may return early: this, or half of the round trip. Should the way there get shorter at a stroke,
-#: what was sent before has still to make its way back, which is about the other half.
-MOST_EARLY = 0.050
-#: A request that was given up may still be on its way: for as long as the slowest of late, but at least this long.
-LONGEST_WAY = 0.5
+#: The pace is a little faster than what an unpublished quota has grown to, so that it is not made anew each time.
+AHEAD = 1.5
 #: Longest wait between two looks at the pace: a low quota must not wait for a whole interval again.
 LOOK = 0.02
 #: Seconds by which a loop's timer may be early: a clock has its resolution, and a virtual one a coarse one.
 COARSE = 0.000_01
-#: Round trips are remembered for this many slices of this many seconds: a minute.
-SLICES = 6
-SLICE = 10.0
 #: How many windows are kept before the idle ones among them are looked for.
 CROWD = 1000
 
@@ -50,15 +40,18 @@ class WindowQuotas:
     """Window permits for the clients of one event loop, first come, first served.
 
     ``limits`` replaces the documented limit of an action, in calls per window: ``{"StartDetection": 50}``. Use it for
-    actions whose limit the vendor does not publish (20/s unless set here), or after the vendor has raised yours. What a
-    vendor allows for one room stays as documented.
+    actions whose limit the vendor does not publish (learned from 20/s on unless set here), or after the vendor has
+    raised yours. What a vendor allows for one room stays as documented.
+
+    Interactive calls go before bulk calls; ``bulk_share`` is what bulk calls get at least while both wait.
+
+    When the vendor refuses a call as one too many, because other programs use the same account, less of the quota is
+    used, and more again later: see ``snapshot()``.
     """
 
-    def __init__(self, limits: Mapping[str, int] | None = None) -> None:
-        self._limits = dict(limits or {})
-        for action, limit in self._limits.items():
-            if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-                raise ConfigurationError(f"limits[{action!r}] must be an int of at least 1; got {describe(limit)}")
+    def __init__(self, limits: Mapping[str, int] | None = None, *, bulk_share: float = BULK_SHARE) -> None:
+        self._limits = check_limits(limits)
+        self._bulk_share = check_bulk_share(bulk_share)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._windows: dict[QuotaKey, _Window] = {}
         self._inherited: dict[QuotaKey, list[float]] = {}
@@ -76,7 +69,7 @@ class WindowQuotas:
             return {}
         return {key: window.returns(time.monotonic()) for key, window in self._windows.items()}
 
-    async def acquire(self, key: QuotaKey, quota: Quota) -> Permit:
+    async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:
         """Wait for a permit."""
         window = self._windows.get(key)
         loop = asyncio.get_running_loop()
@@ -88,10 +81,14 @@ class WindowQuotas:
         if window is None:
             if len(self._windows) >= self._crowd:
                 self._forget_idle()
-            limit = quota.limit if key.room is not None else self._limits.get(key.action, quota.limit)
-            window = self._windows[key] = _Window(limit, quota.window, loop, self._inherited.pop(key, []))
-        await window.acquire()
+            window = _Window(limited(key, quota, self._limits), loop, self._bulk_share, self._inherited.pop(key, []))
+            self._windows[key] = window
+        await window.acquire(priority)
         return _WindowPermit(window)
+
+    def snapshot(self) -> dict[QuotaKey, QuotaState]:
+        """Return how it stands with each quota that was used."""
+        return {key: window.state() for key, window in self._windows.items()}
 
     def _forget_idle(self) -> None:
         """Forget the windows that hold nothing: rooms come and go."""
@@ -100,6 +97,22 @@ class WindowQuotas:
 
     def __repr__(self) -> str:
         return f"WindowQuotas({self._limits or ''})"
+
+
+def check_limits(limits: Mapping[str, int] | None) -> dict[str, int]:
+    """Check what a user set."""
+    checked = dict(limits or {})
+    for action, limit in checked.items():
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise ConfigurationError(f"limits[{action!r}] must be an int of at least 1; got {describe(limit)}")
+    return checked
+
+
+def limited(key: QuotaKey, quota: Quota, limits: Mapping[str, int]) -> Quota:
+    """Return the quota that holds: the user's limit of the action, or the documented one."""
+    if key.room is not None or key.action not in limits:
+        return quota
+    return attrs.evolve(quota, limit=limits[key.action], published=True)
 
 
 def quotas_of_running_loop() -> WindowQuotas:
@@ -137,6 +150,9 @@ class _WindowPermit:
     def answered(self, round_trip: float) -> None:
         self._window.answered(round_trip)
 
+    def throttled(self, round_trip: float) -> None:
+        self._window.throttled(round_trip)
+
     def abandoned(self, age: float | None) -> None:
         self._window.abandoned(age)
 
@@ -144,14 +160,15 @@ class _WindowPermit:
 class _Window:
     """The permits of one key, and who waits for them."""
 
-    def __init__(self, limit: int, length: float, loop: asyncio.AbstractEventLoop, inherited: list[float]) -> None:
-        self._limit = limit
-        self._length = length
+    def __init__(
+        self, quota: Quota, loop: asyncio.AbstractEventLoop, bulk_share: float, inherited: list[float]
+    ) -> None:
+        self._quota = quota
+        self._effective = Effective(quota)
+        self._length = quota.window
         self._loop = loop
-        # A limit that is no more than a burst needs no pace besides its permits.
-        self._pacer = AsyncLimiter(BURST, BURST * length / limit) if limit > BURST else None
-        self._look = min(length / limit, LOOK)
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._set_pace(quota.limit)
+        self._line: Line[None] = Line(bulk_share)
         self._granter: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
         # A permit is in flight, or answered and not yet returned, or abandoned and not yet returned.
@@ -159,25 +176,22 @@ class _Window:
         self._answered: deque[float] = deque()  # when, in order
         self._abandoned = inherited  # when they return, a heap
         heapq.heapify(self._abandoned)
-        self._round_trips = _RoundTrips()
+        self._round_trips = RoundTrips()
 
-    async def acquire(self) -> None:
+    async def acquire(self, priority: Priority) -> None:
         if not self._is_granting() and self._is_on_pace() and self._is_free():
             self._in_flight += 1
             await self._step()
             return
-        waiter = self._loop.create_future()
-        self._waiters.append(waiter)
+        turn = self._line.join(priority)
         if not self._is_granting():
             self._granter = self._loop.create_task(self._grant(), name="volc_moderation quota")
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                # Granted and cancelled in the same turn of the loop: nothing was sent, the next one may go.
-                self._in_flight -= 1
-                self._wake_granter()
-            raise
+        await self._line.wait(turn, self._unused)
+
+    def _unused(self, _: None) -> None:
+        """Take back what was granted to a call that was cancelled in the same turn of the loop: nothing was sent."""
+        self._in_flight -= 1
+        self._wake_granter()
 
     def answered(self, round_trip: float) -> None:
         now = self._loop.time()
@@ -187,13 +201,27 @@ class _Window:
         if len(self._answered) == 1:  # else an earlier one returns first, and the granter knows when
             self._wake_granter()
 
+    def throttled(self, round_trip: float) -> None:
+        self._effective.throttled(self._loop.time())
+        self.answered(round_trip)
+
     def abandoned(self, age: float | None) -> None:
         self._in_flight -= 1
         if age is not None:
-            longest_way = min(max(self._round_trips.largest, LONGEST_WAY), self._length)
-            arrived = self._loop.time() + max(0.0, longest_way - age)
+            arrived = self._loop.time() + self._round_trips.still_on_its_way(age, self._length)
             heapq.heappush(self._abandoned, arrived + self._length)
         self._wake_granter()
+
+    def state(self) -> QuotaState:
+        now = self._loop.time()
+        self._is_free()  # which forgets what has returned
+        return QuotaState(
+            quota=self._quota.limit,
+            effective=self._effective.at(now),
+            permits_out=self._permits_out(),
+            waiters=self._line.waiting,
+            refused=self._effective.refused(now),
+        )
 
     def returns(self, now: float) -> list[float]:
         """Return when the permits return that are out at ``now``, at the latest."""
@@ -205,7 +233,13 @@ class _Window:
         """Tell whether no permit is out and nobody waits, so that a new window would be the same."""
         if self._is_granting() or not self._is_free():  # which forgets what has returned
             return False
-        return not (self._in_flight or self._answered or self._abandoned)
+        return not self._permits_out()
+
+    def _set_pace(self, limit: float) -> None:
+        """Set how fast permits go out. A limit that is no more than a burst needs no pace besides its permits."""
+        self._paced_for = limit
+        self._pacer = AsyncLimiter(BURST, BURST * self._length / limit) if limit > BURST else None
+        self._look = min(self._length / limit, LOOK)
 
     def _is_on_pace(self) -> bool:
         return self._pacer is None or self._pacer.has_capacity(DRIP)
@@ -225,31 +259,34 @@ class _Window:
             self._answered.popleft()
         while self._abandoned and self._abandoned[0] <= now:
             heapq.heappop(self._abandoned)
-        return self._in_flight + len(self._answered) + len(self._abandoned) < self._limit
+        return self._permits_out() < self._effective.at(now)
+
+    def _permits_out(self) -> int:
+        return self._in_flight + len(self._answered) + len(self._abandoned)
 
     async def _grant(self) -> None:
         """Hand out permits while someone waits: the one place that waits for them, however many calls do."""
         try:
-            while self._first_waiter():
+            while self._line.waiting:
                 # Not its own waiting: that never ends on a clock that stands still between timers, as in virtual time.
                 while not self._is_on_pace():  # noqa: ASYNC110
                     await asyncio.sleep(self._look)
                 await self._step()
-                await self._until_free()
-                waiter = self._first_waiter()
-                if waiter:
+                if not self._is_free():
+                    self._learn()
+                    await self._until_free()
+                if self._line.waiting:
                     self._in_flight += 1
-                    waiter.set_result(None)
+                    self._line.give(None)
         finally:
             # Only at the end of the loop, when all tasks are cancelled: nobody may wait for what will not come.
-            for waiter in self._waiters:
-                waiter.cancel()
-            self._waiters.clear()
+            self._line.cancel()
 
-    def _first_waiter(self) -> asyncio.Future[None] | None:
-        while self._waiters and self._waiters[0].done():
-            self._waiters.popleft()
-        return self._waiters[0] if self._waiters else None
+    def _learn(self) -> None:
+        """Take note that all permits are out and calls wait. What is not published may be more than was thought."""
+        self._effective.short()
+        if self._effective.at(self._loop.time()) > self._paced_for:
+            self._set_pace(AHEAD * self._paced_for)
 
     async def _until_free(self) -> None:
         while not self._is_free():
@@ -272,40 +309,3 @@ class _Window:
     def _wake_granter(self) -> None:
         if self._wake and not self._wake.done():
             self._wake.set_result(None)
-
-
-class _RoundTrips:
-    """The smallest and the largest round trip of the last minute."""
-
-    def __init__(self) -> None:
-        self._slices: deque[_Slice] = deque(maxlen=SLICES)
-        self.largest = 0.0
-        #: Seconds by which a permit may return early.
-        self.credit = 0.0
-
-    def add(self, round_trip: float, now: float) -> None:
-        number = int(now // SLICE)
-        if not self._slices or self._slices[-1].number != number:
-            self._slices.append(_Slice(number))
-            while self._slices[0].number <= number - SLICES:
-                self._slices.popleft()
-        self._slices[-1].add(round_trip)
-        self.largest = max(one.largest for one in self._slices)
-        enough = sum(one.count for one in self._slices) >= ANSWERS_NEEDED
-        smallest = min(one.smallest for one in self._slices)
-        self.credit = max(0.0, min(smallest - MARGIN, max(MOST_EARLY, smallest / 2))) if enough else 0.0
-
-
-class _Slice:
-    __slots__ = ("count", "largest", "number", "smallest")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.count = 0
-        self.smallest = float("inf")
-        self.largest = 0.0
-
-    def add(self, round_trip: float) -> None:
-        self.count += 1
-        self.smallest = min(self.smallest, round_trip)
-        self.largest = max(self.largest, round_trip)

@@ -27,8 +27,8 @@ from volc_moderation.action import (
 
 R = TypeVar("R")
 
-#: The vendor publishes no quota for the three detection actions. Raise it with ``WindowQuotas(limits=…)``.
-UNPUBLISHED = Quota(20)
+#: The vendor publishes no quota for the three detection actions, so theirs is learned.
+UNPUBLISHED = Quota(20, published=False)
 
 
 class VolcengineAction(Action[R], Generic[R]):

@@ -9,7 +9,7 @@ from volc_moderation.action import Action, Quota
 from volc_moderation.client import DEFAULT_TIMEOUT, Settings
 from volc_moderation.credentials import VolcengineCredentials, volcengine_keys_from_env
 from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.quotas.permit import QuotaKey, Quotas
+from volc_moderation.quotas.permit import Priority, QuotaKey, Quotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.transport import AsyncHTTPClient
 from volc_moderation.volcengine import protocol
@@ -43,6 +43,7 @@ class VolcengineClient(VolcengineMethods):
     :param timeout: seconds for one request.
     :param http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient``; whoever made it closes it.
     :param clock: returns the Unix time that signatures bear.
+    :param priority: ``"interactive"``, or ``"bulk"`` for calls that wait behind interactive ones for the quota.
 
     Raises ``ConfigurationError`` for a wrong setting.
     """
@@ -64,6 +65,7 @@ class VolcengineClient(VolcengineMethods):
         timeout: float = DEFAULT_TIMEOUT,
         http_client: AsyncHTTPClient | None = None,
         clock: Callable[[], float] = time.time,
+        priority: Priority = "interactive",
     ) -> None:
         credentials = VolcengineCredentials.make(access_key, secret_key, session_token)
         if not isinstance(region, str) or not region or not region.replace("-", "").isalnum() or not region.isascii():
@@ -76,6 +78,7 @@ class VolcengineClient(VolcengineMethods):
             timeout=timeout,
             http_client=http_client,
             clock=clock,
+            priority=priority,
         )
         self._account = account or access_key
         self._signer = Signer(credentials, region=region)

@@ -48,6 +48,7 @@ class ZegoAction(Action[R], Generic[R]):
 
     __slots__ = ()
 
+    room_refusals = frozenset({207})
     family: ClassVar[Family] = "moderation"
     #: What ZEGO allows in the test environment of a project that has one, if that is less.
     test_quota: ClassVar[Quota | None] = None

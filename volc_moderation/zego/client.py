@@ -12,7 +12,7 @@ from volc_moderation.action import Action, Quota
 from volc_moderation.client import DEFAULT_TIMEOUT, Settings
 from volc_moderation.credentials import ZegoCredentials, zego_keys_from_env
 from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.quotas.permit import QuotaKey, Quotas
+from volc_moderation.quotas.permit import Priority, QuotaKey, Quotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.transport import AsyncHTTPClient
 from volc_moderation.wire import Answer, Request, Response
@@ -47,6 +47,7 @@ class ZegoClient(ZegoMethods):
     :param timeout: seconds for one request.
     :param http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient``; whoever made it closes it.
     :param clock: returns the Unix time that signatures bear.
+    :param priority: ``"interactive"``, or ``"bulk"`` for calls that wait behind interactive ones for the quota.
 
     Raises ``ConfigurationError`` for a wrong setting.
     """
@@ -66,6 +67,7 @@ class ZegoClient(ZegoMethods):
         timeout: float = DEFAULT_TIMEOUT,
         http_client: AsyncHTTPClient | None = None,
         clock: Callable[[], float] = time.time,
+        priority: Priority = "interactive",
     ) -> None:
         self._credentials = ZegoCredentials.make(app_id, server_secret)
         if is_test not in (None, True, False):
@@ -78,6 +80,7 @@ class ZegoClient(ZegoMethods):
             timeout=timeout,
             http_client=http_client,
             clock=clock,
+            priority=priority,
         )
         self._is_test = is_test
         self._sequence = 0
