@@ -22,7 +22,7 @@ from volc_moderation.errors import (
     TransportError,
 )
 from volc_moderation.event import Event, Evidence, Media, Verdict
-from volc_moderation.quotas import NoQuotas, WindowQuotas
+from volc_moderation.quotas import NoQuotas, RedisQuotas, WindowQuotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.volcengine import VolcengineClient
 from volc_moderation.zego import ZegoClient
@@ -47,6 +47,7 @@ __all__ = [
     "PermissionDeniedError",
     "Quota",
     "QuotaUnavailable",
+    "RedisQuotas",
     "Reply",
     "RetryPolicy",
     "ServerError",

@@ -9,7 +9,7 @@ import pytest
 from tests.doubles import in_turn, mocked, zego_answer, zego_client
 from volc_moderation import ThrottledError, WindowQuotas
 from volc_moderation.quotas import Quota, QuotaKey
-from volc_moderation.quotas.window import CROWD
+from volc_moderation.quotas.store import CROWD
 
 pytestmark = pytest.mark.looptime
 

@@ -166,7 +166,7 @@ async def test_cancelled_at_the_moment_of_the_grant() -> None:
     await asyncio.sleep(0.5)
     window = quotas._windows[KEY]
     window._in_flight += 1
-    window._line.give(None)  # the grant
+    window._line.give(window)  # the grant
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first

@@ -2,6 +2,17 @@
 
 from volc_moderation.action import Quota
 from volc_moderation.quotas.permit import NoQuotas, Permit, Priority, QuotaKey, Quotas, QuotaState
+from volc_moderation.quotas.shared import RedisQuotas
 from volc_moderation.quotas.window import WindowQuotas
 
-__all__ = ["NoQuotas", "Permit", "Priority", "Quota", "QuotaKey", "QuotaState", "Quotas", "WindowQuotas"]
+__all__ = [
+    "NoQuotas",
+    "Permit",
+    "Priority",
+    "Quota",
+    "QuotaKey",
+    "QuotaState",
+    "Quotas",
+    "RedisQuotas",
+    "WindowQuotas",
+]

@@ -21,6 +21,26 @@ LEARNING = 0.05
 MEMORY = 60
 
 
+class Refusals:
+    """How many refusals there were in the last minute."""
+
+    def __init__(self) -> None:
+        self._counts: deque[list[int]] = deque()  # in which second, and how many
+
+    def add(self, now: float) -> None:
+        """Take note of one."""
+        if not self._counts or self._counts[-1][0] != int(now):
+            self._counts.append([int(now), 0])
+        self._counts[-1][1] += 1
+        self.at(now)  # which forgets the old ones
+
+    def at(self, now: float) -> int:
+        """Return their number."""
+        while self._counts and self._counts[0][0] <= now - MEMORY:
+            self._counts.popleft()
+        return sum(count for _, count in self._counts)
+
+
 class Effective:
     """The part of a quota that is used."""
 
@@ -29,7 +49,6 @@ class Effective:
         self._value = float(quota.limit)
         self._as_of = -inf
         self._shrunk_at = -inf
-        self._refused: deque[list[int]] = deque()  # in which second, and how many
 
     def at(self, now: float) -> int:
         """Return the number of calls per window."""
@@ -50,13 +69,3 @@ class Effective:
         if now >= self._shrunk_at + self._quota.window:
             self._value = max(1.0, SHRINK * self._value)
             self._shrunk_at = self._as_of = now
-        if not self._refused or self._refused[-1][0] != int(now):
-            self._refused.append([int(now), 0])
-        self._refused[-1][1] += 1
-        self.refused(now)
-
-    def refused(self, now: float) -> int:
-        """Return how many refusals there were in the last minute."""
-        while self._refused and self._refused[0][0] <= now - MEMORY:
-            self._refused.popleft()
-        return sum(count for _, count in self._refused)

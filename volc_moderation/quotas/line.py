@@ -3,12 +3,8 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
-from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.quotas.permit import Priority
-
-T = TypeVar("T")
+from volc_moderation.quotas.permit import Permit, Priority
 
 #: Of the permits that both classes wait for, what bulk calls get at least.
 BULK_SHARE = 0.1
@@ -16,37 +12,37 @@ BULK_SHARE = 0.1
 ROUNDING = 1e-9
 
 
-class Line(Generic[T]):
+class Line:
     """First come, first served in each class. Interactive calls go before bulk calls, which get their share still."""
 
     def __init__(self, bulk_share: float) -> None:
         self._bulk_share = bulk_share
         self._owed = 0.0
-        self._interactive: deque[asyncio.Future[T]] = deque()
-        self._bulk: deque[asyncio.Future[T]] = deque()
+        self._interactive: deque[asyncio.Future[Permit]] = deque()
+        self._bulk: deque[asyncio.Future[Permit]] = deque()
         #: How many wait.
         self.waiting = 0
 
-    def join(self, priority: Priority) -> asyncio.Future[T]:
+    def join(self, priority: Priority) -> asyncio.Future[Permit]:
         """Take a place in the line. What is returned must be waited for."""
-        turn: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         (self._bulk if priority == "bulk" else self._interactive).append(turn)
         self.waiting += 1
         return turn
 
-    async def wait(self, turn: asyncio.Future[T], unused: Callable[[T], None]) -> T:
-        """Wait for one's turn. ``unused`` takes what came when the waiting had just been cancelled."""
+    async def wait(self, turn: asyncio.Future[Permit]) -> Permit:
+        """Wait for one's turn. A permit that comes just as the waiting is cancelled goes back: nothing was sent."""
         try:
             return await turn
         except asyncio.CancelledError:
             if turn.cancelled():
                 self._left()
             elif turn.exception() is None:
-                unused(turn.result())
+                turn.result().abandoned(None)
             raise
 
-    def give(self, what: T) -> None:
-        """Give it to the next one. Somebody must be waiting."""
+    def give(self, permit: Permit) -> None:
+        """Give a permit to the next one. Somebody must be waiting."""
         interactive, bulk = _first(self._interactive), _first(self._bulk)
         if interactive and bulk:
             self._owed += self._bulk_share
@@ -55,7 +51,7 @@ class Line(Generic[T]):
                 interactive = None
         turn = (self._interactive if interactive else self._bulk).popleft()
         self._left()
-        turn.set_result(what)
+        turn.set_result(permit)
 
     def refuse(self, error: Callable[[], Exception]) -> None:
         """Raise an error in all who wait, one of its own in each."""
@@ -76,15 +72,7 @@ class Line(Generic[T]):
             self._bulk.clear()
 
 
-def _first(line: deque[asyncio.Future[T]]) -> asyncio.Future[T] | None:
+def _first(line: deque[asyncio.Future[Permit]]) -> asyncio.Future[Permit] | None:
     while line and line[0].done():
         line.popleft()
     return line[0] if line else None
-
-
-def check_bulk_share(bulk_share: float) -> float:
-    """Check what a user set."""
-    is_number = isinstance(bulk_share, (int, float)) and not isinstance(bulk_share, bool)
-    if not is_number or not 0 <= bulk_share < 1:
-        raise ConfigurationError(f"bulk_share must be a number of at least 0, below 1; got {describe(bulk_share)}")
-    return bulk_share

@@ -12,15 +12,14 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-import attrs
 from aiolimiter import AsyncLimiter
 
 from volc_moderation.action import Quota
-from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.quotas.adaptive import Effective
-from volc_moderation.quotas.line import BULK_SHARE, Line, check_bulk_share
+from volc_moderation.quotas.adaptive import Effective, Refusals
+from volc_moderation.quotas.line import BULK_SHARE, Line
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, QuotaState
 from volc_moderation.quotas.round_trips import LONGEST_WAY, RoundTrips
+from volc_moderation.quotas.store import Store
 
 #: Permits go out at most this many at once: bursts make an HTTP pool collapse.
 BURST = 3
@@ -32,11 +31,9 @@ AHEAD = 1.5
 LOOK = 0.02
 #: Seconds by which a loop's timer may be early: a clock has its resolution, and a virtual one a coarse one.
 COARSE = 0.000_01
-#: How many windows are kept before the idle ones among them are looked for.
-CROWD = 1000
 
 
-class WindowQuotas:
+class WindowQuotas(Store["Window"]):
     """Window permits for the clients of one event loop, first come, first served.
 
     ``limits`` replaces the documented limit of an action, in calls per window: ``{"StartDetection": 50}``. Use it for
@@ -50,13 +47,9 @@ class WindowQuotas:
     """
 
     def __init__(self, limits: Mapping[str, int] | None = None, *, bulk_share: float = BULK_SHARE) -> None:
-        self._limits = check_limits(limits)
-        self._bulk_share = check_bulk_share(bulk_share)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._windows: dict[QuotaKey, _Window] = {}
+        super().__init__(limits, bulk_share)
         self._inherited: dict[QuotaKey, list[float]] = {}
         self._is_monotonic = False
-        self._crowd = CROWD
 
     def inherit(self, returns: Mapping[QuotaKey, list[float]]) -> None:
         """Take over permits of a store whose loop has ended: the vendor still counts what it sent."""
@@ -69,50 +62,11 @@ class WindowQuotas:
             return {}
         return {key: window.returns(time.monotonic()) for key, window in self._windows.items()}
 
-    async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:
-        """Wait for a permit."""
-        window = self._windows.get(key)
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
-                raise ConfigurationError("these WindowQuotas belong to another event loop; make one per loop")
-            self._loop = loop
-            self._is_monotonic = _is_monotonic(loop)
-        if window is None:
-            if len(self._windows) >= self._crowd:
-                self._forget_idle()
-            window = _Window(limited(key, quota, self._limits), loop, self._bulk_share, self._inherited.pop(key, []))
-            self._windows[key] = window
-        await window.acquire(priority)
-        return _WindowPermit(window)
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_monotonic = _is_monotonic(loop)
 
-    def snapshot(self) -> dict[QuotaKey, QuotaState]:
-        """Return how it stands with each quota that was used."""
-        return {key: window.state() for key, window in self._windows.items()}
-
-    def _forget_idle(self) -> None:
-        """Forget the windows that hold nothing: rooms come and go."""
-        self._windows = {key: window for key, window in self._windows.items() if not window.is_idle()}
-        self._crowd = max(CROWD, 2 * len(self._windows))
-
-    def __repr__(self) -> str:
-        return f"WindowQuotas({self._limits or ''})"
-
-
-def check_limits(limits: Mapping[str, int] | None) -> dict[str, int]:
-    """Check what a user set."""
-    checked = dict(limits or {})
-    for action, limit in checked.items():
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise ConfigurationError(f"limits[{action!r}] must be an int of at least 1; got {describe(limit)}")
-    return checked
-
-
-def limited(key: QuotaKey, quota: Quota, limits: Mapping[str, int]) -> Quota:
-    """Return the quota that holds: the user's limit of the action, or the documented one."""
-    if key.room is not None or key.action not in limits:
-        return quota
-    return attrs.evolve(quota, limit=limits[key.action], published=True)
+    def _open(self, key: QuotaKey, quota: Quota, loop: asyncio.AbstractEventLoop) -> "Window":
+        return Window(quota, loop, self._bulk_share, self._inherited.pop(key, []))
 
 
 def quotas_of_running_loop() -> WindowQuotas:
@@ -141,34 +95,19 @@ def _is_monotonic(loop: asyncio.AbstractEventLoop) -> bool:
     return abs(loop.time() - time.monotonic()) < 1
 
 
-class _WindowPermit:
-    __slots__ = ("_window",)
-
-    def __init__(self, window: "_Window") -> None:
-        self._window = window
-
-    def answered(self, round_trip: float) -> None:
-        self._window.answered(round_trip)
-
-    def throttled(self, round_trip: float) -> None:
-        self._window.throttled(round_trip)
-
-    def abandoned(self, age: float | None) -> None:
-        self._window.abandoned(age)
-
-
-class _Window:
-    """The permits of one key, and who waits for them."""
+class Window:
+    """The permits of one key, and who waits for them. They are all alike, so it stands for each of them itself."""
 
     def __init__(
         self, quota: Quota, loop: asyncio.AbstractEventLoop, bulk_share: float, inherited: list[float]
     ) -> None:
         self._quota = quota
         self._effective = Effective(quota)
+        self._refusals = Refusals()
         self._length = quota.window
         self._loop = loop
         self._set_pace(quota.limit)
-        self._line: Line[None] = Line(bulk_share)
+        self._line: Line = Line(bulk_share)
         self._granter: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
         # A permit is in flight, or answered and not yet returned, or abandoned and not yet returned.
@@ -178,22 +117,19 @@ class _Window:
         heapq.heapify(self._abandoned)
         self._round_trips = RoundTrips()
 
-    async def acquire(self, priority: Priority) -> None:
+    async def acquire(self, priority: Priority) -> Permit:
+        """Wait for a permit."""
         if not self._is_granting() and self._is_on_pace() and self._is_free():
             self._in_flight += 1
             await self._step()
-            return
+            return self
         turn = self._line.join(priority)
         if not self._is_granting():
             self._granter = self._loop.create_task(self._grant(), name="volc_moderation quota")
-        await self._line.wait(turn, self._unused)
-
-    def _unused(self, _: None) -> None:
-        """Take back what was granted to a call that was cancelled in the same turn of the loop: nothing was sent."""
-        self._in_flight -= 1
-        self._wake_granter()
+        return await self._line.wait(turn)
 
     def answered(self, round_trip: float) -> None:
+        """Take a permit back after an answer."""
         now = self._loop.time()
         self._round_trips.add(round_trip, now)
         self._in_flight -= 1
@@ -202,10 +138,13 @@ class _Window:
             self._wake_granter()
 
     def throttled(self, round_trip: float) -> None:
+        """Take a permit back after a refusal."""
         self._effective.throttled(self._loop.time())
+        self._refusals.add(self._loop.time())
         self.answered(round_trip)
 
     def abandoned(self, age: float | None) -> None:
+        """Take a permit back after a request whose fate is unknown, or that was not sent."""
         self._in_flight -= 1
         if age is not None:
             arrived = self._loop.time() + self._round_trips.still_on_its_way(age, self._length)
@@ -213,6 +152,7 @@ class _Window:
         self._wake_granter()
 
     def state(self) -> QuotaState:
+        """Return how it stands."""
         now = self._loop.time()
         self._is_free()  # which forgets what has returned
         return QuotaState(
@@ -220,7 +160,7 @@ class _Window:
             effective=self._effective.at(now),
             permits_out=self._permits_out(),
             waiters=self._line.waiting,
-            refused=self._effective.refused(now),
+            refused=self._refusals.at(now),
         )
 
     def returns(self, now: float) -> list[float]:
@@ -230,10 +170,10 @@ class _Window:
         return [when for when in times if when > now]
 
     def is_idle(self) -> bool:
-        """Tell whether no permit is out and nobody waits, so that a new window would be the same."""
+        """Tell whether no permit is out, nobody waits and nothing was learned, so that a new one would be the same."""
         if self._is_granting() or not self._is_free():  # which forgets what has returned
             return False
-        return not self._permits_out()
+        return not self._permits_out() and self._effective.at(self._loop.time()) == self._quota.limit
 
     def _set_pace(self, limit: float) -> None:
         """Set how fast permits go out. A limit that is no more than a burst needs no pace besides its permits."""
@@ -277,7 +217,7 @@ class _Window:
                     await self._until_free()
                 if self._line.waiting:
                     self._in_flight += 1
-                    self._line.give(None)
+                    self._line.give(self)
         finally:
             # Only at the end of the loop, when all tasks are cancelled: nobody may wait for what will not come.
             self._line.cancel()

@@ -1,0 +1,364 @@
+"""One quota of a shared store as one process sees it: who waits for it, and the one task that talks to the store."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from math import ceil, inf
+from typing import Any, Literal
+
+import attrs
+
+from volc_moderation.action import Quota
+from volc_moderation.errors import QuotaUnavailable
+from volc_moderation.quotas.adaptive import GROWTH, LEARNING, SHRINK, Refusals
+from volc_moderation.quotas.line import Line
+from volc_moderation.quotas.permit import Permit, Priority, QuotaState
+from volc_moderation.quotas.round_trips import LONGEST_WAY, RoundTrips
+from volc_moderation.quotas.window import BURST, DRIP, Window
+
+#: What to do while the store is away.
+Outage = Literal["raise", "wait", "share"]
+#: Runs the script with its JSON argument.
+Exchange = Callable[[str], Awaitable[Any]]
+
+#: How many permits a process asks for ahead, as a part of the quota. All have the same number of them in the order in
+#: which the store was asked, and so the same share of the quota.
+AHEAD = 1 / 30
+#: Seconds that the store has for an answer, and between two tries to reach it when it is away.
+PATIENCE = 1.0
+AGAIN = 0.25
+#: Shortest wait before asking again for what was not there.
+POLL = 0.02
+#: What was answered is brought back after this part of a window, if there is nothing else to say before.
+BRING = 0.1
+#: A permit returns by itself if its process is not heard of for so long. Half of it before, the process says that the
+#: request is still on its way.
+LEASE = 10.0
+#: How long a process remembers which life of the store it knew.
+MEMORY = 60.0
+#: How long the store keeps a quota that nobody uses: until it has grown back; longer if it was learned.
+KEEP = 600.0
+KEEP_LEARNED = 86_400.0
+
+MICRO = 1_000_000
+
+_log = logging.getLogger("volc_moderation")
+
+
+@attrs.define(eq=False)
+class _Permit:
+    """A permit of the store, which may be used from ``start`` on."""
+
+    asker: "Asker"
+    id: str
+    start: float
+    #: When the store last heard of it.
+    told: float
+
+    def answered(self, round_trip: float) -> None:
+        self.asker.answered(self, round_trip)
+
+    def throttled(self, round_trip: float) -> None:
+        self.asker.throttled(self, round_trip)
+
+    def abandoned(self, age: float | None) -> None:
+        self.asker.abandoned(self, age)
+
+
+@attrs.frozen
+class _Return:
+    """A permit that is to be brought back. It returns at ``at``, or earlier by at most ``credit`` seconds."""
+
+    id: str
+    at: float
+    credit: float
+
+
+class Asker:
+    """The permits of one key that this process holds, and who waits for them."""
+
+    def __init__(
+        self,
+        quota: Quota,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        exchange: Exchange,
+        process: str,
+        bulk_share: float,
+        outage: Outage,
+        processes: int,
+    ) -> None:
+        self._quota = quota
+        self._loop = loop
+        self._exchange = exchange
+        self._process = process
+        self._outage = outage
+        self._processes = processes
+        self._line = Line(bulk_share)
+        self._stock: list[_Permit] = []  # in the order of their start
+        self._in_flight: dict[str, _Permit] = {}  # in the order of when they were told of
+        self._returns: list[_Return] = []
+        self._bring_at = 0.0
+        self._round_trips = RoundTrips()
+        self._refusals = Refusals()
+        self._throttled = False
+        # What the store said last.
+        self._born: int | None = None
+        self._heard_at = 0.0
+        self._effective = quota.limit
+        self._out = 0
+        self._ask_at = 0.0
+        # While the store is away: when to try again, and the share that is used meanwhile.
+        self._error: str | None = None
+        self._try_at = 0.0
+        self._share: Window | None = None
+        self._number = 0
+        self._task: asyncio.Task[None] | None = None
+        self._wake: asyncio.Future[None] | None = None
+
+    async def acquire(self, priority: Priority) -> Permit:
+        """Wait for a permit."""
+        turn = self._line.join(priority)
+        self._go()
+        return await self._line.wait(turn)
+
+    def answered(self, permit: _Permit, round_trip: float) -> None:
+        """Take a permit back after an answer."""
+        now = self._loop.time()
+        self._round_trips.add(round_trip, now)
+        self._bring(permit, now + self._quota.window, self._round_trips.credit)
+
+    def throttled(self, permit: _Permit, round_trip: float) -> None:
+        """Take a permit back after a refusal, which the store is told at once."""
+        self._refusals.add(self._loop.time())
+        self._throttled = True
+        self.answered(permit, round_trip)
+        self._bring_at = self._loop.time()
+
+    def abandoned(self, permit: _Permit, age: float | None) -> None:
+        """Take a permit back after a request whose fate is unknown, or that was not sent."""
+        at = max(self._loop.time(), permit.start)
+        if age is not None:
+            at += self._round_trips.still_on_its_way(age, self._quota.window) + self._quota.window
+        self._bring(permit, at, 0.0)
+
+    def state(self) -> QuotaState:
+        """Return how it stands: the quota and the permits of all processes as the store last said."""
+        return QuotaState(
+            quota=self._quota.limit,
+            effective=self._effective,
+            permits_out=self._out,
+            waiters=self._line.waiting,
+            refused=self._refusals.at(self._loop.time()),
+        )
+
+    def is_idle(self) -> bool:
+        """Tell whether this process holds nothing and nobody waits."""
+        return self._task is None or self._task.done()
+
+    async def close(self) -> None:
+        """Bring back what can be brought back, and refuse who waits."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        self._give_back_stock()
+        if self._returns and self._error is None:
+            await self._talk()
+
+    def _bring(self, permit: _Permit, at: float, credit: float) -> None:
+        self._in_flight.pop(permit.id, None)
+        if not self._returns:
+            self._bring_at = self._loop.time() + BRING * self._quota.window
+        self._returns.append(_Return(permit.id, at, credit))
+        self._go()
+
+    def _go(self) -> None:
+        # A loop that starts tasks eagerly may have ended it before it was kept.
+        if self._task is None or self._task.done():
+            self._task = self._loop.create_task(self._run(), name="volc_moderation quota")
+        else:
+            self._wake_up()
+
+    async def _run(self) -> None:
+        """Hand out what the store gave, and talk to it when that is due, until there is nothing more to do."""
+        try:
+            while True:
+                self._hand_out()
+                now = self._loop.time()
+                if self._error is not None and now < self._try_at and self._line.waiting:
+                    await self._do_without()
+                    continue
+                due = self._talk_at()
+                if due is not None and due <= now:
+                    await self._talk()
+                    continue
+                times = [due] if due is not None else []
+                times += [permit.start for permit in self._stock[:1]]
+                if not times:
+                    return
+                await self._until(min(times))
+        finally:
+            # Only at the end of the loop, when all tasks are cancelled: nobody may wait for what will not come.
+            self._line.cancel()
+
+    def _hand_out(self) -> None:
+        now = self._loop.time()
+        while self._stock and self._line.waiting and self._stock[0].start <= now:
+            permit = self._stock.pop(0)
+            if now > permit.told + LEASE / 2:  # the process stood still: the store may have given it to another one
+                self._bring(permit, now, 0.0)
+                continue
+            self._in_flight[permit.id] = permit
+            self._line.give(permit)
+        if not self._line.waiting:
+            self._give_back_stock()
+
+    def _give_back_stock(self) -> None:
+        stock, self._stock = self._stock, []
+        for permit in stock:
+            self.abandoned(permit, None)
+
+    def _wanted(self) -> int:
+        return min(self._line.waiting, self._ahead()) - len(self._stock)
+
+    def _ahead(self) -> int:
+        return ceil(self._effective * AHEAD)
+
+    def _talk_at(self) -> float | None:
+        """Return when to talk to the store next."""
+        times = []
+        if self._wanted() > 0 and len(self._stock) <= self._ahead() // 2:
+            times.append(self._ask_at)
+        if self._returns:
+            times.append(self._bring_at)
+        times += [permit.told + LEASE / 2 for permit in self._first_in_flight()]
+        if not times:
+            return None
+        return min(times) if self._error is None else max(self._try_at, min(times))
+
+    def _first_in_flight(self) -> list[_Permit]:
+        return [next(iter(self._in_flight.values()))] if self._in_flight else []
+
+    async def _talk(self) -> None:
+        """Bring permits back and ask for new ones."""
+        now = self._loop.time()
+        want = max(0, self._wanted()) if now >= self._ask_at else 0
+        number, self._number = self._number, self._number + want
+        returns, self._returns = self._returns, []
+        throttled, self._throttled = self._throttled, False
+        renewed = [one for one in self._in_flight.values() if now >= one.told + LEASE / 4]
+        ask = self._ask(now) | {
+            "want": want,
+            "number": number,
+            "returns": [word for one in returns for word in (one.id, _micros(one.at - now), int(one.credit * MICRO))],
+            "renew": [one.id for one in renewed],
+            "throttled": throttled,
+        }
+        try:
+            async with asyncio.timeout(PATIENCE):
+                reply = await self._exchange(json.dumps(ask))
+        except Exception as error:  # noqa: BLE001 - whatever a client raises that the user brought
+            self._returns = returns + self._returns
+            self._throttled = throttled or self._throttled
+            self._lose(error)
+            return
+        if self._error is not None:
+            _log.info("the store of quotas is back")
+        self._error = self._share = None
+        now = self._loop.time()
+        for one in renewed:
+            one.told = now
+            self._in_flight[one.id] = self._in_flight.pop(one.id)
+        born, self._effective, self._out, wait, given = reply
+        if self._born not in (None, born):
+            # The store has forgotten all: it is told of what is in flight, and what it gave ahead is not used.
+            self._stock.clear()
+            for one in self._in_flight.values():
+                one.told = -inf
+        self._born, self._heard_at = born, now
+        for offset, delay in enumerate(given):
+            self._stock.append(_Permit(self, f"{self._process}:{number + offset}", now + delay / MICRO, now))
+        self._stock.sort(key=lambda permit: permit.start)
+        self._ask_at = now + min(max(POLL, wait / MICRO), self._quota.window) if len(given) < want else now
+
+    def _ask(self, now: float) -> dict[str, Any]:
+        """Return what the script is always told: spans in microseconds, how long to keep what in milliseconds."""
+        quota = self._quota
+        ask = {
+            "process": self._process,
+            "away": self._share is not None,
+            "credit": int(self._round_trips.credit * MICRO),
+            "limit": quota.limit,
+            "published": quota.published,
+            "window": _micros(quota.window),
+            "lease": _micros(LEASE),
+            "forget": _micros(self._forget()),
+            "silence": _micros(quota.window + PATIENCE),
+            "remember": int((KEEP if quota.published else KEEP_LEARNED) * 1000),
+            "keep": int((LEASE + quota.window) * 2000),
+            "growth": GROWTH,
+            "learning": LEARNING,
+            "shrink": SHRINK,
+            "burst": BURST,
+            "drip": DRIP,
+        }
+        if self._born is not None and now < self._heard_at + MEMORY:
+            ask["born"] = self._born
+        return ask
+
+    def _forget(self) -> float:
+        """Return after how many seconds the vendor has forgotten what was sent with permits that were lost.
+
+        Where each process goes on with its share, they come back to the store one after the other.
+        """
+        return self._quota.window + LONGEST_WAY + (PATIENCE + AGAIN if self._outage == "share" else 0.0)
+
+    def _lose(self, error: Exception) -> None:
+        """Take note that the store is away."""
+        now = self._loop.time()
+        reason = f"{type(error).__name__}: {error}"[:200]
+        if self._error is None:
+            _log.warning("the store of quotas is away: %s", reason)
+        self._error = reason
+        self._try_at = now + AGAIN
+        self._give_back_stock()
+        share = self._quota.limit // self._processes
+        if self._outage == "share" and self._share is None and share:
+            quota = attrs.evolve(self._quota, limit=share, published=True)
+            self._share = Window(quota, self._loop, 0.0, [now + self._forget()] * share)
+
+    async def _do_without(self) -> None:
+        """While the store is away: refuse who waits, let them wait, or serve the next one from the own share."""
+        if self._outage == "wait":
+            await self._until(self._try_at)
+        elif self._share is None:
+            self._line.refuse(lambda: QuotaUnavailable(f"the store of quotas is away: {self._error}"))
+        else:
+            try:
+                async with asyncio.timeout_at(self._try_at):
+                    permit = await self._share.acquire("interactive")
+            except TimeoutError:
+                return
+            if self._line.waiting:
+                self._line.give(permit)
+            else:
+                permit.abandoned(None)
+
+    async def _until(self, when: float) -> None:
+        """Wait, but no longer than until something happens."""
+        self._wake = self._loop.create_future()
+        timer = self._loop.call_at(when, self._wake_up)
+        try:
+            await self._wake
+        finally:
+            self._wake = None
+            timer.cancel()
+
+    def _wake_up(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+
+def _micros(seconds: float) -> int:
+    return ceil(seconds * MICRO)

@@ -1,0 +1,156 @@
+"""Window permits in Redis or Valkey: all processes that use the same account together stay within its quotas.
+
+The permits and their rules are those of ``window.py``; they live in the store, are counted on its clock, and change
+hands in one script, ``exchange.lua``. In each process one task per quota talks to the store for all calls that wait,
+``asker.py``: it asks for a few permits ahead of time, and brings back what was answered meanwhile in the same breath.
+"""
+
+import asyncio
+import hashlib
+import inspect
+import json
+import secrets
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self, cast, get_args
+
+from volc_moderation.action import Quota
+from volc_moderation.errors import ConfigurationError, describe
+from volc_moderation.quotas.asker import PATIENCE, Asker, Outage
+from volc_moderation.quotas.line import BULK_SHARE
+from volc_moderation.quotas.permit import Permit, Priority, QuotaKey
+from volc_moderation.quotas.store import Store
+
+_SCRIPT = Path(__file__).with_name("exchange.lua").read_text(encoding="utf-8")
+#: What is kept of each quota, in the order of the script's KEYS.
+_PARTS = ("state", "held", "back", "line", "seen")
+
+
+class _Script(Protocol):
+    def __call__(self, *, keys: list[str], args: list[str]) -> Awaitable[Any]: ...
+
+
+class _Redis(Protocol):
+    """What is asked of a ``redis.asyncio`` client, or one that is like it."""
+
+    def register_script(self, script: str) -> _Script:
+        """Return a script that loads itself where it is not known."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+
+
+class RedisQuotas(Store[Asker]):
+    """Window permits for all processes that use the same Redis or Valkey, first come, first served in each.
+
+    Use it as ``async with RedisQuotas("redis://…") as quotas``, one per event loop, or call ``aclose()`` at the end, so
+    that what is held goes back at once. The permits of a process that dies return after 10 s.
+
+    :param client: an address like ``redis://host:6379/0`` or ``rediss://…`` (extra ``redis``), or a ``redis.asyncio``
+        client, also of a cluster or from Sentinel, which whoever made it closes.
+    :param limits: as for ``WindowQuotas``; the same in all processes.
+    :param bulk_share: as for ``WindowQuotas``. Interactive calls go before the bulk calls of their own process.
+    :param outage: what happens while the store is away. ``"raise"``: ``QuotaUnavailable`` at once. ``"wait"``: calls
+        wait for it, at most until their deadline. ``"share"``: each of the ``processes`` goes on with its share of the
+        quota; after a pause, because nobody knows what the others have just sent. That is for an outage of the store: a
+        process that alone cannot reach it sends its share besides what the store gives to the others.
+    :param processes: how many processes there are at most, for ``"share"``.
+    :param prefix: what the names of the keys begin with.
+
+    Raises ``ConfigurationError`` for a wrong setting.
+    """
+
+    def __init__(
+        self,
+        client: object,
+        limits: Mapping[str, int] | None = None,
+        *,
+        bulk_share: float = BULK_SHARE,
+        outage: Outage = "raise",
+        processes: int | None = None,
+        prefix: str = "volc_moderation",
+    ) -> None:
+        super().__init__(limits, bulk_share)
+        if outage not in get_args(Outage):
+            raise ConfigurationError(f"outage must be one of {', '.join(get_args(Outage))}; got {describe(outage)}")
+        if outage == "share" or processes is not None:
+            if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
+                raise ConfigurationError(f"processes must be an int of at least 1; got {describe(processes)}")
+            if outage != "share":
+                raise ConfigurationError("processes is for outage='share'")
+        if not isinstance(prefix, str) or "{" in prefix:
+            raise ConfigurationError(f"prefix must be a str without '{{'; got {describe(prefix)}")
+        self._is_own = isinstance(client, str)
+        self._redis = cast("_Redis", _connect(client) if isinstance(client, str) else _check(client))
+        self._script = self._redis.register_script(_SCRIPT)
+        self._outage: Outage = outage
+        self._processes = processes or 1
+        self._prefix = prefix
+        self._process = ""
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Bring back what is held, and close the connections that were made to an address. Twice does nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        await asyncio.gather(*(asker.close() for asker in self._windows.values()))
+        if self._is_own:
+            await self._redis.aclose()
+
+    async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:
+        """Wait for a permit. Raises ``QuotaUnavailable`` if the store is away, unless ``outage`` says otherwise."""
+        if self._is_closed:
+            raise ConfigurationError("these RedisQuotas are closed")
+        return await super().acquire(key, quota, priority)
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:  # noqa: ARG002 - the contract of Store
+        # Not before: a process may fork after it made the store.
+        self._process = secrets.token_hex(6)
+
+    def _open(self, key: QuotaKey, quota: Quota, loop: asyncio.AbstractEventLoop) -> Asker:
+        whose = hashlib.blake2s(json.dumps([key.account, key.room]).encode(), digest_size=8).hexdigest()
+        # In a cluster, what is between the braces decides where the keys are: all in one place.
+        keys = [f"{self._prefix}:{{{key.vendor}:{key.action}:{whose}}}:{part}" for part in _PARTS]
+        return Asker(
+            quota,
+            loop,
+            exchange=lambda argument: self._script(keys=keys, args=[argument]),
+            process=self._process,
+            bulk_share=self._bulk_share,
+            outage=self._outage,
+            processes=self._processes,
+        )
+
+
+def _connect(url: str) -> object:
+    try:
+        from redis.asyncio import Redis  # noqa: PLC0415 - an extra
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+    except ImportError:
+        raise ConfigurationError("RedisQuotas needs redis: pip install 'volc_moderation[redis]'") from None
+    try:
+        # Once more, because a connection that was kept may be dead; not longer than the store has for an answer.
+        patience = PATIENCE / 2
+        return Redis.from_url(
+            url, socket_timeout=patience, socket_connect_timeout=patience, retry=Retry(NoBackoff(), 1)
+        )
+    except ValueError as error:
+        reason = type(error).__name__  # its text may hold the password
+    raise ConfigurationError(f"client must be an address like 'redis://host:6379/0' ({reason})")
+
+
+def _check(client: object) -> object:
+    if hasattr(client, "register_script") and inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
+        return client
+    raise ConfigurationError(f"client must be an address or a redis.asyncio client; got {describe(client)}")
