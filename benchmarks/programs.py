@@ -1,0 +1,247 @@
+"""Programs that stop webcasts as fast as the quota allows, each as its users would write it, in a process of its own.
+
+``Program`` starts one, tells it when to go, and reads how it went.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import httpx
+import pyrate_limiter
+import tenacity
+import throttled.asyncio
+import volcenginesdkcore
+from aiolimiter import AsyncLimiter
+from redis.asyncio import Redis
+from volcenginesdkcore.signv4 import SignerV4
+
+from volc_moderation import ModerationError, RedisQuotas, VolcengineClient, WindowQuotas
+from volc_moderation.quotas import Quotas
+
+QUOTA = 150
+#: Calls that are awaited at any moment: more than the quota needs under any delay here.
+AT_ONCE = 100
+#: Threads of the official SDK, which has no asyncio.
+THREADS = 32
+#: What a rival takes.
+RIVAL = 60
+KEYS: dict[str, Any] = {"access_key": "AK", "secret_key": "SK"}
+
+#: Makes one call; raises if that is lost.
+Call = Callable[[], Awaitable[object]]
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How it went, as the program saw it."""
+
+    done: int
+    lost: int
+    #: Of this process, in seconds.
+    cpu: float
+
+
+class Program:
+    """One of ``PROGRAMS`` in a process of its own."""
+
+    def __init__(self, name: str, who: str, base_url: str, redis_url: str = "") -> None:
+        self._arguments = (name, who, base_url, redis_url)
+
+    async def start(self) -> None:
+        """Start it, and wait until it could go."""
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "benchmarks.programs", *self._arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        await self._read()
+
+    def go(self, seconds: float) -> None:
+        """Let it call for so long."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{seconds}\n".encode())
+
+    async def outcome(self) -> Outcome:
+        """Wait for its end."""
+        outcome = Outcome(**json.loads(await self._read()))
+        await self._process.wait()
+        return outcome
+
+    def kill(self) -> None:
+        """Kill it as the kernel does when memory is short."""
+        self._process.send_signal(signal.SIGKILL)
+
+    async def aclose(self) -> None:
+        """See to it that it is gone."""
+        if self._process.returncode is None:
+            self.kill()
+        await self._process.wait()
+
+    async def _read(self) -> bytes:
+        assert self._process.stdout is not None
+        return await self._process.stdout.readline()
+
+
+@asynccontextmanager
+async def running(names: list[str], base_url: str, redis_url: str = "") -> AsyncIterator[list[Program]]:
+    """Start a program for each name, called p0, p1 and so on at the server."""
+    programs = [Program(name, f"p{number}", base_url, redis_url) for number, name in enumerate(names)]
+    async with AsyncExitStack() as stack:
+        for program in programs:
+            stack.push_async_callback(program.aclose)
+        await asyncio.gather(*(program.start() for program in programs))
+        yield programs
+
+
+async def _ours(stack: AsyncExitStack, quotas: Quotas, who: str, base_url: str) -> Call:
+    client = await stack.enter_async_context(VolcengineClient(**KEYS, base_url=base_url, quotas=quotas))
+    return lambda: client.stop_webcast(app_id="app", room_id=who, task_id="task")
+
+
+async def window(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
+    """Call with this package, in one process."""
+    return await _ours(stack, WindowQuotas(), who, base_url)
+
+
+async def window_2(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
+    """Call with this package, in one process, over httpx2."""
+    import httpx2  # noqa: PLC0415 - for this one only
+
+    http_client = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False))
+    client = VolcengineClient(**KEYS, base_url=base_url, quotas=WindowQuotas(), http_client=http_client)
+    return lambda: client.stop_webcast(app_id="app", room_id=who, task_id="task")
+
+
+async def shared(stack: AsyncExitStack, who: str, base_url: str, redis_url: str) -> Call:
+    """Call with this package and its quotas in Redis."""
+    return await _ours(stack, await stack.enter_async_context(RedisQuotas(redis_url, outage="wait")), who, base_url)
+
+
+async def _by_hand(
+    stack: AsyncExitStack, who: str, base_url: str, permit: Callable[[], Awaitable[object]], attempts: int = 5
+) -> Call:
+    """Call with httpx and tenacity, after a limiter."""
+    client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+    query = {"Action": "StopWebcast", "Version": "2023-11-01"}
+    body = json.dumps({"AppId": "app", "RoomId": who, "TaskId": "task"})
+
+    @tenacity.retry(
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=tenacity.wait_random_exponential(0.5, max=5),
+        retry=tenacity.retry_if_exception_type(httpx.HTTPError),
+        reraise=True,
+    )
+    async def call() -> None:
+        await permit()
+        headers = {"Content-Type": "application/json", "Host": base_url.rpartition("/")[2]}
+        SignerV4.sign("/", "POST", headers, body, None, query, *KEYS.values(), "cn-north-1", "rtc")
+        answer = await client.post(base_url, params=query, headers=headers, content=body)
+        answer.raise_for_status()
+
+    return call
+
+
+async def burst(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
+    """Call as most write it."""
+    return await _by_hand(stack, who, base_url, AsyncLimiter(QUOTA, 1).acquire)
+
+
+async def spread(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
+    """Call as the careful write it."""
+    return await _by_hand(stack, who, base_url, AsyncLimiter(2, 2 / (QUOTA - 2)).acquire)
+
+
+async def rival(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
+    """Take a part of the quota, as a program that knows of nobody else."""
+    return await _by_hand(stack, who, base_url, AsyncLimiter(1, 1 / RIVAL).acquire, attempts=1)
+
+
+async def pyrate(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
+    """Call with pyrate-limiter in memory."""
+    limiter = pyrate_limiter.Limiter(pyrate_limiter.Rate(QUOTA, pyrate_limiter.Duration.SECOND))
+    return await _by_hand(stack, who, base_url, partial(limiter.try_acquire_async, "stop"))
+
+
+async def pyrate_redis(stack: AsyncExitStack, who: str, base_url: str, redis_url: str) -> Call:
+    """Call with pyrate-limiter on Redis."""
+    rates = [pyrate_limiter.Rate(QUOTA, pyrate_limiter.Duration.SECOND)]
+    redis = await stack.enter_async_context(Redis.from_url(redis_url))
+    bucket: Any = await pyrate_limiter.RedisBucket.init(rates, redis, "stop")  # type: ignore[misc]
+    limiter = pyrate_limiter.Limiter(bucket)
+    return await _by_hand(stack, who, base_url, partial(limiter.try_acquire_async, "stop"))
+
+
+async def throttled_redis(stack: AsyncExitStack, who: str, base_url: str, redis_url: str) -> Call:
+    """Call with throttled-py on Redis."""
+    store = throttled.asyncio.RedisStore(server=redis_url)
+    quota = throttled.asyncio.per_sec(QUOTA)
+    limiter = throttled.asyncio.Throttled(key="stop", quota=quota, store=store, timeout=60)
+    return await _by_hand(stack, who, base_url, limiter.limit)
+
+
+async def official(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
+    """Call with the vendor's SDK, which is for threads and retries by itself."""
+    configuration = volcenginesdkcore.Configuration()
+    configuration.ak, configuration.sk = KEYS.values()
+    configuration.region = "cn-north-1"
+    configuration.scheme, configuration.host = base_url.split("://")
+    api = volcenginesdkcore.UniversalApi(volcenginesdkcore.ApiClient(configuration))
+    info = volcenginesdkcore.UniversalInfo("POST", "rtc", "2023-11-01", "StopWebcast", "application/json")
+    body = {"AppId": "app", "RoomId": who, "TaskId": "task"}
+    threads = stack.enter_context(ThreadPoolExecutor(THREADS))
+    return lambda: asyncio.get_running_loop().run_in_executor(threads, api.do_call, info, body)
+
+
+PROGRAMS: dict[str, Callable[[AsyncExitStack, str, str, str], Awaitable[Call]]] = {
+    "volc_moderation": window,
+    "volc_moderation, httpx2": window_2,
+    "volc_moderation, Valkey": shared,
+    f"AsyncLimiter({QUOTA}, 1), tenacity": burst,
+    f"AsyncLimiter(2, 2/{QUOTA - 2}), tenacity": spread,
+    "pyrate-limiter": pyrate,
+    "pyrate-limiter, Valkey": pyrate_redis,
+    "throttled-py, Valkey": throttled_redis,
+    f"official SDK, {THREADS} threads": official,
+    "rival": rival,
+}
+LOST = (ModerationError, httpx.HTTPError, volcenginesdkcore.rest.ApiException)
+
+
+async def run(name: str, who: str, base_url: str, redis_url: str) -> None:
+    """Run one of them as it is told on standard input."""
+    async with AsyncExitStack() as stack:
+        call = await PROGRAMS[name](stack, who, base_url, redis_url)
+        print("ready", flush=True)
+        seconds = float(await asyncio.to_thread(sys.stdin.readline))
+        end, cpu = time.monotonic() + seconds, time.process_time()
+        done = lost = 0
+
+        async def worker() -> None:
+            nonlocal done, lost
+            while time.monotonic() < end:
+                try:
+                    await call()
+                    done += 1
+                except LOST:
+                    lost += 1
+
+        # Only what has begun by the end is finished; a peer's queue of permits must not last for ever.
+        workers = [asyncio.ensure_future(worker()) for _ in range(THREADS if "SDK" in name else AT_ONCE)]
+        await asyncio.wait(workers, timeout=seconds + 5)
+        for one in workers:
+            one.cancel()
+        cpu = time.process_time() - cpu
+    print(json.dumps({"done": done, "lost": lost, "cpu": cpu}), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(run(*sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""What a benchmark found: a table on the terminal, JSON and a picture in ``results/``, and whether its goals are met."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import machine
+
+FOLDER = Path(__file__).with_name("results")
+
+Cell = str | int | float | None
+
+
+class Result:
+    """The result of one benchmark: rows that all have the same columns, and goals."""
+
+    def __init__(self, name: str, title: str, *packages: str, **settings: Cell) -> None:
+        self._name = name
+        self._title = title
+        self._settings = settings
+        self._machine = machine("volc_moderation", *packages)
+        self._rows: list[dict[str, Cell]] = []
+        self._goals: list[dict[str, Cell]] = []
+        self._console = Console(soft_wrap=True)
+        self._console.print(f"{title}: {', '.join(f'{key} {value}' for key, value in settings.items())}")
+
+    @property
+    def rows(self) -> list[dict[str, Cell]]:
+        """The rows as they were added."""
+        return self._rows
+
+    def add(self, **row: Cell) -> None:
+        """Add a row, and show it: a benchmark takes a while."""
+        self._rows.append(row)
+        self._console.print("  " + "  ".join(f"{key} {_text(value)}" for key, value in row.items()), highlight=False)
+
+    def goal(
+        self, what: str, measured: float, *, at_least: float | None = None, at_most: float | None = None
+    ) -> None:
+        """Compare what was measured with what was promised."""
+        met = (at_least is None or measured >= at_least) and (at_most is None or measured <= at_most)
+        rule = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
+        self._goals.append({"what": what, "measured": measured, "goal": rule, "met": "yes" if met else "NO"})
+
+    def finish(self, draw: Callable[[list[Axes]], None], *, panels: int = 1) -> None:
+        """Show and keep it all. Raises ``SystemExit`` if a goal is missed."""
+        for title, rows in ((self._title, self._rows), ("goals", self._goals)):
+            if rows:
+                self._console.print(_table(title, rows))
+        self._console.print("  ".join(f"{key} {value}" for key, value in self._machine.items()), highlight=False)
+        self._save(draw, panels)
+        if any(goal["met"] != "yes" for goal in self._goals):
+            raise SystemExit(1)
+
+    def _save(self, draw: Callable[[list[Axes]], None], panels: int) -> None:
+        FOLDER.mkdir(exist_ok=True)
+        found = {
+            "benchmark": self._title,
+            "command": f"python -m benchmarks.{self._name}",
+            "settings": self._settings,
+            "machine": self._machine,
+            "rows": self._rows,
+            "goals": self._goals,
+        }
+        text = json.dumps(found, indent=1, ensure_ascii=False)
+        (FOLDER / f"{self._name}.json").write_text(text + "\n", encoding="utf-8")
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": self._name, "font.size": 9}):
+            figure = Figure(figsize=(8, max(2.6, 1.25 * panels)), layout="constrained")
+            axes = figure.subplots(panels, 1, sharex=True, squeeze=False)
+            draw(list(axes[:, 0]))
+            figure.savefig(FOLDER / f"{self._name}.svg", metadata={"Date": None})
+
+
+def bars(axes: Axes, names: list[str], values: list[float], label: str, *, mark: float | None = None) -> None:
+    """Draw horizontal bars, the first on top, with their values and a line at ``mark``."""
+    drawn = axes.barh(names, values, color="#4878a8")
+    axes.bar_label(drawn, fmt="%.3g", padding=3)
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    axes.margins(x=0.12)
+    if mark is not None:
+        axes.axvline(mark, color="#c03028", linewidth=1)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _table(title: str, rows: list[dict[str, Cell]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in rows[0]:
+        table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(_text, row.values()))
+    return table
+
+
+def _text(value: Cell) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"  # noqa: PLR2004 - digits that say something
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else value
