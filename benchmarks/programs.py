@@ -194,6 +194,7 @@ async def official(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Ca
     configuration.ak, configuration.sk = KEYS.values()
     configuration.region = "cn-north-1"
     configuration.scheme, configuration.host = base_url.split("://")
+    configuration.connection_pool_maxsize = THREADS
     api = volcenginesdkcore.UniversalApi(volcenginesdkcore.ApiClient(configuration))
     info = volcenginesdkcore.UniversalInfo("POST", "rtc", "2023-11-01", "StopWebcast", "application/json")
     body = {"AppId": "app", "RoomId": who, "TaskId": "task"}

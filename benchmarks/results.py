@@ -48,17 +48,17 @@ class Result:
         rule = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
         self._goals.append({"what": what, "measured": measured, "goal": rule, "met": "yes" if met else "NO"})
 
-    def finish(self, draw: Callable[[list[Axes]], None], *, panels: int = 1) -> None:
-        """Show and keep it all. Raises ``SystemExit`` if a goal is missed."""
+    def finish(self, draw: Callable[[list[Axes]], None], *, panels: int = 1, height: float = 2.6) -> None:
+        """Show and keep it all; ``height`` is the picture's, in inches. Raises ``SystemExit`` if a goal is missed."""
         for title, rows in ((self._title, self._rows), ("goals", self._goals)):
             if rows:
                 self._console.print(_table(title, rows))
         self._console.print("  ".join(f"{key} {value}" for key, value in self._machine.items()), highlight=False)
-        self._save(draw, panels)
+        self._save(draw, panels, height)
         if any(goal["met"] != "yes" for goal in self._goals):
             raise SystemExit(1)
 
-    def _save(self, draw: Callable[[list[Axes]], None], panels: int) -> None:
+    def _save(self, draw: Callable[[list[Axes]], None], panels: int, height: float) -> None:
         FOLDER.mkdir(exist_ok=True)
         found = {
             "benchmark": self._title,
@@ -71,7 +71,7 @@ class Result:
         text = json.dumps(found, indent=1, ensure_ascii=False)
         (FOLDER / f"{self._name}.json").write_text(text + "\n", encoding="utf-8")
         with rc_context({"svg.fonttype": "none", "svg.hashsalt": self._name, "font.size": 9}):
-            figure = Figure(figsize=(8, max(2.6, 1.25 * panels)), layout="constrained")
+            figure = Figure(figsize=(8, height), layout="constrained")
             axes = figure.subplots(panels, 1, sharex=True, squeeze=False)
             draw(list(axes[:, 0]))
             figure.savefig(FOLDER / f"{self._name}.svg", metadata={"Date": None})

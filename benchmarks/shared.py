@@ -99,7 +99,7 @@ async def main() -> None:
         result.goal(f"{of}: largest share", float(row["largest"]), at_most=1.1)  # type: ignore[arg-type]
         if row["processes"] == 4:  # noqa: PLR2004 - the promise is for four
             result.goal(f"{of}: scripts per call", float(row["scripts"]), at_most=2.5)  # type: ignore[arg-type]
-    result.finish(partial(draw, result), panels=2)
+    result.finish(partial(draw, result), panels=2, height=5)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ counts, which is what is left when the rest of the machine is quiet.
 import time
 from collections.abc import Callable
 
+from matplotlib.axes import Axes
 from volcenginesdkcore.signv4 import SignerV4
 
-from benchmarks.machine import describe_machine
+from benchmarks.results import Result, bars
 from volc_moderation.credentials import VolcengineCredentials
 from volc_moderation.volcengine.signing import Signer, canonical_query
 
@@ -60,17 +61,19 @@ def agree() -> bool:
 
 def main() -> None:
     assert agree()
+    result = Result("signing", "signing one StopDetection", "volcenginesdk-core", rounds=ROUNDS)
     costs: dict[str, float] = {}
     for _ in range(ROUNDS):
-        for name, sign in (("ours", ours), ("official", official)):
+        for name, sign in (("volc_moderation", ours), ("official", official)):
             costs[name] = min(costs.get(name, 1.0), cost(sign))
-    ratio = costs["official"] / costs["ours"]
-    print(describe_machine("volcenginesdk-core"))
-    print(f"ours      {costs['ours'] * 1e6:6.2f} µs a signature")
-    print(f"official  {costs['official'] * 1e6:6.2f} µs a signature")
-    print(f"ours is {ratio:.1f} times as fast (goal: at least {GOAL:g})")
-    if ratio < GOAL:
-        raise SystemExit(1)
+    for name, seconds in costs.items():
+        result.add(signer=name, us=seconds * 1e6)
+    result.goal("times as fast as the official signer", costs["official"] / costs["volc_moderation"], at_least=GOAL)
+
+    def draw(panels: list[Axes]) -> None:
+        bars(panels[0], list(costs), [seconds * 1e6 for seconds in costs.values()], "µs of CPU a signature")
+
+    result.finish(draw, height=1.6)
 
 
 if __name__ == "__main__":

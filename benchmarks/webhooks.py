@@ -13,10 +13,9 @@ from functools import partial
 from typing import Protocol
 
 import uvicorn
-from rich.console import Console
-from rich.table import Table
+from matplotlib.axes import Axes
 
-from benchmarks.machine import describe_machine
+from benchmarks.results import Result, bars
 from volc_moderation import Event
 from volc_moderation.testing import CALLBACK_SECRET, make_volcengine_callback, make_zego_callback
 from volc_moderation.volcengine import callbacks as volcengine_callbacks
@@ -86,8 +85,7 @@ def cost(what: Callable[[], object], times: int = 20_000) -> float:
 
 
 def main() -> None:
-    console = Console()
-    console.print(describe_machine("starlette", "uvicorn"))
+    result = Result("webhooks", "callbacks on one core", "starlette", "uvicorn", callbacks=CALLBACKS, at_once=AT_ONCE)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     child = os.fork()
     if not child:
@@ -100,18 +98,19 @@ def main() -> None:
     finally:
         os.kill(child, 15)
         os.waitpid(child, 0)
-    table = Table()
-    for name in ("what", "result"):
-        table.add_column(name)
-    table.add_row(f"callbacks/s, {AT_ONCE} at a time", ", ".join(f"{rate:.0f}" for rate in rates))
+    result.add(what="callbacks/s, least and most of the runs", first=min(rates), second=max(rates))
     vendors: list[tuple[str, bytes, _Rules]] = [
         ("Volcengine", make_volcengine_callback(), volcengine_callbacks),
         ("ZEGO", make_zego_callback(), zego_callbacks),
     ]
     for name, body, rules in vendors:
         verifying, parsing = cost(partial(rules.verify, body, CALLBACK_SECRET)), cost(partial(rules.parse, body))
-        table.add_row(f"{name}: verify, parse", f"{verifying:.0f} µs, {parsing:.0f} µs")
-    console.print(table)
+        result.add(what=f"{name}: µs to verify, to parse", first=verifying, second=parsing)
+
+    def draw(panels: list[Axes]) -> None:
+        bars(panels[0], [f"run {number + 1}" for number in range(RUNS)], rates, "callbacks/s")
+
+    result.finish(draw, height=1.8)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 import asyncio
 import random
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,63 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from looptime import new_event_loop
 
+from tests.quotas.judge import KEY, Judge, Of, call
 from volc_moderation import ConfigurationError, WindowQuotas
 from volc_moderation.quotas import Quota, QuotaKey
 from volc_moderation.quotas.round_trips import RoundTrips
 from volc_moderation.quotas.window import quotas_of_running_loop
-
-KEY = QuotaKey("volcengine", "AK", "StopWebcast")
-
-
-class Judge:
-    """A vendor that counts arrivals in any second, after a delay each way."""
-
-    def __init__(self, low: float, high: float, seed: int = 1) -> None:
-        self._random = random.Random(seed)
-        self.there = self.back = (low, high)
-        self._past_second: deque[float] = deque()
-        self.most = 0
-        self.arrivals: list[float] = []
-
-    async def __call__(self, extra: float = 0) -> float:
-        began = asyncio.get_running_loop().time()
-        await asyncio.sleep(self._random.uniform(*self.there) + extra)
-        now = asyncio.get_running_loop().time()
-        self.arrivals.append(now)
-        self._past_second.append(now)
-        while self._past_second[0] <= now - 1:
-            self._past_second.popleft()
-        self.most = max(self.most, len(self._past_second))
-        await asyncio.sleep(self._random.uniform(*self.back))
-        return asyncio.get_running_loop().time() - began
-
-
-async def call(quotas: WindowQuotas, judge: Callable[[], Awaitable[float]], quota: Quota = Quota(150)) -> None:  # noqa: B008 - frozen
-    permit = await quotas.acquire(KEY, quota)
-    sent_at = asyncio.get_running_loop().time()
-    try:
-        round_trip = await judge()
-    except BaseException:
-        permit.abandoned(asyncio.get_running_loop().time() - sent_at)
-        raise
-    permit.answered(round_trip)
-
-
-def share(judge: Judge, quota: int) -> float:
-    """Return the calls per second after the first one, as a share of the quota."""
-    first, last = judge.arrivals[0], judge.arrivals[-1]
-    after = [arrival for arrival in judge.arrivals if arrival > first + 1]
-    return len(after) / (last - first - 1) / quota
-
 
 @pytest.mark.looptime
 @pytest.mark.parametrize(("low", "high", "expected"), [(0.02, 0.05, 0.95), (0.002, 0.005, 0.98), (0.08, 0.12, 0.88)])
 async def test_full_speed_without_a_breach(low: float, high: float, expected: float) -> None:
     """3,000 calls awaited at once. The share is exact, because time is virtual."""
     quotas, judge = WindowQuotas(), Judge(low, high)
-    await asyncio.gather(*(call(quotas, judge) for _ in range(3000)))
+    await asyncio.gather(*(call(Of(quotas, Quota(150)), judge) for _ in range(3000)))
     assert judge.most <= 150
-    assert share(judge, 150) >= expected
+    assert judge.share(150) >= expected
 
 
 @pytest.mark.looptime
@@ -77,7 +32,7 @@ async def test_full_speed_without_a_breach(low: float, high: float, expected: fl
 async def test_cold_starts_do_not_breach(seed: int) -> None:
     """The smallest round trip is not known yet: nothing is had back before enough answers are there."""
     quotas, judge = WindowQuotas(), Judge(0.02, 0.05, seed)
-    await asyncio.gather(*(call(quotas, judge) for _ in range(600)))
+    await asyncio.gather(*(call(Of(quotas, Quota(150)), judge) for _ in range(600)))
     assert judge.most <= 150
 
 
@@ -87,7 +42,7 @@ async def test_a_way_there_that_gets_shorter_does_not_breach(there: float, back:
     """Long round trips let permits return early; the first short one is known only after a long way back."""
     quotas, judge = WindowQuotas(), Judge(there, there)
     judge.back = (back, back)
-    calls = asyncio.gather(*(call(quotas, judge) for _ in range(1500)))
+    calls = asyncio.gather(*(call(Of(quotas, Quota(150)), judge) for _ in range(1500)))
     await asyncio.sleep(5)
     judge.there = (then, then)
     await calls
@@ -129,7 +84,7 @@ async def test_first_come_first_served() -> None:
 @pytest.mark.looptime
 async def test_permits_do_not_go_out_in_one_burst() -> None:
     quotas, judge = WindowQuotas(), Judge(0.0, 0.0)
-    await asyncio.gather(*(call(quotas, judge) for _ in range(150)))
+    await asyncio.gather(*(call(Of(quotas, Quota(150)), judge) for _ in range(150)))
     in_first_tenth = [arrival for arrival in judge.arrivals if arrival <= judge.arrivals[0] + 0.1]
     assert len(in_first_tenth) <= 150 / 10 + 5
 
@@ -139,7 +94,7 @@ async def test_cancelled_waiters_take_nothing_with_them() -> None:
     """A fifth of 1,500 calls is cancelled while waiting: the rest go at full speed, and so do the next thousand."""
     quotas, judge = WindowQuotas(), Judge(0.02, 0.05)
     loop = asyncio.get_running_loop()
-    calls = [asyncio.create_task(call(quotas, judge)) for _ in range(1500)]
+    calls = [asyncio.create_task(call(Of(quotas, Quota(150)), judge)) for _ in range(1500)]
     await asyncio.sleep(0.5)
     waiting = [one for one in calls if not one.done()]
     for one in random.Random(1).sample(waiting, 300):
@@ -148,9 +103,9 @@ async def test_cancelled_waiters_take_nothing_with_them() -> None:
     cancelled = sum(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
     assert cancelled == 300
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-    assert share(judge, 150) >= 0.94
+    assert judge.share(150) >= 0.94
     began = loop.time()
-    await asyncio.gather(*(call(quotas, judge) for _ in range(1000)))
+    await asyncio.gather(*(call(Of(quotas, Quota(150)), judge) for _ in range(1000)))
     assert 1000 / (loop.time() - began) / 150 >= 0.93
     assert judge.most <= 150
 
@@ -218,7 +173,7 @@ async def test_an_abandoned_request_may_still_be_on_its_way(slowest: float, age:
 @pytest.mark.looptime
 async def test_the_quota_may_be_set() -> None:
     quotas, judge = WindowQuotas({"StopWebcast": 10}), Judge(0.0, 0.0)
-    await asyncio.gather(*(call(quotas, judge) for _ in range(40)))
+    await asyncio.gather(*(call(Of(quotas, Quota(150)), judge) for _ in range(40)))
     assert judge.most == 10
 
 
@@ -331,9 +286,9 @@ def test_no_second_is_ever_above_the_quota(
     quotas, judge = WindowQuotas(), Judge(low, low + jitter, seed)
 
     async def main() -> None:
-        tasks: list[asyncio.Task[None]] = []
+        tasks: list[asyncio.Task[bool]] = []
         for pause, calls, cancelled in plan:
-            begun = [asyncio.create_task(call(quotas, judge, Quota(limit))) for _ in range(calls)]
+            begun = [asyncio.create_task(call(Of(quotas, Quota(limit)), judge)) for _ in range(calls)]
             tasks += begun
             await asyncio.sleep(pause)
             for task in begun[:cancelled]:

@@ -1,0 +1,23 @@
+"""All benchmarks, one after the other, in about half an hour: ``python -m benchmarks``.
+
+Each leaves its JSON and its picture in ``results/``. Fails if any of them missed a goal.
+"""
+
+import subprocess
+import sys
+
+BENCHMARKS = ("signing", "overhead", "webhooks", "quota", "burst", "waiters", "shared", "recovery")
+
+
+def main() -> None:
+    failed = [
+        name
+        for name in BENCHMARKS
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode  # noqa: S603 - our own
+    ]
+    if failed:
+        raise SystemExit(f"missed a goal: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""A vendor that counts arrivals in any window, after a delay each way, and a call of it with a permit."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from volc_moderation.quotas import Permit, Priority, Quota, QuotaKey, Quotas
+
+KEY = QuotaKey("volcengine", "AK", "StopWebcast")
+
+
+class Judge:
+    """Counts arrivals, and refuses what is above ``limit``, if there is one; what it refuses does not count."""
+
+    def __init__(self, low: float, high: float, seed: int = 1, *, limit: float = float("inf")) -> None:
+        self._random = random.Random(seed)
+        self.there = self.back = (low, high)
+        self._limit = limit
+        self._past_second: deque[float] = deque()
+        self.most = 0
+        self.arrivals: list[float] = []
+        self.refused = 0
+
+    async def __call__(self, extra: float = 0) -> float:
+        """Take a call, and return its round trip in seconds. Raises ``Refused``."""
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(self._random.uniform(*self.there) + extra)
+        accepted = self._count(asyncio.get_running_loop().time())
+        await asyncio.sleep(self._random.uniform(*self.back))
+        round_trip = asyncio.get_running_loop().time() - began
+        if not accepted:
+            raise RefusedError(round_trip)
+        return round_trip
+
+    def _count(self, now: float) -> bool:
+        while self._past_second and self._past_second[0] <= now - 1:
+            self._past_second.popleft()
+        if len(self._past_second) >= self._limit:
+            self.refused += 1
+            return False
+        self.arrivals.append(now)
+        self._past_second.append(now)
+        self.most = max(self.most, len(self._past_second))
+        return True
+
+    def share(self, quota: int, begin: float | None = None, end: float | None = None) -> float:
+        """Return the calls per second as a share of the quota, from the second after the first one on."""
+        begin = self.arrivals[0] + 1 if begin is None else begin
+        end = self.arrivals[-1] if end is None else end
+        return sum(begin < arrival <= end for arrival in self.arrivals) / (end - begin) / quota
+
+
+class RefusedError(Exception):
+    """The vendor had too many calls; the argument is the round trip."""
+
+
+class Window(Protocol):
+    """The permits of one key."""
+
+    async def acquire(self, priority: Priority) -> Permit: ...
+
+
+class Of:
+    """The permits of ``KEY`` in a store."""
+
+    def __init__(self, quotas: Quotas, quota: Quota) -> None:
+        self._quotas = quotas
+        self._quota = quota
+
+    async def acquire(self, priority: Priority = "interactive") -> Permit:
+        return await self._quotas.acquire(KEY, self._quota, priority)
+
+
+async def call(window: Window, judge: Callable[[], Awaitable[float]], priority: Priority = "interactive") -> bool:
+    """Make one call as the client does, and tell whether it was accepted."""
+    permit = await window.acquire(priority)
+    sent_at = asyncio.get_running_loop().time()
+    try:
+        round_trip = await judge()
+    except RefusedError as refused:
+        permit.throttled(refused.args[0])
+        return False
+    except BaseException:
+        permit.abandoned(asyncio.get_running_loop().time() - sent_at)
+        raise
+    permit.answered(round_trip)
+    return True
