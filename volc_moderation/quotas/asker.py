@@ -15,7 +15,7 @@ from volc_moderation.quotas.adaptive import GROWTH, LEARNING, SHRINK, Refusals
 from volc_moderation.quotas.line import Line
 from volc_moderation.quotas.permit import Permit, Priority, QuotaState
 from volc_moderation.quotas.round_trips import LONGEST_WAY, RoundTrips
-from volc_moderation.quotas.window import BURST, DRIP, Window
+from volc_moderation.quotas.window import BURST, COARSE, DRIP, Window
 
 #: What to do while the store is away.
 Outage = Literal["raise", "wait", "share"]
@@ -336,7 +336,7 @@ class Asker:
             self._line.refuse(lambda: QuotaUnavailable(f"the store of quotas is away: {self._error}"))
         else:
             try:
-                async with asyncio.timeout_at(self._try_at):
+                async with asyncio.timeout(self._try_at - self._loop.time() + COARSE):
                     permit = await self._share.acquire("interactive")
             except TimeoutError:
                 return
@@ -348,7 +348,7 @@ class Asker:
     async def _until(self, when: float) -> None:
         """Wait, but no longer than until something happens."""
         self._wake = self._loop.create_future()
-        timer = self._loop.call_at(when, self._wake_up)
+        timer = self._loop.call_at(when + COARSE, self._wake_up)
         try:
             await self._wake
         finally:

@@ -22,9 +22,9 @@ from volc_moderation.quotas.line import BULK_SHARE
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey
 from volc_moderation.quotas.store import Store
 
-_SCRIPT = Path(__file__).with_name("exchange.lua").read_text(encoding="utf-8")
+SCRIPT = Path(__file__).with_name("exchange.lua").read_text(encoding="utf-8")
 #: What is kept of each quota, in the order of the script's KEYS.
-_PARTS = ("state", "held", "back", "line", "seen")
+PARTS = ("state", "held", "back", "line", "seen")
 
 
 class _Script(Protocol):
@@ -83,7 +83,7 @@ class RedisQuotas(Store[Asker]):
             raise ConfigurationError(f"prefix must be a str without '{{'; got {describe(prefix)}")
         self._is_own = isinstance(client, str)
         self._redis = cast("_Redis", _connect(client) if isinstance(client, str) else _check(client))
-        self._script = self._redis.register_script(_SCRIPT)
+        self._script = self._redis.register_script(SCRIPT)
         self._outage: Outage = outage
         self._processes = processes or 1
         self._prefix = prefix
@@ -120,7 +120,7 @@ class RedisQuotas(Store[Asker]):
     def _open(self, key: QuotaKey, quota: Quota, loop: asyncio.AbstractEventLoop) -> Asker:
         whose = hashlib.blake2s(json.dumps([key.account, key.room]).encode(), digest_size=8).hexdigest()
         # In a cluster, what is between the braces decides where the keys are: all in one place.
-        keys = [f"{self._prefix}:{{{key.vendor}:{key.action}:{whose}}}:{part}" for part in _PARTS]
+        keys = [f"{self._prefix}:{{{key.vendor}:{key.action}:{whose}}}:{part}" for part in PARTS]
         return Asker(
             quota,
             loop,

@@ -1,0 +1,300 @@
+"""Processes that share a quota through a real store, in virtual time: never above it, and almost none of it wasted."""
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+
+import pytest
+from redis import Redis
+
+from tests.quotas.judge import Judge, call
+from tests.quotas.processes import Processes
+from volc_moderation import QuotaUnavailable
+from volc_moderation.quotas import Priority, Quota
+from volc_moderation.quotas.asker import AGAIN, LEASE, Asker
+
+pytestmark = pytest.mark.looptime
+
+AWAY = ConnectionError("gone")
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def keep_calling(process: Asker, judge: Judge, until: float, callers: int = 60) -> int:
+    """Call as fast as it goes, and return how often."""
+
+    async def caller() -> int:
+        calls = 0
+        while now() < until:
+            with contextlib.suppress(QuotaUnavailable):
+                await call(process, judge)
+                calls += 1
+                continue
+            await asyncio.sleep(0.1)
+        return calls
+
+    return sum(await asyncio.gather(*(caller() for _ in range(callers))))
+
+
+@pytest.mark.parametrize(("number", "low", "high", "share"), [(1, 0.02, 0.05, 0.94), (4, 0.02, 0.05, 0.94)])
+async def test_full_speed_without_a_breach(redis: Redis, number: int, low: float, high: float, share: float) -> None:
+    """Measured after the first hundred answers of each process, before which no permit returns early."""
+    processes, judge = Processes(redis, Quota(150)), Judge(low, high)
+    calls = await asyncio.gather(*(keep_calling(processes.start(), judge, 12) for _ in range(number)))
+    assert judge.most <= 150
+    assert judge.share(150, 5, 12) >= share
+    assert max(calls) / min(calls) < 1.15
+    assert processes.scripts / sum(calls) < 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_cold_starts_do_not_breach(redis: Redis, seed: int) -> None:
+    """Processes that come one after the other."""
+    processes, judge = Processes(redis, Quota(60), seed=seed), Judge(0.02, 0.05, seed)
+    running = []
+    for _ in range(5):
+        running.append(asyncio.create_task(keep_calling(processes.start(), judge, 6, callers=30)))
+        await asyncio.sleep(random.Random(seed).uniform(0, 0.8))
+    await asyncio.gather(*running)
+    assert judge.most <= 60
+
+
+async def test_a_clock_that_is_off_changes_nothing(redis: Redis) -> None:
+    processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
+    ahead = (0.0, 0.5, -0.5, 3600.0)
+    calls = await asyncio.gather(*(keep_calling(processes.start(ahead=by), judge, 8, 30) for by in ahead))
+    assert judge.most <= 60
+    assert judge.share(60) >= 0.9
+    assert max(calls) / min(calls) < 1.3
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+async def test_few_permits_are_shared_fairly(redis: Redis, limit: int) -> None:
+    processes, judge = Processes(redis, Quota(limit)), Judge(0.02, 0.05)
+    calls = await asyncio.gather(*(keep_calling(processes.start(), judge, 60, 8) for _ in range(3)))
+    assert judge.most <= limit
+    assert judge.share(limit) >= 0.8
+    assert max(calls) - min(calls) <= 3 + 0.1 * max(calls)
+
+
+async def test_a_window_may_be_longer_than_a_second(redis: Redis) -> None:
+    """As that of a room at ZEGO: once in ten seconds."""
+    processes, judge = Processes(redis, Quota(1, window=10.0)), Judge(0.02, 0.05)
+    await asyncio.gather(*(keep_calling(processes.start(), judge, 60, 2) for _ in range(2)))
+    gaps = [later - earlier for earlier, later in zip(judge.arrivals, judge.arrivals[1:], strict=False)]
+    assert len(gaps) >= 5
+    assert min(gaps) >= 10
+
+
+async def test_first_come_first_served_in_a_process(redis: Redis) -> None:
+    process, order = Processes(redis, Quota(10)).start(), []
+
+    async def numbered(number: int) -> None:
+        permit = await process.acquire("interactive")
+        order.append(number)
+        permit.answered(0.01)
+
+    await asyncio.gather(*(numbered(number) for number in range(50)))
+    assert order == list(range(50))
+
+
+async def test_interactive_calls_go_first_and_bulk_calls_get_their_share(redis: Redis) -> None:
+    process = Processes(redis, Quota(10)).start()
+    order: list[Priority] = []
+
+    async def one(priority: Priority) -> None:
+        permit = await process.acquire(priority)
+        order.append(priority)
+        permit.answered(0.01)
+
+    await asyncio.gather(*(one(priority) for priority in ["bulk"] * 90 + ["interactive"] * 90))
+    assert order[:100].count("bulk") == 10
+
+
+async def test_cancelled_waiters_take_nothing_with_them(redis: Redis) -> None:
+    processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
+    process, other = processes.start(), processes.start()
+    calls = [asyncio.create_task(call(process, judge)) for _ in range(500)]
+    rest = asyncio.create_task(keep_calling(other, judge, 10))
+    await asyncio.sleep(3)
+    for one in calls:
+        one.cancel()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes) > 300
+    assert process.state().waiters == 0
+    await rest
+    assert judge.most <= 60
+    assert judge.share(60, 5, 10) >= 0.9
+    assert process.is_idle()
+
+
+async def test_nobody_is_asked_while_nobody_waits(redis: Redis) -> None:
+    processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
+    process = processes.start()
+    await asyncio.gather(*(call(process, judge) for _ in range(10)))
+    await asyncio.sleep(2)
+    scripts = processes.scripts
+    await asyncio.sleep(600)
+    assert processes.scripts == scripts
+    assert len(asyncio.all_tasks()) == 1
+    assert redis.zcard("{test}:held") == 0
+
+
+async def test_the_permits_of_a_dead_process_return_by_themselves(redis: Redis) -> None:
+    processes, judge = Processes(redis, Quota(5)), Judge(0.02, 0.05)
+    dead, alive = processes.start(), processes.start()
+    for _ in range(5):
+        await dead.acquire("interactive")
+    assert dead._task is not None
+    dead._task.cancel()
+    died = now()
+    await call(alive, judge)
+    assert 0 < LEASE - (now() - died) + 0.5 < 1
+
+
+async def test_a_request_that_takes_long_keeps_its_permit(redis: Redis) -> None:
+    """Longer than the store would remember a process that is silent."""
+    processes, judge = Processes(redis, Quota(1)), Judge(0.02, 0.05)
+    slow, other = processes.start(), processes.start()
+    permit = await slow.acquire("interactive")
+    waiting = asyncio.create_task(call(other, judge))
+    await asyncio.sleep(4 * LEASE)
+    assert not waiting.done()
+    permit.answered(4 * LEASE)
+    answered = now()
+    await waiting
+    assert now() - answered == pytest.approx(1.1, abs=0.1)
+
+
+async def test_what_a_process_held_too_long_is_not_used(redis: Redis) -> None:
+    """It stood still, as a laptop that sleeps: others may have its permits by now."""
+    processes = Processes(redis, Quota(60))
+    process = processes.start()
+    held = [await process.acquire("interactive") for _ in range(60)]
+    waiting = [asyncio.create_task(process.acquire("interactive")) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    for permit in held:
+        permit.answered(0.01)
+    await asyncio.sleep(0.5)
+    stock = process._stock
+    assert stock
+    for permit in stock:
+        permit.told -= LEASE  # as if it had heard of them long ago
+    stale = {permit.id for permit in stock}
+    used = await asyncio.gather(*waiting)
+    assert not stale & {getattr(permit, "id", "") for permit in used}
+
+
+async def test_a_store_that_forgot_all_is_not_believed(redis: Redis) -> None:
+    """By a restart without its memory, or a failover to a replica that was behind."""
+    processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
+    running = [asyncio.create_task(keep_calling(processes.start(), judge, 20, 40)) for _ in range(3)]
+    for _ in range(4):
+        await asyncio.sleep(4)
+        processes.forget()
+    await asyncio.gather(*running)
+    assert judge.most <= 60
+    assert judge.share(60, 18, 20) >= 0.9
+
+
+async def test_away_means_an_error_at_once(redis: Redis) -> None:
+    processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
+    process = processes.start()
+    await call(process, judge)
+    processes.away = AWAY
+    began = now()
+    outcomes = await asyncio.gather(*(call(process, judge) for _ in range(100)), return_exceptions=True)
+    assert Counter(map(type, outcomes)) == {QuotaUnavailable: 100}
+    assert len({id(outcome) for outcome in outcomes}) == 100  # each its own: a traceback belongs to one call
+    assert now() - began < 0.1
+    with pytest.raises(QuotaUnavailable, match="ConnectionError: gone"):
+        await call(process, judge)
+    assert now() - began < 0.1
+    processes.away = None
+    await asyncio.sleep(AGAIN)
+    await call(process, judge)
+
+
+async def test_a_store_that_does_not_answer_is_away(redis: Redis) -> None:
+    processes = Processes(redis, Quota(60), slow=60)
+    process = processes.start()
+    with pytest.raises(QuotaUnavailable, match="TimeoutError"):
+        await process.acquire("interactive")
+    assert now() == pytest.approx(1, abs=0.01)
+
+
+async def test_calls_may_wait_for_the_store(redis: Redis) -> None:
+    processes, judge = Processes(redis, Quota(60), outage="wait"), Judge(0.02, 0.05)
+    running = [asyncio.create_task(keep_calling(processes.start(), judge, 20, 40)) for _ in range(2)]
+    await asyncio.sleep(5)
+    processes.away = AWAY
+    await asyncio.sleep(4)
+    processes.away = None
+    calls = await asyncio.gather(*running)
+    assert judge.most <= 60
+    assert not [at for at in judge.arrivals if 6 < at < 9]
+    assert judge.share(60, 12, 20) >= 0.9
+    assert min(calls) > 300
+
+
+async def test_processes_may_go_on_with_their_share(redis: Redis) -> None:
+    """Away for five seconds: each has a third of the quota, after what was sent before is forgotten."""
+    processes, judge = Processes(redis, Quota(60), outage="share", processes=3), Judge(0.02, 0.05)
+    running = [asyncio.create_task(keep_calling(processes.start(), judge, 25, 40)) for _ in range(3)]
+    await asyncio.sleep(5)
+    processes.away = AWAY
+    await asyncio.sleep(8)
+    processes.away = None
+    await asyncio.gather(*running)
+    assert judge.most <= 60
+    assert judge.share(60, 9, 13) >= 0.8
+    assert judge.share(60, 18, 25) >= 0.9
+
+
+async def test_a_share_of_less_than_one_call_is_none(redis: Redis) -> None:
+    processes = Processes(redis, Quota(1), outage="share", processes=2)
+    processes.away = AWAY
+    with pytest.raises(QuotaUnavailable):
+        await processes.start().acquire("interactive")
+
+
+async def test_a_refusal_shrinks_the_quota_of_all_once(redis: Redis) -> None:
+    processes = Processes(redis, Quota(100))
+    one, other = processes.start(), processes.start()
+    for process in (one, other):
+        for _ in range(3):
+            (await process.acquire("interactive")).throttled(0.05)
+    await asyncio.sleep(0.2)
+    assert one.state().refused == other.state().refused == 3
+    await other.acquire("interactive")
+    assert other.state().effective in {85, 86}
+    await asyncio.sleep(10)
+    await one.acquire("interactive")
+    assert one.state().effective == 100
+
+
+async def test_an_unpublished_quota_is_learned_by_all(redis: Redis) -> None:
+    processes, judge = Processes(redis, Quota(20, published=False)), Judge(0.02, 0.05, limit=60)
+    one, other = processes.start(), processes.start()
+    await asyncio.gather(*(keep_calling(process, judge, 60, 40) for process in (one, other)))
+    assert judge.share(60, 50, 60) >= 0.8
+    assert judge.refused / len(judge.arrivals) < 0.02
+    newcomer = processes.start()
+    await newcomer.acquire("interactive")
+    assert newcomer.state().effective > 40
+
+
+async def test_nobody_waits_for_an_asker_that_was_cancelled(redis: Redis) -> None:
+    """As all tasks are at the end of a program."""
+    process = Processes(redis, Quota(1)).start()
+    await process.acquire("interactive")
+    waiting = asyncio.create_task(process.acquire("interactive"))
+    await asyncio.sleep(0.1)
+    assert process._task is not None
+    process._task.cancel()
+    done, _ = await asyncio.wait({waiting}, timeout=1)
+    assert done
+    assert waiting.cancelled()
