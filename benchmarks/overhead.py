@@ -68,14 +68,15 @@ async def quick_server() -> AsyncIterator[str]:
 
 
 async def captured_request(base_url: str, **task: str) -> httpx.Request:
-    """Return what the client sends to stop a webcast."""
+    """Return what the client would send to stop a webcast."""
     captured: list[httpx.Request] = []
 
-    async def capture(request: httpx.Request) -> None:
+    def capture(request: httpx.Request) -> httpx.Response:
         captured.append(request)
+        return httpx.Response(200, json={"ResponseMetadata": {"RequestId": "r"}, "Result": "ok"})
 
-    async with httpx.AsyncClient(event_hooks={"request": [capture]}, trust_env=False) as hooked:
-        await VolcengineClient(**KEYS, base_url=base_url, http_client=hooked).stop_webcast(**task)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(capture)) as http_client:
+        await VolcengineClient(**KEYS, base_url=base_url, http_client=http_client).stop_webcast(**task)
     return captured[0]
 
 

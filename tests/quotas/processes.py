@@ -8,7 +8,7 @@ from typing import Any
 from redis import Redis
 
 from volc_moderation.quotas import Quota
-from volc_moderation.quotas.asker import Asker, Outage
+from volc_moderation.quotas.asker import PATIENCE, Asker, Outage
 from volc_moderation.quotas.shared import PARTS, SCRIPT
 
 _TIME = "redis.call('TIME')"
@@ -65,6 +65,10 @@ class Processes:
         self._redis.delete(*self._keys)
 
     async def _exchange(self, argument: str) -> Any:
+        async with asyncio.timeout(PATIENCE):
+            return await self._run(argument)
+
+    async def _run(self, argument: str) -> Any:
         await asyncio.sleep(self._random.uniform(0, self._slow))
         if self.away:
             raise self.away

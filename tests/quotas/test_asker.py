@@ -12,7 +12,7 @@ from tests.quotas.judge import Judge, call
 from tests.quotas.processes import Processes
 from volc_moderation import QuotaUnavailable
 from volc_moderation.quotas import Priority, Quota
-from volc_moderation.quotas.asker import AGAIN, LEASE, Asker
+from volc_moderation.quotas.asker import AGAIN, LEASE, Asker, Outage
 
 pytestmark = pytest.mark.looptime
 
@@ -285,6 +285,47 @@ async def test_an_unpublished_quota_is_learned_by_all(redis: Redis) -> None:
     newcomer = processes.start()
     await newcomer.acquire("interactive")
     assert newcomer.state().effective > 40
+
+
+async def test_a_store_that_answers_nonsense_is_away(redis: Redis) -> None:
+    async def exchange(_: str) -> object:
+        return b"OK"
+
+    process = Processes(redis, Quota(60)).start()
+    process._exchange = exchange
+    with pytest.raises(QuotaUnavailable):
+        await process.acquire("interactive")
+
+
+async def test_a_permit_may_be_answered_while_the_store_is_told_that_it_is_not(redis: Redis) -> None:
+    process = Processes(redis, Quota(1), slow=0.5).start()
+    permit = await process.acquire("interactive")
+    await asyncio.sleep(LEASE / 2)
+    permit.answered(LEASE / 2)
+    await asyncio.sleep(1)
+    async with asyncio.timeout(3):
+        await process.acquire("interactive")
+
+
+@pytest.mark.parametrize("outage", ["raise", "wait", "share"])
+async def test_all_may_be_cancelled_while_the_store_is_away(redis: Redis, outage: Outage) -> None:
+    """Who is cancelled notices it later than the one who refuses."""
+    processes = Processes(redis, Quota(60), outage=outage)
+    process = processes.start()
+    (await process.acquire("interactive")).answered(0.01)
+    processes.away = AWAY
+    first = asyncio.create_task(process.acquire("interactive"))
+    await asyncio.sleep(0.1)
+    waiters = [asyncio.create_task(process.acquire("interactive")) for _ in range(10)]
+    await asyncio.sleep(0)  # they are in the line, and the one who refuses has not looked yet
+    for waiter in (first, *waiters):
+        waiter.cancel()
+    await asyncio.gather(first, *waiters, return_exceptions=True)
+    assert process.state().waiters == 0
+    processes.away = None
+    await asyncio.sleep(2)
+    async with asyncio.timeout(3):
+        await process.acquire("interactive")
 
 
 async def test_nobody_waits_for_an_asker_that_was_cancelled(redis: Redis) -> None:

@@ -131,6 +131,26 @@ async def test_cancelled_at_the_moment_of_the_grant() -> None:
 
 
 @pytest.mark.looptime
+async def test_all_cancelled_at_the_moment_of_the_grant() -> None:
+    """Who is cancelled notices it later than the one who grants."""
+    quotas = WindowQuotas()
+    held = await quotas.acquire(KEY, Quota(1))
+    waiters = [asyncio.create_task(quotas.acquire(KEY, Quota(1))) for _ in range(3)]
+    await asyncio.sleep(0.5)
+    window = quotas._windows[KEY]
+    for waiter in waiters:
+        waiter.cancel()
+    held.abandoned(None)
+    window._in_flight += 1
+    window._line.give(window)  # the grant
+    await asyncio.gather(*waiters, return_exceptions=True)
+    assert quotas.snapshot()[KEY].permits_out == 0
+    assert quotas.snapshot()[KEY].waiters == 0
+    async with asyncio.timeout(0.1):
+        await quotas.acquire(KEY, Quota(1))
+
+
+@pytest.mark.looptime
 async def test_all_waiters_cancelled() -> None:
     """Nobody waits any more, so nothing runs any more, and the next call goes at once."""
     quotas = WindowQuotas()

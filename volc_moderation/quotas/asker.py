@@ -19,7 +19,7 @@ from volc_moderation.quotas.window import BURST, COARSE, DRIP, Window
 
 #: What to do while the store is away.
 Outage = Literal["raise", "wait", "share"]
-#: Runs the script with its JSON argument.
+#: Runs the script with its JSON argument. Raises whatever it likes if the store is away, within ``PATIENCE``.
 Exchange = Callable[[str], Awaitable[Any]]
 
 #: How many permits a process asks for ahead, as a part of the quota. All have the same number of them in the order in
@@ -116,6 +116,7 @@ class Asker:
         self._number = 0
         self._task: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
+        self._is_closed = False
 
     async def acquire(self, priority: Priority) -> Permit:
         """Wait for a permit."""
@@ -158,11 +159,14 @@ class Asker:
         return self._task is None or self._task.done()
 
     async def close(self) -> None:
-        """Bring back what can be brought back, and refuse who waits."""
+        """Bring back all that is held, and cancel who waits."""
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
         self._give_back_stock()
+        for permit in list(self._in_flight.values()):
+            self.abandoned(permit, 0.0)
         if self._returns and self._error is None:
             await self._talk()
 
@@ -174,6 +178,8 @@ class Asker:
         self._go()
 
     def _go(self) -> None:
+        if self._is_closed:
+            return
         # A loop that starts tasks eagerly may have ended it before it was kept.
         if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._run(), name="volc_moderation quota")
@@ -256,8 +262,7 @@ class Asker:
             "throttled": throttled,
         }
         try:
-            async with asyncio.timeout(PATIENCE):
-                reply = await self._exchange(json.dumps(ask))
+            born, effective, out, wait, given = await self._exchange(json.dumps(ask))
         except Exception as error:  # noqa: BLE001 - whatever a client raises that the user brought
             self._returns = returns + self._returns
             self._throttled = throttled or self._throttled
@@ -268,9 +273,10 @@ class Asker:
         self._error = self._share = None
         now = self._loop.time()
         for one in renewed:
-            one.told = now
-            self._in_flight[one.id] = self._in_flight.pop(one.id)
-        born, self._effective, self._out, wait, given = reply
+            if self._in_flight.pop(one.id, None):  # else it was answered meanwhile
+                one.told = now
+                self._in_flight[one.id] = one
+        self._effective, self._out = effective, out
         if self._born not in (None, born):
             # The store has forgotten all: it is told of what is in flight, and what it gave ahead is not used.
             self._stock.clear()
@@ -340,10 +346,7 @@ class Asker:
                     permit = await self._share.acquire("interactive")
             except TimeoutError:
                 return
-            if self._line.waiting:
-                self._line.give(permit)
-            else:
-                permit.abandoned(None)
+            self._line.give(permit)
 
     async def _until(self, when: float) -> None:
         """Wait, but no longer than until something happens."""

@@ -1,7 +1,7 @@
 """Who waits for a permit, and who is next."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 from volc_moderation.quotas.permit import Permit, Priority
@@ -18,16 +18,18 @@ class Line:
     def __init__(self, bulk_share: float) -> None:
         self._bulk_share = bulk_share
         self._owed = 0.0
-        self._interactive: deque[asyncio.Future[Permit]] = deque()
-        self._bulk: deque[asyncio.Future[Permit]] = deque()
-        #: How many wait.
-        self.waiting = 0
+        self._interactive = _Turns()
+        self._bulk = _Turns()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait. Who was cancelled counts until that is noticed, by him or by who gives or refuses."""
+        return len(self._interactive) + len(self._bulk)
 
     def join(self, priority: Priority) -> asyncio.Future[Permit]:
         """Take a place in the line. What is returned must be waited for."""
         turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-        (self._bulk if priority == "bulk" else self._interactive).append(turn)
-        self.waiting += 1
+        (self._bulk if priority == "bulk" else self._interactive)[turn] = None
         return turn
 
     async def wait(self, turn: asyncio.Future[Permit]) -> Permit:
@@ -36,28 +38,32 @@ class Line:
             return await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._left()
+                self._interactive.pop(turn, None)
+                self._bulk.pop(turn, None)
             elif turn.exception() is None:
                 turn.result().abandoned(None)
             raise
 
     def give(self, permit: Permit) -> None:
-        """Give a permit to the next one. Somebody must be waiting."""
+        """Give a permit to the next one. It goes back if all who waited have just been cancelled."""
         interactive, bulk = _first(self._interactive), _first(self._bulk)
         if interactive and bulk:
             self._owed += self._bulk_share
             if self._owed >= 1 - ROUNDING:
                 self._owed -= 1
                 interactive = None
-        turn = (self._interactive if interactive else self._bulk).popleft()
-        self._left()
+        turn = interactive or bulk
+        if turn is None:
+            permit.abandoned(None)
+            return
+        del (self._interactive if interactive else self._bulk)[turn]
         turn.set_result(permit)
 
     def refuse(self, error: Callable[[], Exception]) -> None:
         """Raise an error in all who wait, one of its own in each."""
-        for turn in (*self._interactive, *self._bulk):
-            if not turn.done():
-                self._left()
+        for line in (self._interactive, self._bulk):
+            while turn := _first(line):
+                del line[turn]
                 turn.set_exception(error())
 
     def cancel(self) -> None:
@@ -65,14 +71,15 @@ class Line:
         for turn in (*self._interactive, *self._bulk):
             turn.cancel()
 
-    def _left(self) -> None:
-        self.waiting -= 1
-        if not self.waiting:  # what is left was cancelled
-            self._interactive.clear()
-            self._bulk.clear()
+
+#: In the order in which they came; whoever leaves does so at once, wherever he stands.
+_Turns = OrderedDict[asyncio.Future[Permit], None]
 
 
-def _first(line: deque[asyncio.Future[Permit]]) -> asyncio.Future[Permit] | None:
-    while line and line[0].done():
-        line.popleft()
-    return line[0] if line else None
+def _first(line: _Turns) -> asyncio.Future[Permit] | None:
+    while line:
+        turn = next(iter(line))
+        if not turn.done():
+            return turn
+        del line[turn]
+    return None

