@@ -175,7 +175,7 @@ async def pyrate_redis(stack: AsyncExitStack, who: str, base_url: str, redis_url
     """Call with pyrate-limiter on Redis."""
     rates = [pyrate_limiter.Rate(QUOTA, pyrate_limiter.Duration.SECOND)]
     redis = await stack.enter_async_context(Redis.from_url(redis_url))
-    bucket: Any = await pyrate_limiter.RedisBucket.init(rates, redis, "stop")  # type: ignore[misc]
+    bucket: Any = await pyrate_limiter.RedisBucket.init(rates, redis, "stop")
     limiter = pyrate_limiter.Limiter(bucket)
     return await _by_hand(stack, who, base_url, partial(limiter.try_acquire_async, "stop"))
 

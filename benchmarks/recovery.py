@@ -139,7 +139,9 @@ async def main() -> None:
         came, left = story.events
         together, back = story.share(came, left), story.share(left + REGROWTH, left + REGROWTH + AFTER - 1)
         tell(result, story, during=together, after=back)
-        meanwhile = [one.accepted for one, at in zip(story.report.arrivals, story.times(), strict=True) if came <= at <= left]
+        meanwhile = [
+            one.accepted for one, at in zip(story.report.arrivals, story.times(), strict=True) if came <= at <= left
+        ]
         refused = meanwhile.count(False) / len(meanwhile)
         result.goal(f"{story.name}, refused of all calls meanwhile", refused, at_most=0.02)
         result.goal(f"{story.name}, share of both together", together, at_least=0.9)

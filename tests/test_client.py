@@ -39,6 +39,8 @@ from volc_moderation.volcengine import StopWebcast
 from volc_moderation.wire import Response
 from volc_moderation.zego import StopCensorAudioV2
 
+pytestmark = pytest.mark.usefixtures("library")
+
 STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
 
 

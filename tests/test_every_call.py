@@ -41,6 +41,9 @@ RULES: list[dict[str, Any]] = [
 ]
 
 
+pytestmark = pytest.mark.usefixtures("library")
+
+
 @pytest.fixture
 async def clients(moderation_emulator: ModerationEmulator) -> AsyncIterator[Clients]:
     for user in ("user", "one", "two", "u"):

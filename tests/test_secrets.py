@@ -18,6 +18,8 @@ from volc_moderation.emulator import EmulatorProcess, Fault, Settings
 from volc_moderation.quotas import QuotaKey
 from volc_moderation.transport import Transport
 
+pytestmark = pytest.mark.usefixtures("library")
+
 ACCESS_KEY = "AKLTverysecretaccesskey"
 SECRET_KEY = "U2VjcmV0S2V5VmVyeVNlY3JldA=="
 TOKEN = "STS2verysecret/+="

@@ -22,6 +22,8 @@ from volc_moderation.errors import DecodeError
 from volc_moderation.transport import IN_FLIGHT, BaseURL
 from volc_moderation.zego import StopCensorAudioV2
 
+pytestmark = pytest.mark.usefixtures("library")
+
 ONCE = RetryPolicy(attempts=1)
 
 

@@ -19,7 +19,7 @@ def valkey() -> Iterator[str]:
 
 @pytest.fixture
 def redis(valkey: str) -> Iterator[Redis]:
-    """A client of the empty store."""
+    """Empty the store, and bring a client."""
     with Redis.from_url(valkey) as redis:
         redis.flushall()
         yield redis

@@ -50,9 +50,11 @@ class Processes:
         """Start a process, whose clock may be ahead."""
         self._started += 1
         loop: Any = asyncio.get_running_loop()
+        if ahead:
+            loop = Ahead(loop, ahead)
         return Asker(
             self._quota,
-            Ahead(loop, ahead) if ahead else loop,
+            loop,
             exchange=self._exchange,
             process=f"p{self._started}",
             bulk_share=0.1,

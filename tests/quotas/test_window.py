@@ -17,6 +17,7 @@ from volc_moderation.quotas import Quota, QuotaKey
 from volc_moderation.quotas.round_trips import RoundTrips
 from volc_moderation.quotas.window import quotas_of_running_loop
 
+
 @pytest.mark.looptime
 @pytest.mark.parametrize(("low", "high", "expected"), [(0.02, 0.05, 0.95), (0.002, 0.005, 0.98), (0.08, 0.12, 0.88)])
 async def test_full_speed_without_a_breach(low: float, high: float, expected: float) -> None:
