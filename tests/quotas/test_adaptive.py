@@ -87,9 +87,9 @@ async def test_an_unpublished_quota_is_learned() -> None:
     quota = Quota(20, published=False)
     now = asyncio.get_running_loop().time
     began = now()
-    await keep_calling(Of(quotas, quota), judge, 120)
+    await keep_calling(Of(quotas, quota), judge, 80)
     assert judge.share(20, began, began + 3) < 1.15
-    assert judge.share(60, began + 80, began + 118) >= 0.85
+    assert judge.share(60, began + 60, began + 79) >= 0.85
     assert judge.refused / len(judge.arrivals) < 0.02
 
 

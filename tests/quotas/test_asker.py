@@ -43,14 +43,14 @@ async def keep_calling(process: Asker, judge: Judge, until: float, callers: int 
 async def test_full_speed_without_a_breach(redis: Redis, number: int, low: float, high: float, share: float) -> None:
     """Measured after the first hundred answers of each process, before which no permit returns early."""
     processes, judge = Processes(redis, Quota(150)), Judge(low, high)
-    calls = await asyncio.gather(*(keep_calling(processes.start(), judge, 12) for _ in range(number)))
+    calls = await asyncio.gather(*(keep_calling(processes.start(), judge, 9) for _ in range(number)))
     assert judge.most <= 150
-    assert judge.share(150, 5, 12) >= share
+    assert judge.share(150, 4.5, 9) >= share
     assert max(calls) / min(calls) < 1.15
     assert processes.scripts / sum(calls) < 1
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 async def test_cold_starts_do_not_breach(redis: Redis, seed: int) -> None:
     """Processes that come one after the other."""
     processes, judge = Processes(redis, Quota(60), seed=seed), Judge(0.02, 0.05, seed)
@@ -71,10 +71,10 @@ async def test_a_clock_that_is_off_changes_nothing(redis: Redis) -> None:
     assert max(calls) / min(calls) < 1.3
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+@pytest.mark.parametrize("limit", [1, 3])
 async def test_few_permits_are_shared_fairly(redis: Redis, limit: int) -> None:
     processes, judge = Processes(redis, Quota(limit)), Judge(0.02, 0.05)
-    calls = await asyncio.gather(*(keep_calling(processes.start(), judge, 60, 8) for _ in range(3)))
+    calls = await asyncio.gather(*(keep_calling(processes.start(), judge, 40, 8) for _ in range(3)))
     assert judge.most <= limit
     assert judge.share(limit) >= 0.8
     assert max(calls) - min(calls) <= 3 + 0.1 * max(calls)
@@ -83,9 +83,9 @@ async def test_few_permits_are_shared_fairly(redis: Redis, limit: int) -> None:
 async def test_a_window_may_be_longer_than_a_second(redis: Redis) -> None:
     """As that of a room at ZEGO: once in ten seconds."""
     processes, judge = Processes(redis, Quota(1, window=10.0)), Judge(0.02, 0.05)
-    await asyncio.gather(*(keep_calling(processes.start(), judge, 60, 2) for _ in range(2)))
+    await asyncio.gather(*(keep_calling(processes.start(), judge, 50, 2) for _ in range(2)))
     gaps = [later - earlier for earlier, later in zip(judge.arrivals, judge.arrivals[1:], strict=False)]
-    assert len(gaps) >= 5
+    assert len(gaps) >= 4
     assert min(gaps) >= 10
 
 
@@ -277,14 +277,14 @@ async def test_a_refusal_shrinks_the_quota_of_all_once(redis: Redis) -> None:
 
 
 async def test_an_unpublished_quota_is_learned_by_all(redis: Redis) -> None:
-    processes, judge = Processes(redis, Quota(20, published=False)), Judge(0.02, 0.05, limit=60)
+    processes, judge = Processes(redis, Quota(20, published=False)), Judge(0.02, 0.05, limit=40)
     one, other = processes.start(), processes.start()
-    await asyncio.gather(*(keep_calling(process, judge, 60, 40) for process in (one, other)))
-    assert judge.share(60, 50, 60) >= 0.8
+    await asyncio.gather(*(keep_calling(process, judge, 40, 30) for process in (one, other)))
+    assert judge.share(40, 32, 40) >= 0.8
     assert judge.refused / len(judge.arrivals) < 0.02
     newcomer = processes.start()
     await newcomer.acquire("interactive")
-    assert newcomer.state().effective > 40
+    assert newcomer.state().effective > 30
 
 
 async def test_a_store_that_answers_nonsense_is_away(redis: Redis) -> None:
