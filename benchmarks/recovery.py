@@ -104,7 +104,7 @@ async def rivalled(name: str, programs: list[str]) -> Story:
     ):
         *ours, rival = started
         for program in ours:
-            program.go(WARM_UP + RIVALRY + REGROWTH + AFTER)
+            program.go(WARM_UP + RIVALRY + REGROWTH + AFTER + BACK)  # the rival takes a moment to end
         await asyncio.sleep(WARM_UP)
         rival.go(RIVALRY)
         came = time.monotonic()

@@ -79,7 +79,7 @@ class Result:
 def bars(axes: Axes, names: list[str], values: list[float], label: str, *, mark: float | None = None) -> None:
     """Draw horizontal bars, the first on top, with their values and a line at ``mark``."""
     drawn = axes.barh(names, values, color="#4878a8")
-    axes.bar_label(drawn, fmt="%.3g", padding=3)
+    axes.bar_label(drawn, fmt=lambda value: f"{value:,.0f}" if value >= 100 else f"{value:.3g}", padding=3)  # noqa: PLR2004
     axes.invert_yaxis()
     axes.set_xlabel(label)
     axes.margins(x=0.12)

@@ -95,7 +95,7 @@ async def priorities(result: Result, name: str) -> tuple[list[float], dict[str, 
         "interactive calls": len(few_waits),
         "median ms": median * 1e3,
         "p99 ms": late * 1e3,
-        "share": report.accepted_per_second(WARM_UP, SECONDS) / QUOTA,
+        "share": report.accepted_per_second(WARM_UP, SECONDS - WARM_UP) / QUOTA,
         "refused": refused,
         "bulk when crowded": bulk_part,
     }
