@@ -15,6 +15,7 @@ from tests import doubles
 from tests.doubles import Vendors
 from volc_moderation import transport
 from volc_moderation.emulator import EmulatorProcess
+from volc_moderation.testing import ModerationEmulator
 
 # Otherwise pytest-asyncio asks for the current loop, gets a new one that nobody closes, and any test may hear of it.
 asyncio.set_event_loop(None)
@@ -46,9 +47,11 @@ async def vendors() -> AsyncIterator[Vendors]:
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[EmulatorProcess]:
-    """Both vendors in a process of their own, over a real socket."""
-    async with EmulatorProcess() as emulator:
+async def emulator(moderation_emulator: ModerationEmulator) -> AsyncIterator[EmulatorProcess]:
+    """Both vendors in a process of their own, over a real socket: one process for all tests, new to each."""
+    emulator = EmulatorProcess()
+    emulator.base_url = moderation_emulator.base_url
+    async with httpx.AsyncClient(base_url=emulator.base_url, trust_env=False) as emulator._http:
         yield emulator
 
 
