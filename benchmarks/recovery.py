@@ -66,12 +66,19 @@ async def finish(name: str, server: QuotaServer, programs: list[Program], events
     return Story(name, report, [event - report.arrivals[0].at for event in events], list(outcomes))
 
 
-async def killed() -> Story:
+@asynccontextmanager
+async def scene(names: list[str]) -> AsyncIterator[tuple[ValkeyServer, QuotaServer, list[Program]]]:
+    """Bring in a store, the vendor, and programs that are ready to go."""
     async with (
         store() as valkey,
         QuotaServer(limit=QUOTA, delay=FAR) as server,
-        running([SHARED] * 4, server.base_url, valkey.connection_url) as programs,
+        running(names, server.base_url, valkey.connection_url) as programs,
     ):
+        yield valkey, server, programs
+
+
+async def killed() -> Story:
+    async with scene([SHARED] * 4) as (_, server, programs):
         for program in programs:
             program.go(WARM_UP + DEFAULT_TIMEOUT + BACK + AFTER)
         await asyncio.sleep(WARM_UP)
@@ -81,11 +88,7 @@ async def killed() -> Story:
 
 
 async def restarted() -> Story:
-    async with (
-        store() as valkey,
-        QuotaServer(limit=QUOTA, delay=FAR) as server,
-        running([SHARED] * 4, server.base_url, valkey.connection_url) as programs,
-    ):
+    async with scene([SHARED] * 4) as (valkey, server, programs):
         for program in programs:
             program.go(WARM_UP + AWAY + BACK + AFTER)
         await asyncio.sleep(WARM_UP)
@@ -96,13 +99,9 @@ async def restarted() -> Story:
         return await finish("store killed, and started again", server, programs, [away, time.monotonic()])
 
 
-async def rivalled(name: str, programs: list[str]) -> Story:
-    async with (
-        store() as valkey,
-        QuotaServer(limit=QUOTA, delay=FAR) as server,
-        running([*programs, "rival"], server.base_url, valkey.connection_url) as started,
-    ):
-        *ours, rival = started
+async def rivalled(name: str, names: list[str]) -> Story:
+    async with scene([*names, "rival"]) as (_, server, programs):
+        *ours, rival = programs
         for program in ours:
             program.go(WARM_UP + RIVALRY + REGROWTH + AFTER + BACK)  # the rival takes a moment to end
         await asyncio.sleep(WARM_UP)
