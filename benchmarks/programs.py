@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 import httpx
+import httpx2
 import pyrate_limiter
 import tenacity
 import throttled.asyncio
@@ -114,8 +115,6 @@ async def window(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call
 
 async def window_2(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
     """Call with this package, in one process, over httpx2."""
-    import httpx2  # noqa: PLC0415 - for this one only
-
     http_client = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False))
     client = VolcengineClient(**KEYS, base_url=base_url, quotas=WindowQuotas(), http_client=http_client)
     return lambda: client.stop_webcast(app_id="app", room_id=who, task_id="task")

@@ -100,25 +100,47 @@ class QuotaServer:
         return Report([Arrival(at=at, accepted=accepted, who=who) for at, accepted, who in seen])
 
 
+class _Vendor:
+    """What the server counts."""
+
+    def __init__(self, limit: int, delay: tuple[float, float]) -> None:
+        self._limit = limit
+        self._delay = delay
+        self._past_second: deque[float] = deque()
+        self._seen: list[tuple[float, bool, str]] = []
+
+    def report(self) -> list[tuple[float, bool, str]]:
+        seen, self._seen = self._seen, []
+        return seen
+
+    async def travel(self) -> None:
+        """Wait for one way."""
+        if self._delay[1]:
+            await asyncio.sleep(random.uniform(*self._delay))
+
+    def count(self, who: str) -> bool:
+        now = asyncio.get_running_loop().time()
+        while self._past_second and self._past_second[0] <= now - 1:
+            self._past_second.popleft()
+        fits = len(self._past_second) < self._limit
+        if fits:
+            self._past_second.append(now)
+        self._seen.append((now, fits, who))
+        return fits
+
+
 class _Connection(asyncio.Protocol):
     """One connection; each request on it is answered by a task."""
 
-    limit = 0
-    delay = (0.0, 0.0)
-    accepted: deque[float] = deque()  # noqa: RUF012 - one server to a process
-    seen: list[tuple[float, bool, str]] = []  # noqa: RUF012
-
-    def __init__(self) -> None:
+    def __init__(self, vendor: _Vendor) -> None:
+        self._vendor = vendor
         self._received = b""
+        # They go on where the sender is gone: what was sent arrives.
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the contract of Protocol
-        for task in self._tasks:
-            task.cancel()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -135,39 +157,28 @@ class _Connection(asyncio.Protocol):
 
     async def _answer(self, head: bytes, body: bytes) -> None:
         if head.startswith(b"GET /report"):
-            seen = list(self.seen)
-            self.seen.clear()
-            self._write(200, seen)
+            self._write(200, self._vendor.report())
             return
-        if self.delay[1]:
-            await asyncio.sleep(random.uniform(*self.delay))
-        accepted = self._count(json.loads(body)["RoomId"])
-        if self.delay[1]:
-            await asyncio.sleep(random.uniform(*self.delay))
+        await self._vendor.travel()
+        accepted = self._vendor.count(json.loads(body)["RoomId"])
+        await self._vendor.travel()
         self._write(200 if accepted else 429, YES if accepted else NO)
 
-    def _count(self, who: str) -> bool:
-        now = asyncio.get_running_loop().time()
-        while self.accepted and self.accepted[0] <= now - 1:
-            self.accepted.popleft()
-        fits = len(self.accepted) < self.limit
-        if fits:
-            self.accepted.append(now)
-        self.seen.append((now, fits, who))
-        return fits
-
     def _write(self, status: int, answer: object) -> None:
+        if self._transport.is_closing():
+            return
         body = json.dumps(answer).encode()
         head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         self._transport.write(head.encode() + body)
 
 
 async def serve(limit: int, low: float, high: float) -> None:
-    _Connection.limit, _Connection.delay = limit, (low, high)
+    vendor = _Vendor(limit, (low, high))
     # The protocol is named because asyncio switches Nagle's algorithm off only then.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    server = await asyncio.get_running_loop().create_server(_Connection, sock=listener, backlog=8192)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Connection(vendor), sock=listener, backlog=8192)
     print(listener.getsockname()[1], flush=True)
     await server.serve_forever()
 

@@ -14,6 +14,8 @@ from rich.table import Table
 from benchmarks.machine import machine
 
 FOLDER = Path(__file__).with_name("results")
+#: Below this, digits after the point say something.
+SMALL = 10
 
 Cell = str | int | float | None
 
@@ -30,11 +32,6 @@ class Result:
         self._goals: list[dict[str, Cell]] = []
         self._console = Console(soft_wrap=True)
         self._console.print(f"{title}: {', '.join(f'{key} {value}' for key, value in settings.items())}")
-
-    @property
-    def rows(self) -> list[dict[str, Cell]]:
-        """The rows as they were added."""
-        return self._rows
 
     def add(self, **row: Cell) -> None:
         """Add a row, and show it: a benchmark takes a while."""
@@ -79,7 +76,7 @@ class Result:
 def bars(axes: Axes, names: list[str], values: list[float], label: str, *, mark: float | None = None) -> None:
     """Draw horizontal bars, the first on top, with their values and a line at ``mark``."""
     drawn = axes.barh(names, values, color="#4878a8")
-    axes.bar_label(drawn, fmt=lambda value: f"{value:,.0f}" if value >= 100 else f"{value:.3g}", padding=3)  # noqa: PLR2004
+    axes.bar_label(drawn, fmt=_text, padding=3)
     axes.invert_yaxis()
     axes.set_xlabel(label)
     axes.margins(x=0.12)
@@ -100,5 +97,5 @@ def _table(title: str, rows: list[dict[str, Cell]]) -> Table:
 
 def _text(value: Cell) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"  # noqa: PLR2004 - digits that say something
+        return f"{value:.3f}" if abs(value) < SMALL else f"{value:,.0f}"
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else value

@@ -238,13 +238,11 @@ class Asker:
             times.append(self._ask_at)
         if self._returns:
             times.append(self._bring_at)
-        times += [permit.told + LEASE / 2 for permit in self._first_in_flight()]
+        if oldest := next(iter(self._in_flight.values()), None):
+            times.append(oldest.told + LEASE / 2)
         if not times:
             return None
         return min(times) if self._error is None else max(self._try_at, min(times))
-
-    def _first_in_flight(self) -> list[_Permit]:
-        return [next(iter(self._in_flight.values()))] if self._in_flight else []
 
     async def _talk(self) -> None:
         """Bring permits back and ask for new ones."""
