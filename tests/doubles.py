@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,13 @@ KEYS = Settings()
 NOW = 1_795_219_200.0
 
 Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def free_port() -> int:
+    """Return a port that the system picks: searching upwards for one, two workers find the same."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
 
 
 def environment(base_url: str) -> dict[str, str]:

