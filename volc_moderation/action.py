@@ -51,6 +51,9 @@ class Action(Generic[R]):
     repeatable: ClassVar[bool] = True
     #: Codes that mean "it is done already" when an earlier attempt may have arrived.
     settled_by: ClassVar[frozenset[str | int]] = frozenset()
+    #: The fields that name what it acts on: with the same ones, a second call before the first has ended is the same
+    #: call. None: all fields.
+    identified_by: ClassVar[tuple[str, ...] | None] = None
     #: The type of the result.
     result: type[R]
 

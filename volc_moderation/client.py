@@ -10,7 +10,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, Self, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypedDict, TypeVar
 
 import attrs
 
@@ -71,8 +71,9 @@ class Settings(TypedDict, total=False):
 class Client(ABC):
     """What the clients of all vendors share. It belongs to the event loop in which it is first used."""
 
+    vendor: ClassVar[str]
     #: The base class of the vendor's actions.
-    _actions: type[Action[Any]]
+    _actions: ClassVar[type[Action[Any]]]
 
     def __init__(
         self,
@@ -109,9 +110,37 @@ class Client(ABC):
             raise ConfigurationError("timeout must be finite: a request that hangs for ever holds its permit for ever")
         self._transport = Transport(http_client, timeout=seconds, base_url=self._base_url)
 
+    @classmethod
+    def actions(cls) -> dict[str, type[Action[Any]]]:
+        """Return all actions of the vendor by name, those that you have made included."""
+        found: dict[str, type[Action[Any]]] = {}
+        bases = [cls._actions]
+        while bases:
+            base = bases.pop(0)
+            bases += base.__subclasses__()
+            # With slots, attrs makes the class anew; the one that it was made from may live on for a while.
+            if "result" in vars(base) and hasattr(base, "__attrs_attrs__"):
+                found[base.name] = base
+        return found
+
+    @classmethod
+    def takes(cls, action: Action[Any]) -> bool:
+        """Tell whether an action is one of the vendor's."""
+        return isinstance(action, cls._actions)
+
+    @property
     @abstractmethod
-    def _quota(self, action: Action[Any]) -> tuple[QuotaKey, Quota]:
-        """Return what the vendor counts the action by, and up to which number."""
+    def account(self) -> str:
+        """What the vendor counts calls by."""
+
+    def quota_of(self, action: type[Action[Any]]) -> Quota:
+        """Return the documented quota of an action."""
+        return action.quota
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """How often a call is attempted."""
+        return self._retry
 
     @abstractmethod
     def _encode(self, action: Action[Any], now: float) -> Request:
@@ -139,24 +168,30 @@ class Client(ABC):
         await self._transport.aclose()
 
     async def call(
-        self, action: Action[R], *, deadline: float | None = None, priority: Priority | None = None
+        self,
+        action: Action[R],
+        *,
+        deadline: float | None = None,
+        priority: Priority | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Reply[R]:
         """Carry out an action.
 
         ``deadline`` is in seconds, for the whole call, waits for the quota and retries included; None means the
         client's own. If the next wait would pass it, the error of the last attempt is raised at once, with
         ``retry_after`` set. ``priority`` is ``"interactive"`` or ``"bulk"``: where calls wait for the quota,
-        interactive ones go first; None means the client's own.
+        interactive ones go first; None means the client's own. So it does for ``retry``.
 
         Raises ``APIError`` if the vendor refuses, else ``TransportError``, ``DecodeError``, ``DeadlineExceeded``,
         ``QuotaUnavailable``, or ``ConfigurationError`` if the client is closed or belongs to another event loop.
         """
-        if not isinstance(action, self._actions):
+        if not self.takes(action):
             raise ConfigurationError(f"{type(self).__name__} calls actions of its own vendor; got {describe(action)}")
         loop = self._bind()
         limit = self._deadline if deadline is None else _seconds("deadline", deadline)
         priority = self._priority if priority is None else _priority(priority)
-        call = _Call(action, priority, expires=None if limit is None else loop.time() + limit)
+        expires = None if limit is None else loop.time() + limit
+        call = _Call(action, priority, self._retry if retry is None else retry, expires=expires)
         scope = asyncio.timeout_at(call.expires)
         try:
             async with scope:
@@ -216,7 +251,7 @@ class Client(ABC):
     async def _acquire(self, action: Action[Any], priority: Priority, permits: list[Permit]) -> None:
         """Add the permits that an action needs, the room's first: it may take long, and the other is not to wait."""
         assert self._quotas is not None  # noqa: S101 - set by _bind
-        key, quota = self._quota(action)
+        key, quota = QuotaKey(self.vendor, self.account, action.name), self.quota_of(type(action))
         if action.room_quota is not None:
             of_room = attrs.evolve(key, room=getattr(action, "room_id"))  # noqa: B009 - by the contract of room_quota
             permits.append(await self._quotas.acquire(of_room, action.room_quota, priority))
@@ -242,7 +277,7 @@ class Client(ABC):
             attempt=call.attempts,
             repeatable=call.action.repeatable,
             signed_again=call.signed_again,
-            policy=self._retry,
+            policy=call.retry,
             draw=random.random(),  # noqa: S311 - jitter
         )
         if wait is None:
@@ -294,6 +329,7 @@ class _Call(Generic[R]):
 
     action: Action[R]
     priority: Priority
+    retry: RetryPolicy
     #: On the loop's clock.
     expires: float | None
     attempts: int = 0

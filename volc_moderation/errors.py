@@ -15,6 +15,7 @@ ModerationError
 ├── DeadlineExceeded          the deadline of the whole call passed (also a TimeoutError)
 ├── QuotaUnavailable          the store that shares the quota cannot be asked
 ├── InvalidActionError        an argument breaks a rule, nothing was sent (also a ValueError)
+├── JournalError              the journal of jobs cannot be opened, read or written
 ├── ConfigurationError        a client was made or used wrongly, nothing was sent
 └── CallbackError             a callback is forged or unreadable
 
@@ -186,6 +187,10 @@ class DeadlineExceeded(ModerationError, TimeoutError):  # noqa: N818 - the name 
 
 class QuotaUnavailable(ModerationError):  # noqa: N818 - it says what is missing
     """The store that shares the quota cannot be asked, so that nothing may be sent."""
+
+
+class JournalError(ModerationError):
+    """The journal of jobs cannot be opened, read or written. What it held before, it still holds."""
 
 
 class InvalidActionError(ModerationError, ValueError):

@@ -188,6 +188,7 @@ class StartDetection(VolcengineAction[Acknowledgement]):
 
     quota = UNPUBLISHED
     settled_by = frozenset({"InvalidParameter.TaskAlreadyExists"})
+    identified_by = ("app_id", "room_id", "user_id")
     result = Acknowledgement
 
     app_id: str = field(validator=identifier())
@@ -211,6 +212,7 @@ class StopDetection(VolcengineAction[Acknowledgement]):
 
     quota = UNPUBLISHED
     settled_by = frozenset({"InvalidParameter.ErrorActiveTaskNotFound"})
+    identified_by = ("app_id", "room_id", "user_id")
     result = Acknowledgement
 
     app_id: str = field(validator=identifier())
@@ -271,6 +273,7 @@ class StartWebcast(VolcengineAction[Acknowledgement]):
 
     quota = Quota(150)
     settled_by = frozenset({"InvalidParameter.TaskAlreadyExists"})
+    identified_by = ("app_id", "room_id", "task_id")
     result = Acknowledgement
 
     app_id: str = field(validator=identifier())
@@ -297,6 +300,7 @@ class StopWebcast(VolcengineAction[Acknowledgement]):
 
     quota = Quota(150)
     settled_by = frozenset({"InvalidParameter.ErrorActiveTaskNotFound"})
+    identified_by = ("app_id", "room_id", "task_id")
     result = Acknowledgement
 
     app_id: str = field(validator=identifier())

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Self, TypeVar, Unpack
 
-from volc_moderation.action import Action, Quota
+from volc_moderation.action import Action
 from volc_moderation.client import DEFAULT_TIMEOUT, Settings
 from volc_moderation.credentials import VolcengineCredentials, volcengine_keys_from_env
 from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.quotas.permit import Priority, QuotaKey, Quotas
+from volc_moderation.quotas.permit import Priority, Quotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.transport import AsyncHTTPClient
 from volc_moderation.volcengine import protocol
@@ -48,6 +48,7 @@ class VolcengineClient(VolcengineMethods):
     Raises ``ConfigurationError`` for a wrong setting.
     """
 
+    vendor = "volcengine"
     _actions = VolcengineAction
 
     def __init__(
@@ -94,8 +95,10 @@ class VolcengineClient(VolcengineMethods):
         settings.setdefault("base_url", os.environ.get("VOLCENGINE_RTC_BASE_URL") or BASE_URL)
         return cls(access_key=access_key, secret_key=secret_key, session_token=session_token, **settings)
 
-    def _quota(self, action: Action[Any]) -> tuple[QuotaKey, Quota]:
-        return QuotaKey("volcengine", self._account + self._base_url.own_accounts, action.name), action.quota
+    @property
+    def account(self) -> str:
+        """What the vendor counts calls by: the access key stands for the account, unless that is given."""
+        return self._account + self._base_url.own_accounts
 
     def _encode(self, action: Action[Any], now: float) -> Request:
         assert isinstance(action, VolcengineAction)  # noqa: S101 - checked by call

@@ -12,7 +12,7 @@ from volc_moderation.action import Action, Quota
 from volc_moderation.client import DEFAULT_TIMEOUT, Settings
 from volc_moderation.credentials import ZegoCredentials, zego_keys_from_env
 from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.quotas.permit import Priority, QuotaKey, Quotas
+from volc_moderation.quotas.permit import Priority, Quotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.transport import AsyncHTTPClient
 from volc_moderation.wire import Answer, Request, Response
@@ -52,6 +52,7 @@ class ZegoClient(ZegoMethods):
     Raises ``ConfigurationError`` for a wrong setting.
     """
 
+    vendor = "zego"
     _actions = ZegoAction
 
     def __init__(
@@ -95,13 +96,15 @@ class ZegoClient(ZegoMethods):
         settings.setdefault("base_url", os.environ.get("ZEGO_BASE_URL") or BASE_URL)
         return cls(app_id=app_id, server_secret=server_secret, **settings)
 
-    def _quota(self, action: Action[Any]) -> tuple[QuotaKey, Quota]:
-        assert isinstance(action, ZegoAction)  # noqa: S101 - checked by call
-        account = f"{self._credentials.app_id}{self._base_url.own_accounts}"
-        if self._is_test:
-            account += " test"
-        quota = action.test_quota if self._is_test and action.test_quota is not None else action.quota
-        return QuotaKey("zego", account, action.name), quota
+    @property
+    def account(self) -> str:
+        """What ZEGO counts calls by: the AppId, and its test environment on its own."""
+        return f"{self._credentials.app_id}{self._base_url.own_accounts}{' test' if self._is_test else ''}"
+
+    def quota_of(self, action: type[Action[Any]]) -> Quota:
+        """Return the documented quota of an action, in the test environment the smaller one."""
+        smaller = action.test_quota if self._is_test and issubclass(action, ZegoAction) else None
+        return smaller or action.quota
 
     def _encode(self, action: Action[Any], now: float) -> Request:
         assert isinstance(action, ZegoAction)  # noqa: S101 - checked by call

@@ -1,0 +1,70 @@
+"""Which client makes a call, and how an action is written down and read again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from volc_moderation.action import Action
+from volc_moderation.client import Client
+from volc_moderation.errors import ConfigurationError, DecodeError, InvalidActionError, describe
+from volc_moderation.jobs.job import Lane, hash_of
+from volc_moderation.volcengine import VolcengineAction
+from volc_moderation.wire import dump_json, load_json, parameters, parse
+
+
+class Clients:
+    """The clients of one or more accounts."""
+
+    def __init__(self, clients: Sequence[Client]) -> None:
+        if not clients or not all(isinstance(client, Client) for client in clients):
+            raise ConfigurationError("clients must be a list of at least one VolcengineClient or ZegoClient")
+        self._clients = tuple(clients)
+        self._lanes: dict[tuple[Client, type[Action[Any]], str], Lane] = {}
+
+    def lane_of(self, action: Action[Any], client: Client | None = None) -> Lane:
+        """Return the lane of an action; ``client`` says which one of several that could make the call.
+
+        Raises ``ConfigurationError`` if there is none, or more than one and no ``client``.
+        """
+        if not isinstance(action, Action):
+            raise ConfigurationError(f"a job is an action, such as StopWebcast(…); got {describe(action)}")
+        able = [one for one in self._clients if one.takes(action)] if client is None else [client]
+        if len(able) != 1:
+            reason = "several of the clients make it; say which: client=" if able else "none of the clients makes it"
+            raise ConfigurationError(f"{action.name}: {reason}")
+        if able[0] not in self._clients:
+            raise ConfigurationError("client must be one of the clients")
+        version = action.version if isinstance(action, VolcengineAction) else ""
+        named = able[0], type(action), version
+        if named not in self._lanes:
+            self._lanes[named] = Lane(able[0].vendor, hash_of(able[0].account), action.name, version)
+        return self._lanes[named]
+
+    def maker_of(self, lane: Lane) -> tuple[Client, type[Action[Any]]]:
+        """Return the client and the action of a lane.
+
+        Raises ``ConfigurationError`` if it is another account's, or nobody knows the action.
+        """
+        for client in self._clients:
+            made = client.actions().get(lane.action)
+            if made is not None and client.vendor == lane.vendor and hash_of(client.account) == lane.account:
+                return client, made
+        raise ConfigurationError(
+            f"there are jobs of {lane.action} at {lane.vendor}, of an account or address that none of the clients has"
+        )
+
+
+def write(action: Action[Any]) -> str:
+    """Return an action's parameters as JSON in the vendor's spelling."""
+    return dump_json(parameters(action)).decode()
+
+
+def read(text: str, made: type[Action[Any]], lane: Lane) -> Action[Any]:
+    """Return the action that was written down. Raises ``InvalidActionError`` if it breaks a rule of today."""
+    action = parse(load_json(text.encode()), made, root="parameters")
+    if isinstance(action, DecodeError):
+        raise InvalidActionError.of(made.name, action.path, "as the journal of this version has it", text)
+    if lane.version and getattr(action, "version", None) != lane.version:
+        return attrs.evolve(action, version=lane.version)  # type: ignore[misc] # each action is an attrs class
+    return action

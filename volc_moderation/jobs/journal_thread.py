@@ -1,0 +1,133 @@
+"""The journal's thread: what is asked of the journal is done there, many things in one commit.
+
+A commit costs as much as the writing of a hundred rows. So whatever waits is done together; and what nobody waits for,
+the records of attempts that ended, stays up to a quarter of a second to be joined by more.
+"""
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+
+from volc_moderation.errors import JournalError
+from volc_moderation.jobs.journal import Journal, Record
+
+T = TypeVar("T")
+
+#: At most so many records in one commit, and so many seconds until it.
+BATCH = 200
+LINGER = 0.25
+
+
+@attrs.frozen(eq=False)
+class _Wish:
+    """Something that somebody waits for."""
+
+    act: Callable[[Journal], Any]
+    future: "asyncio.Future[Any]"
+    durable: bool
+
+
+class JournalThread:
+    """Does to a journal what tasks of an event loop ask for."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._loop = asyncio.get_running_loop()
+        self._inbox: queue.SimpleQueue[_Wish | Record | None] = queue.SimpleQueue()
+        #: Records that could not be written: they go before the next ones.
+        self._unwritten: list[Record] = []
+        self._thread = threading.Thread(target=self._run, name=f"journal {journal.path.name}", daemon=True)
+        self._closed = False
+        self._thread.start()
+
+    async def do(self, act: Callable[[Journal], T], *, durable: bool = False) -> T:
+        """Await something that is done to the journal, and committed; ``durable``: safe from a loss of power too.
+
+        Raises ``JournalError``. Records that were handed over before are written before.
+        """
+        if self._closed:
+            raise JournalError("the journal is closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._inbox.put(_Wish(act, future, durable))
+        return await future
+
+    def record(self, record: Record) -> None:
+        """Hand over what became of an attempt. It is written soon; if it cannot be, it is kept for the next try."""
+        self._inbox.put(record)
+
+    async def aclose(self) -> None:
+        """Write what is left, and close the journal. Raises ``JournalError`` if that is not possible."""
+        if self._closed:
+            return
+        self._closed = True
+        self._inbox.put(None)
+        await asyncio.shield(self._loop.run_in_executor(None, self._thread.join))
+        if self._unwritten:
+            raise JournalError(
+                f"the journal {self._journal.path} could not be written at the end; {len(self._unwritten)} jobs that"
+                " were answered are taken for ones on their way"
+            )
+
+    # In the thread
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            wishes, is_open = self._gather()
+            self._commit(wishes)
+        self._journal.close()
+
+    def _gather(self) -> tuple[list[_Wish], bool]:
+        """Wait for something to do, and return what is wished; the records are in ``_unwritten``."""
+        wishes: list[_Wish] = []
+        until = time.monotonic() + LINGER if self._unwritten else None
+        while True:
+            try:
+                linger = None if until is None else max(0.0, until - time.monotonic())
+                one = self._inbox.get(timeout=linger) if not wishes else self._inbox.get_nowait()
+            except queue.Empty:
+                return wishes, True
+            if one is None:
+                return wishes, False
+            if isinstance(one, _Wish):
+                wishes.append(one)
+            else:
+                self._unwritten.append(one)
+                until = until or time.monotonic() + LINGER
+            if len(self._unwritten) + len(wishes) >= BATCH:
+                return wishes, True
+
+    def _commit(self, wishes: list[_Wish]) -> None:
+        answers: list[tuple[_Wish, object]] = []
+        try:
+            with self._journal.transaction(durable=any(wish.durable for wish in wishes)):
+                if self._unwritten:
+                    self._journal.record(self._unwritten)
+                answers += [(wish, wish.act(self._journal)) for wish in wishes]
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            if len(wishes) > 1:  # whose fault it is shows when each is done alone
+                for wish in wishes:
+                    self._commit([wish])
+                return
+            answers = [(wish, error) for wish in wishes]
+        else:
+            self._unwritten = []
+        if answers:
+            with contextlib.suppress(RuntimeError):  # the loop has gone
+                self._loop.call_soon_threadsafe(_resolve, answers)
+
+
+def _resolve(answers: list[tuple[_Wish, object]]) -> None:
+    for wish, answer in answers:
+        if wish.future.done():
+            continue  # nobody waits any more
+        if isinstance(answer, Exception):
+            wish.future.set_exception(answer)
+        else:
+            wish.future.set_result(answer)

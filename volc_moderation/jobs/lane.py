@@ -1,0 +1,255 @@
+"""One lane: takes its due jobs from the journal and keeps just enough calls in flight to fill its quota."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from volc_moderation.action import Action
+from volc_moderation.client import FOR_EVER, Client
+from volc_moderation.errors import AuthenticationError, JournalError, ModerationError
+from volc_moderation.jobs.clients import read
+from volc_moderation.jobs.job import JobEvent, JobState, Lane, shown
+from volc_moderation.jobs.journal import Record, Row
+from volc_moderation.jobs.journal_thread import JournalThread
+from volc_moderation.jobs.outcome import Outcome, after_error, after_reply
+from volc_moderation.quotas.permit import Priority
+from volc_moderation.retry import RetryPolicy
+from volc_moderation.wire import load_json, wire_names
+
+#: Calls in flight, those that wait for a permit included.
+LEAST, MOST = 2, 200
+#: Seconds that a call should wait for its permit: less, and the quota may run dry; more, and the call could as well
+#: still be in the journal.
+SHORT, LONG = 0.02, 0.25
+
+#: So many faults in a row, without an answer in between, are an outage.
+OUTAGE = 8
+#: Seconds until the first look whether it is over, and at most between two.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+
+#: Seconds that a run waits for a job's next attempt, if it does not wait for all: longer than any back-off of ours.
+PATIENCE = 30.0
+
+#: The journal, not the client, repeats.
+ONCE = RetryPolicy(attempts=1)
+
+
+@attrs.frozen(kw_only=True)
+class Rules:
+    """How a runner runs its lanes."""
+
+    retry: RetryPolicy | None
+    priority: Priority
+    #: Returns the Unix time.
+    clock: Callable[[], float]
+    #: Told of every job that ended or was put off.
+    tell: Callable[[JobEvent], None]
+    #: Go on when nothing is left, and after refused keys and a journal that cannot be written.
+    for_ever: bool
+    #: Whether to wait for jobs whose next attempt is far off.
+    wait_for_deferred: bool
+
+
+class LaneRunner:
+    """Runs one lane."""
+
+    def __init__(
+        self, lane: Lane, number: int, *, client: Client, made: type[Action[Any]], journal: JournalThread, rules: Rules
+    ) -> None:
+        self.lane = lane
+        self.client = client
+        self.made = made
+        self.in_flight = 0
+        #: What stands in the way of all of the lane's calls, if anything does.
+        self.trouble: ModerationError | None = None
+        #: When a call that was put off is due next, in Unix seconds.
+        self.next_due: float | None = None
+        self._number = number
+        self._journal = journal
+        self._rules = rules
+        self._retry = rules.retry or client.retry
+        self._names = wire_names(made)
+        self._places = LEAST
+        self._wake = asyncio.Event()
+        self._is_stopping = False
+        self._fault: ModerationError | None = None
+        # Of outages: faults in a row, pauses in a row, and until when there is one, on the loop's clock.
+        self._faults = 0
+        self._pauses = 0
+        self._paused_until = 0.0
+
+    def stop(self) -> None:
+        """Take no more; finish what is in flight."""
+        self._is_stopping = True
+        self._wake.set()
+
+    def look(self) -> None:
+        """Look into the journal: something may have come."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Run until nothing is left, or until stopped. Raises what makes it senseless to go on."""
+        async with asyncio.TaskGroup() as calls:
+            while not self._is_stopping and self._fault is None:
+                self._wake.clear()
+                until = await self._fill(calls)
+                if until is None:
+                    break
+                await self._rest(until)
+        if self._fault is not None:
+            raise self._fault
+
+    async def _fill(self, calls: asyncio.TaskGroup) -> float | None:
+        """Take as many jobs as there are places; return when to look again, on the loop's clock, or None for never."""
+        loop = asyncio.get_running_loop()
+        pause = self._paused_until - loop.time()
+        if pause > 0:
+            return self._paused_until
+        places = 1 if self._pauses else self._places
+        free = places - self.in_flight
+        if free * 4 < places:
+            return loop.time() + FOR_EVER  # few at a time are dear to take; a call that ends wakes this up
+        number, now = self._number, self._rules.clock()
+        try:
+            rows, due = await self._journal.do(
+                lambda journal: journal.take(number, free, now=now), durable=not self.made.repeatable
+            )
+        except JournalError as error:
+            if not self._rules.for_ever:
+                self._fault = error
+            self._pause(error)
+            return self._paused_until
+        for row in rows:
+            self.in_flight += 1
+            calls.create_task(self._perform(row))
+        self.next_due = due
+        if rows:
+            return loop.time() + FOR_EVER
+        return self._next_look(due, now)
+
+    def _next_look(self, due: float | None, now: float) -> float | None:
+        """Tell when to look again if nothing is due until ``due``."""
+        loop = asyncio.get_running_loop()
+        may_end = not self.in_flight and not self._rules.for_ever
+        if due is None:
+            return None if may_end else loop.time() + FOR_EVER
+        if may_end and due > now + PATIENCE and not self._rules.wait_for_deferred:
+            return None
+        return loop.time() + max(0.0, due - now)
+
+    async def _rest(self, until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _perform(self, row: Row) -> None:
+        """Make one call, and hand its outcome to the journal. If it is cancelled, the row stays marked as sent."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        waited: float | None = None
+        action: Action[Any] | None = None
+        try:
+            action = read(row.parameters, self.made, self.lane)
+            reply = await self.client.call(action, deadline=FOR_EVER, priority=self._rules.priority, retry=ONCE)
+        except ModerationError as error:
+            outcome = self._judge(error, row, action)
+        else:
+            outcome = after_reply(reply)
+            waited = reply.waited
+            self._fit(waited)
+        self.in_flight -= 1
+        round_trip = loop.time() - began - (waited or 0.0)
+        self._watch(outcome)
+        self._record(row, outcome, round_trip, waited)
+        self._wake.set()
+
+    def _judge(self, error: ModerationError, row: Row, action: Action[Any] | None) -> Outcome:
+        if action is None:
+            return Outcome(state=JobState.FAILED, code=type(error).__name__, message=error.message)
+        outcome = after_error(
+            error,
+            action,
+            attempts=row.attempts,
+            maybe_sent=bool(row.maybe_sent),
+            last_code=row.code,
+            policy=self._retry,
+            draw=random.random(),  # noqa: S311 - jitter
+        )
+        if outcome.is_outage:
+            self._faults += 1
+            if isinstance(error, AuthenticationError):
+                self._pause(error)
+                if not self._rules.for_ever:
+                    self._fault = error
+            elif self._faults >= OUTAGE:
+                self._pause(error)
+        return outcome
+
+    def _fit(self, waited: float) -> None:
+        """Have so many calls in flight that the next one is there when the quota allows it, and few more."""
+        if waited < SHORT:
+            self._places = min(MOST, self._places + 1)
+        elif waited > LONG:
+            self._places = max(LEAST, self._places - 1)
+
+    def _watch(self, outcome: Outcome) -> None:
+        """End an outage at an answer of whatever kind."""
+        if not outcome.is_outage:
+            self._faults = self._pauses = 0
+            self._paused_until = 0.0
+            self.trouble = None
+
+    def _pause(self, trouble: ModerationError) -> None:
+        """Take no more for a while: longer each time, unless an answer has come in between."""
+        now = asyncio.get_running_loop().time()
+        if now < self._paused_until:
+            return  # another call that was in flight when it began
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self._pauses)
+        self._pauses = min(self._pauses + 1, 64)
+        self._paused_until = now + pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter
+        self.trouble = trouble
+
+    def _record(self, row: Row, outcome: Outcome, round_trip: float, waited: float | None) -> None:
+        now = self._rules.clock()
+        attempts = row.attempts if outcome.counts else row.attempts - 1
+        self._journal.record(
+            Record(
+                id=row.id,
+                lane=self._number,
+                state=outcome.state,
+                due=now + outcome.wait,
+                attempts=attempts,
+                maybe_sent=outcome.maybe_sent,
+                was_gone=outcome.was_gone,
+                code=outcome.code,
+                message=outcome.message,
+                request_id=outcome.request_id,
+                result=outcome.result,
+                ended=now,
+                round_trip=round_trip,
+                waited=waited,
+            )
+        )
+        sent = load_json(row.parameters.encode()) or {}
+        self._rules.tell(
+            JobEvent(
+                key=row.key,
+                lane=self.lane,
+                parameters=shown(self.made, sent, self._names),
+                state=outcome.state,
+                attempts=attempts,
+                was_gone=outcome.was_gone,
+                code=outcome.code,
+                message=outcome.message,
+                advice=outcome.advice,
+                request_id=outcome.request_id,
+                result=None if outcome.result is None else load_json(outcome.result.encode()),
+                due=now + outcome.wait if outcome.state is JobState.PENDING else None,
+                line=row.line,
+            )
+        )

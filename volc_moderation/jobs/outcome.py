@@ -1,0 +1,110 @@
+"""What becomes of a job after an attempt. Pure: the time is not asked, and the jitter is an argument."""
+
+import attrs
+
+from volc_moderation.action import Action
+from volc_moderation.client import Reply
+from volc_moderation.errors import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    ModerationError,
+    NotFoundError,
+    QuotaUnavailable,
+    ServerError,
+    TransportError,
+)
+from volc_moderation.jobs.job import JobState
+from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown
+from volc_moderation.wire import dump_json, to_json
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What becomes of a job: its state, and what is known of the attempt."""
+
+    state: JobState
+    #: Seconds until the next attempt, if there is one.
+    wait: float = 0.0
+    #: False if nothing left this machine: then it was no attempt.
+    counts: bool = True
+    #: Whether the way to the vendor, the vendor or the keys may be at fault.
+    is_outage: bool = False
+    maybe_sent: bool = False
+    was_gone: bool = False
+    code: str | int | None = None
+    message: str | None = None
+    advice: str | None = None
+    request_id: str | None = None
+    #: JSON.
+    result: str | None = None
+
+
+def after_reply(reply: Reply[object]) -> Outcome:
+    """Tell what becomes of a job that the vendor carried out."""
+    result = to_json(reply.result)
+    return Outcome(
+        state=JobState.DONE,
+        request_id=reply.request_id,
+        # A plain yes says nothing.
+        result=None if not result or set(result) == {"Message"} else dump_json(result).decode(),  # type: ignore[call-overload]
+    )
+
+
+def after_error(
+    error: ModerationError,
+    action: Action[object],
+    *,
+    attempts: int,
+    maybe_sent: bool,
+    last_code: str | int | None,
+    policy: RetryPolicy,
+    draw: float,
+) -> Outcome:
+    """Tell what becomes of a job whose attempt number ``attempts`` ended in ``error``.
+
+    ``maybe_sent``: an earlier attempt may have arrived. ``last_code`` is that of the attempt before. ``draw`` is a
+    random number from 0 to 1, for the jitter.
+    """
+    code = error.code if isinstance(error, APIError) else type(error).__name__
+    outcome = Outcome(
+        state=JobState.PENDING,
+        code=code,
+        message=error.message,
+        advice=getattr(error, "advice", None),
+        request_id=getattr(error, "request_id", None),
+        maybe_sent=maybe_sent or outcome_unknown(error),
+        is_outage=_is_outage(error),
+    )
+    if isinstance(error, APIError) and error.code in action.settled_by:
+        # After a stop, "there is none" is what was wanted; after a start, "there is one" may be somebody else's.
+        is_gone = isinstance(error, NotFoundError)
+        if is_gone or maybe_sent:
+            return attrs.evolve(outcome, state=JobState.DONE, was_gone=is_gone)
+    if isinstance(error, AuthenticationError) and error.retry_after == 0 and last_code != code:
+        return attrs.evolve(outcome, counts=False, is_outage=False)  # it is signed again, once
+    if _blames_no_job(error):
+        return attrs.evolve(outcome, counts=False)
+
+    def wait(policy: RetryPolicy) -> float | None:
+        return next_wait(
+            error, attempt=attempts, repeatable=action.repeatable, signed_again=True, policy=policy, draw=draw
+        )
+
+    seconds = wait(policy)
+    if seconds is not None:
+        return attrs.evolve(outcome, wait=seconds)
+    would_pass = wait(attrs.evolve(policy, attempts=attempts + 1)) is not None
+    return attrs.evolve(outcome, state=JobState.GIVEN_UP if would_pass else JobState.FAILED)
+
+
+def _blames_no_job(error: ModerationError) -> bool:
+    """Tell whether nothing left this machine, or the keys are refused: then it was no attempt of the job."""
+    if isinstance(error, TransportError):
+        return not error.maybe_sent
+    return isinstance(error, (AuthenticationError, QuotaUnavailable, ConfigurationError))
+
+
+def _is_outage(error: ModerationError) -> bool:
+    """Tell whether other jobs may well fare no better, so that they should not all be used up on it."""
+    return isinstance(error, (TransportError, ServerError)) or _blames_no_job(error)
