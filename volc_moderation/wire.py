@@ -73,7 +73,7 @@ def dump_json(value: object) -> bytes:
     return _encoder.encode(value).encode()
 
 
-def load_json(body: bytes) -> JSON | None:
+def load_json(body: bytes | str) -> JSON | None:
     """Decode a JSON object; None for anything else, however broken."""
     try:
         value = json.loads(body)

@@ -3,6 +3,7 @@
 import calendar
 import datetime
 import hashlib
+import hmac
 import json
 import time
 from pathlib import Path
@@ -41,7 +42,7 @@ def test_vectors(vector: dict[str, Any]) -> None:
     )
     assert signed.pop("Authorization") == vector["authorization"]
     assert signed == headers
-    assert signer._key.hex() == vector["signing_key_hex"]
+    assert signer._keyed.digest() == hmac.digest(bytes.fromhex(vector["signing_key_hex"]), b"", "sha256")
     if "canonical_request" in vector:
         digest = hashlib.sha256(vector["canonical_request"].encode()).hexdigest()
         assert digest == vector["canonical_request_sha256"]

@@ -62,7 +62,7 @@ def write(action: Action[Any]) -> str:
 
 def read(text: str, made: type[Action[Any]], lane: Lane) -> Action[Any]:
     """Return the action that was written down. Raises ``InvalidActionError`` if it breaks a rule of today."""
-    action = parse(load_json(text.encode()), made, root="parameters")
+    action = parse(load_json(text), made, root="parameters")
     if isinstance(action, DecodeError):
         raise InvalidActionError.of(made.name, action.path, "as the journal of this version has it", text)
     if lane.version and getattr(action, "version", None) != lane.version:

@@ -89,31 +89,6 @@ class Job:
         return self.state is JobState.PENDING and self.attempts > 0
 
 
-@attrs.frozen(kw_only=True)
-class JobEvent:
-    """What happened to a job just now: it ended, or goes on at ``due`` (Unix seconds)."""
-
-    key: str
-    lane: Lane
-    #: As they are sent; a parameter that is not to be shown is struck.
-    parameters: JSON
-    state: JobState
-    attempts: int
-    was_gone: bool = False
-    code: str | int | None = None
-    message: str | None = None
-    advice: str | None = None
-    request_id: str | None = None
-    result: object = None
-    due: float | None = None
-    line: int | None = None
-
-    @property
-    def action(self) -> str:
-        """The vendor's name of the action."""
-        return self.lane.action
-
-
 def hash_of(account: str) -> str:
     """Return what stands for an account in a journal, which may lie about for long."""
     return blake2b(account.encode(), digest_size=8).hexdigest()
@@ -129,9 +104,3 @@ def key_of(lane: Lane, action: Action[Any]) -> str:
     return blake2b(
         dump_json([lane.vendor, lane.account, lane.action, identity]), digest_size=10, usedforsecurity=False
     ).hexdigest()
-
-
-def shown(action: type[Action[Any]], sent: JSON, names: dict[str, str]) -> JSON:
-    """Return parameters as they may be shown: without the tokens of users. ``names`` are those on the wire."""
-    hidden = {names[one.name] for one in attrs.fields(action) if one.repr is False}  # type: ignore[arg-type]
-    return {name: "***" if name in hidden else value for name, value in sent.items()} if hidden else sent

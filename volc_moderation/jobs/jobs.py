@@ -14,7 +14,8 @@ from volc_moderation.action import Action
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError
 from volc_moderation.jobs.clients import write
-from volc_moderation.jobs.job import Job, JobEvent, JobState, key_of
+from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.job import Job, JobState, key_of
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.jobs.runner import Runner

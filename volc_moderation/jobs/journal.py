@@ -12,6 +12,7 @@ import socket
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import attrs
 
@@ -59,8 +60,10 @@ PRAGMA user_version = {SCHEMA};
 """
 
 
-@attrs.frozen
-class Row:
+# Tuples, because a run makes two for every call, and SQLite takes and gives nothing else.
+
+
+class Row(NamedTuple):
     """A job to be done now, as the runner takes it."""
 
     id: int
@@ -68,18 +71,17 @@ class Row:
     parameters: str
     #: This one included.
     attempts: int
-    maybe_sent: bool
+    maybe_sent: int
     code: str | int | None
     line: int | None
 
 
-@attrs.frozen(kw_only=True)
-class Record:
+class Record(NamedTuple):
     """What became of an attempt."""
 
     id: int
     lane: int
-    state: JobState
+    state: str
     due: float
     attempts: int
     maybe_sent: bool
@@ -88,9 +90,10 @@ class Record:
     message: str | None
     request_id: str | None
     result: str | None
-    ended: float
     round_trip: float | None
     waited: float | None
+    #: When the attempt ended.
+    now: float
 
 
 class Journal:
@@ -103,6 +106,9 @@ class Journal:
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         self.path = Path(path)
         self._lock: sqlite3.Connection | None = None
+        self._is_durable: bool | None = None
+        #: By lane and second: attempts that ended, were done, were put off.
+        self._seconds: dict[tuple[int, int], list[int]] = {}
         with self._faults():
             if read_only and not self.path.is_file():
                 raise JournalError(f"there is no journal {self.path}")
@@ -160,6 +166,10 @@ class Journal:
     def close(self) -> None:
         """Close it. The files beside it go, if nobody else reads."""
         if hasattr(self, "_db"):
+            with contextlib.suppress(JournalError):  # of the reports' figures, the last second's are lost
+                if self._seconds:
+                    with self.transaction():
+                        self.count_seconds()
             self._db.close()
         if self._lock is not None:
             self._lock.close()
@@ -182,7 +192,9 @@ class Journal:
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
         """All or nothing. It outlives this process; if it is ``durable``, a loss of power too."""
         with self._faults():
-            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if durable is not self._is_durable:
+                self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._is_durable = durable
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -266,52 +278,50 @@ class Journal:
 
     def take(self, lane: int, most: int, *, now: float) -> tuple[list[Row], float | None]:
         """Mark up to ``most`` jobs that are due as sent, and return them; or else when the next one is due."""
-        rows = self._db.execute(
-            "UPDATE job SET state = 'sent', sent = ?3, attempts = attempts + 1 WHERE id IN (SELECT id FROM job"
-            " WHERE state = 'pending' AND lane = ?1 AND due <= ?3 ORDER BY due, id LIMIT ?2)"
-            " RETURNING id, key, parameters, attempts, maybe_sent, code, line",
-            (lane, most, now),
-        ).fetchall()
+        # One step of SQLite for all rows: for each step, the thread gives the interpreter's lock away.
+        (found,) = self._db.execute(
+            "SELECT json_group_array(json_array(id, key, parameters, attempts + 1, maybe_sent, code, line)) FROM"
+            " (SELECT * FROM job WHERE state = 'pending' AND lane = ? AND due <= ? ORDER BY due, id LIMIT ?)",
+            (lane, now, most),
+        ).fetchone()
+        rows = [Row._make(row) for row in json.loads(found)]
         if rows:
-            return [Row(*row) for row in rows], None
+            self._db.execute(
+                "UPDATE job SET state = 'sent', sent = ?, attempts = attempts + 1"
+                " WHERE id IN (SELECT value FROM json_each(?))",
+                (now, json.dumps([row.id for row in rows])),
+            )
+            return rows, None
         (due,) = self._db.execute("SELECT min(due) FROM job WHERE state = 'pending' AND lane = ?", (lane,)).fetchone()
         return [], due
 
+    def give_back(self, ids: Sequence[int]) -> None:
+        """Unmark jobs that were taken and not sent."""
+        self._db.execute(
+            "UPDATE job SET state = 'pending', attempts = attempts - 1, again = 0"
+            " WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(ids),),
+        )
+
     def record(self, records: Sequence[Record]) -> None:
         """Write down what became of attempts."""
-        self._db.executemany(
-            "UPDATE job SET state = CASE again WHEN 1 THEN 'pending' ELSE ?2 END, again = 0, due = ?3, attempts = ?4,"
-            " maybe_sent = ?5, was_gone = ?6, code = ?7, message = ?8, request_id = ?9, result = ?10, ended = ?11,"
-            " round_trip = ?12, waited = ?13 WHERE id = ?1",
-            [
-                (
-                    one.id,
-                    one.state.value,
-                    one.due,
-                    one.attempts,
-                    one.maybe_sent,
-                    one.was_gone,
-                    one.code,
-                    one.message,
-                    one.request_id,
-                    one.result,
-                    one.ended if one.state.has_ended else None,
-                    one.round_trip,
-                    one.waited,
-                )
-                for one in records
-            ],
-        )
-        seconds: dict[tuple[int, int], list[int]] = {}
+        self._db.execute(_RECORD, (json.dumps(records),))
         for one in records:
-            counts = seconds.setdefault((one.lane, int(one.ended)), [0, 0, 0])
+            counts = self._seconds.setdefault((one.lane, int(one.now)), [0, 0, 0])
             counts[0] += 1
-            counts[1] += one.state is JobState.DONE
-            counts[2] += one.state is JobState.PENDING
+            counts[1] += one.state == JobState.DONE
+            counts[2] += one.state == JobState.PENDING
+        if len(self._seconds) > len({lane for lane, _ in self._seconds}):
+            self.count_seconds()
+
+    def count_seconds(self) -> None:
+        """Write how many attempts ended in each second, for reports; a crash loses those of the last one."""
+        rows = [(*key, *counts) for key, counts in self._seconds.items()]
+        self._seconds.clear()
         self._db.executemany(
             "INSERT INTO second VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET answered = answered"
             " + excluded.answered, done = done + excluded.done, deferred = deferred + excluded.deferred",
-            [(*key, *counts) for key, counts in seconds.items()],
+            rows,
         )
 
     def forget(self, *, before: float) -> int:
@@ -364,6 +374,20 @@ class Journal:
         found = self._db.execute("SELECT value FROM note WHERE name = ?", (name,)).fetchone()
         return None if found is None else found[0]
 
+
+#: The columns of ``Record`` by their places, all rows in one step.
+_RECORD = """
+UPDATE job SET
+    state = CASE again WHEN 1 THEN 'pending' ELSE r.state END, again = 0, due = r.due, attempts = r.attempts,
+    maybe_sent = r.maybe_sent, was_gone = r.was_gone, code = r.code, message = r.message, request_id = r.request_id,
+    result = r.result, round_trip = r.round_trip, waited = r.waited,
+    ended = CASE r.state WHEN 'pending' THEN NULL ELSE r.now END
+FROM (
+    SELECT
+    {}
+    FROM json_each(?)
+) AS r WHERE job.id = r.id
+""".format(", ".join(f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(Record._fields)))
 
 _ADVICE = {
     sqlite3.SQLITE_FULL: "the disk is full. Nothing that was accepted is lost: make room, and go on",

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import queue
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -39,8 +38,11 @@ class JournalThread:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._loop = asyncio.get_running_loop()
-        self._inbox: queue.SimpleQueue[_Wish | Record | None] = queue.SimpleQueue()
-        #: Records that could not be written: they go before the next ones.
+        #: Collected here, because to wake the thread costs more than to write a row.
+        self._records: list[Record] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._inbox: queue.SimpleQueue[_Wish | list[Record] | None] = queue.SimpleQueue()
+        #: The thread's: records that are not written yet. They stay if that fails, and go before the next ones.
         self._unwritten: list[Record] = []
         self._thread = threading.Thread(target=self._run, name=f"journal {journal.path.name}", daemon=True)
         self._closed = False
@@ -54,18 +56,32 @@ class JournalThread:
         if self._closed:
             raise JournalError("the journal is closed")
         future: asyncio.Future[T] = self._loop.create_future()
+        self._hand_over()
         self._inbox.put(_Wish(act, future, durable))
         return await future
 
     def record(self, record: Record) -> None:
         """Hand over what became of an attempt. It is written soon; if it cannot be, it is kept for the next try."""
-        self._inbox.put(record)
+        self._records.append(record)
+        if len(self._records) >= BATCH:
+            self._hand_over()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(LINGER, self._hand_over)
+
+    def _hand_over(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._records:
+            self._inbox.put(self._records)
+            self._records = []
 
     async def aclose(self) -> None:
         """Write what is left, and close the journal. Raises ``JournalError`` if that is not possible."""
         if self._closed:
             return
         self._closed = True
+        self._hand_over()
         self._inbox.put(None)
         await asyncio.shield(self._loop.run_in_executor(None, self._thread.join))
         if self._unwritten:
@@ -84,24 +100,20 @@ class JournalThread:
         self._journal.close()
 
     def _gather(self) -> tuple[list[_Wish], bool]:
-        """Wait for something to do, and return what is wished; the records are in ``_unwritten``."""
+        """Wait for something to do; return what is wished, and whether to go on. Records go to ``_unwritten``."""
         wishes: list[_Wish] = []
-        until = time.monotonic() + LINGER if self._unwritten else None
-        while True:
-            try:
-                linger = None if until is None else max(0.0, until - time.monotonic())
-                one = self._inbox.get(timeout=linger) if not wishes else self._inbox.get_nowait()
-            except queue.Empty:
-                return wishes, True
-            if one is None:
-                return wishes, False
-            if isinstance(one, _Wish):
-                wishes.append(one)
-            else:
-                self._unwritten.append(one)
-                until = until or time.monotonic() + LINGER
-            if len(self._unwritten) + len(wishes) >= BATCH:
-                return wishes, True
+        with contextlib.suppress(queue.Empty):
+            one = self._inbox.get(timeout=LINGER if self._unwritten else None)
+            while one is not None:
+                if isinstance(one, _Wish):
+                    wishes.append(one)
+                else:
+                    self._unwritten += one
+                if len(self._unwritten) + len(wishes) >= BATCH:
+                    return wishes, True
+                one = self._inbox.get_nowait()
+            return wishes, False
+        return wishes, True
 
     def _commit(self, wishes: list[_Wish]) -> None:
         answers: list[tuple[_Wish, object]] = []

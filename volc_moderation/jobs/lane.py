@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -11,16 +12,19 @@ from volc_moderation.action import Action
 from volc_moderation.client import FOR_EVER, Client
 from volc_moderation.errors import AuthenticationError, JournalError, ModerationError
 from volc_moderation.jobs.clients import read
-from volc_moderation.jobs.job import JobEvent, JobState, Lane, shown
+from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.journal import Record, Row
 from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.jobs.outcome import Outcome, after_error, after_reply
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
-from volc_moderation.wire import load_json, wire_names
 
 #: Calls in flight, those that wait for a permit included.
-LEAST, MOST = 2, 200
+LEAST, MOST = 2, 400
+#: Taken at once: while these are made, the next ones are taken. A few less than the journal writes at once, so that the
+#: records of some calls and the taking of the next are one commit.
+TAKE = 190
 #: Seconds that a call should wait for its permit: less, and the quota may run dry; more, and the call could as well
 #: still be in the journal.
 SHORT, LONG = 0.02, 0.25
@@ -71,7 +75,10 @@ class LaneRunner:
         self._journal = journal
         self._rules = rules
         self._retry = rules.retry or client.retry
-        self._names = wire_names(made)
+        #: Jobs that are marked as sent, and wait for one of the tasks that make the calls.
+        self._taken: deque[Row] = deque()
+        self._workers = 0
+        self._is_starting = False
         self._places = LEAST
         self._wake = asyncio.Event()
         self._is_stopping = False
@@ -98,36 +105,39 @@ class LaneRunner:
                 until = await self._fill(calls)
                 if until is None:
                     break
-                await self._rest(until)
+                if until > asyncio.get_running_loop().time():
+                    await self._rest(until)
+        if self._taken and self._fault is None:
+            unsent = [row.id for row in self._taken]
+            await self._journal.do(lambda journal: journal.give_back(unsent))
         if self._fault is not None:
             raise self._fault
 
     async def _fill(self, calls: asyncio.TaskGroup) -> float | None:
         """Take as many jobs as there are places; return when to look again, on the loop's clock, or None for never."""
         loop = asyncio.get_running_loop()
-        pause = self._paused_until - loop.time()
-        if pause > 0:
+        if self._paused_until > loop.time():
             return self._paused_until
         places = 1 if self._pauses else self._places
-        free = places - self.in_flight
+        self._start(calls)
+        free = places - self.in_flight - len(self._taken)
         if free * 4 < places:
             return loop.time() + FOR_EVER  # few at a time are dear to take; a call that ends wakes this up
         number, now = self._number, self._rules.clock()
         try:
             rows, due = await self._journal.do(
-                lambda journal: journal.take(number, free, now=now), durable=not self.made.repeatable
+                lambda journal: journal.take(number, min(free, TAKE), now=now), durable=not self.made.repeatable
             )
         except JournalError as error:
             if not self._rules.for_ever:
                 self._fault = error
             self._pause(error)
             return self._paused_until
-        for row in rows:
-            self.in_flight += 1
-            calls.create_task(self._perform(row))
+        self._taken += rows
+        self._start(calls)
         self.next_due = due
         if rows:
-            return loop.time() + FOR_EVER
+            return loop.time()
         return self._next_look(due, now)
 
     def _next_look(self, due: float | None, now: float) -> float | None:
@@ -147,8 +157,38 @@ class LaneRunner:
         except TimeoutError:
             pass
 
+    def _start(self, calls: asyncio.TaskGroup) -> None:
+        """Start one more of the tasks that make the calls, if there is more to do for them; each starts the next."""
+        most = 1 if self._pauses else self._places
+        if not self._is_starting and self._taken and self._workers < most:
+            self._is_starting = True
+            self._workers += 1
+            calls.create_task(self._work(calls))
+
+    async def _work(self, calls: asyncio.TaskGroup) -> None:
+        """Make the calls that were taken, one after the other. What is cancelled stays marked as sent."""
+        self._is_starting = False
+        try:
+            while self._taken and self._workers <= self._places and not self._is_held:
+                row = self._taken.popleft()
+                self._start(calls)
+                self.in_flight += 1
+                try:
+                    await self._perform(row)
+                finally:
+                    self.in_flight -= 1
+                    self._wake.set()
+        finally:
+            self._workers -= 1
+            self._wake.set()
+
+    @property
+    def _is_held(self) -> bool:
+        is_paused = asyncio.get_running_loop().time() < self._paused_until
+        return is_paused or self._is_stopping or self._fault is not None
+
     async def _perform(self, row: Row) -> None:
-        """Make one call, and hand its outcome to the journal. If it is cancelled, the row stays marked as sent."""
+        """Make one call, and hand its outcome to the journal."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         waited: float | None = None
@@ -162,11 +202,9 @@ class LaneRunner:
             outcome = after_reply(reply)
             waited = reply.waited
             self._fit(waited)
-        self.in_flight -= 1
-        round_trip = loop.time() - began - (waited or 0.0)
-        self._watch(outcome)
-        self._record(row, outcome, round_trip, waited)
-        self._wake.set()
+        if not outcome.is_outage and self._faults:
+            self._recover()
+        self._record(row, outcome, loop.time() - began - (waited or 0.0), waited)
 
     def _judge(self, error: ModerationError, row: Row, action: Action[Any] | None) -> Outcome:
         if action is None:
@@ -197,12 +235,11 @@ class LaneRunner:
         elif waited > LONG:
             self._places = max(LEAST, self._places - 1)
 
-    def _watch(self, outcome: Outcome) -> None:
-        """End an outage at an answer of whatever kind."""
-        if not outcome.is_outage:
-            self._faults = self._pauses = 0
-            self._paused_until = 0.0
-            self.trouble = None
+    def _recover(self) -> None:
+        """End an outage, at an answer of whatever kind."""
+        self._faults = self._pauses = 0
+        self._paused_until = 0.0
+        self.trouble = None
 
     def _pause(self, trouble: ModerationError) -> None:
         """Take no more for a while: longer each time, unless an answer has come in between."""
@@ -216,40 +253,25 @@ class LaneRunner:
 
     def _record(self, row: Row, outcome: Outcome, round_trip: float, waited: float | None) -> None:
         now = self._rules.clock()
+        due = now + outcome.wait
         attempts = row.attempts if outcome.counts else row.attempts - 1
         self._journal.record(
             Record(
-                id=row.id,
-                lane=self._number,
-                state=outcome.state,
-                due=now + outcome.wait,
-                attempts=attempts,
-                maybe_sent=outcome.maybe_sent,
-                was_gone=outcome.was_gone,
-                code=outcome.code,
-                message=outcome.message,
-                request_id=outcome.request_id,
-                result=outcome.result,
-                ended=now,
-                round_trip=round_trip,
-                waited=waited,
+                row.id,
+                self._number,
+                outcome.state.value,
+                due,
+                attempts,
+                outcome.maybe_sent,
+                outcome.was_gone,
+                outcome.code,
+                outcome.message,
+                outcome.request_id,
+                outcome.result,
+                round_trip,
+                waited,
+                now,
             )
         )
-        sent = load_json(row.parameters.encode()) or {}
-        self._rules.tell(
-            JobEvent(
-                key=row.key,
-                lane=self.lane,
-                parameters=shown(self.made, sent, self._names),
-                state=outcome.state,
-                attempts=attempts,
-                was_gone=outcome.was_gone,
-                code=outcome.code,
-                message=outcome.message,
-                advice=outcome.advice,
-                request_id=outcome.request_id,
-                result=None if outcome.result is None else load_json(outcome.result.encode()),
-                due=now + outcome.wait if outcome.state is JobState.PENDING else None,
-                line=row.line,
-            )
-        )
+        is_put_off = outcome.state is JobState.PENDING
+        self._rules.tell(JobEvent(self.lane, attempts, due if is_put_off else None, self.made, row, outcome))

@@ -1,5 +1,7 @@
 """What becomes of a job after an attempt. Pure: the time is not asked, and the jitter is an argument."""
 
+from typing import NamedTuple
+
 import attrs
 
 from volc_moderation.action import Action
@@ -19,8 +21,7 @@ from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown
 from volc_moderation.wire import dump_json, to_json
 
 
-@attrs.frozen(kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What becomes of a job: its state, and what is known of the attempt."""
 
     state: JobState
@@ -43,11 +44,9 @@ class Outcome:
 def after_reply(reply: Reply[object]) -> Outcome:
     """Tell what becomes of a job that the vendor carried out."""
     result = to_json(reply.result)
+    is_plain_yes = not result or (isinstance(result, dict) and result.keys() == {"Message"})
     return Outcome(
-        state=JobState.DONE,
-        request_id=reply.request_id,
-        # A plain yes says nothing.
-        result=None if not result or set(result) == {"Message"} else dump_json(result).decode(),  # type: ignore[call-overload]
+        JobState.DONE, request_id=reply.request_id, result=None if is_plain_yes else dump_json(result).decode()
     )
 
 
@@ -80,11 +79,11 @@ def after_error(
         # After a stop, "there is none" is what was wanted; after a start, "there is one" may be somebody else's.
         is_gone = isinstance(error, NotFoundError)
         if is_gone or maybe_sent:
-            return attrs.evolve(outcome, state=JobState.DONE, was_gone=is_gone)
+            return outcome._replace(state=JobState.DONE, was_gone=is_gone)
     if isinstance(error, AuthenticationError) and error.retry_after == 0 and last_code != code:
-        return attrs.evolve(outcome, counts=False, is_outage=False)  # it is signed again, once
+        return outcome._replace(counts=False, is_outage=False)  # it is signed again, once
     if _blames_no_job(error):
-        return attrs.evolve(outcome, counts=False)
+        return outcome._replace(counts=False)
 
     def wait(policy: RetryPolicy) -> float | None:
         return next_wait(
@@ -93,9 +92,9 @@ def after_error(
 
     seconds = wait(policy)
     if seconds is not None:
-        return attrs.evolve(outcome, wait=seconds)
+        return outcome._replace(wait=seconds)
     would_pass = wait(attrs.evolve(policy, attempts=attempts + 1)) is not None
-    return attrs.evolve(outcome, state=JobState.GIVEN_UP if would_pass else JobState.FAILED)
+    return outcome._replace(state=JobState.GIVEN_UP if would_pass else JobState.FAILED)
 
 
 def _blames_no_job(error: ModerationError) -> bool:

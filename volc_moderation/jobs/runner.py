@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, ModerationError
 from volc_moderation.jobs.clients import Clients
-from volc_moderation.jobs.job import JobEvent, Lane
+from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.jobs.lane import LaneRunner, Rules
 from volc_moderation.quotas.permit import Priority

@@ -43,7 +43,7 @@ class Signer:
         self._second = -1
         self._date = ""
         self._day = ""
-        self._key = b""
+        self._keyed = hmac.new(b"", digestmod="sha256")
         self._scope = ""
 
     def sign(
@@ -80,10 +80,13 @@ class Signer:
             signed += ";x-security-token"
         request = f"{method}\n{path}\n{query}\n{canonical}\n{signed}\n{body_hash}"
         to_sign = f"{ALGORITHM}\n{date}\n{self._scope}\n{sha256(request.encode()).hexdigest()}"
-        signature = hmac.digest(self._key, to_sign.encode(), "sha256").hex()
+        # A copy of a keyed hash: faster than hmac.digest, which also gives the interpreter's lock away each time, and so
+        # briefly that other threads starve.
+        signing = self._keyed.copy()
+        signing.update(to_sign.encode())
         headers["Authorization"] = (
             f"{ALGORITHM} Credential={self._credentials.access_key}/{self._scope}, "
-            f"SignedHeaders={signed}, Signature={signature}"
+            f"SignedHeaders={signed}, Signature={signing.hexdigest()}"
         )
         return headers
 
@@ -96,7 +99,7 @@ class Signer:
         key = self._credentials.secret_key.reveal().encode()
         for part in (day, self._region, self._service, "request"):
             key = hmac.digest(key, part.encode(), "sha256")
-        self._key = key
+        self._keyed = hmac.new(key, digestmod="sha256")
         self._scope = f"{day}/{self._region}/{self._service}/request"
         self._day = day
 
