@@ -16,6 +16,7 @@ ModerationError
 ├── QuotaUnavailable          the store that shares the quota cannot be asked
 ├── InvalidActionError        an argument breaks a rule, nothing was sent (also a ValueError)
 ├── JournalError              the journal of jobs cannot be opened, read or written
+├── SourceError               a file of calls cannot be read
 ├── ConfigurationError        a client was made or used wrongly, nothing was sent
 └── CallbackError             a callback is forged or unreadable
 
@@ -191,6 +192,14 @@ class QuotaUnavailable(ModerationError):  # noqa: N818 - it says what is missing
 
 class JournalError(ModerationError):
     """The journal of jobs cannot be opened, read or written. What it held before, it still holds."""
+
+
+class SourceError(ModerationError):
+    """A file of calls, or a row of it, cannot be read. Nothing was sent. ``line`` is where, if that is known."""
+
+    def __init__(self, message: str, *, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class InvalidActionError(ModerationError, ValueError):

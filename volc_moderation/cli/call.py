@@ -7,9 +7,8 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any
 
-import attrs
 from cyclopts import App, Parameter, Token
 
 from volc_moderation import (
@@ -20,10 +19,11 @@ from volc_moderation import (
     VolcengineClient,
     ZegoClient,
 )
+from volc_moderation.texts import is_list, model_in, read_list, reader_of, types_in
 from volc_moderation.volcengine import actions as volcengine_moderation
 from volc_moderation.volcengine import message as volcengine_message
 from volc_moderation.volcengine import room as volcengine_room
-from volc_moderation.wire import parse, to_json
+from volc_moderation.wire import to_json
 from volc_moderation.zego import actions as zego_moderation
 from volc_moderation.zego import media_service as zego_media_service
 from volc_moderation.zego import room as zego_room
@@ -99,11 +99,11 @@ def _command(action: type[Action[Any]], client: ClientType) -> Callable[..., int
 
 def _option(annotation: Any) -> Any:
     """Return what cyclopts is to read: lists of text, flags, whole numbers, and text, which may be JSON."""
-    if _is_list(annotation):
+    if is_list(annotation):
         return list[str]
-    if bool in _types_in(annotation):
+    if bool in types_in(annotation):
         return bool
-    return Annotated[int, Parameter(converter=_whole)] if int in _types_in(annotation) else str
+    return Annotated[int, Parameter(converter=_whole)] if int in types_in(annotation) else str
 
 
 def _whole(_: Any, tokens: Sequence[Token]) -> int:
@@ -111,39 +111,12 @@ def _whole(_: Any, tokens: Sequence[Token]) -> int:
     return int(tokens[0].value)
 
 
-def _types_in(annotation: Any) -> set[Any]:
-    """Return the plain types in ``int | None``, ``Sequence[str]`` and the like."""
-    return set().union(*map(_types_in, get_args(annotation))) if get_origin(annotation) else {annotation}
-
-
-def _is_list(annotation: Any) -> bool:
-    """Tell whether it is a list of text or of whole numbers."""
-    return "Sequence" in str(annotation) and bool({str, int} & _types_in(annotation))
-
-
 def _read(action: type[Action[Any]], name: str, given: Any, annotation: Any) -> Any:
-    """Read an option as the action takes it: lists may be split by commas, models are the vendor's JSON."""
-    if _is_list(annotation):
-        words = [word for one in given for word in one.split(",")]
-        return [_number(word) for word in words] if int in _types_in(annotation) else words
-    model = next((one for one in _types_in(annotation) if attrs.has(one)), None)
-    if model is None:
-        return given
-    many = "Sequence" in str(annotation)
-    try:
-        value = json.loads(given)
-    except ValueError:
-        value = None
-    read = parse(value, list[model] if many else model, root=name)  # type: ignore[valid-type]
-    if to_json(read) != value:  # not JSON, not of the type, or with names that the model does not have
-        rule = f"JSON of a {'list of ' if many else ''}{model.__name__}, spelled as the vendor does"
-        raise InvalidActionError.of(action.name, name, rule, given)
-    return read
-
-
-def _number(word: str) -> int | str:
-    """Read a whole number; leave anything else to the rule of the field."""
-    return int(word) if word.isascii() and word.isdigit() else word
+    """Read an option as the action takes it; cyclopts has read flags and numbers."""
+    if is_list(annotation):
+        return read_list(given, annotation)
+    read = reader_of(action, name, annotation) if model_in(annotation) else None
+    return read(given) if read else given
 
 
 async def _call(

@@ -1,6 +1,7 @@
 """What a job is: a call that is written down before it is made, under a key. Pure."""
 
 import enum
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 
@@ -101,6 +102,12 @@ def key_of(lane: Lane, action: Action[Any]) -> str:
     """
     fields = action.identified_by
     identity = parameters(action) if fields is None else [getattr(action, field) for field in fields]
-    return blake2b(
-        dump_json([lane.vendor, lane.account, lane.action, identity]), digest_size=10, usedforsecurity=False
-    ).hexdigest()
+    key = _start(lane).copy()
+    key.update(dump_json(identity))
+    return key.hexdigest()
+
+
+@cache
+def _start(lane: Lane) -> "blake2b":
+    """Return a hash of what the keys of a lane have in common."""
+    return blake2b(dump_json([lane.vendor, lane.account, lane.action]), digest_size=10, usedforsecurity=False)

@@ -222,13 +222,15 @@ class Journal:
 
     def load(self, jobs: Iterable[tuple[str, int, str, int | None]], *, now: float) -> int:
         """Add jobs, as key, lane, parameters and line, unless their key is there; return how many are new."""
-        before = self._db.total_changes
+        (before,) = self._db.execute("SELECT count(*) FROM job").fetchone()
         self._db.executemany(
             "INSERT INTO job (key, lane, parameters, line, due, created) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (key) DO NOTHING",
             ((*job, now, now) for job in jobs),
         )
-        return self._db.total_changes - before
+        (after,) = self._db.execute("SELECT count(*) FROM job").fetchone()
+        new: int = after - before
+        return new
 
     def submit(self, key: str, lane: int, parameters: str, *, due: float, now: float) -> None:
         """Add a job, or open it again.

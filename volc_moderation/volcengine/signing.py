@@ -80,8 +80,8 @@ class Signer:
             signed += ";x-security-token"
         request = f"{method}\n{path}\n{query}\n{canonical}\n{signed}\n{body_hash}"
         to_sign = f"{ALGORITHM}\n{date}\n{self._scope}\n{sha256(request.encode()).hexdigest()}"
-        # A copy of a keyed hash: faster than hmac.digest, which also gives the interpreter's lock away each time, and so
-        # briefly that other threads starve.
+        # A copy of a keyed hash: faster than hmac.digest, which gives the interpreter's lock away each time, so briefly
+        # that other threads starve.
         signing = self._keyed.copy()
         signing.update(to_sign.encode())
         headers["Authorization"] = (

@@ -1,0 +1,78 @@
+"""Loads files of calls into a journal: all rows are checked, and either all are written or none."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import attrs
+
+from volc_moderation.action import Action
+from volc_moderation.errors import InvalidActionError, SourceError
+from volc_moderation.jobs.clients import Clients, write
+from volc_moderation.jobs.job import Lane, key_of
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.rows import Rows
+from volc_moderation.jobs.sources import read_source
+
+
+@attrs.define
+class Loaded:
+    """How far it is, and what it came to."""
+
+    #: Rows that are calls.
+    rows: int = 0
+    bad: int = 0
+    #: Calls that the journal did not have yet.
+    new: int = 0
+    #: Rows by action.
+    actions: dict[str, int] = attrs.field(factory=dict)
+
+
+def check(
+    files: Iterable[str], rows: Rows, *, limit: int | None, tell_bad: Callable[[str], None], loaded: Loaded
+) -> Iterator[tuple[int, Action[object]]]:
+    """Read files, and return the line and the action of each good row; ``tell_bad`` is told of the others.
+
+    Raises ``SourceError`` for a file that cannot be read.
+    """
+    for file in files:
+        source = read_source(file)
+        rows.check(source)
+        for line, row in source.rows:
+            if loaded.rows == limit:
+                return
+            try:
+                if isinstance(row, SourceError):
+                    raise row
+                action = rows.make(row)
+            except (SourceError, InvalidActionError) as error:
+                loaded.bad += 1
+                tell_bad(f"{source.name}, line {line}: {error}")
+                continue
+            loaded.rows += 1
+            loaded.actions[action.name] = loaded.actions.get(action.name, 0) + 1
+            yield line, action
+
+
+def load(
+    journal: Journal,
+    actions: Iterable[tuple[int, Action[object]]],
+    clients: Clients,
+    *,
+    skip_bad: bool,
+    now: float,
+    loaded: Loaded,
+) -> None:
+    """Write actions into a journal, within its transaction. Raises ``SourceError`` if there were bad rows."""
+    numbers: dict[Lane, int] = {}
+
+    def jobs() -> Iterator[tuple[str, int, str, int | None]]:
+        for line, action in actions:
+            lane = clients.lane_of(action)
+            if lane not in numbers:
+                numbers[lane] = journal.lane(lane)
+            yield key_of(lane, action), numbers[lane], write(action), line
+
+    loaded.new = journal.load(jobs(), now=now)
+    if loaded.bad and not skip_bad:
+        raise SourceError("nothing was sent. Mend the rows, or leave them out with --skip-bad")
+    if not loaded.rows:
+        raise SourceError("there is not one call in it; nothing was sent")
