@@ -345,6 +345,7 @@ class _Call(Generic[R]):
         """Write into an error what is known of the call."""
         error.action = self.action.name
         error.attempts = self.attempts
+        error.waited = self.waited
         error.maybe_sent = error.maybe_sent or self.maybe_done
 
 

@@ -47,6 +47,8 @@ class ModerationError(Exception):
     action: str | None = None
     #: How many requests were sent for the call, or tried.
     attempts: int = 0
+    #: Seconds that the call waited for quotas and between attempts.
+    waited: float = 0.0
     #: Seconds to wait before the same call may succeed, if known.
     retry_after: float | None = None
     #: Whether the vendor may have carried out the call, in this attempt or an earlier one.

@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from volc_moderation import __version__
+from volc_moderation.cli.bulk import bulk
 from volc_moderation.cli.call import BAD_USAGE, DONE, REFUSED, make_call_app
 from volc_moderation.cli.demo import Delay, complain, demo
 from volc_moderation.emulator import Emulator, Settings, listen, serve
@@ -24,6 +25,7 @@ app = App(
     default_parameter=Parameter(negative=()),
 )
 app.command(demo)
+app.command(bulk)
 app.command(make_call_app())
 
 

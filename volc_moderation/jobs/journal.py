@@ -48,7 +48,7 @@ CREATE TABLE job (
     created REAL NOT NULL, sent REAL, ended REAL, round_trip REAL, waited REAL
 );
 CREATE INDEX due ON job (lane, due) WHERE state = 'pending';
-CREATE INDEX deferred ON job (due) WHERE state = 'pending' AND attempts > 0;
+CREATE INDEX deferred ON job (lane, due) WHERE state = 'pending' AND attempts > 0;
 CREATE TABLE second (
     lane INTEGER NOT NULL, second INTEGER NOT NULL,
     answered INTEGER NOT NULL, done INTEGER NOT NULL, deferred INTEGER NOT NULL,
@@ -94,6 +94,21 @@ class Record(NamedTuple):
     waited: float | None
     #: When the attempt ended.
     now: float
+
+
+class Standing(NamedTuple):
+    """How many jobs there are of each kind."""
+
+    done: int
+    #: Of those that are done: there was nothing to stop or remove.
+    gone: int
+    failed: int
+    given_up: int
+    #: Those that wait for their next attempt, and when the first is due, in Unix seconds.
+    deferred: int
+    next_due: float | None
+    #: All others that have not ended.
+    left: int
 
 
 class Journal:
@@ -362,12 +377,27 @@ class Journal:
         found = self._db.execute("SELECT state, count(*) FROM job GROUP BY state")
         return dict.fromkeys(JobState, 0) | {JobState(state): count for state, count in found}
 
-    def deferred(self) -> tuple[int, float | None]:
-        """Return how many jobs wait for their next attempt, and when the first of them is due."""
-        count, due = self._db.execute(
-            "SELECT count(*), min(due) FROM job WHERE state = 'pending' AND attempts > 0"
-        ).fetchone()
-        return count, due
+    def standing(self) -> Standing:
+        """Return how many jobs there are of each kind."""
+        counts = self.counts()
+        (gone,) = self._db.execute("SELECT count(*) FROM job WHERE state = 'done' AND was_gone").fetchone()
+        waiting = self.deferred()
+        deferred = sum(count for _, count, _, _ in waiting)
+        return Standing(
+            done=counts[JobState.DONE],
+            gone=gone,
+            failed=counts[JobState.FAILED],
+            given_up=counts[JobState.GIVEN_UP],
+            deferred=deferred,
+            next_due=min((due for _, _, due, _ in waiting), default=None),
+            left=counts[JobState.PENDING] + counts[JobState.SENT] - deferred,
+        )
+
+    def deferred(self) -> list[tuple[int, int, float, float]]:
+        """Return for each lane how many jobs wait for their next attempt, and when the first and last are due."""
+        return self._db.execute(
+            "SELECT lane, count(*), min(due), max(due) FROM job WHERE state = 'pending' AND attempts > 0 GROUP BY lane"
+        ).fetchall()
 
     def note(self, name: str, value: str | None = None) -> str | None:
         """Return what is noted under a name, after noting ``value``, if there is one."""

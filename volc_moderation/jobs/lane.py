@@ -21,7 +21,7 @@ from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
 #: Calls in flight, those that wait for a permit included.
-LEAST, MOST = 2, 400
+LEAST, FIRST, MOST = 2, 8, 400
 #: Taken at once: while these are made, the next ones are taken. A few less than the journal writes at once, so that the
 #: records of some calls and the taking of the next are one commit.
 TAKE = 190
@@ -79,7 +79,7 @@ class LaneRunner:
         self._taken: deque[Row] = deque()
         self._workers = 0
         self._is_starting = False
-        self._places = LEAST
+        self._places = FIRST
         self._wake = asyncio.Event()
         self._is_stopping = False
         self._fault: ModerationError | None = None
@@ -191,20 +191,19 @@ class LaneRunner:
         """Make one call, and hand its outcome to the journal."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        waited: float | None = None
         action: Action[Any] | None = None
         try:
             action = read(row.parameters, self.made, self.lane)
             reply = await self.client.call(action, deadline=FOR_EVER, priority=self._rules.priority, retry=ONCE)
         except ModerationError as error:
-            outcome = self._judge(error, row, action)
+            outcome, waited = self._judge(error, row, action), error.waited
         else:
-            outcome = after_reply(reply)
-            waited = reply.waited
+            outcome, waited = after_reply(reply), reply.waited
+        if not outcome.is_outage:
             self._fit(waited)
-        if not outcome.is_outage and self._faults:
-            self._recover()
-        self._record(row, outcome, loop.time() - began - (waited or 0.0), waited)
+            if self._faults:
+                self._recover()
+        self._record(row, outcome, loop.time() - began - waited, waited)
 
     def _judge(self, error: ModerationError, row: Row, action: Action[Any] | None) -> Outcome:
         if action is None:
@@ -251,7 +250,7 @@ class LaneRunner:
         self._paused_until = now + pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter
         self.trouble = trouble
 
-    def _record(self, row: Row, outcome: Outcome, round_trip: float, waited: float | None) -> None:
+    def _record(self, row: Row, outcome: Outcome, round_trip: float, waited: float) -> None:
         now = self._rules.clock()
         due = now + outcome.wait
         attempts = row.attempts if outcome.counts else row.attempts - 1

@@ -11,6 +11,7 @@ from volc_moderation.jobs.job import Lane, key_of
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.rows import Rows
 from volc_moderation.jobs.sources import read_source
+from volc_moderation.volcengine import VolcengineAction
 
 
 @attrs.define
@@ -24,6 +25,11 @@ class Loaded:
     new: int = 0
     #: Rows by action.
     actions: dict[str, int] = attrs.field(factory=dict)
+    is_cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Read no more; nothing is written then."""
+        self.is_cancelled = True
 
 
 def check(
@@ -39,6 +45,8 @@ def check(
         for line, row in source.rows:
             if loaded.rows == limit:
                 return
+            if loaded.is_cancelled:
+                raise SourceError("interrupted; nothing was sent")
             try:
                 if isinstance(row, SourceError):
                     raise row
@@ -55,18 +63,25 @@ def check(
 def load(
     journal: Journal,
     actions: Iterable[tuple[int, Action[object]]],
-    clients: Clients,
+    clients_of: Callable[[set[str]], Clients],
     *,
     skip_bad: bool,
     now: float,
     loaded: Loaded,
 ) -> None:
-    """Write actions into a journal, within its transaction. Raises ``SourceError`` if there were bad rows."""
+    """Write actions into a journal, within its transaction. Raises ``SourceError`` if there were bad rows.
+
+    ``clients_of`` returns clients, given the vendors whose ones are needed.
+    """
     numbers: dict[Lane, int] = {}
+    clients: dict[str, Clients] = {}
 
     def jobs() -> Iterator[tuple[str, int, str, int | None]]:
         for line, action in actions:
-            lane = clients.lane_of(action)
+            vendor = "volcengine" if isinstance(action, VolcengineAction) else "zego"
+            if vendor not in clients:
+                clients[vendor] = clients_of({vendor})
+            lane = clients[vendor].lane_of(action)
             if lane not in numbers:
                 numbers[lane] = journal.lane(lane)
             yield key_of(lane, action), numbers[lane], write(action), line
