@@ -25,6 +25,7 @@ from volc_moderation.cli.run import (
     Environment,
     Interrupts,
     RunOptions,
+    check_streaq,
     clients_of_environment,
     run_journal,
     stderr,
@@ -54,6 +55,8 @@ def bulk(
     limit: AtLeastOne = None,
     rate: AtLeastOne = None,
     redis: str | None = None,
+    engine: Literal["local", "streaq"] = "local",
+    queue: str = "moderation",
     on_temporary: Literal["wait", "defer"] = "wait",
     skip_bad: bool = False,
     output: Path | None = None,
@@ -87,6 +90,10 @@ def bulk(
         Calls per second of each action, below its quota.
     redis
         Share the quotas with others through this Redis or Valkey, such as redis://localhost.
+    engine
+        Who makes the calls: this process, or with --redis the workers of a queue (volc-moderation worker).
+    queue
+        The queue of the engine streaq.
     on_temporary
         What to do about calls that the vendor wants repeated minutes later: wait for them, or defer them and end.
     skip_bad
@@ -103,6 +110,8 @@ def bulk(
         rows = Rows(VolcengineClient.actions() | ZegoClient.actions(), action=action, constants=constants)
         if dry_run:
             return _dry_run(files, rows, limit)
+        if engine == "streaq":
+            check_streaq(redis)
         path = _journal_path(files, journal, resume=resume, retry_failed=retry_failed)
         _check_writable(output, report)
     except SourceError as error:
@@ -111,6 +120,8 @@ def bulk(
         journal=path,
         rate=rate,
         redis=redis,
+        engine=engine,
+        queue=queue,
         wait_for_deferred=on_temporary == "wait",
         output=output,
         report=report,
@@ -285,12 +296,10 @@ def _constants(texts: Sequence[str]) -> dict[str, str]:
     return constants
 
 
-def _resume(journal: Path, on_temporary: str, others: Mapping[str, object]) -> str:
+def _resume(journal: Path, options: Mapping[str, object]) -> str:
     """Return the command that goes on with a journal."""
     words = ["volc-moderation", "bulk", "--resume", "--journal", str(journal)]
-    if on_temporary != "wait":
-        words += ["--on-temporary", on_temporary]
-    for option, value in others.items():
+    for option, value in options.items():
         if value is not None:
             words += [option, str(value)]
     return shlex.join(words)

@@ -7,8 +7,9 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import attrs
 from rich.console import Console
@@ -37,6 +38,9 @@ from volc_moderation.jobs.report import write_report
 from volc_moderation.jobs.runner import Runner
 from volc_moderation.quotas import QuotaState
 
+if TYPE_CHECKING:
+    from volc_moderation.jobs.follow import Follower
+
 #: The exit codes of a run.
 ALL_DONE, JOURNAL_FAILED, BAD_INPUT, BAD_CREDENTIALS, SOME_FAILED, SOME_DEFERRED, INTERRUPTED = 0, 1, 2, 3, 10, 11, 130
 
@@ -51,6 +55,9 @@ class RunOptions:
     journal: Path
     rate: int | None = None
     redis: str | None = None
+    engine: Literal["local", "streaq"] = "local"
+    #: Of the engine streaq.
+    queue: str = "moderation"
     wait_for_deferred: bool = True
     output: Path | None = None
     report: Path | None = None
@@ -200,22 +207,42 @@ async def run_journal(
         progress.tell(event)
         output.tell(event)
 
-    runner = Runner(
-        journal, environment.clients, tell=tell, wait_for_deferred=options.wait_for_deferred, priority="bulk"
-    )
     try:
-        await runner.prepare()
-        left = await journal.do(_left)
-        for lane in runner.lanes:
-            progress.add(lane, left.get(lane.lane, 0), environment.cap(lane.client, lane.made))
-        fault = await _run(runner, journal, environment, progress, interrupts)
+        async with _runner_of(journal, environment, options, tell) as runner:
+            await runner.prepare()
+            left = await journal.do(_left)
+            for lane in runner.lanes:
+                progress.add(lane, left.get(lane.lane, 0), environment.cap(lane.client, lane.made))
+            fault = await _run(runner, journal, environment, progress, interrupts)
     finally:
         output.close()
     return await _conclude(journal, options, console, fault, interrupts)
 
 
+@contextlib.asynccontextmanager
+async def _runner_of(
+    journal: JournalThread, environment: Environment, options: RunOptions, tell: Callable[[JobEvent], None]
+) -> "AsyncIterator[Runner | Follower]":
+    """Make what runs the jobs: in this process, or through the workers of a queue."""
+    if options.engine == "local":
+        yield Runner(
+            journal, environment.clients, tell=tell, wait_for_deferred=options.wait_for_deferred, priority="bulk"
+        )
+        return
+    from volc_moderation.jobs.distributed import DistributedJobs  # noqa: PLC0415 - an extra
+    from volc_moderation.jobs.follow import Follower  # noqa: PLC0415
+
+    assert options.redis is not None  # noqa: S101 - asked for with the engine
+    async with DistributedJobs(options.redis, clients=environment.clients, queue=options.queue) as jobs:
+        yield Follower(journal, jobs, tell=tell)
+
+
 async def _run(
-    runner: Runner, journal: JournalThread, environment: Environment, progress: Progress, interrupts: Interrupts
+    runner: "Runner | Follower",
+    journal: JournalThread,
+    environment: Environment,
+    progress: Progress,
+    interrupts: Interrupts,
 ) -> ModerationError | None:
     running = asyncio.create_task(runner.run())
 
@@ -227,7 +254,7 @@ async def _run(
         while True:
             done, _ = await asyncio.wait([running], timeout=GLANCE)
             with contextlib.suppress(JournalError):
-                progress.refresh(await journal.do(_deferred), runner.lanes, environment.states())
+                progress.refresh(await runner.deferred(), runner.lanes, environment.states())
             if done:
                 break
     try:
@@ -244,12 +271,6 @@ def _left(journal: Journal) -> dict[Lane, int]:
     lanes = journal.lanes()
     found = journal.query("SELECT lane, count(*) FROM job WHERE state IN ('pending', 'sent') GROUP BY lane")
     return {lanes[int(str(number))]: int(str(count)) for number, count in found}
-
-
-def _deferred(journal: Journal) -> dict[Lane, tuple[int, float, float]]:
-    """Return how many jobs of each lane wait for their next attempt, and when the first and the last are due."""
-    lanes = journal.lanes()
-    return {lanes[lane]: (count, first, last) for lane, count, first, last in journal.deferred()}
 
 
 async def _conclude(
@@ -307,6 +328,14 @@ def _refusals(journal: Journal) -> list[tuple[object, ...]]:
         "SELECT code, count(*), min(message) FROM job WHERE state IN ('failed', 'given up')"
         " GROUP BY code ORDER BY count(*) DESC LIMIT 5"
     )
+
+
+def check_streaq(redis: str | None) -> None:
+    """See that the engine can be used. Raises ``SourceError``."""
+    if redis is None:
+        raise SourceError("--engine streaq needs --redis, such as --redis redis://localhost")
+    if find_spec("streaq") is None:
+        raise SourceError("streaq is not installed: pip install 'volc_moderation[streaq]'")
 
 
 def stderr() -> Console:

@@ -3,7 +3,7 @@
 import enum
 from functools import cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -33,8 +33,7 @@ class JobState(enum.StrEnum):
 _ENDED = frozenset({JobState.DONE, JobState.FAILED, JobState.GIVEN_UP})
 
 
-@attrs.frozen
-class Lane:
+class Lane(NamedTuple):
     """Calls that share a quota: those of one action, in one account. ``account`` is a hash of what the quota names."""
 
     vendor: str

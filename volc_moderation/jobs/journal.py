@@ -223,9 +223,9 @@ class Journal:
 
     def lane(self, lane: Lane) -> int:
         """Return the number of a lane; it is added if it is new."""
-        self._db.execute("INSERT OR IGNORE INTO lane (vendor, account, action, version) VALUES (?, ?, ?, ?)", _of(lane))
+        self._db.execute("INSERT OR IGNORE INTO lane (vendor, account, action, version) VALUES (?, ?, ?, ?)", lane)
         found = "SELECT id FROM lane WHERE vendor = ? AND account = ? AND action = ? AND version = ?"
-        number: int = self._db.execute(found, _of(lane)).fetchone()[0]
+        number: int = self._db.execute(found, lane).fetchone()[0]
         return number
 
     def lanes(self) -> dict[int, Lane]:
@@ -433,7 +433,3 @@ _ADVICE = {
 def _code(error: sqlite3.Error) -> int:
     """Return SQLite's primary result code: the extended ones have it in their lowest byte."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _of(lane: Lane) -> tuple[str, str, str, str]:
-    return lane.vendor, lane.account, lane.action, lane.version

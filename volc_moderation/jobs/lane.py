@@ -11,12 +11,12 @@ import attrs
 from volc_moderation.action import Action
 from volc_moderation.client import FOR_EVER, Client
 from volc_moderation.errors import AuthenticationError, JournalError, ModerationError
-from volc_moderation.jobs.clients import read
+from volc_moderation.jobs.attempt import attempt
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.journal import Record, Row
 from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.outcome import Outcome, after_error, after_reply
+from volc_moderation.jobs.outcome import Outcome
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
@@ -36,9 +36,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 #: Seconds that a run waits for a job's next attempt, if it does not wait for all: longer than any back-off of ours.
 PATIENCE = 30.0
-
-#: The journal, not the client, repeats.
-ONCE = RetryPolicy(attempts=1)
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +71,6 @@ class LaneRunner:
         self._number = number
         self._journal = journal
         self._rules = rules
-        self._retry = rules.retry or client.retry
         #: Jobs that are marked as sent, and wait for one of the tasks that make the calls.
         self._taken: deque[Row] = deque()
         self._workers = 0
@@ -189,43 +185,34 @@ class LaneRunner:
 
     async def _perform(self, row: Row) -> None:
         """Make one call, and hand its outcome to the journal."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        action: Action[Any] | None = None
-        try:
-            action = read(row.parameters, self.made, self.lane)
-            reply = await self.client.call(action, deadline=FOR_EVER, priority=self._rules.priority, retry=ONCE)
-        except ModerationError as error:
-            outcome, waited = self._judge(error, row, action), error.waited
-        else:
-            outcome, waited = after_reply(reply), reply.waited
-        if not outcome.is_outage:
-            self._fit(waited)
-            if self._faults:
-                self._recover()
-        self._record(row, outcome, loop.time() - began - waited, waited)
-
-    def _judge(self, error: ModerationError, row: Row, action: Action[Any] | None) -> Outcome:
-        if action is None:
-            return Outcome(state=JobState.FAILED, code=type(error).__name__, message=error.message)
-        outcome = after_error(
-            error,
-            action,
+        outcome, error, round_trip, waited = await attempt(
+            row.parameters,
+            self.lane,
+            client=self.client,
+            made=self.made,
             attempts=row.attempts,
             maybe_sent=bool(row.maybe_sent),
             last_code=row.code,
-            policy=self._retry,
-            draw=random.random(),  # noqa: S311 - jitter
+            policy=self._rules.retry,
+            priority=self._rules.priority,
         )
-        if outcome.is_outage:
-            self._faults += 1
-            if isinstance(error, AuthenticationError):
-                self._pause(error)
-                if not self._rules.for_ever:
-                    self._fault = error
-            elif self._faults >= OUTAGE:
-                self._pause(error)
-        return outcome
+        if error is not None and outcome.is_outage:
+            self._suffer(error)
+        else:
+            self._fit(waited)
+            if self._faults:
+                self._recover()
+        self._record(row, outcome, round_trip, waited)
+
+    def _suffer(self, error: ModerationError) -> None:
+        """Count a fault that other calls may well meet, too."""
+        self._faults += 1
+        if isinstance(error, AuthenticationError):
+            self._pause(error)
+            if not self._rules.for_ever:
+                self._fault = error
+        elif self._faults >= OUTAGE:
+            self._pause(error)
 
     def _fit(self, waited: float) -> None:
         """Have so many calls in flight that the next one is there when the quota allows it, and few more."""

@@ -9,6 +9,7 @@ from volc_moderation.errors import ConfigurationError, ModerationError
 from volc_moderation.jobs.clients import Clients
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import Lane
+from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.jobs.lane import LaneRunner, Rules
 from volc_moderation.quotas.permit import Priority
@@ -80,6 +81,15 @@ class Runner:
                 )
             )
         return recovered
+
+    async def deferred(self) -> dict[Lane, tuple[int, float, float]]:
+        """Return how many jobs of each lane wait for their next attempt, and when the first and last are due."""
+
+        def look(journal: Journal) -> dict[Lane, tuple[int, float, float]]:
+            lanes = journal.lanes()
+            return {lanes[lane]: (count, first, last) for lane, count, first, last in journal.deferred()}
+
+        return await self._journal.do(look)
 
     async def run(self) -> None:
         """Run until all jobs have ended, or as long as it is not stopped; then nothing is in flight.

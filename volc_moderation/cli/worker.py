@@ -1,0 +1,64 @@
+"""``volc-moderation worker``: makes the calls of a queue, beside as many others as you like."""
+
+import asyncio
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from volc_moderation import ConfigurationError, SourceError
+from volc_moderation.cli.run import (
+    ALL_DONE,
+    BAD_CREDENTIALS,
+    BAD_INPUT,
+    check_streaq,
+    clients_of_environment,
+    stderr,
+)
+
+
+def worker(
+    *,
+    redis: str,
+    queue: str = "moderation",
+    concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 32,
+    rate: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+) -> int:
+    """Make the calls of a queue until SIGINT or SIGTERM; then what is in flight is finished.
+
+    Workers share the quotas, and may be added, removed and killed at any time.
+
+    Parameters
+    ----------
+    redis
+        The Redis (7 or later) or Valkey with the queue and the quotas, such as redis://localhost.
+    queue
+        The queue.
+    concurrency
+        Calls in flight, those that wait for the quota included.
+    rate
+        Calls per second of each action, of all workers together, below its quota. The same for all of them.
+
+    """
+    console = stderr()
+    try:
+        check_streaq(redis)
+        asyncio.run(_work(redis, queue, concurrency, rate))
+    except SourceError as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        return BAD_INPUT
+    except ConfigurationError as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        return BAD_CREDENTIALS
+    return ALL_DONE
+
+
+async def _work(redis: str, queue: str, concurrency: int, rate: int | None) -> None:
+    from volc_moderation.jobs.distributed import DistributedJobs  # noqa: PLC0415 - an extra
+
+    async with clients_of_environment(rate, redis) as environment:
+        if not environment.clients:
+            raise next(iter(environment.faults.values()))
+        jobs = DistributedJobs(redis, clients=environment.clients, queue=queue, concurrency=concurrency)
+        stderr().print(f"Working for queue {queue}: {', '.join(client.vendor for client in environment.clients)}")
+        await jobs.work()

@@ -1,0 +1,150 @@
+"""Runs the jobs of a journal through the workers of a queue, and follows what becomes of them."""
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from volc_moderation.errors import ConfigurationError
+from volc_moderation.jobs.distributed import DistributedJobs, Ticket
+from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.job import JobState, Lane
+from volc_moderation.jobs.journal import Journal, Record, Row
+from volc_moderation.jobs.journal_thread import JournalThread
+from volc_moderation.jobs.lane import LaneRunner, Rules
+from volc_moderation.jobs.outcome import Outcome
+
+#: Jobs that are handed over and not put off: enough for many workers, few enough to be remembered.
+MOST = 5000
+#: Handed over at once.
+TAKE = 190
+#: Seconds to wait for outcomes before looking whether to stop.
+LOOK = 0.5
+
+
+class Follower:
+    """What ``Runner`` is for calls of this process, for those of the workers: it hands over, and follows.
+
+    It may be stopped, killed and started again; the workers go on meanwhile.
+    """
+
+    def __init__(
+        self, journal: JournalThread, jobs: DistributedJobs, *, tell: Callable[[JobEvent], None] = lambda _: None
+    ) -> None:
+        self._journal = journal
+        self._jobs = jobs
+        self._tell = tell
+        self._lanes: dict[int, LaneRunner] = {}
+        self._numbers: dict[Lane, int] = {}
+        self._name = ""
+        self._after = "0"
+        #: Rows that the workers have, and of those that are put off, when they are due.
+        self._out: set[int] = set()
+        self._put_off: dict[int, tuple[Lane, float]] = {}
+        self._is_stopping = False
+
+    @property
+    def lanes(self) -> Sequence[LaneRunner]:
+        """The lanes that there are."""
+        return tuple(self._lanes.values())
+
+    async def prepare(self) -> int:
+        """Read what was told meanwhile; hand over again what was out, which is queued once at the most.
+
+        Raises ``JournalError``, and ``ConfigurationError`` if a job is of an account that no client has.
+        """
+        known = await self._journal.do(lambda journal: journal.note("follower"))
+        self._name = name = known or secrets.token_hex(8)
+        await self._journal.do(lambda journal: journal.note("follower", name))
+        self._after = await self._journal.do(lambda journal: journal.note("followed")) or "0"
+        rules = Rules(
+            retry=None, priority="bulk", clock=time.time, tell=self._tell, for_ever=False, wait_for_deferred=True
+        )
+        for number, lane in (await self._journal.do(Journal.lanes)).items():
+            try:
+                client, made = self._jobs.clients.maker_of(lane)
+            except ConfigurationError:
+                if await self._journal.do(lambda journal, number=number: _unfinished(journal, number)):  # type: ignore[misc]
+                    raise
+                continue
+            self._lanes[number] = LaneRunner(lane, number, client=client, made=made, journal=self._journal, rules=rules)
+            self._numbers[lane] = number
+        while await self._follow(wait=0.001):
+            pass
+        recovered = 0
+        for number in self._lanes:
+            # Whether a call that cannot be repeated was on its way is the worker's to know.
+            recovered += await self._journal.do(
+                lambda journal, number=number: journal.recover(number, repeatable=True, now=time.time())  # type: ignore[misc]
+            )
+        return recovered
+
+    async def run(self) -> None:
+        """Hand over and follow until all jobs have ended, or until stopped. Raises ``JournalError``."""
+        is_empty = False
+        while not self._is_stopping:
+            if len(self._out) - len(self._put_off) < MOST and not is_empty:
+                is_empty = not await self._hand_over()
+            await self._follow(wait=LOOK if is_empty else 0.001)
+            if is_empty and not self._out:
+                break
+        if not self._out and not self._is_stopping:
+            await self._jobs.forget(self._name)
+
+    def stop(self) -> None:
+        """Stop handing over and following; the workers go on with what they have."""
+        self._is_stopping = True
+
+    async def deferred(self) -> dict[Lane, tuple[int, float, float]]:
+        """Return how many jobs of each lane wait for their next attempt, and when the first and last are due."""
+        found: dict[Lane, list[float]] = {}
+        for lane, due in self._put_off.values():
+            found.setdefault(lane, []).append(due)
+        return {lane: (len(dues), min(dues), max(dues)) for lane, dues in found.items()}
+
+    async def _hand_over(self) -> int:
+        """Hand some of each lane over; return how many."""
+        count = 0
+        for number, lane in self._lanes.items():
+            rows, _ = await self._journal.do(
+                lambda journal, number=number: journal.take(number, TAKE, now=time.time())  # type: ignore[misc]
+            )
+            await self._jobs.submit_all(
+                [Ticket(row.key, lane.lane, row.parameters, row.line, row.id, self._name) for row in rows]
+            )
+            self._out |= {row.id for row in rows}
+            count += len(rows)
+        return count
+
+    async def _follow(self, *, wait: float) -> int:
+        """Take down what is told; return how much that was."""
+        told = await self._jobs.outcomes(self._name, self._after, wait=wait)
+        for _, job in told:
+            self._take_down(job)
+        if told:
+            self._after = told[-1][0]
+            await self._journal.do(lambda journal: journal.note("followed", self._after))
+        return len(told)
+
+    def _take_down(self, job: dict[str, Any]) -> None:
+        state, row, lane = JobState(job["state"]), int(job["row"]), Lane._make(job["lane"])
+        if lane not in self._numbers:
+            return
+        number = self._numbers[lane]
+        if state is JobState.PENDING:
+            self._put_off[row] = lane, job["due"]
+            kept = JobState.SENT  # the workers have it, and its time
+        else:
+            self._put_off.pop(row, None)
+            self._out.discard(row)
+            kept = state
+        told = {name: job[name] for name in Record._fields if name in job}
+        self._journal.record(Record(**told | {"id": row, "lane": number, "state": kept.value}))
+        outcome = Outcome(state, **{name: job[name] for name in Outcome._fields if name in job and name != "state"})
+        taken = Row(row, job["key"], job["parameters"], job["attempts"], job["maybe_sent"], job["code"], job["line"])
+        due = job["due"] if state is JobState.PENDING else None
+        self._tell(JobEvent(lane, job["attempts"], due, self._lanes[number].made, taken, outcome))
+
+
+def _unfinished(journal: Journal, lane: int) -> bool:
+    return bool(journal.query("SELECT 1 FROM job WHERE lane = ? AND state IN ('pending', 'sent') LIMIT 1", (lane,)))
