@@ -58,6 +58,7 @@ def model_in(annotation: Any) -> Any:
 def read_model(action: type[Action[Any]], name: str, value: object, annotation: Any, *, given: object) -> Any:
     """Read a model, or a list of them, from JSON that was decoded. Raises ``InvalidActionError``."""
     model, many = model_in(annotation), "Sequence" in str(annotation)
+    value = [_given(one) for one in value] if isinstance(value, list) else _given(value)
     read = parse(value, list[model] if many else model, root=name)  # type: ignore[valid-type]
     if to_json(read) != value:  # not JSON, not of the type, or with names that the model does not have
         rule = f"JSON of a {'list of ' if many else ''}{model.__name__}, spelled as the vendor does"
@@ -65,9 +66,14 @@ def read_model(action: type[Action[Any]], name: str, value: object, annotation: 
     return read
 
 
+def _given(value: object) -> object:
+    """Leave out what is null: a table of models has a null wherever one model has nothing."""
+    return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
+
+
 def _json(text: str) -> object:
     try:
         value: object = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value

@@ -14,6 +14,8 @@ from volc_moderation import __version__
 from volc_moderation.cli.bulk import bulk
 from volc_moderation.cli.call import BAD_USAGE, DONE, REFUSED, make_call_app
 from volc_moderation.cli.demo import Delay, complain, demo
+from volc_moderation.cli.jobs import jobs
+from volc_moderation.cli.sweep import sweep
 from volc_moderation.cli.worker import worker
 from volc_moderation.emulator import Emulator, Settings, listen, serve
 
@@ -27,6 +29,8 @@ app = App(
 )
 app.command(demo)
 app.command(bulk)
+app.command(sweep)
+app.command(jobs)
 app.command(worker)
 app.command(make_call_app())
 

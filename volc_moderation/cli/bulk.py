@@ -106,7 +106,7 @@ def bulk(
     """
     console = stderr()
     try:
-        constants = _constants(set_)
+        constants = constants_of(set_)
         rows = Rows(VolcengineClient.actions() | ZegoClient.actions(), action=action, constants=constants)
         if dry_run:
             return _dry_run(files, rows, limit)
@@ -115,7 +115,7 @@ def bulk(
         path = _journal_path(files, journal, resume=resume, retry_failed=retry_failed)
         _check_writable(output, report)
     except SourceError as error:
-        return _complain(console, error)
+        return complain(console, error)
     options = RunOptions(
         journal=path,
         rate=rate,
@@ -125,7 +125,18 @@ def bulk(
         wait_for_deferred=on_temporary == "wait",
         output=output,
         report=report,
-        resume=_resume(path, on_temporary, {"--rate": rate, "--redis": redis, "--output": output, "--report": report}),
+        resume=_resume(
+            path,
+            {
+                "--rate": rate,
+                "--redis": redis,
+                "--engine": None if engine == "local" else engine,
+                "--queue": None if queue == "moderation" else queue,
+                "--on-temporary": None if on_temporary == "wait" else on_temporary,
+                "--output": output,
+                "--report": report,
+            },
+        ),
     )
     sys.setswitchinterval(TURN)
     return asyncio.run(_bulk(files, rows, options, console, limit=limit, skip_bad=skip_bad, retry_failed=retry_failed))
@@ -150,7 +161,7 @@ async def _bulk(
                 opened(options.journal) as journal,
             ):
                 if files:
-                    await _load(
+                    await fill(
                         files,
                         rows,
                         journal,
@@ -165,11 +176,11 @@ async def _bulk(
                     await journal.do(lambda journal: journal.retry_ended(now=time.time()))
                 return await run_journal(journal, environment, options, console, interrupts)
         except SourceError as error:
-            return INTERRUPTED if interrupts.count else _complain(console, error)
+            return INTERRUPTED if interrupts.count else complain(console, error)
         except ConfigurationError as error:
-            return _complain(console, error, BAD_CREDENTIALS)
+            return complain(console, error, BAD_CREDENTIALS)
         except JournalError as error:
-            return _complain(console, error, JOURNAL_FAILED)
+            return complain(console, error, JOURNAL_FAILED)
         finally:
             if is_new:
                 for end in ("", "-wal", "-shm", "-lock"):
@@ -186,7 +197,7 @@ async def opened(path: Path) -> AsyncIterator[JournalThread]:
         await journal.aclose()
 
 
-async def _load(
+async def fill(
     files: Sequence[str],
     rows: Rows,
     journal: JournalThread,
@@ -194,17 +205,18 @@ async def _load(
     environment: Environment,
     console: Console,
     interrupts: Interrupts,
-    limit: int | None,
-    skip_bad: bool,
+    limit: int | None = None,
+    skip_bad: bool = False,
 ) -> None:
+    """Load files into a journal. Raises ``SourceError``, and then nothing is in it that was not before."""
     loaded = Loaded()
     interrupts.set(loaded.cancel, loaded.cancel)
 
-    def fill(journal: Journal) -> None:
+    def write(journal: Journal) -> None:
         actions = check(files, rows, limit=limit, tell_bad=_some_bad(console), loaded=loaded)
         load(journal, actions, environment.of, skip_bad=skip_bad, now=time.time(), loaded=loaded)
 
-    writing = asyncio.create_task(journal.do(fill, durable=True))
+    writing = asyncio.create_task(journal.do(write, durable=True))
     with console.status("Checking…") as status:
         while not writing.done():
             status.update(f"Checking: {loaded.rows:,} rows" + (f", {loaded.bad:,} bad" if loaded.bad else ""))
@@ -286,7 +298,8 @@ def _check_writable(*paths: Path | None) -> None:
             raise SourceError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _constants(texts: Sequence[str]) -> dict[str, str]:
+def constants_of(texts: Sequence[str]) -> dict[str, str]:
+    """Read name=value."""
     constants = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -305,6 +318,7 @@ def _resume(journal: Path, options: Mapping[str, object]) -> str:
     return shlex.join(words)
 
 
-def _complain(console: Console, error: Exception, code: int = BAD_INPUT) -> int:
+def complain(console: Console, error: Exception, code: int = BAD_INPUT) -> int:
+    """Say what is wrong, and return the exit code."""
     console.print(str(error), markup=False, soft_wrap=True)
     return code

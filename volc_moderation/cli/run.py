@@ -198,6 +198,17 @@ async def run_journal(
 
     Raises ``ModerationError`` if it cannot begin.
     """
+    fault = await make_calls(journal, environment, options, console, interrupts)
+    return await _conclude(journal, options, console, fault, interrupts)
+
+
+async def make_calls(
+    journal: JournalThread, environment: Environment, options: RunOptions, console: Console, interrupts: Interrupts
+) -> ModerationError | None:
+    """Run the jobs of a journal until they have ended, and show it; return what kept them from it, if anything did.
+
+    Raises ``ModerationError`` if it cannot begin.
+    """
     lanes = await journal.do(Journal.lanes)
     environment.of({lane.vendor for lane in lanes.values()})
     output = Output(options.output)
@@ -213,10 +224,9 @@ async def run_journal(
             left = await journal.do(_left)
             for lane in runner.lanes:
                 progress.add(lane, left.get(lane.lane, 0), environment.cap(lane.client, lane.made))
-            fault = await _run(runner, journal, environment, progress, interrupts)
+            return await _run(runner, environment, progress, interrupts)
     finally:
         output.close()
-    return await _conclude(journal, options, console, fault, interrupts)
 
 
 @contextlib.asynccontextmanager
@@ -238,11 +248,7 @@ async def _runner_of(
 
 
 async def _run(
-    runner: "Runner | Follower",
-    journal: JournalThread,
-    environment: Environment,
-    progress: Progress,
-    interrupts: Interrupts,
+    runner: "Runner | Follower", environment: Environment, progress: Progress, interrupts: Interrupts
 ) -> ModerationError | None:
     running = asyncio.create_task(runner.run())
 
@@ -282,7 +288,7 @@ async def _conclude(
         console.print(f"Go on with: {options.resume}", soft_wrap=True)
         return JOURNAL_FAILED
     standing = await journal.do(Journal.standing)
-    console.print(_summary(standing))
+    console.print(summary(standing))
     for code, count, message in await journal.do(_refusals):
         console.print(f"  {count:,} times {code}: {message}", markup=False)
     if fault is not None:
@@ -295,10 +301,11 @@ async def _conclude(
         report = options.report
         await journal.do(lambda journal: write_report(journal, report, now=time.time()))
         console.print(f"Report: {report}", soft_wrap=True)
-    return _exit_code(standing, fault, is_interrupted=interrupts.count > 0)
+    return exit_code(standing, fault, is_interrupted=interrupts.count > 0)
 
 
-def _summary(standing: Standing) -> str:
+def summary(standing: Standing) -> str:
+    """Say how many jobs there are of each kind."""
     parts = [f"{standing.done:,} done"]
     if standing.gone:
         parts[0] += f" ({standing.gone:,} were gone already)"
@@ -313,7 +320,8 @@ def _summary(standing: Standing) -> str:
     return ", ".join(parts) + "."
 
 
-def _exit_code(standing: Standing, fault: ModerationError | None, *, is_interrupted: bool) -> int:
+def exit_code(standing: Standing, fault: ModerationError | None, *, is_interrupted: bool) -> int:
+    """Return what the command ends with."""
     if is_interrupted and (standing.left or standing.deferred):
         return INTERRUPTED
     if isinstance(fault, AuthenticationError):

@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from streaq import StreaqRetry, Worker
-from streaq.task import AsyncRegisteredTask
 
 from volc_moderation.action import Action
 from volc_moderation.client import Client
@@ -111,7 +110,7 @@ class DistributedJobs:
             grace_period=GRACE,
         )
         register = self._worker.task(name="call", max_tries=None, silent=True, ttl=timedelta(seconds=1))
-        self._task: AsyncRegisteredTask[Any, Any] = register(self._perform)
+        self._task = register(self._perform)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from volc_moderation.errors import ConfigurationError
@@ -53,9 +54,10 @@ class Follower:
 
         Raises ``JournalError``, and ``ConfigurationError`` if a job is of an account that no client has.
         """
-        known = await self._journal.do(lambda journal: journal.note("follower"))
-        self._name = name = known or secrets.token_hex(8)
-        await self._journal.do(lambda journal: journal.note("follower", name))
+        fresh = secrets.token_hex(8)
+        known = await self._journal.do(partial(Journal.note, name="follower"))
+        self._name = known or fresh
+        await self._journal.do(partial(Journal.note, name="follower", value=self._name))
         self._after = await self._journal.do(lambda journal: journal.note("followed")) or "0"
         rules = Rules(
             retry=None, priority="bulk", clock=time.time, tell=self._tell, for_ever=False, wait_for_deferred=True
@@ -123,7 +125,7 @@ class Follower:
             self._take_down(job)
         if told:
             self._after = told[-1][0]
-            await self._journal.do(lambda journal: journal.note("followed", self._after))
+            await self._journal.do(partial(Journal.note, name="followed", value=self._after))
         return len(told)
 
     def _take_down(self, job: dict[str, Any]) -> None:

@@ -78,6 +78,11 @@ class Rows:
         self._constants = constants
         if action is not None:
             self._of(action)
+        for name, value in constants.items():
+            if name == ACTION:
+                self._of(value)
+            elif not any(name in self._of(one).fields for one in actions):
+                raise SourceError(f"no action has a field {name}")
 
     def check(self, source: Source) -> None:
         """Look at the names of a file's columns, before its rows. Raises ``SourceError``."""

@@ -3,6 +3,7 @@
 What a file is shows in its first bytes, not in its name, so that standard input needs no option.
 """
 
+import contextlib
 import csv
 import gzip
 import io
@@ -44,17 +45,28 @@ def read_source(name: str, *, stdin: Callable[[], IO[bytes]] = lambda: sys.stdin
     shown = "standard input" if name == STDIN else name
     try:
         raw = stdin() if name == STDIN else open(name, "rb")  # noqa: PTH123, SIM115 - read as the rows are
-        file = _Peekable(raw)
-        start = file.peek(4)
-        if start.startswith(_PARQUET):
-            return _parquet(shown, name)
-        if start.startswith(_GZIP):
-            file = _Peekable(cast("IO[bytes]", gzip.GzipFile(fileobj=cast("IO[bytes]", file))))
-        elif start.startswith(_ZSTD):
-            file = _Peekable(_zstd(file, shown))
-        return _text(shown, file)
-    except _FAULTS as error:
+    except OSError as error:
         raise _fault(shown, error) from None
+    try:
+        return _open(shown, name, raw)
+    except BaseException as error:
+        raw.close()
+        if isinstance(error, _FAULTS):
+            raise _fault(shown, error) from None
+        raise
+
+
+def _open(shown: str, name: str, raw: IO[bytes]) -> Source:
+    file = _Peekable(raw)
+    start = file.peek(4)
+    if start.startswith(_PARQUET):
+        raw.close()
+        return _parquet(shown, name)
+    if start.startswith(_GZIP):
+        file = _Peekable(cast("IO[bytes]", gzip.GzipFile(fileobj=cast("IO[bytes]", file))))
+    elif start.startswith(_ZSTD):
+        file = _Peekable(_zstd(file, shown))
+    return _text(shown, file, raw)
 
 
 class _Peekable(io.BufferedReader):
@@ -64,7 +76,7 @@ class _Peekable(io.BufferedReader):
         super().__init__(cast("io.RawIOBase", file), 1 << 16)
 
 
-def _text(name: str, file: _Peekable) -> Source:
+def _text(name: str, file: _Peekable, raw: IO[bytes]) -> Source:
     start = file.peek(64)
     if not start:
         raise SourceError(f"{name} is empty")
@@ -73,16 +85,18 @@ def _text(name: str, file: _Peekable) -> Source:
     first = start.removeprefix(_BOM).lstrip()[:1]
     if first == b"[":
         raise SourceError(f"{name} is one JSON array; write one object in each line instead")
-    lines = _Lines(name, file)
+    lines = _Lines(name, file, raw)
     return _json_lines(name, lines) if first == b"{" else _csv(name, lines)
 
 
 class _Lines:
     """The lines of a file as text. What is not UTF-8 stays to be complained of with its row."""
 
-    def __init__(self, name: str, file: _Peekable) -> None:
+    def __init__(self, name: str, file: _Peekable, raw: IO[bytes]) -> None:
         self._name = name
         self._file = file
+        #: The file itself, beneath what unpacks it.
+        self._raw = raw
         self.number = 0
         self.fault: str | None = None
 
@@ -98,6 +112,8 @@ class _Lines:
                     yield line.decode(errors="replace")
         except _FAULTS as error:
             raise _fault(self._name, error, self.number) from None
+        finally:
+            self._raw.close()
 
     def take_fault(self) -> str | None:
         """Return what is wrong with the lines since the last time."""
@@ -114,12 +130,14 @@ def _csv(name: str, lines: _Lines) -> Source:
 
     def rows() -> Iterator[tuple[int, Row | SourceError]]:
         while True:
+            first = lines.number + 1
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                raise SourceError(f"{name}, line {lines.number}: {error}", line=lines.number) from None
+                hint = "; is there a quote that is not closed?" if lines.number > first else ""
+                raise SourceError(f"{name}, line {first}: {error}{hint}", line=first) from None
             if lines.fault:
                 yield lines.number, SourceError(lines.take_fault() or "", line=lines.number)
             elif len(cells) == len(columns):
@@ -137,14 +155,17 @@ def _header(name: str, reader: Iterator[list[str]], lines: _Lines) -> tuple[str,
         fault = lines.take_fault()
     except csv.Error as error:
         columns, fault = (), str(error)
-    twice = [column for column in columns if columns.count(column) > 1]
-    if twice:
-        fault = f"column {twice[0]!r} is there twice"
-    if "" in columns:
-        fault = "a column has no name"
+    fault = fault or _fault_of(columns)
     if fault is not None:
         raise SourceError(f"{name}, line 1: {fault}", line=1)
     return columns
+
+
+def _fault_of(columns: tuple[str, ...]) -> str | None:
+    if not columns or "" in columns:
+        return "a column has no name" if columns else "the names of the columns are missing"
+    twice = [column for column in columns if columns.count(column) > 1]
+    return f"column {twice[0]!r} is there twice" if twice else None
 
 
 def _chain(head: str, rest: Iterator[str]) -> Iterator[str]:
@@ -188,18 +209,29 @@ def _parquet(shown: str, name: str) -> Source:
         file = parquet.ParquetFile(name)
     except (OSError, ValueError) as error:
         raise SourceError(f"{shown} cannot be read: {error}") from None
+    columns = tuple(file.schema_arrow.names)
+    fault = _fault_of(columns)
+    if fault is not None:
+        raise SourceError(f"{shown}: {fault}")
 
     def rows() -> Iterator[tuple[int, Row | SourceError]]:
         number = 0
-        for batch in file.iter_batches(batch_size=1000):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, {column: value for column, value in row.items() if value is not None}
+        try:
+            for batch in file.iter_batches(batch_size=1000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, {column: value for column, value in row.items() if value is not None}
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{shown} cannot be read after row {number}: {error}", line=number or None) from None
 
-    return Source(shown, tuple(file.schema_arrow.names), rows())
+    return Source(shown, columns, rows())
 
 
-_FAULTS = (OSError, EOFError, zlib.error)
+_FAULTS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
+with contextlib.suppress(ImportError):  # before Python 3.14
+    from compression.zstd import ZstdError  # type: ignore[import-not-found,unused-ignore]
+
+    _FAULTS += (ZstdError,)
 
 
 def _fault(name: str, error: Exception, line: int = 0) -> SourceError:
