@@ -55,9 +55,7 @@ class Follower:
         Raises ``JournalError``, and ``ConfigurationError`` if a job is of an account that no client has.
         """
         fresh = secrets.token_hex(8)
-        known = await self._journal.do(partial(Journal.note, name="follower"))
-        self._name = known or fresh
-        await self._journal.do(partial(Journal.note, name="follower", value=self._name))
+        self._name = await self._journal.do(lambda journal: _name(journal, fresh))
         self._after = await self._journal.do(lambda journal: journal.note("followed")) or "0"
         rules = Rules(
             retry=None, priority="bulk", clock=time.time, tell=self._tell, for_ever=False, wait_for_deferred=True
@@ -146,6 +144,11 @@ class Follower:
         taken = Row(row, job["key"], job["parameters"], job["attempts"], job["maybe_sent"], job["code"], job["line"])
         due = job["due"] if state is JobState.PENDING else None
         self._tell(JobEvent(lane, job["attempts"], due, self._lanes[number].made, taken, outcome))
+
+
+def _name(journal: Journal, fresh: str) -> str:
+    """Return the name under which the journal is told of its jobs."""
+    return journal.note("follower") or journal.note("follower", fresh) or fresh
 
 
 def _unfinished(journal: Journal, lane: int) -> bool:

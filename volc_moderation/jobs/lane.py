@@ -1,6 +1,7 @@
 """One lane: takes its due jobs from the journal and keeps just enough calls in flight to fill its quota."""
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import Callable
@@ -103,9 +104,10 @@ class LaneRunner:
                     break
                 if until > asyncio.get_running_loop().time():
                     await self._rest(until)
-        if self._taken and self._fault is None:
+        if self._taken:
             unsent = [row.id for row in self._taken]
-            await self._journal.do(lambda journal: journal.give_back(unsent))
+            with contextlib.suppress(JournalError):  # then they are looked at again the next time
+                await self._journal.do(lambda journal: journal.give_back(unsent))
         if self._fault is not None:
             raise self._fault
 
@@ -139,7 +141,7 @@ class LaneRunner:
     def _next_look(self, due: float | None, now: float) -> float | None:
         """Tell when to look again if nothing is due until ``due``."""
         loop = asyncio.get_running_loop()
-        may_end = not self.in_flight and not self._rules.for_ever
+        may_end = not (self._taken or self._workers or self._rules.for_ever)
         if due is None:
             return None if may_end else loop.time() + FOR_EVER
         if may_end and due > now + PATIENCE and not self._rules.wait_for_deferred:

@@ -1,6 +1,7 @@
 """Loads files of calls into a journal: all rows are checked, and either all are written or none."""
 
-from collections.abc import Callable, Iterable, Iterator
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import attrs
 
@@ -34,35 +35,35 @@ class Loaded:
 
 def check(
     files: Iterable[str], rows: Rows, *, limit: int | None, tell_bad: Callable[[str], None], loaded: Loaded
-) -> Iterator[tuple[int, Action[object]]]:
+) -> Generator[tuple[int, Action[object]], None, None]:
     """Read files, and return the line and the action of each good row; ``tell_bad`` is told of the others.
 
     Raises ``SourceError`` for a file that cannot be read.
     """
     for file in files:
-        source = read_source(file)
-        rows.check(source)
-        for line, row in source.rows:
-            if loaded.rows == limit:
-                return
-            if loaded.is_cancelled:
-                raise SourceError("interrupted; nothing was sent")
-            try:
-                if isinstance(row, SourceError):
-                    raise row
-                action = rows.make(row)
-            except (SourceError, InvalidActionError) as error:
-                loaded.bad += 1
-                tell_bad(f"{source.name}, line {line}: {error}")
-                continue
-            loaded.rows += 1
-            loaded.actions[action.name] = loaded.actions.get(action.name, 0) + 1
-            yield line, action
+        with contextlib.closing(read_source(file)) as source:
+            rows.check(source)
+            for line, row in source.rows:
+                if loaded.rows == limit:
+                    return
+                if loaded.is_cancelled:
+                    raise SourceError("interrupted; nothing was sent")
+                try:
+                    if isinstance(row, SourceError):
+                        raise row
+                    action = rows.make(row)
+                except (SourceError, InvalidActionError) as error:
+                    loaded.bad += 1
+                    tell_bad(f"{source.name}, line {line}: {error}")
+                    continue
+                loaded.rows += 1
+                loaded.actions[action.name] = loaded.actions.get(action.name, 0) + 1
+                yield line, action
 
 
 def load(
     journal: Journal,
-    actions: Iterable[tuple[int, Action[object]]],
+    actions: Generator[tuple[int, Action[object]], None, None],
     clients_of: Callable[[set[str]], Clients],
     *,
     skip_bad: bool,
@@ -86,7 +87,8 @@ def load(
                 numbers[lane] = journal.lane(lane)
             yield key_of(lane, action), numbers[lane], write(action), line
 
-    loaded.new = journal.load(jobs(), now=now)
+    with contextlib.closing(actions):  # and with them the file, if this fails
+        loaded.new = journal.load(jobs(), now=now)
     if loaded.bad and not skip_bad:
         raise SourceError("nothing was sent. Mend the rows, or leave them out with --skip-bad")
     if not loaded.rows:

@@ -38,6 +38,8 @@ class Source:
     columns: tuple[str, ...] | None
     #: Line numbers, with a row, or with the reason why it is none.
     rows: Iterator[tuple[int, Row | SourceError]]
+    #: Closes the file.
+    close: Callable[[], None] = lambda: None
 
 
 def read_source(name: str, *, stdin: Callable[[], IO[bytes]] = lambda: sys.stdin.buffer) -> Source:
@@ -48,12 +50,14 @@ def read_source(name: str, *, stdin: Callable[[], IO[bytes]] = lambda: sys.stdin
     except OSError as error:
         raise _fault(shown, error) from None
     try:
-        return _open(shown, name, raw)
+        source = _open(shown, name, raw)
+        source.close = raw.close
     except BaseException as error:
         raw.close()
         if isinstance(error, _FAULTS):
             raise _fault(shown, error) from None
         raise
+    return source
 
 
 def _open(shown: str, name: str, raw: IO[bytes]) -> Source:
@@ -66,7 +70,7 @@ def _open(shown: str, name: str, raw: IO[bytes]) -> Source:
         file = _Peekable(cast("IO[bytes]", gzip.GzipFile(fileobj=cast("IO[bytes]", file))))
     elif start.startswith(_ZSTD):
         file = _Peekable(_zstd(file, shown))
-    return _text(shown, file, raw)
+    return _text(shown, file)
 
 
 class _Peekable(io.BufferedReader):
@@ -76,7 +80,7 @@ class _Peekable(io.BufferedReader):
         super().__init__(cast("io.RawIOBase", file), 1 << 16)
 
 
-def _text(name: str, file: _Peekable, raw: IO[bytes]) -> Source:
+def _text(name: str, file: _Peekable) -> Source:
     start = file.peek(64)
     if not start:
         raise SourceError(f"{name} is empty")
@@ -85,18 +89,16 @@ def _text(name: str, file: _Peekable, raw: IO[bytes]) -> Source:
     first = start.removeprefix(_BOM).lstrip()[:1]
     if first == b"[":
         raise SourceError(f"{name} is one JSON array; write one object in each line instead")
-    lines = _Lines(name, file, raw)
+    lines = _Lines(name, file)
     return _json_lines(name, lines) if first == b"{" else _csv(name, lines)
 
 
 class _Lines:
     """The lines of a file as text. What is not UTF-8 stays to be complained of with its row."""
 
-    def __init__(self, name: str, file: _Peekable, raw: IO[bytes]) -> None:
+    def __init__(self, name: str, file: _Peekable) -> None:
         self._name = name
         self._file = file
-        #: The file itself, beneath what unpacks it.
-        self._raw = raw
         self.number = 0
         self.fault: str | None = None
 
@@ -112,8 +114,6 @@ class _Lines:
                     yield line.decode(errors="replace")
         except _FAULTS as error:
             raise _fault(self._name, error, self.number) from None
-        finally:
-            self._raw.close()
 
     def take_fault(self) -> str | None:
         """Return what is wrong with the lines since the last time."""

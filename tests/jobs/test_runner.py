@@ -1,0 +1,339 @@
+"""The runner in virtual time, against the emulator in this process or answers made up for one test."""
+
+import asyncio
+import itertools
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.doubles import (
+    NOW,
+    Vendors,
+    loop_clock,
+    mocked,
+    volcengine_client,
+    volcengine_no,
+    volcengine_yes,
+    zego_answer,
+    zego_client,
+)
+from tests.jobs.journals import InlineJournal, all_jobs, fill
+from volc_moderation import AuthenticationError, ConfigurationError, JournalError, NoQuotas, RetryPolicy
+from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.job import Job, JobState
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.lane import MOST
+from volc_moderation.jobs.runner import Runner
+from volc_moderation.volcengine import BanUserStream, StartWebcast, StopWebcast
+from volc_moderation.zego import CloseRoom, StartCensorAudioV2, StopCensorAudioV2
+
+pytestmark = pytest.mark.looptime
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[InlineJournal]:
+    journal = InlineJournal(Journal(tmp_path / "stops.db"))
+    yield journal
+    await journal.aclose()
+
+
+def stops(count: int) -> list[StopWebcast]:
+    return [StopWebcast(app_id="app", room_id=f"room-{number}", task_id="wall") for number in range(count)]
+
+
+def censor_stops(count: int) -> list[StopCensorAudioV2]:
+    return [StopCensorAudioV2(task_id=f"task-{number}") for number in range(count)]
+
+
+async def run(journal: InlineJournal, *clients: Any, **options: Any) -> list[JobEvent]:
+    """Run all jobs, and return what was told."""
+    told: list[JobEvent] = []
+    runner = Runner(journal, clients, clock=loop_clock, tell=told.append, **options)
+    await runner.prepare()
+    await runner.run()
+    return told
+
+
+def states(journal: InlineJournal) -> Counter[JobState]:
+    return Counter(job.state for job in all_jobs(journal.journal))
+
+
+def by_action(journal: InlineJournal, action: str) -> list[Job]:
+    return [job for job in all_jobs(journal.journal) if job.action == action]
+
+
+async def test_every_job_is_done_and_its_result_kept(journal: InlineJournal, vendors: Vendors) -> None:
+    start = StartCensorAudioV2(room_id="r", event_id="e", audio_language="en", risk_type_list=["BAN"])
+    page = StartWebcast(app_id="app", room_id="room-0", task_id="wall", user_id="u", source_url="https://example.com/")
+    await vendors.volcengine.call(page)
+    fill(journal.journal, [start, *stops(2)], vendors.volcengine, vendors.zego)
+    told = await run(journal, vendors.volcengine, vendors.zego)
+    started, stopped, gone = all_jobs(journal.journal)
+    assert states(journal) == {JobState.DONE: 3}
+    assert isinstance(started.result, dict)
+    assert len(started.result["TaskId"]) == 32
+    assert started.request_id
+    assert (stopped.was_gone, gone.was_gone) == (False, True)
+    assert gone.code == "InvalidParameter.ErrorActiveTaskNotFound"
+    assert sorted((event.key, event.state) for event in told) == sorted(
+        (job.key, JobState.DONE) for job in (started, stopped, gone)
+    )
+
+
+def zego_that(*, refuses_once: Callable[[int], bool], code: int = 50009) -> tuple[Any, list[float]]:
+    """Make a client of a ZEGO that refuses some tasks at first, and the times at which calls arrived."""
+    arrived: list[float] = []
+    seen: set[str] = set()
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0.03)
+        arrived.append(asyncio.get_running_loop().time())
+        task = json.loads(request.content)["TaskId"]
+        is_first = task not in seen
+        seen.add(task)
+        return zego_answer(code if is_first and refuses_once(int(task.rpartition("-")[2])) else 0)
+
+    http_client = httpx.AsyncClient(transport=httpx.MockTransport(handler))
+    return zego_client(http_client=http_client, clock=loop_clock), arrived
+
+
+async def test_a_wait_of_300_s_holds_up_nobody(journal: InlineJournal) -> None:
+    """One in twenty is put off; the first attempts of the others go on at the quota, and all end done."""
+    zego, arrived = zego_that(refuses_once=lambda task: task % 20 == 0)
+    fill(journal.journal, censor_stops(600), zego)
+    told = await run(journal, zego)
+    assert states(journal) == {JobState.DONE: 600}
+    assert Counter(event.state for event in told) == {JobState.DONE: 600, JobState.PENDING: 30}
+    assert Counter(job.attempts for job in all_jobs(journal.journal)) == {1: 570, 2: 30}
+    firsts, seconds = arrived[:600], arrived[600:]
+    assert sum(firsts[0] + 1 < at <= firsts[0] + 5 for at in firsts) / 4 / 100 >= 0.94
+    assert firsts[-1] < 7
+    assert 300 <= seconds[0] - firsts[0] <= seconds[-1] - firsts[0] < 308
+
+
+async def test_a_run_may_end_with_some_put_off(journal: InlineJournal) -> None:
+    zego, _ = zego_that(refuses_once=lambda task: task == 3, code=50006)
+    fill(journal.journal, censor_stops(10), zego)
+    await run(journal, zego, wait_for_deferred=False)
+    assert states(journal) == {JobState.DONE: 9, JobState.PENDING: 1}
+    assert asyncio.get_running_loop().time() < 20
+    ((_, count, due, _),) = journal.journal.deferred()
+    assert (count, due > NOW + 299) == (1, True)
+    await run(journal, zego)
+    assert states(journal) == {JobState.DONE: 10}
+
+
+async def test_a_fault_that_does_not_pass_is_given_up(journal: InlineJournal) -> None:
+    zego = zego_client(http_client=mocked(lambda _: zego_answer(50009)), clock=loop_clock)
+    fill(journal.journal, censor_stops(1), zego)
+    await run(journal, zego, retry=RetryPolicy(attempts=3))
+    (job,) = all_jobs(journal.journal)
+    assert (job.state, job.attempts, job.code) == (JobState.GIVEN_UP, 3, 50009)
+
+
+async def test_a_slow_quota_holds_up_no_other(journal: InlineJournal, vendors: Vendors) -> None:
+    fill(journal.journal, [CloseRoom(room_id=f"r-{n}") for n in range(30)], vendors.zego)
+    fill(journal.journal, censor_stops(200), vendors.zego)
+    await run(journal, vendors.zego)
+    ended = [job.ended or 0 for job in by_action(journal, "StopCensorAudioV2")]
+    assert max(ended) - NOW < 5
+    assert asyncio.get_running_loop().time() > 25
+
+
+async def test_just_enough_is_in_flight(journal: InlineJournal, vendors: Vendors) -> None:
+    """What waits for the quota waits in the journal, where a crash leaves no doubt whether it was sent."""
+    fill(journal.journal, stops(1200), vendors.volcengine)
+    most = 0
+
+    def tell(_: JobEvent) -> None:
+        nonlocal most
+        most = max(most, journal.journal.counts()[JobState.SENT])
+
+    await run_with(journal, vendors.volcengine, tell)
+    assert states(journal) == {JobState.DONE: 1200}
+    assert most < 100
+
+
+async def run_with(journal: InlineJournal, client: Any, tell: Callable[[JobEvent], None]) -> None:
+    runner = Runner(journal, [client], clock=loop_clock, tell=tell)
+    await runner.prepare()
+    await runner.run()
+
+
+async def test_stopping_finishes_what_is_in_flight(journal: InlineJournal) -> None:
+    async def slow(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(2)
+        return volcengine_yes()
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(slow)) as http_client:
+        client = volcengine_client(http_client=http_client, quotas=NoQuotas(), clock=loop_clock)
+        fill(journal.journal, stops(500), client)
+        runner = Runner(journal, [client], clock=loop_clock)
+        await runner.prepare()
+        running = asyncio.create_task(runner.run())
+        await asyncio.sleep(1)
+        in_flight = states(journal)[JobState.SENT]
+        runner.stop()
+        await running
+    found = states(journal)
+    assert found[JobState.SENT] == 0
+    assert 0 < found[JobState.DONE] <= in_flight
+    assert found[JobState.PENDING] == 500 - found[JobState.DONE]
+    assert {job.attempts for job in all_jobs(journal.journal) if job.state is JobState.PENDING} == {0}
+
+
+async def test_what_was_cut_off_is_done_again(journal: InlineJournal) -> None:
+    hang = asyncio.Event()
+    asked = 0
+
+    async def handler(_: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        await hang.wait()
+        return volcengine_yes()
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as http_client:
+        client = volcengine_client(http_client=http_client, quotas=NoQuotas(), clock=loop_clock)
+        fill(journal.journal, stops(3), client)
+        running = asyncio.create_task(run(journal, client))
+        await asyncio.sleep(1)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert (asked, states(journal)) == (3, {JobState.SENT: 3})
+        hang.set()
+        await run(journal, client)
+    assert (asked, states(journal)) == (6, {JobState.DONE: 3})
+
+
+async def test_a_start_that_was_cut_off_is_not_done_again(journal: InlineJournal, vendors: Vendors) -> None:
+    """ZEGO does not say what a second start does."""
+    start = StartCensorAudioV2(room_id="r", event_id="e", audio_language="en", risk_type_list=["BAN"])
+    fill(journal.journal, [start], vendors.zego)
+    with journal.journal.transaction():
+        journal.journal.take(1, 10, now=NOW)
+    await run(journal, vendors.zego)
+    (job,) = all_jobs(journal.journal)
+    assert (job.state, job.code, job.maybe_sent) == (JobState.FAILED, "Interrupted", True)
+    assert vendors.requests == []
+
+
+async def test_an_outage_uses_no_job_up(journal: InlineJournal) -> None:
+    """An hour without a way to the vendor, and then all are done; it is looked now and then, not all the time."""
+    asked = 0
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        if asyncio.get_running_loop().time() < 3600:
+            raise httpx.ConnectError("no way")
+        return volcengine_yes()
+
+    client = volcengine_client(http_client=mocked(handler), clock=loop_clock)
+    fill(journal.journal, stops(300), client)
+    runner = Runner(journal, [client], clock=loop_clock)
+    await runner.prepare()
+    running = asyncio.create_task(runner.run())
+    await asyncio.sleep(1800)
+    assert str(runner.lanes[0].trouble).startswith("StopWebcast: ConnectError")
+    assert asked < 300
+    await running
+    assert states(journal) == {JobState.DONE: 300}
+    assert runner.lanes[0].trouble is None
+    assert {job.attempts for job in all_jobs(journal.journal)} == {1}
+    assert asyncio.get_running_loop().time() < 3640
+
+
+async def test_refused_keys_end_the_run_at_once(journal: InlineJournal) -> None:
+    asked = 0
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        return volcengine_no("InvalidAccessKey", status=401)
+
+    client = volcengine_client(http_client=mocked(handler), clock=loop_clock)
+    fill(journal.journal, stops(300), client)
+    with pytest.raises(AuthenticationError):
+        await run(journal, client)
+    assert asked < 20
+    assert states(journal) == {JobState.PENDING: 300}
+    assert {job.attempts for job in all_jobs(journal.journal)} == {0}
+
+
+async def test_a_stale_clock_is_mended_on_the_way(journal: InlineJournal) -> None:
+    answers = itertools.chain([volcengine_no("InvalidTimestamp", status=400)], itertools.repeat(volcengine_yes()))
+    client = volcengine_client(http_client=mocked(lambda _: next(answers)), clock=loop_clock)
+    fill(journal.journal, stops(20), client)
+    await run(journal, client)
+    assert states(journal) == {JobState.DONE: 20}
+
+
+async def test_a_journal_that_cannot_be_written_ends_the_run(journal: InlineJournal, vendors: Vendors) -> None:
+    fill(journal.journal, stops(300), vendors.volcengine)
+    taken = 0
+
+    def take(*args: Any, **options: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken > 3:
+            raise JournalError("the disk is full")
+        return Journal.take(journal.journal, *args, **options)
+
+    journal.journal.take = take  # type: ignore[method-assign]
+    with pytest.raises(JournalError, match="the disk is full"):
+        await run(journal, vendors.volcengine)
+    assert states(journal)[JobState.SENT] == 0
+
+
+async def test_jobs_of_another_account_are_refused(journal: InlineJournal, vendors: Vendors) -> None:
+    """A journal made against the emulator is not run against the vendor."""
+    fill(journal.journal, stops(1), vendors.volcengine)
+    other = volcengine_client(http_client=vendors.http_client, base_url="http://127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match="StopWebcast at volcengine, of an account or address that none"):
+        await run(journal, other)
+    with pytest.raises(ConfigurationError, match="none of the clients has"):
+        await run(journal, vendors.zego)
+    assert vendors.requests == []
+
+
+async def test_two_accounts_of_one_vendor(journal: InlineJournal, vendors: Vendors) -> None:
+    other = zego_client(http_client=vendors.http_client, is_test=True, clock=loop_clock)
+    fill(journal.journal, censor_stops(2), vendors.zego)
+    fill(journal.journal, censor_stops(3), other)
+    await run(journal, vendors.zego, other)
+    assert not states(journal)[JobState.PENDING]
+    assert sum("IsTest=true" in str(request.url) for request in vendors.requests) == 3
+
+
+async def test_the_token_of_a_user_is_sent_and_not_shown(journal: InlineJournal) -> None:
+    bodies: list[bytes] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        bodies.append(request.content)
+        return volcengine_yes()
+
+    client = volcengine_client(http_client=mocked(handler), clock=loop_clock)
+    ban = BanUserStream(app_id="a", room_id="r", user_id="u", token="a-user's-token")
+    fill(journal.journal, [ban], client)
+    (event,) = await run(journal, client)
+    assert b"a-user's-token" in bodies[0]
+    assert event.parameters["Token"] == "***"
+
+
+async def test_few_are_taken_however_many_there_are(journal: InlineJournal) -> None:
+    client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), quotas=NoQuotas(), clock=loop_clock)
+    fill(journal.journal, stops(2000), client)
+    most = 0
+
+    def tell(_: JobEvent) -> None:
+        nonlocal most
+        most = max(most, journal.journal.counts()[JobState.SENT])
+
+    await run_with(journal, client, tell)
+    assert states(journal) == {JobState.DONE: 2000}
+    assert most <= MOST
