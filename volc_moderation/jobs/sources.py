@@ -46,30 +46,24 @@ def read_source(name: str, *, stdin: Callable[[], IO[bytes]] = lambda: sys.stdin
     """Open a file, or standard input for ``-``. Raises ``SourceError`` now, or while its rows are read."""
     shown = "standard input" if name == STDIN else name
     try:
-        raw = stdin() if name == STDIN else open(name, "rb")  # noqa: PTH123, SIM115 - read as the rows are
-    except OSError as error:
+        with contextlib.ExitStack() as files:
+            source = _open(shown, name, stdin, files)
+            source.close = files.pop_all().close
+            return source
+    except _FAULTS as error:
         raise _fault(shown, error) from None
-    try:
-        source = _open(shown, name, raw)
-        source.close = raw.close
-    except BaseException as error:
-        raw.close()
-        if isinstance(error, _FAULTS):
-            raise _fault(shown, error) from None
-        raise
-    return source
 
 
-def _open(shown: str, name: str, raw: IO[bytes]) -> Source:
-    file = _Peekable(raw)
+def _open(shown: str, name: str, stdin: Callable[[], IO[bytes]], files: contextlib.ExitStack) -> Source:
+    raw = stdin() if name == STDIN else open(name, "rb")  # noqa: PTH123, SIM115 - closed with the source
+    file = files.enter_context(_Peekable(raw))
     start = file.peek(4)
     if start.startswith(_PARQUET):
-        raw.close()
         return _parquet(shown, name)
     if start.startswith(_GZIP):
-        file = _Peekable(cast("IO[bytes]", gzip.GzipFile(fileobj=cast("IO[bytes]", file))))
+        file = files.enter_context(_Peekable(cast("IO[bytes]", gzip.GzipFile(fileobj=cast("IO[bytes]", file)))))
     elif start.startswith(_ZSTD):
-        file = _Peekable(_zstd(file, shown))
+        file = files.enter_context(_Peekable(_zstd(file, shown)))
     return _text(shown, file)
 
 

@@ -1,0 +1,46 @@
+"""A program that runs a journal, again and again, in processes that are killed at moments it is told.
+
+``python -m tests.jobs.crashing JOURNAL BASE_URL``; on standard input, a line for each run: the seconds until its kill,
+or "end" to let it end. A line on standard output after each. The runs are forked off, so that Python starts only once.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+
+from tests.doubles import volcengine_client
+from volc_moderation import NoQuotas
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.journal_thread import JournalThread
+from volc_moderation.jobs.runner import Runner
+
+
+async def run(path: str, base_url: str) -> None:
+    """Run what is left in a journal."""
+    journal = JournalThread(Journal(path))
+    async with volcengine_client(base_url=base_url, quotas=NoQuotas()) as client:
+        runner = Runner(journal, [client])
+        await runner.prepare()
+        await runner.run()
+    await journal.aclose()
+
+
+def main() -> None:
+    """Run as told."""
+    path, base_url = sys.argv[1:]
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            asyncio.run(run(path, base_url))
+            os._exit(0)
+        if line.strip() != "end":
+            time.sleep(float(line))
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201 - the answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""kill -9 at any moment: nothing is lost, and little is done twice."""
+
+import asyncio
+import contextlib
+import random
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tests.doubles import volcengine_client
+from tests.jobs.journals import all_jobs, fill
+from volc_moderation.emulator import Emulator, Settings, listen, serve
+from volc_moderation.emulator.vendor import Call, Reply
+from volc_moderation.jobs.job import JobState
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.volcengine import StopWebcast
+
+KILLS = 50
+ROWS = 2000
+
+
+@contextlib.asynccontextmanager
+async def served() -> AsyncIterator[tuple[str, Counter[str]]]:
+    """Serve the emulator in this process, and count what arrives for each room."""
+    # No quota, so that much is in flight; some delay, so that it is so for a while.
+    emulator = Emulator(Settings(quotas={"StopWebcast": 100_000}, delay=(0.005, 0.01)))
+    arrived: Counter[str] = Counter()
+    perform = emulator.volcengine.perform
+
+    def count(call: Call, now: float) -> Reply:
+        arrived[(call.parameters or {})["RoomId"]] += 1
+        return perform(call, now)
+
+    emulator.volcengine.perform = count  # type: ignore[method-assign]
+    listener, end = listen("127.0.0.1", 0), asyncio.Event()
+    serving = asyncio.create_task(serve(emulator, listener, until=end.wait()))
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}", arrived
+    end.set()
+    await serving
+
+
+async def test_fifty_kills(tmp_path: Path) -> None:
+    """Every stop arrives; what arrives twice was on its way at a kill; the journal is whole after each."""
+    dice = random.Random(1)
+    path = tmp_path / "stops.db"
+    async with served() as (base_url, arrived):
+        client = volcengine_client(base_url=base_url)
+        journal = Journal(path)
+        fill(journal, [StopWebcast(app_id="app", room_id=f"r-{n}", task_id="t") for n in range(ROWS)], client, now=0)
+        journal.close()
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.jobs.crashing", path, base_url),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert program.stdin is not None
+        assert program.stdout is not None
+        on_their_way: set[str] = set()
+        killed = 0
+        for run in range(KILLS + 1):
+            program.stdin.write(b"end\n" if run == KILLS else f"{dice.uniform(0.02, 0.15)}\n".encode())
+            code = await program.stdout.readline()
+            killed += code == b"-9\n"
+            journal = Journal(path)
+            assert journal.query("PRAGMA integrity_check") == [("ok",)]
+            sent = [str(job.parameters["RoomId"]) for job in all_jobs(journal) if job.state is JobState.SENT]
+            assert len(sent) <= 400
+            on_their_way |= set(sent)
+            journal.close()
+        program.stdin.close()
+        await program.wait()
+        assert code == b"0\n"
+    journal = Journal(path)
+    assert Counter(job.state for job in all_jobs(journal)) == {JobState.DONE: ROWS}
+    journal.close()
+    assert killed == KILLS
+    assert len(arrived) == ROWS
+    repeated = {room for room, count in arrived.items() if count > 1}
+    assert repeated <= on_their_way
