@@ -146,7 +146,7 @@ def test_parquet_has_values_and_numbers_of_rows(tmp_path: Path) -> None:
     )
     source = read_source(as_parquet(tmp_path / "calls", table))
     assert source.columns == ("room_id", "user_id", "interval", "video_param")
-    assert list(source.rows) == [
+    assert all_rows(source) == [
         (1, {"room_id": "r", "user_id": ["u", "v"], "interval": 150, "video_param": {"RiskTypeList": ["AGE"]}}),
         (2, {"user_id": []}),
     ]
@@ -154,7 +154,7 @@ def test_parquet_has_values_and_numbers_of_rows(tmp_path: Path) -> None:
 
 def test_parquet_goes_on_from_batch_to_batch(tmp_path: Path) -> None:
     table = pyarrow.table({"task_id": list(range(2500))})
-    rows = list(read_source(as_parquet(tmp_path / "calls", table)).rows)
+    rows = all_rows(read_source(as_parquet(tmp_path / "calls", table)))
     assert rows == [(number + 1, {"task_id": number}) for number in range(2500)]
 
 
@@ -282,8 +282,8 @@ def test_a_parquet_with_damaged_pages_is_said_with_the_last_whole_row(tmp_path: 
     content[middle + 500 : middle + 1500] = 1000 * b"x"
     (tmp_path / "calls").write_bytes(content)
     read: Rows = []
-    with pytest.raises(SourceError) as caught:
-        read.extend(read_source(str(tmp_path / "calls")).rows)
+    with contextlib.closing(read_source(str(tmp_path / "calls"))) as source, pytest.raises(SourceError) as caught:
+        read.extend(source.rows)
     assert 2000 <= len(read) < 5000
     assert f"cannot be read after row {len(read)}: " in str(caught.value)
 

@@ -59,7 +59,8 @@ def _open(shown: str, name: str, stdin: Callable[[], IO[bytes]], files: contextl
     file = files.enter_context(_Peekable(raw))
     start = file.peek(4)
     if start.startswith(_PARQUET):
-        return _parquet(shown, name)
+        files.close()
+        return _parquet(shown, name, files)
     if start.startswith(_GZIP):
         file = files.enter_context(_Peekable(cast("IO[bytes]", gzip.GzipFile(fileobj=cast("IO[bytes]", file)))))
     elif start.startswith(_ZSTD):
@@ -192,7 +193,7 @@ def _zstd(file: _Peekable, name: str) -> IO[bytes]:
     return cast("IO[bytes]", zstd.ZstdFile(file))
 
 
-def _parquet(shown: str, name: str) -> Source:
+def _parquet(shown: str, name: str, files: contextlib.ExitStack) -> Source:
     if name == STDIN:
         raise SourceError("Parquet cannot be read from standard input, for its index is at its end")
     try:
@@ -200,7 +201,7 @@ def _parquet(shown: str, name: str) -> Source:
     except ImportError:
         raise SourceError(f"{shown} is Parquet: pip install 'volc_moderation[parquet]'") from None
     try:
-        file = parquet.ParquetFile(name)
+        file = files.enter_context(parquet.ParquetFile(name))
     except (OSError, ValueError) as error:
         raise SourceError(f"{shown} cannot be read: {error}") from None
     columns = tuple(file.schema_arrow.names)
