@@ -1,89 +1,60 @@
-"""``volc-moderation demo``: a thousand tasks started and stopped at both vendors' full quotas, none refused."""
+"""``volc-moderation demo``: a thousand tasks started and stopped by a journal at both vendors' full quotas."""
 
 import asyncio
 import os
 import re
+import tempfile
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 
-from volc_moderation import Action, ModerationError, Reply, VolcengineClient, ZegoClient
+from volc_moderation import Action, ModerationError, VolcengineClient, WindowQuotas, ZegoClient
+from volc_moderation.cli.bulk import opened
 from volc_moderation.cli.call import BAD_USAGE
-from volc_moderation.client import Client
-from volc_moderation.emulator import EmulatorProcess, Settings
+from volc_moderation.cli.run import INTERRUPTED, Environment, Interrupts, RunOptions, make_calls, summary
+from volc_moderation.emulator import EmulatorProcess, Fault, Settings
+from volc_moderation.jobs.clients import Clients, write
+from volc_moderation.jobs.job import key_of
+from volc_moderation.jobs.journal import Journal, Standing
+from volc_moderation.jobs.journal_thread import JournalThread
+from volc_moderation.jobs.report import write_report
 from volc_moderation.volcengine import StartWebcast, StopWebcast
 from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
 
 #: Seconds; longer ones are slips.
 Delay = Annotated[tuple[float, float], Parameter(validator=Number(gte=0, lt=60))]
 
-#: Seconds between two looks at the emulator's counts.
-GLANCE = 0.2
+#: What happens to some of the stops of webcasts: of every so many, one is put off for some seconds.
+EVERY, SOON = 40, 3
+#: These rooms are refused, and those put off for long.
+REFUSED, PUT_OFF = 2, 3
+LONG = 300
 
 
-@attrs.define
-class Batch:
-    """All calls of one action."""
+@attrs.frozen
+class Seen:
+    """What the emulator saw of one action."""
 
     action: type[Action[Any]]
-    calls: int
-    answered: int = 0
-    retried: int = 0
-    errors: list[ModerationError] = attrs.field(factory=list)
-    #: On the clock of ``time.monotonic``.
-    began: float = 0.0
-    ended: float = 0.0
-    past_second: deque[float] = attrs.field(factory=deque)
-    #: What the emulator saw: refused for the rate, and most in any second.
-    throttled: int = 0
-    most: int = 0
-    accepted: int = 0
+    counts: Mapping[str, Any]
 
-    async def run(self, client: Client, actions: Iterable[Action[Any]]) -> list[Reply[Any]]:
-        """Await all calls at once."""
-        self.began = time.monotonic()
-        replies = await asyncio.gather(*(self._call(client, action) for action in actions))
-        self.ended = time.monotonic()
-        return [reply for reply in replies if reply is not None]
-
-    async def _call(self, client: Client, action: Action[Any]) -> Reply[Any] | None:
-        try:
-            reply = await client.call(action)
-        except ModerationError as error:
-            self.errors.append(error)
-            return None
-        self.answered += 1
-        self.retried += reply.attempts - 1
-        self.past_second.append(time.monotonic())
-        return reply
+    def of(self, what: str) -> int:
+        """Return a count."""
+        return int(self.counts.get(what) or 0)
 
     @property
-    def rate(self) -> int:
-        """How many were answered in the past second."""
-        while self.past_second and self.past_second[0] < time.monotonic() - 1:
-            self.past_second.popleft()
-        return len(self.past_second)
-
-    @property
-    def of_quota(self) -> float:
-        """Accepted calls per second, as a share of the quota."""
-        return self.accepted / (self.ended - self.began) / self.action.quota.limit
-
-    @property
-    def is_perfect(self) -> bool:
-        """Whether all were accepted, none refused, and no second above the quota."""
-        return self.accepted == self.calls and not self.throttled and self.most <= self.action.quota.limit
+    def is_kept(self) -> bool:
+        """Whether no call was refused as one too many, and no second was above the quota."""
+        return not self.of("throttled") and self.of("most_in_any_second") <= self.action.quota.limit
 
 
 def demo(
@@ -91,9 +62,12 @@ def demo(
     webcasts: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 600,
     audio: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 400,
     delay: Delay = (0.02, 0.05),
+    resume: Path | None = None,
     svg: Path | None = None,
 ) -> int:
-    """Start and stop a thousand tasks at full quota, against an emulator in a process of its own.
+    """Start and stop a thousand tasks at full quota, from a journal, against an emulator in a process of its own.
+
+    Some stops are put off by the vendor, and a few are refused, as in life.
 
     Parameters
     ----------
@@ -103,14 +77,22 @@ def demo(
         Audio moderations to start and stop at ZEGO.
     delay
         Shortest and longest time, in seconds, that a request takes there, and an answer back.
+    resume
+        Go on with the journal of a demo.
     svg
         File to write a picture of the result to.
 
     """
-    if svg is not None and not os.access(svg.parent, os.W_OK):
-        return complain(f"cannot write to {svg}")
-    console = Console(record=svg is not None)
-    code = asyncio.run(_demo(console, webcasts, audio, delay))
+    console = Console(record=svg is not None, highlight=False)
+    for path, is_right in ((svg, svg is None or os.access(svg.parent, os.W_OK)), (resume, _is_journal(resume))):
+        if not is_right:
+            return complain(f"cannot use {path}")
+    folder = Path(tempfile.mkdtemp(prefix="volc-moderation-")) if resume is None else resume.parent
+    journal = folder / "demo.jobs" if resume is None else resume
+    try:
+        code = asyncio.run(_demo(console, journal, webcasts, audio, delay, is_new=resume is None))
+    except (ModerationError, RuntimeError) as error:
+        return complain(str(error))
     if svg is not None:
         # Without the fonts that rich's picture would load from elsewhere.
         picture = re.sub(
@@ -126,113 +108,175 @@ def complain(what: str) -> int:
     return BAD_USAGE
 
 
-async def _demo(console: Console, webcasts: int, audio: int, delay: tuple[float, float]) -> int:
-    low, high = (round(seconds * 1000) for seconds in delay)
-    console.print(
-        f"Starting and stopping {webcasts} webcasts at Volcengine and {audio} audio moderations at ZEGO, all awaited "
-        f"at once, against an emulator that refuses what breaks a quota in any second. One way: {low} to {high} ms.",
-        highlight=False,
-    )
-    batches = [
-        Batch(StartWebcast, webcasts),
-        Batch(StopWebcast, webcasts),
-        Batch(StartCensorAudioV2, audio),
-        Batch(StopCensorAudioV2, audio),
-    ]
-    settings = Settings(delay=delay)
+def _is_journal(path: Path | None) -> bool:
+    return path is None or path.is_file()
+
+
+async def _demo(
+    console: Console, path: Path, webcasts: int, audio: int, delay: tuple[float, float], *, is_new: bool
+) -> int:
     began = time.monotonic()
-    async with (
-        EmulatorProcess(settings) as emulator,
-        VolcengineClient(
-            access_key=settings.access_key, secret_key=settings.secret_key, base_url=emulator.base_url
-        ) as volcengine,
-        ZegoClient(app_id=settings.app_id, server_secret=settings.server_secret, base_url=emulator.base_url) as zego,
-    ):
-        with Live(_progress(batches), console=console, transient=True, refresh_per_second=10) as live:
-            watcher = asyncio.create_task(_watch(emulator, batches, live))
-            try:
-                await asyncio.gather(_webcasts(volcengine, *batches[:2]), _audio(zego, *batches[2:]))
-            finally:
-                watcher.cancel()
-                await asyncio.gather(watcher, return_exceptions=True)
-        _take(batches, await emulator.counts())
-    console.print(_summary(batches))
-    return _conclude(console, batches, time.monotonic() - began)
+    interrupts = Interrupts(console)
+    settings = Settings(delay=delay)
+    async with opened(path) as journal:
+        port = int(await journal.do(lambda journal: journal.note("port")) or 0)
+        with interrupts.heard():
+            async with (
+                EmulatorProcess(settings, port=port) as emulator,
+                VolcengineClient(
+                    access_key=settings.access_key, secret_key=settings.secret_key, base_url=emulator.base_url
+                ) as volcengine,
+                ZegoClient(
+                    app_id=settings.app_id, server_secret=settings.server_secret, base_url=emulator.base_url
+                ) as zego,
+            ):
+                environment = Environment([volcengine, zego], {}, WindowQuotas(), None)
+                run = _Run(journal, environment, RunOptions(journal=path), console, interrupts)
+                if is_new:
+                    low, high = (round(seconds * 1000) for seconds in delay)
+                    console.print(
+                        f"Starting and stopping {webcasts} webcasts at Volcengine and {audio} audio moderations at ZEGO"
+                        " from a journal, against an emulator that refuses what breaks a quota in any second. One way:"
+                        f" {low} to {high} ms. Some stops are put off, {REFUSED} are refused."
+                    )
+                    address = str(urlsplit(emulator.base_url).port)
+                    await journal.do(lambda journal: journal.note("port", address))
+                    await run.start_and_stop(emulator, webcasts, audio)
+                else:
+                    await run.go_on()
+                seen = await emulator.counts()
+        actions: list[type[Action[Any]]] = [StartWebcast, StopWebcast, StartCensorAudioV2, StopCensorAudioV2]
+        batches = [Seen(action, seen[action.name]) for action in actions if action.name in seen]
+        standing = await journal.do(Journal.standing)
+        spans = await journal.do(_spans)
+        report = path.with_suffix(".html")
+        await journal.do(lambda journal: write_report(journal, report, now=time.time()))
+    if batches:
+        console.print(_table(batches, spans))
+    return _conclude(console, batches, standing, path, report, seconds=time.monotonic() - began, interrupts=interrupts)
 
 
-async def _webcasts(client: VolcengineClient, start: Batch, stop: Batch) -> None:
-    rooms = [f"room-{number}" for number in range(start.calls)]
-    page = "https://example.com/wall"
-    await start.run(
-        client,
-        [
-            StartWebcast(app_id="app", room_id=room, task_id="webcast", user_id="webcast_page", source_url=page)
-            for room in rooms
-        ],
+@attrs.frozen
+class _Run:
+    """The demo's journal, and what runs it."""
+
+    journal: JournalThread
+    environment: Environment
+    options: RunOptions
+    console: Console
+    interrupts: Interrupts
+
+    async def start_and_stop(self, emulator: EmulatorProcess, webcasts: int, audio: int) -> None:
+        """Start all, and stop what was started."""
+        page = "https://example.com/wall"
+        await self._submit(
+            StartWebcast(
+                app_id="app", room_id=f"room-{number}", task_id="webcast", user_id="webcast_page", source_url=page
+            )
+            for number in range(webcasts)
+        )
+        await self._submit(
+            StartCensorAudioV2(
+                room_id=f"room-{number}", event_id="audio_room", audio_language="en", risk_type_list=["DIRTY"]
+            )
+            for number in range(audio)
+        )
+        await self._calls(wait=True)
+        if self.interrupts.count:
+            return
+        await _misbehave(emulator)
+        await self._submit(
+            StopWebcast(app_id="app", room_id=f"room-{number}", task_id="webcast") for number in range(webcasts)
+        )
+        await self._submit(StopCensorAudioV2(task_id=task) for task in await self.journal.do(_started))
+        await self._calls(wait=False)
+
+    async def go_on(self) -> None:
+        """Make the calls that are left."""
+        await self._calls(wait=True)
+
+    async def _submit(self, actions: Iterable[Action[Any]]) -> None:
+        clients, now = Clients(self.environment.clients), time.time()
+
+        def add(journal: Journal) -> None:
+            for action in actions:
+                lane = clients.lane_of(action)
+                journal.submit(key_of(lane, action), journal.lane(lane), write(action), due=now, now=now)
+
+        await self.journal.do(add)
+
+    async def _calls(self, *, wait: bool) -> None:
+        options = attrs.evolve(self.options, wait_for_deferred=wait)
+        fault = await make_calls(self.journal, self.environment, options, self.console, self.interrupts)
+        if fault is not None:
+            raise fault
+
+
+async def _misbehave(emulator: EmulatorProcess) -> None:
+    """Let the vendor be as vendors are at times."""
+    for number in range(REFUSED):
+        await emulator.play(
+            Fault(
+                kind="code",
+                action="StopWebcast",
+                match={"RoomId": f"room-{10 + number}"},
+                code="AccessDenied.NoPermissionForApp",
+                message="the app belongs to somebody else",
+            )
+        )
+    busy = {"kind": "code", "action": "StopWebcast", "code": "ServiceUnavailableTemp", "message": "back soon"}
+    for number in range(PUT_OFF):
+        await emulator.play(Fault(**busy, match={"RoomId": f"room-{20 + number}"}, retry_after=LONG))  # type: ignore[arg-type]
+    await emulator.play(Fault(**busy, every=EVERY, first=100, retry_after=SOON))  # type: ignore[arg-type]
+
+
+def _started(journal: Journal) -> list[str]:
+    """Return the ids of the audio moderations that were started."""
+    lane = "lane IN (SELECT id FROM lane WHERE action = 'StartCensorAudioV2')"
+    found = [job.result for job in journal.jobs(f"WHERE state = 'done' AND {lane}")]
+    return [str(result["TaskId"]) for result in found if isinstance(result, dict)]
+
+
+def _spans(journal: Journal) -> dict[str, float]:
+    """Return how many seconds the first attempts of each action took."""
+    rows = journal.query(
+        "SELECT action, max(ended) - min(ended) FROM job JOIN lane ON lane.id = job.lane WHERE attempts = 1 GROUP BY 1"
     )
-    await stop.run(client, [StopWebcast(app_id="app", room_id=room, task_id="webcast") for room in rooms])
+    return {str(action): float(str(seconds or 0)) for action, seconds in rows}
 
 
-async def _audio(client: ZegoClient, start: Batch, stop: Batch) -> None:
-    actions = [
-        StartCensorAudioV2(
-            room_id=f"room-{number}", event_id="audio_room", audio_language="en", risk_type_list=["DIRTY", "VIOLENT"]
-        )
-        for number in range(start.calls)
-    ]
-    replies = await start.run(client, actions)
-    await stop.run(client, [StopCensorAudioV2(task_id=reply.result.task_id) for reply in replies])
-
-
-async def _watch(emulator: EmulatorProcess, batches: list[Batch], live: Live) -> None:
-    while True:
-        _take(batches, await emulator.counts())
-        live.update(_progress(batches))
-        await asyncio.sleep(GLANCE)
-
-
-def _take(batches: list[Batch], counts: dict[str, dict[str, Any]]) -> None:
-    for batch in batches:
-        count = counts.get(batch.action.name, {})
-        batch.throttled = count.get("throttled", 0)
-        batch.accepted = count.get("accepted", 0)
-        batch.most = count.get("most_in_any_second", 0)
-
-
-def _progress(batches: list[Batch]) -> Table:
-    table = Table("action", "progress", "past second", "refused", "retried", box=None, pad_edge=False)
-    for batch in batches:
-        table.add_row(
-            batch.action.name,
-            ProgressBar(total=batch.calls, completed=batch.answered, width=28),
-            f"{batch.rate:3} of {batch.action.quota.limit}",
-            str(batch.throttled),
-            str(batch.retried),
-        )
-    return table
-
-
-def _summary(batches: list[Batch]) -> Table:
+def _table(batches: list[Seen], spans: Mapping[str, float]) -> Table:
     table = Table(Column("action", no_wrap=True), box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("calls", "accepted/s\nof quota", "most in\nany 1 s", "refused", "retried", "wall\ntime"):
+    for heading in ("calls", "of\nquota", "most in\nany 1 s", "too\nmany", "put off\nor refused", "first\nto last"):
         table.add_column(heading, justify="right", no_wrap=True)
     for batch in batches:
+        calls, seconds = batch.of("received"), spans.get(batch.action.name, 0.0)
         table.add_row(
             batch.action.name,
-            str(batch.calls),
-            f"{batch.of_quota:.3f}",
-            f"{batch.most}/{batch.action.quota.limit}",
-            str(batch.throttled),
-            str(batch.retried),
-            f"{batch.ended - batch.began:.1f} s",
+            str(calls),
+            f"{batch.of('accepted') / seconds / batch.action.quota.limit:.3f}" if seconds > 1 else "-",
+            f"{batch.of('most_in_any_second')}/{batch.action.quota.limit}",
+            str(batch.of("throttled")),
+            str(batch.of("faults")),
+            f"{seconds:.1f} s",
         )
     return table
 
 
-def _conclude(console: Console, batches: list[Batch], seconds: float) -> int:
-    started, stopped = (sum(batch.accepted for batch in batches[first::2]) for first in (0, 1))
-    refused = sum(batch.throttled for batch in batches)
-    console.print(f"{started} started, {stopped} stopped, {refused} refused, in {seconds:.1f} s.", highlight=False)
-    for error in [error for batch in batches for error in batch.errors][:5]:
-        console.print(f"[red]{error}[/red]")
-    return 0 if all(batch.is_perfect for batch in batches) else 1
+def _conclude(
+    console: Console,
+    batches: list[Seen],
+    standing: Standing,
+    journal: Path,
+    report: Path,
+    *,
+    seconds: float,
+    interrupts: Interrupts,
+) -> int:
+    console.print(f"{summary(standing)[:-1]}, in {seconds:.1f} s.")
+    console.print(f"Report: {report}", soft_wrap=True)
+    if standing.left or standing.deferred:
+        console.print(f"Go on with: volc-moderation demo --resume {journal}", soft_wrap=True)
+    if interrupts.count and (standing.left or standing.deferred):
+        return INTERRUPTED
+    return 0 if all(batch.is_kept for batch in batches) else 1

@@ -13,7 +13,7 @@ from volc_moderation.emulator.server import listen, serve
 
 async def _main() -> None:
     settings = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", int(sys.argv[2]) if len(sys.argv) > 2 else 0)  # noqa: PLR2004
     host, port = listener.getsockname()[:2]
     print(json.dumps({"base_url": f"http://{host}:{port}"}), flush=True)  # noqa: T201 - the parent reads it
     parent = asyncio.StreamReader()

@@ -200,13 +200,15 @@ class Emulator:
         if refusal is not None:
             count.throttled += 1
             return self._envelope(vendor.throttle(call, for_room=refusal == "room"))
-        fault = next((one for one in self._faults if one.matches(call.action, call.parameters or {})), None)
+        fault = next((one for one in self._faults if one.strikes(call.action, call.parameters or {})), None)
         if fault is not None:
-            fault.first -= 1
             count.faults += 1
             if fault.carried_out:
                 self._perform(vendor, call, now)
-            return await self._play(fault, vendor, call, request)
+            answer = await self._play(fault, vendor, call, request)
+            if fault.retry_after is not None:
+                answer.headers["Retry-After"] = str(fault.retry_after)
+            return answer
         reply = self._perform(vendor, call, now)
         if reply.is_success:
             count.accepted += 1

@@ -85,11 +85,13 @@ async def serve(emulator: Emulator, listener: socket.socket, until: Awaitable[ob
 class EmulatorProcess:
     """An emulator in a process of its own, as ``async with EmulatorProcess() as emulator``.
 
-    It ends with the block, and also if this process dies. ``base_url`` is where it listens.
+    It ends with the block, and also if this process dies. ``base_url`` is where it listens: at a free port, or at
+    ``port``.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, port: int = 0) -> None:
         self.settings = settings or Settings()
+        self._port = port
         self.base_url = ""
         self._process: asyncio.subprocess.Process | None = None
         self._http: httpx.AsyncClient | None = None
@@ -97,7 +99,7 @@ class EmulatorProcess:
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "volc_moderation.emulator"),
-            json.dumps(attrs.asdict(self.settings)),
+            *(json.dumps(attrs.asdict(self.settings)), str(self._port)),
             start_new_session=True,  # an interrupt at the terminal is for the parent, which ends this one
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -136,7 +138,7 @@ class EmulatorProcess:
 
     async def play(self, fault: Fault) -> None:
         """Play a fault for the next calls that it matches."""
-        await self._admin("POST", "faults", json=attrs.asdict(fault))
+        await self._admin("POST", "faults", json=attrs.asdict(fault, filter=attrs.filters.exclude("_seen")))
 
     async def counts(self) -> dict[str, dict[str, Any]]:
         """Return what was seen of each action."""

@@ -56,7 +56,8 @@ class Follower:
         """
         fresh = secrets.token_hex(8)
         self._name = await self._journal.do(lambda journal: _name(journal, fresh))
-        self._after = await self._journal.do(lambda journal: journal.note("followed")) or "0"
+        followed = await self._journal.do(lambda journal: journal.note("followed"))
+        self._after = followed or "0"
         rules = Rules(
             retry=None, priority="bulk", clock=time.time, tell=self._tell, for_ever=False, wait_for_deferred=True
         )
