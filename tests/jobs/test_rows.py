@@ -295,7 +295,20 @@ def test_a_constant_that_no_action_has_is_said_before_the_rows() -> None:
         ("StopWebcast", {**WEBCAST, "version": "2"}, "version", "one of '2020-12-01'"),
         *(
             ("StartDetection", {"app_id": "a", "room_id": "r", "interval": wrong}, "interval", "an int from 100")
-            for wrong in ("often", "99", "150.5", "1e3", "٣٠٠", " 150", "150 ", "-", "--150", "1_000", 99 * "9", 150.0)
+            for wrong in (
+                "often",
+                "99",
+                "150.5",
+                "1e3",
+                "٣٠٠",
+                " 150",
+                "150 ",
+                "-",
+                "--150",
+                "1_000",
+                9999 * "9",
+                150.0,
+            )
         ),
         *(
             ("BanUserStream", {"app_id": "a", "room_id": "r", "user_id": "u", "video": wrong}, "video", "a bool")

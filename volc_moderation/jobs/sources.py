@@ -59,7 +59,6 @@ def _open(shown: str, name: str, stdin: Callable[[], IO[bytes]], files: contextl
     file = files.enter_context(_Peekable(raw))
     start = file.peek(4)
     if start.startswith(_PARQUET):
-        files.close()
         return _parquet(shown, name, files)
     if start.startswith(_GZIP):
         file = files.enter_context(_Peekable(cast("IO[bytes]", gzip.GzipFile(fileobj=cast("IO[bytes]", file)))))
