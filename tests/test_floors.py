@@ -37,6 +37,26 @@ FLOORS: list[tuple[tuple[str, ...], set[str]]] = [
     (("volcengine/client.py", "zego/client.py"), {"attrs"}),
     (("volcengine/__init__.py", "zego/__init__.py"), set()),
     (("__init__.py",), set()),
+    (("texts.py",), {"attrs"}),
+    (("jobs/job.py",), {"attrs"}),
+    (("jobs/schema.py",), set()),
+    (("jobs/journal.py",), {"attrs"}),
+    (("jobs/outcome.py",), {"attrs"}),
+    (("jobs/event.py",), {"attrs"}),
+    (("jobs/journal_thread.py",), {"attrs"}),
+    (("jobs/clients.py",), {"attrs"}),
+    (("jobs/attempt.py",), set()),
+    (("jobs/lane.py",), {"attrs"}),
+    (("jobs/runner.py",), set()),
+    (("jobs/jobs.py",), set()),
+    (("jobs/distributed.py",), {"streaq"}),
+    (("jobs/follow.py",), set()),
+    (("jobs/sources.py",), {"attrs", "pyarrow"}),
+    (("jobs/rows.py",), {"attrs"}),
+    (("jobs/load.py",), {"attrs"}),
+    (("jobs/charts.py",), {"attrs"}),
+    (("jobs/report.py",), {"attrs"}),
+    (("jobs/__init__.py",), set()),
     (("webhooks/seen.py",), {"redis"}),
     (("webhooks/app.py",), {"attrs", "starlette"}),
     (("webhooks/__init__.py",), set()),
@@ -55,13 +75,17 @@ FLOORS: list[tuple[tuple[str, ...], set[str]]] = [
     (("emulator/__init__.py", "emulator/__main__.py"), set()),
     (("testing.py",), {"attrs", "httpx", "pytest"}),
     (("cli/call.py",), {"attrs", "cyclopts"}),
+    (("cli/progress.py",), {"attrs", "rich"}),
+    (("cli/run.py",), {"attrs", "rich"}),
+    (("cli/bulk.py", "cli/jobs.py", "cli/worker.py"), {"cyclopts", "rich"}),
+    (("cli/sweep.py",), {"cyclopts", "rich"}),
     (("cli/demo.py",), {"attrs", "cyclopts", "rich"}),
     (("cli/app.py",), {"cyclopts", "rich"}),
     (("cli/__init__.py",), set()),
 ]
 LEVEL = {file: level for level, (files, _) in enumerate(FLOORS) for file in files}
 LIBRARIES = {"aiolimiter", "attrs", "cattrs", "cyclopts", "httpx", "httpx2", "rich", "starlette", "tenacity", "uvicorn"}
-LIBRARIES |= {"fastapi", "pytest", "redis"}
+LIBRARIES |= {"fastapi", "pyarrow", "pytest", "redis", "streaq"}
 #: What would make a rule impure.
 IO = {"asyncio", "socket", "random", "secrets", "ssl"}
 #: What would tell the time.

@@ -16,8 +16,6 @@ from tests.doubles import (
     zego_client,
 )
 from volc_moderation import ConfigurationError, VolcengineClient, ZegoClient
-from volc_moderation.volcengine import StopWebcast
-from volc_moderation.zego import StopCensorAudioV2
 
 STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
 
@@ -150,8 +148,7 @@ async def test_the_vendors_addresses_and_the_test_environment() -> None:
 def test_what_quotas_are_counted_by() -> None:
     """The account at all hosts of a vendor; but an emulator on this machine counts for itself."""
     hosts = ("http://127.0.0.1:1", "http://127.0.0.1:2", "https://a.example", "https://b.example")
-    for make, action in ((_volcengine, StopWebcast(**STOP)), (_zego, StopCensorAudioV2(task_id="t"))):
-        keys = [make(base_url=host)._quota(action)[0] for host in hosts]
-        assert keys[0] != keys[1] != keys[2] == keys[3]
-    stop = StopCensorAudioV2(task_id="t")
-    assert _zego(app_id=1)._quota(stop) != _zego(app_id=2)._quota(stop)
+    for make in (_volcengine, _zego):
+        accounts = [make(base_url=host).account for host in hosts]
+        assert accounts[0] != accounts[1] != accounts[2] == accounts[3]
+    assert _zego(app_id=1).account != _zego(app_id=2).account != _zego(app_id=2, is_test=True).account

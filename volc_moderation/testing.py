@@ -68,7 +68,7 @@ class ModerationEmulator:
 
     def play(self, fault: "Fault") -> None:
         """Play a fault for the next calls that it matches."""
-        self._post("faults", attrs.asdict(fault))
+        self._post("faults", fault.asdict())
 
     def join(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> bool:
         """Let a user join a room and publish; False if a ban or a rule keeps the user out.

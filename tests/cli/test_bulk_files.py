@@ -302,13 +302,11 @@ def test_standard_input_is_read_through_a_pipe(folder: Path) -> None:
     assert left_in(folder) == set()
 
 
-@pytest.mark.xfail(reason="cyclopts takes it for an option: bulk's files need Parameter(allow_leading_hyphen=True)")
 def test_a_hyphen_is_standard_input(bulk: Bulk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD)))
     assert bulk("-", *STOP, "--dry-run")[0] == 0
 
 
-@pytest.mark.xfail(reason="bulk's table takes what is in square brackets for markup of rich")
 def test_a_message_is_shown_as_it_is(bulk: Bulk, folder: Path) -> None:
     row = b'{"action": "SendCustomCommand", "room_id": "r", "from_user_id": "u", "message_content": "[b]go[/i]"}'
     code, output, _ = bulk(write(folder, row), "--dry-run")

@@ -1,9 +1,11 @@
 """The command as a user runs it: its output and its exit codes."""
 
 import asyncio
-import io
+import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import sys
@@ -12,15 +14,16 @@ from typing import Any
 
 import httpx
 import pytest
-from rich.console import Console
 
 import volc_moderation.cli.app
-from tests.doubles import environment
+from tests.doubles import environment, free_port, volcengine_client
+from tests.jobs.journals import fill
 from volc_moderation import DeadlineExceeded
 from volc_moderation.cli import main
 from volc_moderation.cli.call import _print_error
-from volc_moderation.cli.demo import Batch, _conclude
+from volc_moderation.cli.demo import Seen
 from volc_moderation.emulator import Emulator, EmulatorProcess, Fault
+from volc_moderation.jobs.journal import Journal
 from volc_moderation.volcengine import StopWebcast
 
 Result = tuple[int, str, str]
@@ -185,9 +188,13 @@ async def test_a_port_in_use_is_2(emulator: EmulatorProcess) -> None:
 
 async def test_a_small_demo() -> None:
     """The full one is the first command of the README; this one takes a second."""
-    code, output, _ = await command("demo", "--webcasts", "40", "--audio", "30")
-    assert "70 started, 70 stopped, 0 refused" in output
+    code, output, errors = await command("demo", "--webcasts", "41", "--audio", "30")
     assert code == 0
+    assert "137 done, 2 failed, 3 deferred until " in output
+    assert "StopWebcast 41/41" in errors or "StopWebcast" in output
+    report, journal = re.findall(r"(?:Report: |--resume )(.+)$", output, re.MULTILINE)
+    assert {Path(report).name, Path(journal).name} == {"demo.html", "demo.jobs"}
+    shutil.rmtree(Path(journal).parent)  # raises if it is not there
 
 
 @pytest.mark.parametrize("arguments", [["emulator", "--port", "0"], ["demo"]])
@@ -234,13 +241,24 @@ async def test_a_closed_pipe_is_no_traceback(keys: dict[str, str]) -> None:
     assert (process.returncode, errors) == (1, b"")
 
 
-@pytest.mark.parametrize(("seen", "code"), [({}, 0), ({"accepted": 1}, 1), ({"throttled": 1}, 1), ({"most": 151}, 1)])
-def test_the_demo_succeeds_only_if_all_is_well(seen: dict[str, int], code: int) -> None:
-    batch = Batch(StopWebcast, 2)
-    batch.accepted, batch.most = 2, 2
-    for name, value in seen.items():
-        setattr(batch, name, value)
-    assert _conclude(Console(file=io.StringIO()), [batch], 1.0) == code
+@pytest.mark.parametrize(
+    ("seen", "is_kept"), [({}, True), ({"throttled": 1}, False), ({"most_in_any_second": 151}, False)]
+)
+def test_the_demo_succeeds_only_if_the_quotas_are_kept(seen: dict[str, int], is_kept: bool) -> None:
+    assert Seen(StopWebcast, {"throttled": 0, "most_in_any_second": 150} | seen).is_kept is is_kept
+
+
+async def test_a_demo_goes_on(tmp_path: Path) -> None:
+    """With the journal of one that was interrupted, and its emulator's port."""
+    port, journal = free_port(), tmp_path / "demo.jobs"
+    clients = [volcengine_client(base_url=f"http://127.0.0.1:{port}")]
+    with contextlib.closing(Journal(journal)) as opened:
+        fill(opened, [StopWebcast(app_id="app", room_id=f"room-{n}", task_id="t") for n in range(5)], *clients, now=0)
+        with opened.transaction():
+            opened.note("port", str(port))
+    code, output, _ = await command("demo", "--resume", str(journal))
+    assert (code, "5 done (5 were gone already), in" in output) == (0, True)
+    assert (await command("demo", "--resume", str(tmp_path / "none")))[0] == 2
 
 
 def test_the_emulators_options(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ from volc_moderation import Action
 from volc_moderation.client import Client
 from volc_moderation.jobs.clients import Clients, write
 from volc_moderation.jobs.job import Job, Lane, key_of
-from volc_moderation.jobs.journal import Journal, Record
+from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
+from volc_moderation.jobs.schema import Record
 
 T = TypeVar("T")
 
@@ -53,7 +54,14 @@ def all_jobs(journal: Journal) -> list[Job]:
 
 def record(row: int, *, lane: int = 1, state: str = "done", now: float = NOW, **known: Any) -> Record:
     """Make the record of an attempt."""
-    given = {"due": now, "attempts": 1, "maybe_sent": False, "was_gone": False, "round_trip": 0.07, "waited": 0.1}
+    given: dict[str, Any] = {
+        "due": now,
+        "attempts": 1,
+        "maybe_sent": False,
+        "was_gone": False,
+        "round_trip": 0.07,
+        "waited": 0.1,
+    }
     given |= dict.fromkeys(("code", "message", "request_id", "result"))
     return Record(id=row, lane=lane, state=state, now=now, **given | known)
 

@@ -126,8 +126,7 @@ async def test_events_tell_what_happens(path: Path) -> None:
         told: list[JobEvent] = []
 
         async def watch() -> None:
-            async for event in jobs.events():
-                told.append(event)
+            told.extend([event async for event in jobs.events()])
 
         watching = asyncio.create_task(watch())
         await asyncio.sleep(0)

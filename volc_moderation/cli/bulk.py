@@ -29,6 +29,7 @@ from volc_moderation.cli.run import (
     clients_of_environment,
     run_journal,
     stderr,
+    stdout,
 )
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
@@ -45,7 +46,7 @@ AtLeastOne = Annotated[int | None, Parameter(validator=Number(gte=1))]
 
 
 def bulk(
-    *files: str,
+    *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
     action: str | None = None,
     set_: Annotated[Sequence[str], Parameter(name="--set", negative=())] = (),
     dry_run: bool = False,
@@ -106,6 +107,7 @@ def bulk(
     """
     console = stderr()
     try:
+        check_names(files)
         constants = constants_of(set_)
         rows = Rows(VolcengineClient.actions() | ZegoClient.actions(), action=action, constants=constants)
         if dry_run:
@@ -222,12 +224,12 @@ async def fill(
             status.update(f"Checking: {loaded.rows:,} rows" + (f", {loaded.bad:,} bad" if loaded.bad else ""))
             await asyncio.wait([writing], timeout=0.1)
     if loaded.bad > SHOWN:
-        console.print(f"… and {loaded.bad - SHOWN:,} more bad rows", highlight=False)
+        console.print(f"… and {loaded.bad - SHOWN:,} more bad rows")
     await writing
     said = f"{loaded.rows:,} rows, {loaded.new:,} calls"
     if loaded.new < loaded.rows:
         said += f" ({loaded.rows - loaded.new:,} are there already)"
-    console.print(said + (f", {loaded.bad:,} bad rows left out" if loaded.bad else ""), highlight=False)
+    console.print(said + (f", {loaded.bad:,} bad rows left out" if loaded.bad else ""))
 
 
 def _some_bad(console: Console) -> Callable[[str], None]:
@@ -237,7 +239,7 @@ def _some_bad(console: Console) -> Callable[[str], None]:
         nonlocal told
         told += 1
         if told <= SHOWN:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line, highlight=False, soft_wrap=True)
 
     return tell
 
@@ -248,11 +250,11 @@ def _dry_run(files: Sequence[str], rows: Rows, limit: int | None) -> int:
         raise SourceError("give a file to check")
     loaded = Loaded()
     examples: dict[str, str] = {}
-    out = Console(highlight=False)
+    out = stdout()
     errors = stderr()
 
     def tell(line: str) -> None:
-        errors.print(line, markup=False, soft_wrap=True)
+        errors.print(line, soft_wrap=True)
 
     for _, made in check(files, rows, limit=limit, tell_bad=tell, loaded=loaded):
         examples.setdefault(made.name, str(made))
@@ -298,6 +300,13 @@ def _check_writable(*paths: Path | None) -> None:
             raise SourceError(f"{path} cannot be written: {error.strerror}") from None
 
 
+def check_names(files: Sequence[str]) -> None:
+    """See that what was taken for files are no misspelt options: - is one, for standard input."""
+    for file in files:
+        if file.startswith("-") and file != STDIN:
+            raise SourceError(f"there is no option {file}; for a file of this name give ./{file}")
+
+
 def constants_of(texts: Sequence[str]) -> dict[str, str]:
     """Read name=value."""
     constants = {}
@@ -320,5 +329,5 @@ def _resume(journal: Path, options: Mapping[str, object]) -> str:
 
 def complain(console: Console, error: Exception, code: int = BAD_INPUT) -> int:
     """Say what is wrong, and return the exit code."""
-    console.print(str(error), markup=False, soft_wrap=True)
+    console.print(str(error), soft_wrap=True)
     return code

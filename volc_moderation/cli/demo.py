@@ -24,9 +24,10 @@ from volc_moderation.cli.run import INTERRUPTED, Environment, Interrupts, RunOpt
 from volc_moderation.emulator import EmulatorProcess, Fault, Settings
 from volc_moderation.jobs.clients import Clients, write
 from volc_moderation.jobs.job import key_of
-from volc_moderation.jobs.journal import Journal, Standing
+from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.jobs.report import write_report
+from volc_moderation.jobs.schema import Standing
 from volc_moderation.volcengine import StartWebcast, StopWebcast
 from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
 

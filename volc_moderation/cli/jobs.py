@@ -11,11 +11,10 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from volc_moderation import JournalError, SourceError, VolcengineClient, ZegoClient
-from volc_moderation.cli.run import ALL_DONE, BAD_INPUT, stderr, summary
+from volc_moderation.cli.run import ALL_DONE, BAD_INPUT, stderr, stdout, summary
 from volc_moderation.jobs.event import shown
 from volc_moderation.jobs.job import Job, JobState
 from volc_moderation.jobs.journal import Journal
@@ -76,7 +75,7 @@ def jobs(
             else:
                 _show(opened, found, is_filtered=bool(values or conditions))
     except (JournalError, SourceError) as error:
-        console.print(str(error), markup=False, soft_wrap=True)
+        console.print(str(error), soft_wrap=True)
         return BAD_INPUT
     return ALL_DONE
 
@@ -97,7 +96,7 @@ def _filter(state: str | None, action: str | None, code: str | None, key: str | 
 
 
 def _show(journal: Journal, found: Iterator[Job], *, is_filtered: bool) -> None:
-    out = Console(highlight=False)
+    out = stdout()
     owner = journal.note("owner")
     out.print(f"{journal.path}, last written by {owner}: {summary(journal.standing())}", soft_wrap=True)
     if not is_filtered:

@@ -32,10 +32,11 @@ from volc_moderation.client import Client
 from volc_moderation.jobs.clients import Clients
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import Lane
-from volc_moderation.jobs.journal import Journal, Standing
+from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.jobs.report import write_report
 from volc_moderation.jobs.runner import Runner
+from volc_moderation.jobs.schema import Standing
 from volc_moderation.quotas import QuotaState
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Interrupts:
     def _hear(self) -> None:
         self.count += 1
         if self.count == 1:
-            self._console.print("Stopping: calls in flight are finished. Once more to stop at once.", highlight=False)
+            self._console.print("Stopping: calls in flight are finished. Once more to stop at once.")
             self._ask()
         else:
             self._insist()
@@ -290,7 +291,7 @@ async def _conclude(
     standing = await journal.do(Journal.standing)
     console.print(summary(standing))
     for code, count, message in await journal.do(_refusals):
-        console.print(f"  {count:,} times {code}: {message}", markup=False)
+        console.print(f"  {count:,} times {code}: {message}")
     if fault is not None:
         console.print(f"The keys are refused: {fault}", style="red", soft_wrap=True)
     if standing.deferred or standing.left:
@@ -347,5 +348,10 @@ def check_streaq(redis: str | None) -> None:
 
 
 def stderr() -> Console:
-    """Return what people read: standard error."""
-    return Console(file=sys.stderr, highlight=False)
+    """Return where people read how it goes: standard error."""
+    return Console(file=sys.stderr, highlight=False, markup=False)
+
+
+def stdout() -> Console:
+    """Return where results go: standard output."""
+    return Console(highlight=False, markup=False)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from volc_moderation import ConfigurationError, JournalError, ModerationError, SourceError, VolcengineClient
-from volc_moderation.cli.bulk import complain, constants_of, fill, opened
+from volc_moderation.cli.bulk import check_names, complain, constants_of, fill, opened
 from volc_moderation.cli.run import (
     BAD_CREDENTIALS,
     INTERRUPTED,
@@ -27,6 +27,7 @@ from volc_moderation.cli.run import (
     exit_code,
     make_calls,
     stderr,
+    stdout,
     summary,
 )
 from volc_moderation.jobs.clients import write
@@ -41,7 +42,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def sweep(
-    *files: str,
+    *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
     set_: Annotated[Sequence[str], Parameter(name="--set", negative=())] = (),
     older_than: str = "0s",
     dry_run: bool = False,
@@ -73,6 +74,7 @@ def sweep(
     """
     console = stderr()
     try:
+        check_names(files)
         age = _seconds(older_than)
         if not files:
             raise SourceError("give a file with the rooms, or - for standard input")
@@ -141,7 +143,7 @@ class _Sweep:
                 )
                 table.add_row(*row)
         if running:
-            Console(highlight=False).print(table)
+            stdout().print(table)
         count = sum(len(tasks) for _, tasks in running)
         self._console.print(f"{count:,} moderations run in {len(running):,} rooms. Nothing was stopped.")
         return await self._end()

@@ -45,10 +45,10 @@ def worker(
         check_streaq(redis)
         asyncio.run(_work(redis, queue, concurrency, rate))
     except SourceError as error:
-        console.print(str(error), markup=False, soft_wrap=True)
+        console.print(str(error), soft_wrap=True)
         return BAD_INPUT
     except ConfigurationError as error:
-        console.print(str(error), markup=False, soft_wrap=True)
+        console.print(str(error), soft_wrap=True)
         return BAD_CREDENTIALS
     return ALL_DONE
 

@@ -51,6 +51,10 @@ class Fault:
             if not is_right:
                 raise ValueError(rule)
 
+    def asdict(self) -> dict[str, Any]:
+        """Return what makes the same fault anew."""
+        return attrs.asdict(self, filter=lambda field, _: field.init)
+
     def strikes(self, action: str, parameters: Mapping[str, Any]) -> bool:
         """Tell whether the fault is for a call, and count it."""
         if self.first <= 0 or self.action not in (None, action):

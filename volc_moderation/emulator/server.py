@@ -138,7 +138,7 @@ class EmulatorProcess:
 
     async def play(self, fault: Fault) -> None:
         """Play a fault for the next calls that it matches."""
-        await self._admin("POST", "faults", json=attrs.asdict(fault, filter=attrs.filters.exclude("_seen")))
+        await self._admin("POST", "faults", json=fault.asdict())
 
     async def counts(self) -> dict[str, dict[str, Any]]:
         """Return what was seen of each action."""

@@ -7,12 +7,12 @@ import attrs
 
 from volc_moderation.action import Action
 from volc_moderation.jobs.job import JobState, Lane
-from volc_moderation.jobs.journal import Row
 from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.schema import Row
 from volc_moderation.wire import JSON, load_json, wire_names
 
 
-@attrs.frozen
+@attrs.define(eq=False)  # not frozen: one is made for every call of a run
 class JobEvent:
     """A job ended, or was put off until ``due`` (Unix seconds)."""
 

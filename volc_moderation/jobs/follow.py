@@ -10,10 +10,11 @@ from volc_moderation.errors import ConfigurationError
 from volc_moderation.jobs.distributed import DistributedJobs, Ticket
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
-from volc_moderation.jobs.journal import Journal, Record, Row
+from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.jobs.lane import LaneRunner, Rules
 from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.schema import Record, Row
 
 #: Jobs that are handed over and not put off: enough for many workers, few enough to be remembered.
 MOST = 5000

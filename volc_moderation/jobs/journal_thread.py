@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import attrs
 
 from volc_moderation.errors import JournalError
-from volc_moderation.jobs.journal import Journal, Record
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.schema import Record
 
 T = TypeVar("T")
 

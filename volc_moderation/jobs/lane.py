@@ -15,9 +15,9 @@ from volc_moderation.errors import AuthenticationError, JournalError, Moderation
 from volc_moderation.jobs.attempt import attempt
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
-from volc_moderation.jobs.journal import Record, Row
 from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.schema import Record, Row
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
@@ -122,6 +122,8 @@ class LaneRunner:
         if free * 4 < places:
             return loop.time() + FOR_EVER  # few at a time are dear to take; a call that ends wakes this up
         number, now = self._number, self._rules.clock()
+        # Asked before the journal is: a call that ends meanwhile may have something to add to it.
+        is_idle = not (self._taken or self._workers)
         try:
             rows, due = await self._journal.do(
                 lambda journal: journal.take(number, min(free, TAKE), now=now), durable=not self.made.repeatable
@@ -136,12 +138,11 @@ class LaneRunner:
         self.next_due = due
         if rows:
             return loop.time()
-        return self._next_look(due, now)
+        return self._next_look(due, now, may_end=is_idle and not self._rules.for_ever)
 
-    def _next_look(self, due: float | None, now: float) -> float | None:
+    def _next_look(self, due: float | None, now: float, *, may_end: bool) -> float | None:
         """Tell when to look again if nothing is due until ``due``."""
         loop = asyncio.get_running_loop()
-        may_end = not (self._taken or self._workers or self._rules.for_ever)
         if due is None:
             return None if may_end else loop.time() + FOR_EVER
         if may_end and due > now + PATIENCE and not self._rules.wait_for_deferred:

@@ -20,7 +20,8 @@ from volc_moderation.errors import SourceError
 from volc_moderation.jobs.charts import Cell, Distribution, Rates, duration, histogram, rate_chart, share_bar
 from volc_moderation.jobs.event import shown
 from volc_moderation.jobs.job import Job, JobState, Lane
-from volc_moderation.jobs.journal import Journal, Standing
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.schema import Standing
 from volc_moderation.volcengine import VolcengineClient
 from volc_moderation.volcengine import protocol as volcengine
 from volc_moderation.zego import ZegoClient

@@ -1,0 +1,211 @@
+"""The command ``bulk`` against the emulator: what it does, says and writes, and what it ends with."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from volc_moderation.cli.app import run
+from volc_moderation.emulator import Fault
+from volc_moderation.testing import ModerationEmulator
+
+Bulk = Callable[..., tuple[int, str, str]]
+
+STOP = ("--action", "StopWebcast", "--set", "app_id=app", "--set", "task_id=wall")
+
+
+@pytest.fixture(autouse=True)
+def switch_interval() -> Iterator[None]:
+    """Put back what the command sets for the whole process."""
+    before = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def vendor(moderation_emulator: ModerationEmulator, monkeypatch: pytest.MonkeyPatch) -> ModerationEmulator:
+    for name, value in moderation_emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    return moderation_emulator
+
+
+@pytest.fixture
+def command(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Bulk:
+    """Run a command in this process; return its exit code, output and errors."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run([*arguments])
+        return code, *capsys.readouterr()
+
+    return command
+
+
+def rooms(folder: Path, count: int, name: str = "stops.csv") -> str:
+    (folder / name).write_text("room_id\n" + "".join(f"room-{number}\n" for number in range(count)))
+    return name
+
+
+def refuse(vendor: ModerationEmulator, room: str, code: str, **options: Any) -> None:
+    vendor.play(Fault(kind="code", action="StopWebcast", match={"RoomId": room}, code=code, **options))
+
+
+def received(vendor: ModerationEmulator, action: str = "StopWebcast") -> int:
+    return int(vendor.counts().get(action, {}).get("received", 0))
+
+
+def test_all_are_done(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+    code, output, errors = command("bulk", rooms(folder, 30), *STOP, "--output", "out.jsonl", "--report", "report.html")
+    assert (code, output) == (0, "")
+    assert "30 rows, 30 calls" in errors
+    assert "30 done (30 were gone already)." in errors
+    lines = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert sorted(line["line"] for line in lines) == list(range(2, 32))
+    assert lines[0]["parameters"] == {"AppId": "app", "RoomId": "room-0", "TaskId": "wall"}
+    assert (lines[0]["state"], lines[0]["was_gone"], lines[0]["attempts"]) == ("done", True, 1)
+    assert "<svg" in (folder / "report.html").read_text()
+    assert received(vendor) == 30
+
+
+def test_some_fail_and_are_tried_again(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+    refuse(vendor, "room-3", "AccessDenied")
+    code, _, errors = command("bulk", rooms(folder, 5), *STOP)
+    assert code == 10
+    assert "4 done (4 were gone already), 1 failed." in errors
+    assert "1 times AccessDenied: a fault of the emulator" in errors
+    (again,) = re.findall(r"Try those again with: volc-moderation (.+)$", errors, re.MULTILINE)
+    code, _, errors = command(*again.split())
+    assert code == 0
+    assert "5 done" in errors
+    assert received(vendor) == 6
+
+
+def test_some_are_put_off(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+    refuse(vendor, "room-3", "ServiceUnavailableTemp", retry_after=300)
+    code, _, errors = command("bulk", rooms(folder, 5), *STOP, "--on-temporary", "defer", "--rate", "50")
+    assert code == 11
+    assert re.search(r"4 done \(4 were gone already\), 1 deferred until \d\d:\d\d:\d\d\.", errors)
+    again = "Go on with: volc-moderation bulk --resume --journal stops.csv.jobs --rate 50 --on-temporary defer"
+    assert again in errors
+
+
+def test_a_short_wait_is_waited(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+    refuse(vendor, "room-3", "ServiceUnavailableTemp", retry_after=1)
+    assert command("bulk", rooms(folder, 5), *STOP, "--on-temporary", "defer")[0] == 0
+    assert received(vendor) == 6
+
+
+def test_refused_keys(command: Bulk, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOLCENGINE_SECRET_KEY", "wrong")
+    code, _, errors = command("bulk", rooms(folder, 50), *STOP)
+    assert code == 3
+    assert "The keys are refused: StopWebcast: SignatureDoesNotMatch" in errors
+    assert "50 left" in errors
+    monkeypatch.setenv("VOLCENGINE_SECRET_KEY", vendor.environment["VOLCENGINE_SECRET_KEY"])
+    assert command("bulk", "--resume", "--journal", "stops.csv.jobs")[0] == 0
+
+
+def test_a_rate_below_the_quota(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+    assert command("bulk", rooms(folder, 30), *STOP, "--rate", "20")[0] == 0
+    assert vendor.counts()["StopWebcast"]["most_in_any_second"] <= 20
+
+
+def test_a_journal_is_not_taken_for_a_new_one(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+    """Yesterday's stops are done; today's of the same name would be taken for them."""
+    assert command("bulk", rooms(folder, 2), *STOP)[0] == 0
+    code, _, errors = command("bulk", "stops.csv", *STOP)
+    assert (code, "is there already" in errors) == (2, True)
+    more = rooms(folder, 3, "more.csv")
+    code, _, errors = command("bulk", more, *STOP, "--resume", "--journal", "stops.csv.jobs")
+    assert code == 0
+    assert "3 rows, 1 calls (2 are there already)" in errors
+    assert received(vendor) == 3
+
+
+def test_a_limit_and_bad_rows_left_out(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+    (folder / "mixed.csv").write_text("room_id\nroom-0\nroom 1\nroom-2\nroom-3\n")
+    code, _, errors = command("bulk", "mixed.csv", *STOP, "--skip-bad", "--limit", "2")
+    assert code == 0
+    assert "mixed.csv, line 3: StopWebcast: room_id must be" in errors
+    assert "2 rows, 2 calls, 1 bad rows left out" in errors
+    assert received(vendor) == 2
+
+
+def test_jobs_shows_filters_and_exports(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+    refuse(vendor, "room-3", "AccessDenied")
+    command("bulk", rooms(folder, 5), *STOP)
+    code, output, _ = command("jobs", "stops.csv.jobs")
+    assert code == 0
+    assert "4 done (4 were gone already), 1 failed." in output
+    assert re.search(r"StopWebcast +failed +1 ", output)
+    code, output, _ = command("jobs", "stops.csv.jobs", "--code", "AccessDenied")
+    assert (output.count("room-3"), output.count("room-2")) == (1, 0)
+    code, output, _ = command("jobs", "stops.csv.jobs", "--state", "gone", "--export", "--report", "r.html")
+    told = [json.loads(line) for line in output.splitlines()]
+    assert [job["parameters"]["RoomId"] for job in told] == ["room-0", "room-1", "room-2", "room-4"]
+    assert {job["state"] for job in told} == {"done"}
+    assert (folder / "r.html").is_file()
+    key = told[0]["key"]
+    assert json.loads(command("jobs", "stops.csv.jobs", "--key", key, "--export")[1])["key"] == key
+    assert command("jobs", "none.jobs")[0] == 2
+
+
+def test_sweep_stops_what_runs(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+    for room, user in (("room-0", None), ("room-1", "a"), ("room-1", "b"), ("other", None)):
+        who = [] if user is None else ["--user-id", user]
+        code, _, errors = command("call", "StartDetection", "--app-id", "app", "--room-id", room, *who)
+        assert code == 0, errors
+    sweep = ("sweep", rooms(folder, 3, "rooms.csv"), "--set", "app_id=app")
+    code, output, errors = command(*sweep, "--dry-run")
+    assert code == 0
+    assert re.search(r"app +room-1 +b +3", output)
+    assert "3 moderations run in 2 rooms. Nothing was stopped." in errors
+    assert "0 moderations run" in command(*sweep, "--dry-run", "--older-than", "1h")[2]
+    code, _, errors = command(*sweep)
+    assert (code, "2 stops sent." in errors) == (0, True)
+    assert "0 moderations run" in command(*sweep, "--dry-run")[2]
+    assert command("sweep", "rooms.csv", "--older-than", "soon")[0] == 2
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_an_interrupted_run_goes_on(folder: Path, vendor: ModerationEmulator, signals: int) -> None:
+    """The first signal finishes what is in flight; the second does not even wait for that, and loses nothing."""
+    if signals == 2:
+        vendor.play(Fault(kind="hang", action="StopWebcast", match={"RoomId": "room-5"}))
+    main = (sys.executable, "-c", "from volc_moderation.cli import main; main()", "bulk")
+    process = await asyncio.create_subprocess_exec(
+        *(*main, rooms(folder, 400), *STOP), stderr=asyncio.subprocess.PIPE, env=os.environ
+    )
+    async with asyncio.timeout(10):
+        while received(vendor) < 20:
+            await asyncio.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    if signals == 2:
+        await asyncio.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+    _, errors = await process.communicate()
+    text = errors.decode()
+    assert process.returncode == 130, text
+    assert "Traceback" not in text
+    assert "Once more to stop at once." in text
+    assert "Go on with: volc-moderation bulk --resume --journal stops.csv.jobs" in text
+    vendor.reset()
+    process = await asyncio.create_subprocess_exec(
+        *(*main, "--resume", "--journal", "stops.csv.jobs"), stderr=asyncio.subprocess.PIPE, env=os.environ
+    )
+    _, errors = await process.communicate()
+    assert (process.returncode, "400 done" in errors.decode()) == (0, True)
