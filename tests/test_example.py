@@ -1,8 +1,8 @@
-"""The example app, driven end to end over sockets: started, violation delivered, user kicked, stream stopped."""
+"""The example apps, driven end to end over sockets: a violation and what follows, and stops that outlive a crash."""
 
 import asyncio
+import contextlib
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,28 +10,23 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.doubles import volcengine_client, zego_client
+from tests.doubles import free_port, volcengine_client, zego_client
+from volc_moderation.emulator import Fault
 from volc_moderation.testing import CALLBACK_SECRET, ModerationEmulator
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-@pytest.fixture
-async def app(moderation_emulator: ModerationEmulator) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the app in a process of its own, as a user would."""
-    address = f"http://127.0.0.1:{free_port()}"
-    settings = {"RTC_APP_ID": "app", "CALLBACK_SECRET": CALLBACK_SECRET, "PUBLIC_URL": address}
+@contextlib.asynccontextmanager
+async def running(
+    name: str, address: str, **settings: str
+) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.subprocess.Process]]:
+    """Run an app in a process of its own, as a user would."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "uvicorn", "moderated_rooms:app", "--log-level", "warning"),
+        *(sys.executable, "-m", "uvicorn", f"{name}:app", "--log-level", "warning"),
         *("--port", address.rpartition(":")[2]),
         cwd=EXAMPLES,
-        env=os.environ | moderation_emulator.environment | settings,
+        env=os.environ | settings,
     )
     async with httpx.AsyncClient(base_url=address, trust_env=False) as client:
         try:
@@ -41,14 +36,51 @@ async def app(moderation_emulator: ModerationEmulator) -> AsyncIterator[httpx.As
                     break
                 except httpx.ConnectError:
                     await asyncio.sleep(0.05)
-            yield client
+            yield client, process
         finally:
-            process.terminate()
+            if process.returncode is None:
+                process.terminate()
             await process.wait()
 
 
-def test_the_example_is_short() -> None:
-    assert len((EXAMPLES / "moderated_rooms.py").read_text().splitlines()) < 60
+@pytest.fixture
+async def app(moderation_emulator: ModerationEmulator) -> AsyncIterator[httpx.AsyncClient]:
+    address = f"http://127.0.0.1:{free_port()}"
+    settings = {"RTC_APP_ID": "app", "CALLBACK_SECRET": CALLBACK_SECRET, "PUBLIC_URL": address}
+    async with running("moderated_rooms", address, **moderation_emulator.environment, **settings) as (client, _):
+        yield client
+
+
+@pytest.mark.parametrize("name", ["moderated_rooms", "durable_stops"])
+def test_the_examples_are_short(name: str) -> None:
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 60
+
+
+async def test_a_stop_outlives_a_dead_vendor_and_a_crash(
+    moderation_emulator: ModerationEmulator, tmp_path: Path
+) -> None:
+    """It is accepted while the vendor cannot be reached; then the app is killed; the next one makes it."""
+    emulator = moderation_emulator
+    async with volcengine_client(base_url=emulator.base_url) as client:
+        await client.start_detection(app_id="app", room_id="room")
+        address = f"http://127.0.0.1:{free_port()}"
+        settings = emulator.environment | {"RTC_APP_ID": "app", "JOBS": str(tmp_path / "stops.db")}
+        emulator.play(Fault(kind="reset", action="StopDetection", first=100))
+        async with running("durable_stops", address, **settings) as (app, process):
+            response = await app.delete("/rooms/room", params={"task_id": "t"})
+            assert response.status_code == 202
+            room, _ = response.json()
+            assert (await app.get(f"/jobs/{room}")).json()["state"] in {"pending", "sent"}
+            assert (await app.get("/jobs/none")).status_code == 404
+            process.kill()
+        emulator.reset()
+        await client.start_detection(app_id="app", room_id="room")
+        async with running("durable_stops", address, **settings) as (app, _):
+            async with asyncio.timeout(15):
+                while (await app.get(f"/jobs/{room}")).json()["state"] != "done":
+                    await asyncio.sleep(0.05)
+        tasks = (await client.list_detection_task(app_id="app", room_id="room")).event_data
+        assert {int(task.status) for task in tasks} == {2}
 
 
 async def test_who_is_rejected_is_out(app: httpx.AsyncClient, moderation_emulator: ModerationEmulator) -> None:

@@ -17,7 +17,7 @@ from tests.jobs.journals import all_jobs, fill
 from volc_moderation import ConfigurationError, NoQuotas
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.distributed import DistributedJobs, Ticket
-from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.event import JobEvent  # noqa: TC001 - of a list that is made here
 from volc_moderation.jobs.follow import Follower
 from volc_moderation.jobs.job import Lane, hash_of, key_of
 from volc_moderation.jobs.journal import Journal

@@ -240,7 +240,7 @@ def test_a_full_disk_is_said_so_and_loses_nothing(journal: Journal) -> None:
     submit(journal, "before")
     (pages,) = journal.query("PRAGMA page_count")[0]
     journal.query(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(JournalError, match="the disk is full. Nothing that was accepted is lost"):
+    with pytest.raises(JournalError, match=r"the disk is full. Nothing that was accepted is lost"):
         for number in range(1000):
             submit(journal, f"after {number}", parameters=f'{{"a":"{"x" * 500}"}}')
     journal.query("PRAGMA max_page_count = 1000000")

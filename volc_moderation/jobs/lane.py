@@ -35,6 +35,9 @@ OUTAGE = 8
 #: Seconds until the first look whether it is over, and at most between two.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
+#: Seconds of the shortest rest: a timer may go off a little before its time, and again at once.
+MOMENT = 0.001
+
 #: Seconds that a run waits for a job's next attempt, if it does not wait for all: longer than any back-off of ours.
 PATIENCE = 30.0
 
@@ -102,8 +105,9 @@ class LaneRunner:
                 until = await self._fill(calls)
                 if until is None:
                     break
-                if until > asyncio.get_running_loop().time():
-                    await self._rest(until)
+                now = asyncio.get_running_loop().time()
+                if until > now:
+                    await self._rest(max(until, now + MOMENT))
         if self._taken:
             unsent = [row.id for row in self._taken]
             with contextlib.suppress(JournalError):  # then they are looked at again the next time

