@@ -24,9 +24,10 @@ TESTS = [program for program in blocks("python") if "def test_" in program]
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
 
 
-async def run(emulator: EmulatorProcess, *command: str) -> tuple[int | None, str]:
+async def run(emulator: EmulatorProcess, *command: str, cwd: Path | None = None) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", *command),
+        cwd=cwd,
         env=os.environ | environment(emulator.base_url),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -44,6 +45,7 @@ async def run(emulator: EmulatorProcess, *command: str) -> tuple[int | None, str
                 "emulated-publisher 1\n",
                 "300 stopped, 0 failed\n",
                 "",
+                "done 1 True\n",
                 "",
                 "GetRoomOnlineUsers 40 40 0 0\n",
                 "",
@@ -55,10 +57,10 @@ async def run(emulator: EmulatorProcess, *command: str) -> tuple[int | None, str
     ),
 )
 async def test_programs(
-    emulator: EmulatorProcess, program: str, shown: str, valkey: str, monkeypatch: pytest.MonkeyPatch
+    emulator: EmulatorProcess, program: str, shown: str, valkey: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("REDIS_URL", valkey)
-    assert await run(emulator, "-c", program) == (0, shown)
+    assert await run(emulator, "-c", program, cwd=tmp_path) == (0, shown)
 
 
 async def test_tests(emulator: EmulatorProcess, tmp_path: Path) -> None:
@@ -80,6 +82,20 @@ async def test_calls_from_the_shell(emulator: EmulatorProcess) -> None:
         code, output = await run(emulator, "-c", "from volc_moderation.cli import main; main()", *call)
         assert code == 0
         assert '"success"' in output
+
+
+async def test_bulk_from_the_shell(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """What is shown for one machine; that of many is tested with streaq."""
+    (tmp_path / "stops.csv").write_text("room_id,task_id\nroom,wall\n")
+    commands = [line.split()[1:] for line in COMMANDS if "volc-moderation bulk" in line and "--redis" not in line]
+    outputs = [
+        await run(emulator, "-c", "from volc_moderation.cli import main; main()", *command, cwd=tmp_path)
+        for command in commands
+    ]
+    assert [code for code, _ in outputs] == [0, 0]
+    assert "1 calls, 0 bad rows. Nothing was sent." in outputs[0][1]
+    assert "1 done (1 were gone already)." in outputs[1][1]
+    assert (tmp_path / "report.html").is_file()
 
 
 def test_the_two_commands_are_those_of_ci() -> None:

@@ -1,6 +1,8 @@
 """The command ``bulk`` against the emulator: what it does, says and writes, and what it ends with."""
 
 import asyncio
+import errno
+import io
 import json
 import os
 import re
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from volc_moderation.cli.app import run
+from volc_moderation.cli.run import Output
 from volc_moderation.emulator import Fault
 from volc_moderation.testing import ModerationEmulator
 
@@ -209,3 +212,23 @@ async def test_an_interrupted_run_goes_on(folder: Path, vendor: ModerationEmulat
     )
     _, errors = await process.communicate()
     assert (process.returncode, "400 done" in errors.decode()) == (0, True)
+
+
+def test_an_output_that_cannot_be_written_ends_the_run(
+    command: Bulk, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        name = "out.jsonl"
+
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def make(self: Output, path: Path | None) -> None:
+        self._file, self.fault = Full(), None
+
+    monkeypatch.setattr(Output, "__init__", make)
+    code, _, errors = command("bulk", rooms(folder, 300), *STOP, "--output", "out.jsonl")
+    assert code == 1
+    assert "out.jsonl cannot be written: No space left on device" in errors
+    assert "Go on with: volc-moderation bulk --resume --journal stops.csv.jobs --output out.jsonl" in errors
+    assert 0 < received(vendor) < 150

@@ -169,27 +169,34 @@ class Output:
 
     def __init__(self, path: Path | None) -> None:
         self._file: TextIO | None = None
+        #: Why it cannot be written any more.
+        self.fault: JournalError | None = None
         if path is not None:
             try:
                 self._file = path.open("a", encoding="utf-8", buffering=1)
             except OSError as error:
                 raise SourceError(f"{path} cannot be written: {error.strerror}") from None
 
-    def tell(self, event: JobEvent) -> None:
-        """Write a job that has ended."""
-        if self._file is None or not event.state.has_ended:
-            return
+    def tell(self, event: JobEvent) -> bool:
+        """Write a job that has ended; return whether all could be written so far."""
+        if self._file is None or self.fault is not None or not event.state.has_ended:
+            return self.fault is None
         told = {name: getattr(event, name) for name in ("line", "key", "action", "parameters", "attempts")}
         told["state"] = event.state.value
         for name in ("was_gone", "code", "message", "advice", "request_id", "result"):
             if getattr(event, name):
                 told[name] = getattr(event, name)
-        self._file.write(json.dumps(told, ensure_ascii=False) + "\n")
+        try:
+            self._file.write(json.dumps(told, ensure_ascii=False) + "\n")
+        except OSError as error:
+            self.fault = JournalError(f"{self._file.name} cannot be written: {error.strerror}")
+        return self.fault is None
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # it has been said
+                self._file.close()
 
 
 async def run_journal(
@@ -217,7 +224,8 @@ async def make_calls(
 
     def tell(event: JobEvent) -> None:
         progress.tell(event)
-        output.tell(event)
+        if not output.tell(event):
+            runner.stop()
 
     try:
         async with _runner_of(journal, environment, options, tell) as runner:
@@ -225,7 +233,7 @@ async def make_calls(
             left = await journal.do(_left)
             for lane in runner.lanes:
                 progress.add(lane, left.get(lane.lane, 0), environment.cap(lane.client, lane.made))
-            return await _run(runner, environment, progress, interrupts)
+            return await _run(runner, environment, progress, interrupts) or output.fault
     finally:
         output.close()
 

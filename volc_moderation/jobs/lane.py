@@ -70,8 +70,6 @@ class LaneRunner:
         self.in_flight = 0
         #: What stands in the way of all of the lane's calls, if anything does.
         self.trouble: ModerationError | None = None
-        #: When a call that was put off is due next, in Unix seconds.
-        self.next_due: float | None = None
         self._number = number
         self._journal = journal
         self._rules = rules
@@ -139,7 +137,6 @@ class LaneRunner:
             return self._paused_until
         self._taken += rows
         self._start(calls)
-        self.next_due = due
         if rows:
             return loop.time()
         return self._next_look(due, now, may_end=is_idle and not self._rules.for_ever)

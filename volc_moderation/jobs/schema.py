@@ -94,7 +94,8 @@ class Standing(NamedTuple):
 #: The columns of ``Record`` by their places, all rows in one step.
 RECORD = """
 UPDATE job SET
-    state = CASE again WHEN 1 THEN 'pending' ELSE r.state END, again = 0, due = r.due, attempts = r.attempts,
+    state = CASE again WHEN 1 THEN 'pending' ELSE r.state END, due = r.due,
+    attempts = CASE again WHEN 1 THEN 0 ELSE r.attempts END, again = 0,
     maybe_sent = r.maybe_sent, was_gone = r.was_gone, code = r.code, message = r.message, request_id = r.request_id,
     result = r.result, round_trip = r.round_trip, waited = r.waited,
     ended = CASE r.state WHEN 'pending' THEN NULL ELSE r.now END
