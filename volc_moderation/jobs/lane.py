@@ -28,7 +28,9 @@ LEAST, FIRST, MOST = 2, 8, 400
 TAKE = 190
 #: Seconds that a call should wait for its permit: less, and the quota may run dry; more, and the call could as well
 #: still be in the journal.
-SHORT, LONG = 0.02, 0.25
+SHORT, LONG = 0.05, 0.5
+#: How much less there is in flight after a call that waited long: little, for many calls tell of the same long line.
+LESS = 0.25
 
 #: So many faults in a row, without an answer in between, are an outage.
 OUTAGE = 8
@@ -77,7 +79,7 @@ class LaneRunner:
         self._taken: deque[Row] = deque()
         self._workers = 0
         self._is_starting = False
-        self._places = FIRST
+        self._places: float = FIRST
         self._wake = asyncio.Event()
         self._is_stopping = False
         self._fault: ModerationError | None = None
@@ -118,7 +120,7 @@ class LaneRunner:
         loop = asyncio.get_running_loop()
         if self._paused_until > loop.time():
             return self._paused_until
-        places = 1 if self._pauses else self._places
+        places = 1 if self._pauses else int(self._places)
         self._start(calls)
         free = places - self.in_flight - len(self._taken)
         if free * 4 < places:
@@ -223,7 +225,7 @@ class LaneRunner:
         if waited < SHORT:
             self._places = min(MOST, self._places + 1)
         elif waited > LONG:
-            self._places = max(LEAST, self._places - 1)
+            self._places = max(LEAST, self._places - LESS)
 
     def _recover(self) -> None:
         """End an outage, at an answer of whatever kind."""

@@ -1,0 +1,105 @@
+"""A run with and without a journal, of a vendor that answers at once: ``python -m benchmarks.instant with 10000``.
+
+In a program of its own that imports little, so that its memory is that of the run. Prints JSON; ``jobs.py`` reads it.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from volc_moderation import NoQuotas, VolcengineClient
+from volc_moderation.emulator import Settings
+from volc_moderation.jobs.clients import Clients
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.journal_thread import JournalThread
+from volc_moderation.jobs.load import Loaded, check, load
+from volc_moderation.jobs.rows import Rows
+from volc_moderation.jobs.runner import Runner
+
+#: Calls that are awaited at any moment without a journal.
+AT_ONCE = 48
+#: Seconds between two threads' turns, as the command ``bulk`` sets it.
+TURN = 0.0005
+
+YES = b'{"ResponseMetadata":{"RequestId":"r-1"},"Result":"ok"}'
+KEYS: dict[str, Any] = {"access_key": Settings().access_key, "secret_key": Settings().secret_key}
+
+
+def instant() -> VolcengineClient:
+    """Make a client of a vendor that answers at once."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=YES))
+    return VolcengineClient(**KEYS, quotas=NoQuotas(), http_client=httpx.AsyncClient(transport=transport))
+
+
+def write_rows(path: Path, count: int) -> Path:
+    with path.open("w") as file:
+        file.write("app_id,room_id,task_id\n")
+        file.writelines(f"app,room-{number},wall\n" for number in range(count))
+    return path
+
+
+def actions_of(path: Path, loaded: Loaded) -> Generator[tuple[int, Any], None, None]:
+    rows = Rows(VolcengineClient.actions(), action="StopWebcast", constants={})
+    return check([str(path)], rows, limit=None, tell_bad=print, loaded=loaded)
+
+
+async def with_journal(folder: Path, rows: int) -> dict[str, float]:
+    """Load a file and run it; return rows per second of both, and the peak of memory in MB."""
+    sys.setswitchinterval(TURN)  # as the command does
+    client, loaded, file = instant(), Loaded(), write_rows(folder / "rows.csv", rows)
+    journal = JournalThread(Journal(folder / "jobs"))
+
+    def fill(journal: Journal) -> None:
+        clients = Clients([client])
+        load(journal, actions_of(file, loaded), lambda _: clients, skip_bad=False, now=time.time(), loaded=loaded)
+
+    began = time.perf_counter()
+    await journal.do(fill, durable=True)
+    between = time.perf_counter()
+    done: Counter[str] = Counter()
+    runner = Runner(journal, [client], tell=lambda event: done.update([event.state.value]))
+    await runner.prepare()
+    started = time.perf_counter()
+    await runner.run()
+    ended = time.perf_counter()
+    await journal.aclose()
+    assert done == {"done": rows}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"load": rows / (between - began), "run": rows / (ended - started), "peak": peak}
+
+
+async def without_journal(folder: Path, rows: int) -> dict[str, float]:
+    """Make the calls of the same file as they are read; return how many per second."""
+    client, loaded, file = instant(), Loaded(), write_rows(folder / "rows.csv", rows)
+    actions = iter(actions_of(file, loaded))
+    done: Counter[str] = Counter()
+
+    async def work() -> None:
+        for _, action in actions:
+            await client.call(action)
+            done.update(["done"])
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    assert done == {"done": rows}
+    return {"run": rows / (time.perf_counter() - began)}
+
+
+def main() -> None:
+    how, rows = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as folder:
+        measured = with_journal if how == "with" else without_journal
+        print(json.dumps(asyncio.run(measured(Path(folder), int(rows)))))
+
+
+if __name__ == "__main__":
+    main()
