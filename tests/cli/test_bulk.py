@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import io
 import json
 import os
@@ -248,6 +249,8 @@ def test_a_run_that_was_killed_before_its_file_was_read(
     assert received(vendor) == 3
 
 
+# coredis leaves a stream open when it cannot connect
+@pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")
 def test_a_queue_that_is_not_there(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
     nowhere = f"redis://:a-password@127.0.0.1:{free_port()}"
     code, _, errors = command("bulk", rooms(folder, 3), *STOP, "--engine", "streaq", "--redis", nowhere)
@@ -255,6 +258,7 @@ def test_a_queue_that_is_not_there(command: Bulk, folder: Path, vendor: Moderati
     code, _, errors = command("worker", "--redis", nowhere)
     assert (code, "the queue cannot be reached: " in errors, "a-password" in errors) == (1, True, False)
     assert command("bulk", "stops.csv", *STOP, "--engine", "streaq")[0] == 2
+    gc.collect()
 
 
 def test_a_password_is_not_printed(command: Bulk, folder: Path, vendor: ModerationEmulator, redis: Any) -> None:
@@ -262,5 +266,5 @@ def test_a_password_is_not_printed(command: Bulk, folder: Path, vendor: Moderati
     port = redis.connection_pool.connection_kwargs["port"]
     code, _, errors = command("bulk", rooms(folder, 1), *STOP, "--redis", f"redis://:a-password@127.0.0.1:{port}/0")
     assert code in (10, 11), errors
-    assert "--redis redis://:***@127.0.0.1" in errors
+    assert "redis://:***@127.0.0.1" in errors
     assert "a-password" not in errors

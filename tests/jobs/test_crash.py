@@ -17,7 +17,7 @@ from volc_moderation.jobs.journal import Journal
 from volc_moderation.volcengine import StopWebcast
 
 KILLS = 50
-ROWS = 1500
+ROWS = 900
 
 
 @contextlib.asynccontextmanager
@@ -59,7 +59,7 @@ async def test_fifty_kills(tmp_path: Path) -> None:
         on_their_way: set[str] = set()
         killed = 0
         for run in range(KILLS + 1):
-            program.stdin.write(b"end\n" if run == KILLS else f"{dice.uniform(0.02, 0.1)}\n".encode())
+            program.stdin.write(b"end\n" if run == KILLS else f"{dice.uniform(0.015, 0.06)}\n".encode())
             code = await program.stdout.readline()
             killed += code == b"-9\n"
             journal = Journal(path)
