@@ -86,7 +86,7 @@ def _command(action: type[Action[Any]], client: ClientType) -> Callable[..., int
     options = [
         one.replace(
             default=one.default if one.default is inspect.Parameter.empty else None,
-            annotation=_option(one.annotation),
+            annotation=_option(one.annotation, is_required=one.default is inspect.Parameter.empty),
         )
         for one in fields
     ]
@@ -97,13 +97,13 @@ def _command(action: type[Action[Any]], client: ClientType) -> Callable[..., int
     return command
 
 
-def _option(annotation: Any) -> Any:
+def _option(annotation: Any, *, is_required: bool) -> Any:
     """Return what cyclopts is to read: lists of text, flags, whole numbers, and text, which may be JSON."""
-    if is_list(annotation):
-        return list[str]
-    if bool in types_in(annotation):
-        return bool
-    return Annotated[int, Parameter(converter=_whole)] if int in types_in(annotation) else str
+    kinds = types_in(annotation)
+    read: Any = list[str] if is_list(annotation) else bool if bool in kinds else int if int in kinds else str
+    # Where pydantic is in the same process, cyclopts has it check the values, the absent ones too.
+    wanted = read if is_required else read | None
+    return Annotated[wanted, Parameter(converter=_whole)] if read is int else wanted
 
 
 def _whole(_: Any, tokens: Sequence[Token]) -> int:
