@@ -125,7 +125,7 @@ def test_compressed_files(content: bytes, pack: Callable[[bytes], bytes]) -> Non
 
 
 def test_gzip_of_several_parts() -> None:
-    assert values_of(piped(gzip.compress(CSV[:20]) + gzip.compress(CSV[20:]))) == TWO
+    assert values_of(piped(gzip.compress(CSV[:20], mtime=0) + gzip.compress(CSV[20:], mtime=0))) == TWO
 
 
 @pytest.mark.parametrize("name", ["calls.csv", "calls.jsonl", "calls.gz", "calls.parquet", "calls"])
@@ -135,7 +135,7 @@ def test_what_a_file_is_shows_in_its_bytes_not_in_its_name(tmp_path: Path, name:
     if kind == "parquet":
         as_parquet(file, pyarrow.Table.from_pylist(TWO))
     else:
-        file.write_bytes({"csv": CSV, "json": JSON, "gzip": gzip.compress(JSON)}[kind])
+        file.write_bytes({"csv": CSV, "json": JSON, "gzip": gzip.compress(JSON, mtime=0)}[kind])
     source = read_source(str(file))
     assert (source.name, values_of(source)) == (str(file), TWO)
 
@@ -176,7 +176,7 @@ def test_standard_input_is_the_process_own(monkeypatch: pytest.MonkeyPatch) -> N
     ("content", "message", "line"),
     [
         (b"", "is empty", None),
-        (gzip.compress(b""), "is empty", None),
+        (gzip.compress(b"", mtime=0), "is empty", None),
         ("a,b\n1,2\n".encode("utf-16"), "is UTF-16; save it as UTF-8", None),
         (b"\xfe\xff" + '{"a": 1}\n'.encode("utf-16-be"), "is UTF-16; save it as UTF-8", None),
         (b'[{"a": 1}]', "is one JSON array; write one object in each line instead", None),
@@ -197,7 +197,7 @@ def test_standard_input_is_the_process_own(monkeypatch: pytest.MonkeyPatch) -> N
         (b"\x1f\x8b", ": the compressed file is torn: Compressed file ended", None),
         (b"\x1f\x8b garbage of some length", ": the compressed file is torn: Unknown compression method", None),
         (b"\x1f\x8b\x08\x00" + 99 * b"x", ": the compressed file is torn: Error -3", None),
-        (gzip.compress(CSV) + b"and more", ": the compressed file is torn: Not a gzipped file", None),
+        (gzip.compress(CSV, mtime=0) + b"and more", ": the compressed file is torn: Not a gzipped file", None),
         (b"PAR1", "Parquet cannot be read from standard input", None),
     ],
 )
@@ -362,7 +362,7 @@ class Generated(io.RawIOBase):
 
 def packed(parts: Iterable[bytes]) -> Iterator[bytes]:
     for part in parts:
-        yield gzip.compress(part)
+        yield gzip.compress(part, mtime=0)
 
 
 @pytest.mark.parametrize("kind", ["CSV", "JSON Lines in gzip"])
