@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +25,6 @@ from volc_moderation.testing import ModerationEmulator
 Bulk = Callable[..., tuple[int, str, str]]
 
 STOP = ("--action", "StopWebcast", "--set", "app_id=app", "--set", "task_id=wall")
-
-
-@pytest.fixture(autouse=True)
-def switch_interval() -> Iterator[None]:
-    """Put back what the command sets for the whole process."""
-    before = sys.getswitchinterval()
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,6 @@ STOP = ("--action", "StopCensorAudioV2")
 GOOD = b"task_id\nt1\nt2\nt3\n"
 
 Bulk = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def switch_interval() -> Iterator[None]:
-    """Put back what the command sets for the whole process."""
-    before = sys.getswitchinterval()
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
