@@ -147,6 +147,8 @@ WRONG_URLS: tuple[Any, ...] = (
     "http://h:0/",
     "http://h\x85/",
 )
+#: Where the empty text counts as none.
+WRONG_ADDRESSES: tuple[Any, ...] = tuple(value for value in WRONG_URLS if value != "")
 WRONG_FLAGS: tuple[Any, ...] = (-1, 2, True, "1", 1.0)
 WRONG_BOOLS: tuple[Any, ...] = (0, 1, "true", [True])
 WRONG_MESSAGES: tuple[Any, ...] = ("", 5, b"bytes", True, ["a"], "lone \ud800")
@@ -171,21 +173,22 @@ def too_many(most: int, item: int, name: str = "a") -> tuple[Any, ...]:
 #: What is wrong for each field, besides None for a required one.
 WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
     "StartDetection": {
-        **dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_IDS),
-        "callback": WRONG_URLS,
-        "media_type": out_of(1, 3),
+        **dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_TEXTS),
+        "callback": WRONG_ADDRESSES,
+        "media_type": (0, -1, 2**31, "1", 1.0, True, [1]),
         "interval": out_of(100, 600_000),
         "duration": out_of(1000, 600_000),
         "idle_sec": out_of(1, 10_800),
         "callback_type": out_of(0, 1),
-        "version": ("2023-08-01", "", 5),
+        "version": ("2023-08-01", "", 5, "2023-11-02x", "2024", "latest"),
     },
     **{
-        name: {**dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_IDS), "version": ("2022-06-01", None)}
+        name: {**dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_TEXTS), "version": ("2022-06-01", None)}
         for name in ("StopDetection", "ListDetectionTask")
     },
     "StartWebcast": {
-        **dict.fromkeys(("app_id", "room_id", "task_id", "user_id", "business_id"), WRONG_IDS),
+        **dict.fromkeys(("app_id", "room_id", "task_id", "business_id"), WRONG_IDS),
+        "user_id": WRONG_TEXTS,
         "source_url": (*WRONG_URLS, "https://example.com/" + 1005 * "a"),
         "max_running_time": out_of(10, 86_400),
         "video_solutions": (
@@ -207,72 +210,76 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         ),
         "version": ("1",),
     },
-    **{
-        name: {**dict.fromkeys(("app_id", "room_id", "task_id"), WRONG_IDS), "version": ("2",)}
-        for name in ("StopWebcast", "GetWebCastTask")
+    "StopWebcast": {**dict.fromkeys(("app_id", "room_id", "task_id"), WRONG_IDS), "version": ("2",)},
+    "GetWebCastTask": {
+        **dict.fromkeys(("app_id", "room_id"), WRONG_TEXTS),
+        "task_id": WRONG_IDS,
+        "version": ("2",),
     },
     "StartCensorAudioV2": {
         "room_id": (*WRONG_TEXTS, 129 * "a", 43 * "房"),
         "event_id": WRONG_TEXTS,
-        "audio_language": ("", "xx", "ZH", 5, ["zh"]),
+        "audio_language": (*WRONG_TEXTS, ["zh"]),
         "risk_type_list": (*WRONG_LISTS, []),
         "business_type_list": WRONG_LISTS,
-        "label_language": ("", "ja", 5),
-        **dict.fromkeys(("result_callback_url", "status_callback_url"), WRONG_URLS),
+        "label_language": WRONG_TEXTS,
+        **dict.fromkeys(("result_callback_url", "status_callback_url"), WRONG_ADDRESSES),
         **dict.fromkeys(
             ("is_mixing_enabled", "return_all_text", "return_pre_text", "return_pre_audio", "return_finish_info"),
             WRONG_FLAGS,
         ),
     },
-    "StopCensorAudioV2": {"task_id": WRONG_IDS},
+    "StopCensorAudioV2": {"task_id": WRONG_TEXTS},
     "BanRoomUser": {
-        **dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_IDS),
+        **dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_TEXTS),
         "ip": WRONG_IPS,
         "forbidden_interval": (*out_of(10, 604_800), 1, 9, -1),
         "version": ("2023-08-01",),
     },
     "UpdateBanRoomUserRule": {
-        **dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_IDS),
+        **dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_TEXTS),
         "forbidden_interval": (*out_of(10, 604_800), 1, 9, -1),
         "version": ("2023-08-01",),
     },
-    "KickUser": {**dict.fromkeys(WHO, WRONG_IDS), "version": ("2023-11-01",)},
-    "DismissRoom": {**dict.fromkeys(("app_id", "room_id"), WRONG_IDS), "version": ("2023-11-01",)},
+    "KickUser": {**dict.fromkeys(WHO, WRONG_TEXTS), "version": ("2020-11-30",)},
+    "DismissRoom": {**dict.fromkeys(("app_id", "room_id"), WRONG_TEXTS), "version": ("2020-11-30",)},
     "BanUserStream": {
-        **dict.fromkeys(WHO, WRONG_IDS),
+        **dict.fromkeys(WHO, WRONG_TEXTS),
         **dict.fromkeys(("video", "audio"), WRONG_BOOLS),
         "forbidden_interval": (*out_of(60, 259_200), 1, -1),
         "token": WRONG_TEXTS,
         "version": ("2023-08-01",),
     },
     "UnbanUserStream": {
-        **dict.fromkeys(WHO, WRONG_IDS),
+        **dict.fromkeys(WHO, WRONG_TEXTS),
         **dict.fromkeys(("video", "audio"), WRONG_BOOLS),
         "token": WRONG_TEXTS,
         "version": ("2023-08-01",),
     },
     "LimitTokenPrivilege": {
-        **dict.fromkeys(WHO, WRONG_IDS),
+        **dict.fromkeys(WHO, WRONG_TEXTS),
         "token": WRONG_TEXTS,
         "forbidden_interval": (*out_of(60, 259_200), 0),
         "version": ("2020-12-01",),
     },
-    "GetRoomOnlineUsers": {**dict.fromkeys(("app_id", "room_id"), WRONG_IDS), "version": ("2020-12-01",)},
+    "GetRoomOnlineUsers": {**dict.fromkeys(("app_id", "room_id"), WRONG_TEXTS), "version": ("2020-12-01",)},
     **{
         name: {
-            **dict.fromkeys(sorted({"app_id", "room_id", "from_", "to"} & set(LEAST[name])), WRONG_IDS),
+            **dict.fromkeys(sorted({"app_id", "room_id", "to"} & set(LEAST[name])), WRONG_TEXTS),
+            "from_": WRONG_IDS,
             "message": WRONG_MESSAGES,
             "binary": WRONG_BOOLS,
-            "version": ("2023-11-01",),
+            "version": ("2023-07-19",),
         }
         for name in ("SendUnicast", "SendRoomUnicast", "SendBroadcast")
     },
     "BatchSendRoomUnicast": {
-        **dict.fromkeys(("app_id", "room_id", "from_"), WRONG_IDS),
-        "to": (*WRONG_LISTS, [], ["a", "with blank"], [129 * "a"]),
+        **dict.fromkeys(("app_id", "room_id"), WRONG_TEXTS),
+        "from_": WRONG_IDS,
+        "to": (*WRONG_LISTS, [], ["a", ""]),
         "message": WRONG_MESSAGES,
         "binary": WRONG_BOOLS,
-        "version": ("2023-11-01",),
+        "version": ("2023-07-19",),
     },
     "StartCensorVideoV2": {
         "room_id": too_long(128),
@@ -283,24 +290,24 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
             *(VideoParam(risk_type_list=["AGE"], business_type_list=wrong) for wrong in WRONG_LISTS),
             *(VideoParam(risk_type_list=["AGE"], return_all_img=wrong) for wrong in WRONG_FLAGS),
             *(VideoParam(risk_type_list=["AGE"], detect_frequency=wrong) for wrong in out_of(1, 60)),
-            *(VideoParam(risk_type_list=["AGE"], result_callback_url=wrong) for wrong in WRONG_URLS),
-            *(VideoParam(risk_type_list=["AGE"], status_callback_url=wrong) for wrong in WRONG_URLS),
+            *(VideoParam(risk_type_list=["AGE"], result_callback_url=wrong) for wrong in WRONG_ADDRESSES),
+            *(VideoParam(risk_type_list=["AGE"], status_callback_url=wrong) for wrong in WRONG_ADDRESSES),
         ),
         "audio_param": (
             *({}, 5),
             *(AudioParam(risk_type_list=wrong) for wrong in WRONG_LISTS),
             *(AudioParam(business_type_list=wrong) for wrong in WRONG_LISTS),
-            *(AudioParam(audio_language=wrong) for wrong in ("", "xx", 5)),  # type: ignore[arg-type]
+            *(AudioParam(audio_language=wrong) for wrong in ("", 5, "e\n")),  # type: ignore[arg-type]
             *(AudioParam(return_all_text=wrong) for wrong in WRONG_FLAGS),
             *(AudioParam(return_pre_text=wrong) for wrong in WRONG_FLAGS),
             *(AudioParam(return_pre_audio=wrong) for wrong in WRONG_FLAGS),
-            *(AudioParam(result_callback_url=wrong) for wrong in WRONG_URLS),
-            *(AudioParam(status_callback_url=wrong) for wrong in WRONG_URLS),
+            *(AudioParam(result_callback_url=wrong) for wrong in WRONG_ADDRESSES),
+            *(AudioParam(status_callback_url=wrong) for wrong in WRONG_ADDRESSES),
         ),
-        "language": ("", "xx", "ZH", 5, ["zh"]),
+        "language": (*WRONG_TEXTS, ["zh"]),
         "return_finish_info": WRONG_FLAGS,
     },
-    "StopCensorVideoV2": {"task_id": WRONG_IDS},
+    "StopCensorVideoV2": {"task_id": WRONG_TEXTS},
     "GenerateIdentifyToken": {"effective_time": out_of(1, 2_592_000)},
     "KickoutUser": {
         "room_id": too_long(128),
@@ -375,7 +382,17 @@ MOST: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
         {"media_type": 3, "interval": 600_000, "duration": 600_000, "idle_sec": 10_800, "callback_type": 1},
         {"MediaType": 3, "Interval": 600_000, "Duration": 600_000, "IdleSec": 10_800, "CallbackType": 1},
     ),
+    (
+        StartDetection,
+        {"room_id": "房间 1:/=", "user_id": "u" * 300, "media_type": 4, "callback": "", "version": "2027-01-31"},
+        {"AppId": "app", "RoomId": "房间 1:/=", "UserId": "u" * 300, "MediaType": 4},
+    ),
     (StopDetection, {"user_id": "a-b_c@d.e", "version": "2020-12-01"}, {"UserId": "a-b_c@d.e"}),
+    (
+        StopDetection,
+        {"app_id": "661e****543cf", "room_id": "房间 1:/=", "version": "2027-01-31"},
+        {"RoomId": "房间 1:/="},
+    ),
     (
         StartWebcast,
         {
@@ -438,10 +455,24 @@ MOST: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
             "ReturnFinishInfo": 1,
         },
     ),
+    *(
+        (stop, {"task_id": task_id}, {"TaskId": task_id})
+        for stop in (StopCensorAudioV2, StopCensorVideoV2)
+        for task_id in ("00112233445566778899aabbccddeeff", "eu:1/2+3==", 300 * "t", "with blank", "任务")
+    ),
     (
-        StopCensorAudioV2,
-        {"task_id": "00112233445566778899aabbccddeeff"},
-        {"TaskId": "00112233445566778899aabbccddeeff"},
+        StartCensorAudioV2,
+        {"audio_language": "pl", "label_language": "ja", "result_callback_url": "", "status_callback_url": ""},
+        {"AudioLanguage": "pl", "LabelLanguage": "ja"},
+    ),
+    (
+        StartCensorVideoV2,
+        {
+            "video_param": VideoParam(risk_type_list=["NEW"], result_callback_url="", status_callback_url=""),
+            "audio_param": AudioParam(audio_language="pl", result_callback_url="", status_callback_url=""),
+            "language": "zh-Hant",
+        },
+        {"VideoParam": {"RiskTypeList": ["NEW"]}, "AudioParam": {"AudioLanguage": "pl"}, "Language": "zh-Hant"},
     ),
     (GetWebCastTask, {"version": "2023-11-01"}, {}),
     (ListDetectionTask, {"user_id": "user", "version": "2023-11-01"}, {"UserId": "user"}),

@@ -14,22 +14,25 @@ from hypothesis import strategies as st
 
 from tests.actions import ACTIONS, ADDED, LEAST, MOST, WHO, WRONG
 from tests.doubles import body_of, in_turn, mocked, volcengine_client, volcengine_yes, zego_answer, zego_client
-from tests.strategies import identifiers
+from tests.strategies import identifiers, texts
 from volc_moderation import DecodeError, InvalidActionError, Quota, VolcengineClient, ZegoClient
-from volc_moderation.action import WIRE_NAME
-from volc_moderation.cli.call import method_name
+from volc_moderation.action import WIRE_NAME, method_name
 from volc_moderation.volcengine import (
     BanRoomUser,
     BanUserStream,
+    KickUser,
     LimitTokenPrivilege,
     SendUnicast,
     StartDetection,
+    StartWebcast,
+    StopDetection,
     StopWebcast,
     UnbanUserStream,
     UpdateBanRoomUserRule,
     VolcengineAction,
 )
 from volc_moderation.zego import (
+    AudioParam,
     DelForbidUserRule,
     IdentifyToken,
     KickoutUser,
@@ -39,6 +42,7 @@ from volc_moderation.zego import (
     StartCensorAudioV2,
     StopCensorAudioV2,
     StreamAction,
+    VideoParam,
     ZegoAction,
 )
 
@@ -68,7 +72,7 @@ def required(action: Any) -> list[str]:
 async def test_a_wrong_argument_is_named_and_not_sent(action: Any, field: str) -> None:
     handler, asked = in_turn(volcengine_yes())
     async with mocked(handler) as http_client:
-        method = getattr(client_of(action, http_client), method_name(action))
+        method = getattr(client_of(action, http_client), method_name(action.name))
         for value in (*WRONG[action.name][field], *([None] if field in required(action) else [])):
             with pytest.raises(InvalidActionError) as caught:
                 await method(**(LEAST[action.name] | {field: value}))
@@ -95,7 +99,7 @@ def test_every_field_is_tried() -> None:
 @pytest.mark.parametrize("action", ACTIONS)
 def test_the_methods_parameters_are_the_actions_fields(action: Any) -> None:
     client = next(client for base, client in CLIENTS.items() if issubclass(action, base))
-    method = inspect.signature(getattr(client, method_name(action)))
+    method = inspect.signature(getattr(client, method_name(action.name)))
     parameters = [one for one in method.parameters.values() if one.name != "self"]
     fields = attrs.fields(action)
     assert [one.name for one in parameters] == [field.name for field in fields]
@@ -108,7 +112,7 @@ def test_the_methods_parameters_are_the_actions_fields(action: Any) -> None:
 
 def test_the_methods_bear_the_vendors_names() -> None:
     """In snake_case, a trailing V2 dropped: the list of the package's documentation."""
-    assert [method_name(action) for action in ACTIONS] == [
+    assert [method_name(action.name) for action in ACTIONS] == [
         *("start_detection", "stop_detection", "list_detection_task"),
         *("start_webcast", "stop_webcast", "get_web_cast_task"),
         *("ban_room_user", "update_ban_room_user_rule", "kick_user", "dismiss_room"),
@@ -147,7 +151,7 @@ async def sent_by(action: Any, given: dict[str, Any]) -> tuple[dict[str, Any], h
     handler, asked = in_turn(volcengine_yes() if issubclass(action, VolcengineAction) else zego_answer())
     async with mocked(handler) as http_client:
         with contextlib.suppress(DecodeError):
-            await getattr(client_of(action, http_client), method_name(action))(**given)
+            await getattr(client_of(action, http_client), method_name(action.name))(**given)
     (request,) = asked
     assert request.url.params["Action"] == action.name
     assert request.method == action.method
@@ -201,13 +205,43 @@ def test_every_id_of_the_rule_is_taken(identifier: str) -> None:
 
 
 @given(st.text(max_size=140))
-def test_no_other_id_is_taken(text: str) -> None:
+def test_no_other_id_names_a_webcast(text: str) -> None:
+    """Where a page gives a rule; and what cannot be stopped is not started either."""
     allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@-."
-    if 0 < len(text) <= 128 and all(letter in allowed for letter in text):
+    for field in ("app_id", "room_id", "task_id"):
+        webcast = {"app_id": "app", "room_id": "room", "task_id": "task", field: text}
+        for make in (
+            lambda webcast=webcast: StopWebcast(**webcast),
+            lambda webcast=webcast: StartWebcast(**webcast, user_id="房", source_url="https://example.com/"),
+        ):
+            if 0 < len(text) <= 128 and set(text) <= set(allowed):
+                make()
+            else:
+                with pytest.raises(InvalidActionError, match=field):
+                    make()
+
+
+@given(texts)
+def test_other_ids_are_passed_on_as_they_are(text: str) -> None:
+    """What a start of ZEGO's returned, its stop takes, whatever it looks like."""
+    if text and text.isprintable():
         StopCensorAudioV2(task_id=text)
-    else:
-        with pytest.raises(InvalidActionError, match="task_id"):
-            StopCensorAudioV2(task_id=text)
+        StopDetection(app_id=text, room_id=text, user_id=text)
+        KickUser(app_id=text, room_id=text, user_id=text)
+
+
+def test_the_empty_address_of_the_vendors_samples_counts_as_none() -> None:
+    start = StartDetection(app_id="a", room_id="r", callback="")
+    assert start == StartDetection(app_id="a", room_id="r")
+    assert AudioParam(result_callback_url="", status_callback_url="") == AudioParam()
+    assert VideoParam(result_callback_url="", status_callback_url="") == VideoParam()
+
+
+def test_a_task_of_one_user_is_not_settled_by_a_task_of_the_room() -> None:
+    code = "InvalidParameter.TaskAlreadyExists"
+    assert StartDetection(app_id="a", room_id="r").is_settled_by(code)
+    assert not StartDetection(app_id="a", room_id="r", user_id="u").is_settled_by(code)
+    assert not StartDetection(app_id="a", room_id="r").is_settled_by("InvalidParameter")
 
 
 def test_actions_are_values() -> None:
@@ -221,11 +255,13 @@ def test_actions_are_values() -> None:
 
 def test_a_value_is_described_by_its_type_only() -> None:
     with pytest.raises(InvalidActionError) as caught:
-        StopCensorAudioV2(task_id="s3cret words")
-    assert caught.value.value_type == "str of length 12"
+        StopCensorAudioV2(task_id="s3cret words\n")
+    assert caught.value.value_type == "str of length 13"
     assert "s3cret" not in f"{caught.value!r} {caught.value} {vars(caught.value)}"
-    with pytest.raises(InvalidActionError, match="an int from 1 to 3; got int 4"):
-        StartDetection(app_id="a", room_id="r", media_type=4)
+    with pytest.raises(InvalidActionError, match="an int from 0 to 1; got int 4"):
+        StartDetection(app_id="a", room_id="r", callback_type=4)
+    with pytest.raises(InvalidActionError, match="an int of at least 1; got int 0"):
+        StartDetection(app_id="a", room_id="r", media_type=0)
     with pytest.raises(InvalidActionError, match="got NoneType"):
         StopCensorAudioV2(task_id=None)  # type: ignore[arg-type]
 

@@ -25,6 +25,7 @@ from volc_moderation import (
     APIError,
     AuthenticationError,
     ConfigurationError,
+    DecodeError,
     ModerationError,
     NotFoundError,
     PermissionDeniedError,
@@ -76,13 +77,71 @@ async def test_zego_recommends_300_seconds(vendors: Vendors, code: int) -> None:
 @pytest.mark.looptime
 @pytest.mark.parametrize("code", [50006, 50007, 50009])
 async def test_the_advice_holds_for_starts_too(code: int) -> None:
-    """A start that ZEGO refused was not done, so it is repeated although starts are not repeatable."""
+    """ZEGO recommends the retry, so a start is repeated although it is not repeatable."""
     handler, asked = in_turn(zego_answer(code), zego_answer(data={"TaskId": "t"}))
     async with mocked(handler) as http_client:
         zego = zego_client(http_client=http_client)
         reply = await zego.call(StartCensorAudioV2(**START))
     assert (len(asked), reply.result.task_id) == (2, "t")
     assert reply.waited == 300
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("code", [50006, 50007, 50009])
+async def test_a_start_that_zego_wants_repeated_may_have_been_made(code: int) -> None:
+    """ZEGO does not say that nothing happened: whatever ends the call says that a task may run."""
+    for last in (zego_answer(code), zego_answer(2)):
+        handler, asked = in_turn(zego_answer(code), last)
+        async with mocked(handler) as http_client:
+            zego = zego_client(http_client=http_client, retry=RetryPolicy(attempts=2))
+            with pytest.raises(APIError) as caught:
+                await zego.start_censor_audio(**START)
+        assert (len(asked), caught.value.maybe_sent) == (2, True)
+
+
+@pytest.mark.looptime
+async def test_a_users_start_is_not_settled_by_a_task_of_the_room() -> None:
+    """The first answer is lost; that something runs already does not mean that this user is moderated."""
+    there = volcengine_no("InvalidParameter.TaskAlreadyExists")
+    for user, expected in ((None, "Acknowledgement"), ("user", "ConflictError")):
+        handler, _ = in_turn(httpx.ReadTimeout(""), there)
+        async with mocked(handler) as http_client:
+            start = volcengine_client(http_client=http_client).start_detection(app_id="a", room_id="r", user_id=user)
+            (outcome,) = await asyncio.gather(start, return_exceptions=True)
+        assert type(outcome).__name__ == expected
+
+
+@pytest.mark.looptime
+async def test_a_custom_message_that_failed_is_sent_again() -> None:
+    """By ZEGO's advice of 50013, although messages are not repeatable."""
+    handler, asked = in_turn(zego_answer(50013), zego_answer(data={"FailUsers": []}))
+    async with mocked(handler) as http_client:
+        await zego_client(http_client=http_client).send_custom_command(
+            room_id="r", from_user_id="server", message_content="hush"
+        )
+    assert len(asked) == 2
+
+
+async def test_what_is_not_proven_is_told_at_once() -> None:
+    """Whoever awaits the call knows best whether to make it again; a job makes it again by itself."""
+    handler, asked = in_turn(volcengine_yes({"Message": ""}))
+    async with mocked(handler) as http_client:
+        with pytest.raises(DecodeError) as caught:
+            await volcengine_client(http_client=http_client).stop_webcast(**STOP)
+    assert (len(asked), caught.value.maybe_sent, caught.value.attempts) == (1, True, 1)
+
+
+@pytest.mark.parametrize(("until_proven", "repeatable", "wait"), [(True, True, 0.25), (True, False, None)])
+def test_a_job_asks_until_the_answer_proves_something(until_proven: bool, repeatable: bool, wait: float | None) -> None:
+    error = DecodeError("odd", path="Result")
+    assert decide(error, until_proven=until_proven, repeatable=repeatable) == wait
+    assert decide(error, repeatable=repeatable) is None
+    assert decide(error, until_proven=until_proven, repeatable=repeatable, attempt=5) is None
+
+
+def test_what_would_fail_alike_is_not_repeated() -> None:
+    assert decide(TransportError("no such certificate", maybe_sent=False, is_permanent=True)) is None
+    assert decide(TransportError("no way", maybe_sent=False)) is not None
 
 
 @pytest.mark.looptime

@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,11 +23,15 @@ from volc_moderation import (
 from volc_moderation.emulator import EmulatorProcess, Fault
 from volc_moderation.errors import DecodeError
 from volc_moderation.transport import IN_FLIGHT, BaseURL
+from volc_moderation.wire import Request
 from volc_moderation.zego import StopCensorAudioV2
 
 pytestmark = pytest.mark.usefixtures("library")
 
 ONCE = RetryPolicy(attempts=1)
+REQUEST = Request("POST", "https://host/", {}, b"", ())
+#: A key and a certificate for localhost, made for these tests.
+CERTIFICATE = Path(__file__).parent / "vectors" / "localhost.pem"
 
 
 @pytest.mark.parametrize(
@@ -223,6 +230,70 @@ async def test_a_proxy_of_the_environment_is_not_asked_for_loopback(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     async with volcengine_client(base_url=emulator.base_url) as volcengine:
         await volcengine.start_detection(app_id="a", room_id="r")
+
+
+@contextlib.asynccontextmanager
+async def secure_server() -> AsyncIterator[str]:
+    """Answer yes over TLS, with a certificate that nobody trusts by default."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = volcengine_yes().content
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
+        yield f"https://localhost:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_certificate_that_is_not_trusted_is_refused_once() -> None:
+    """The next attempt would fail alike; nothing was sent, and the error says what to do."""
+    async with secure_server() as base_url, volcengine_client(base_url=base_url) as client:
+        with pytest.raises(TransportError, match=r"CERTIFICATE_VERIFY_FAILED.*SSL_CERT_FILE") as caught:
+            await client.stop_detection(app_id="a", room_id="r")
+    assert (caught.value.maybe_sent, caught.value.is_permanent, caught.value.attempts) == (False, True, 1)
+
+
+async def test_the_certificates_of_the_environment_hold_on_this_machine_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    async with secure_server() as base_url, volcengine_client(base_url=base_url) as client:
+        await client.stop_detection(app_id="a", room_id="r")
+
+
+async def test_a_chain_of_exceptions_may_be_a_circle() -> None:
+    first, second = httpx.ConnectError("first"), httpx.ConnectError("second")
+    first.__context__, second.__context__ = second, first
+
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        with pytest.raises(TransportError) as caught:
+            raise volcengine_client(http_client=http_client)._transport._describe(first, REQUEST)
+    assert not caught.value.is_permanent
+
+
+@pytest.mark.parametrize("base_url", ["http://vendor.example", "https://vendor.example"])
+@pytest.mark.parametrize("is_own", [True, False])
+async def test_a_dead_proxy_is_named(monkeypatch: pytest.MonkeyPatch, base_url: str, is_own: bool) -> None:
+    """Without its password, whether it comes from the environment or with a client of the user's."""
+    proxy = "http://user:pass-word@127.0.0.1:9"
+    monkeypatch.setenv("ALL_PROXY", proxy if is_own else "")
+    async with httpx.AsyncClient(proxy=proxy) as http_client:
+        client = volcengine_client(base_url=base_url, retry=ONCE, http_client=None if is_own else http_client)
+        with pytest.raises(TransportError, match=r"through the proxy http://127\.0\.0\.1:9") as caught:
+            await client.stop_detection(app_id="a", room_id="r")
+        await client.aclose()
+    assert "pass-word" not in str(caught.value)
+    assert not caught.value.maybe_sent
+
+
+async def test_no_proxy_is_named_where_there_is_none() -> None:
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        assert volcengine_client(http_client=http_client)._transport._route() == ""
+    async with volcengine_client(base_url="http://127.0.0.1:9", retry=ONCE) as client:
+        with pytest.raises(TransportError) as caught:
+            await client.stop_detection(app_id="a", room_id="r")
+    assert "proxy" not in str(caught.value)
 
 
 async def test_a_request_is_signed_when_it_passes_the_gate() -> None:

@@ -1,7 +1,7 @@
 """Asyncio control of real-time audio/video moderation at Volcengine RTC and ZEGO, signed, retried, under quota."""
 
 from volc_moderation.action import Action, Quota
-from volc_moderation.client import Reply
+from volc_moderation.call import Reply
 from volc_moderation.errors import (
     APIError,
     AuthenticationError,

@@ -49,7 +49,7 @@ class Action(Generic[R]):
     room_refusals: ClassVar[frozenset[str | int]] = frozenset()
     #: False if the vendor does not say that a second request has the effect of one.
     repeatable: ClassVar[bool] = True
-    #: Codes that mean "it is done already" when an earlier attempt may have arrived.
+    #: Codes that mean "it is done already" when an earlier attempt may have arrived. See ``is_settled_by``.
     settled_by: ClassVar[frozenset[str | int]] = frozenset()
     #: The fields that name what it acts on: with the same ones, a second call before the first has ended is the same
     #: call. None: all fields.
@@ -60,6 +60,28 @@ class Action(Generic[R]):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.name = cls.__name__
+
+    def is_settled_by(self, code: str | int) -> bool:
+        """Tell whether a code means that this very call is done already, when an earlier attempt may have arrived."""
+        return code in self.settled_by
+
+
+def actions_below(base: type[Action[Any]]) -> dict[str, type[Action[Any]]]:
+    """Return all actions that derive from a class, by name, those that users have made included."""
+    found: dict[str, type[Action[Any]]] = {}
+    bases = [base]
+    while bases:
+        one = bases.pop(0)
+        bases += one.__subclasses__()
+        # With slots, attrs makes the class anew; the one that it was made from may live on for a while.
+        if "result" in vars(one) and hasattr(one, "__attrs_attrs__"):
+            found[one.name] = one
+    return found
+
+
+def method_name(action_name: str) -> str:
+    """Return the name of the client's method for an action: in snake_case, without a trailing V2."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", action_name.removesuffix("V2")).lower()
 
 
 def _broken(instance: object, attribute: "attrs.Attribute[Any]", rule: str, value: object) -> InvalidActionError:
@@ -83,6 +105,16 @@ def text(*, most: int | None = None, most_bytes: int | None = None) -> Rule:
             or (most_bytes is not None and len(value.encode()) > most_bytes)
         ):
             raise _broken(instance, attribute, rule, value)
+
+    return check
+
+
+def given() -> Rule:
+    """Check a text of a result that is no use if it is empty, such as the id that alone stops a task."""
+
+    def check(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not value:
+            raise ValueError(f"{attribute.name} is empty")
 
     return check
 
@@ -130,6 +162,21 @@ def integer(low: int, high: int, *, off: int | None = None) -> Rule:
             raise _broken(instance, attribute, rule, value)
 
     return check
+
+
+def at_least(low: int) -> Rule:
+    """Check an int of a list that the vendor extends: from ``low`` on, those that no document has yet included."""
+    rule = f"an int of at least {low}"
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MAX_INT32:
+            raise _broken(instance, attribute, rule, value)
+
+    return check
+
+
+#: Of the vendors' int32 fields.
+MAX_INT32 = 2**31 - 1
 
 
 def flag() -> Rule:
@@ -224,14 +271,37 @@ def optional(rule: Rule) -> Rule:
     return check
 
 
+def blank_as_none(value: Any) -> Any:
+    """Convert the empty text to None: both vendors' samples have it for an address that is not given."""
+    return None if isinstance(value, str) and not value else value
+
+
 def as_tuple(value: Iterable[Any] | None) -> Any:
     """Convert a list to a tuple, so that the action stays frozen; leave anything else to the field's rule."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def api_version(*documented: str) -> Any:
-    """Declare the API version: a field that is not a parameter. The first documented version is the default."""
-    return attrs.field(default=documented[0], validator=one_of(*documented), metadata=NOT_A_PARAMETER)
+    """Declare the API version: a field that is not a parameter. The first documented version is the default.
+
+    A later one is passed on: the vendor may publish it any day.
+    """
+    rule = f"one of {', '.join(map(repr, documented))}, or a later date as YYYY-MM-DD"
+    latest = max(documented)
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, str) or (value not in documented and not (_DATE.fullmatch(value) and value > latest)):
+            raise _broken(instance, attribute, rule, value)
+
+    return attrs.field(default=documented[0], validator=check, metadata=NOT_A_PARAMETER)
+
+
+_DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def unreadable_items() -> Any:
+    """Declare where a result keeps the items of its lists that do not fit: one of them must not cost the others."""
+    return attrs.field(default=(), metadata={KEEPS_UNREADABLE: True})
 
 
 def wire_name(name: str) -> Mapping[str, str | None]:
@@ -240,4 +310,5 @@ def wire_name(name: str) -> Mapping[str, str | None]:
 
 
 WIRE_NAME = "wire_name"
+KEEPS_UNREADABLE = "keeps_unreadable"
 NOT_A_PARAMETER: Mapping[str, str | None] = {WIRE_NAME: None}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -10,11 +11,12 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypedDict, TypeVar
+from typing import Any, ClassVar, Self, TypedDict, TypeVar
 
 import attrs
 
-from volc_moderation.action import Action, Quota
+from volc_moderation.action import Action, Quota, actions_below
+from volc_moderation.call import Call, PermitLost, Reply
 from volc_moderation.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -23,7 +25,7 @@ from volc_moderation.errors import (
     ThrottledError,
     describe,
 )
-from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, Quotas
+from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, Quotas, is_valid
 from volc_moderation.quotas.window import quotas_of_running_loop
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown, retrying
 from volc_moderation.transport import AsyncHTTPClient, BaseURL, Transport
@@ -37,22 +39,10 @@ FOR_EVER = 1e9
 #: Seconds for one request, from connecting to the last byte: what the vendor's Go SDK allows.
 DEFAULT_TIMEOUT = 10.0
 
+#: Seconds until refusals of one action for its rate are logged again.
+WARN_AGAIN = 60.0
+
 _log = logging.getLogger("volc_moderation")
-
-
-@attrs.frozen(kw_only=True)
-class Reply(Generic[R]):
-    """What a call returns.
-
-    ``request_id`` and ``log_id`` are what the vendor's support asks for. ``attempts`` counts the requests; ``waited``
-    is the time spent on quotas and between attempts, in seconds.
-    """
-
-    result: R
-    request_id: str | None
-    log_id: str | None
-    attempts: int
-    waited: float
 
 
 class Settings(TypedDict, total=False):
@@ -105,6 +95,10 @@ class Client(ABC):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._closing = asyncio.Event()
+        #: Calls that have not sent their next request yet, which closing ends at once.
+        self._unsent: set[Call[Any]] = set()
+        #: When a refusal for the rate was last logged, by action, on the loop's clock.
+        self._warned_at: dict[str, float] = {}
         seconds = _seconds("timeout", timeout)
         if seconds is None:
             raise ConfigurationError("timeout must be finite: a request that hangs for ever holds its permit for ever")
@@ -113,15 +107,7 @@ class Client(ABC):
     @classmethod
     def actions(cls) -> dict[str, type[Action[Any]]]:
         """Return all actions of the vendor by name, those that you have made included."""
-        found: dict[str, type[Action[Any]]] = {}
-        bases = [cls._actions]
-        while bases:
-            base = bases.pop(0)
-            bases += base.__subclasses__()
-            # With slots, attrs makes the class anew; the one that it was made from may live on for a while.
-            if "result" in vars(base) and hasattr(base, "__attrs_attrs__"):
-                found[base.name] = base
-        return found
+        return actions_below(cls._actions)
 
     @classmethod
     def takes(cls, action: Action[Any]) -> bool:
@@ -165,6 +151,10 @@ class Client(ABC):
             raise ConfigurationError(_OTHER_LOOP)
         self._closed = True
         self._closing.set()
+        now = asyncio.get_running_loop().time()
+        for call in self._unsent:
+            if not call.scope.expired():
+                call.scope.reschedule(now)
         await self._transport.aclose()
 
     async def call(
@@ -174,13 +164,15 @@ class Client(ABC):
         deadline: float | None = None,
         priority: Priority | None = None,
         retry: RetryPolicy | None = None,
+        on_send: Callable[[], None] | None = None,
     ) -> Reply[R]:
         """Carry out an action.
 
         ``deadline`` is in seconds, for the whole call, waits for the quota and retries included; None means the
         client's own. If the next wait would pass it, the error of the last attempt is raised at once, with
         ``retry_after`` set. ``priority`` is ``"interactive"`` or ``"bulk"``: where calls wait for the quota,
-        interactive ones go first; None means the client's own. So it does for ``retry``.
+        interactive ones go first; None means the client's own. So it does for ``retry``. ``on_send`` is called right
+        before each request leaves: until then, a call that is cancelled has had no effect.
 
         Raises ``APIError`` if the vendor refuses, else ``TransportError``, ``DecodeError``, ``DeadlineExceeded``,
         ``QuotaUnavailable``, or ``ConfigurationError`` if the client is closed or belongs to another event loop.
@@ -191,15 +183,21 @@ class Client(ABC):
         limit = self._deadline if deadline is None else _seconds("deadline", deadline)
         priority = self._priority if priority is None else _priority(priority)
         expires = None if limit is None else loop.time() + limit
-        call = _Call(action, priority, self._retry if retry is None else retry, expires=expires)
-        scope = asyncio.timeout_at(call.expires)
+        call = Call(
+            action,
+            priority,
+            self._retry if retry is None else retry,
+            expires=expires,
+            on_send=on_send,
+            scope=asyncio.timeout_at(expires),
+        )
         try:
-            async with scope:
+            async with call.scope:
                 answer = await retrying(
                     partial(self._attempt, call), partial(self._wait_after, call), partial(self._sleep, call)
                 )
         except TimeoutError:
-            if not scope.expired():
+            if not call.scope.expired():
                 raise
         except ModerationError as error:
             call.describe(error)
@@ -212,25 +210,21 @@ class Client(ABC):
                 attempts=call.attempts,
                 waited=call.waited,
             )
+        finally:
+            self._unsent.discard(call)
         # Out of the except block, so that what httpx was doing, address and headers included, is not chained to it.
+        if self._closed and call.sent_at is None and (expires is None or loop.time() < expires):
+            ended = call.last_error or ConfigurationError(_CLOSED)
+            call.describe(ended)
+            raise ended
         late = DeadlineExceeded(f"not done within {limit:g} s", maybe_sent=call.sent_at is not None or call.maybe_done)
         call.describe(late)
         raise late from call.last_error
 
-    async def _attempt(self, call: "_Call[R]") -> Answer[R]:
-        if self._closed and call.last_error is not None:
+    async def _attempt(self, call: Call[R]) -> Answer[R]:
+        if self._is_closed and call.last_error is not None:
             raise call.last_error
-        loop = asyncio.get_running_loop()
-        permits: list[Permit] = []
-        try:
-            asked = loop.time()
-            await self._acquire(call.action, call.priority, permits)
-            call.waited += loop.time() - asked
-            request, response = await self._transport.send(partial(self._sign, call))
-        except BaseException:
-            for permit in permits:
-                permit.abandoned(None if call.sent_at is None else loop.time() - call.sent_at)
-            raise
+        request, response, permits = await self._send(call)
         throttled: Permit | None = None
         try:
             return self._decode(call.action, request, response, repeated=call.maybe_done)
@@ -239,7 +233,11 @@ class Client(ABC):
                 self._learn_skew(response)
             raise
         except ThrottledError as error:
-            throttled = permits[0] if error.code in call.action.room_refusals else permits[-1]
+            self._warn(call, error)
+            if error.code not in call.action.room_refusals:
+                throttled = permits[-1]
+            elif call.action.room_quota is not None:  # else it tells of no quota that is known
+                throttled = permits[0]
             raise
         finally:
             for permit in permits:
@@ -247,6 +245,25 @@ class Client(ABC):
                     permit.throttled(response.round_trip)
                 else:
                     permit.answered(response.round_trip)
+
+    async def _send(self, call: Call[Any]) -> tuple[Request, Response, list[Permit]]:
+        """Send one request with the permits that it needs, and return it with its answer."""
+        loop = asyncio.get_running_loop()
+        self._unsent.add(call)
+        while True:
+            permits: list[Permit] = []
+            try:
+                asked = loop.time()
+                await self._acquire(call.action, call.priority, permits)
+                call.waited += loop.time() - asked
+                request, response = await self._transport.send(partial(self._sign, call, permits))
+            except BaseException as error:
+                for permit in permits:
+                    permit.abandoned(None if call.sent_at is None else loop.time() - call.sent_at)
+                if not isinstance(error, PermitLost):
+                    raise
+            else:
+                return request, response, permits
 
     async def _acquire(self, action: Action[Any], priority: Priority, permits: list[Permit]) -> None:
         """Add the permits that an action needs, the room's first: it may take long, and the other is not to wait."""
@@ -257,20 +274,34 @@ class Client(ABC):
             permits.append(await self._quotas.acquire(of_room, action.room_quota, priority))
         permits.append(await self._quotas.acquire(key, quota, priority))
 
-    def _sign(self, call: "_Call[Any]") -> Request:
+    def _sign(self, call: Call[Any], permits: list[Permit]) -> Request:
         """Encode and sign: the last thing before sending, so that no wait makes a timestamp stale."""
         self._check_open()
+        if not all(is_valid(permit) for permit in permits):
+            raise PermitLost
         request = self._encode(call.action, self._clock() + self._skew)
+        if call.on_send is not None:
+            call.on_send()
+        self._unsent.discard(call)
         call.attempts += 1
         call.sent_at = asyncio.get_running_loop().time()
         return request
 
-    def _wait_after(self, call: "_Call[Any]", error: ModerationError) -> float | None:
+    def _warn(self, call: Call[Any], error: ThrottledError) -> None:
+        """Log a refusal for the rate: once in a while, for they come in crowds."""
+        now, action = asyncio.get_running_loop().time(), call.action
+        # Of a quota that is not published, a refusal is how its size is learned.
+        if self.quota_of(type(action)).published and now >= self._warned_at.get(action.name, -math.inf) + WARN_AGAIN:
+            self._warned_at[action.name] = now
+            call.describe(error)
+            _log.warning("%s: other programs use the quota too, or it is smaller than documented", error)
+
+    def _wait_after(self, call: Call[Any], error: ModerationError) -> float | None:
         call.sent_at = None
         call.maybe_done = call.maybe_done or outcome_unknown(error)
         call.last_error = error
         call.describe(error)
-        if self._closed:
+        if self._is_closed:
             return None
         wait = next_wait(
             error,
@@ -290,7 +321,7 @@ class Client(ABC):
         _log.info("%s; attempt %d in %.1f s", error, call.attempts + 1, wait)
         return wait
 
-    async def _sleep(self, call: "_Call[Any]", seconds: float) -> None:
+    async def _sleep(self, call: Call[Any], seconds: float) -> None:
         """Wait for the next attempt, or for the end of the client."""
         began = asyncio.get_running_loop().time()
         with contextlib.suppress(TimeoutError):
@@ -315,38 +346,17 @@ class Client(ABC):
             raise ConfigurationError(_OTHER_LOOP)
         return loop
 
+    @property
+    def _is_closed(self) -> bool:
+        return self._closed or self._transport.is_closed
+
     def _check_open(self) -> None:
-        if self._closed or self._transport.is_closed:
-            raise ConfigurationError("the client is closed" if self._closed else "the http_client is closed")
+        if self._is_closed:
+            raise ConfigurationError(_CLOSED if self._closed else "the http_client is closed")
 
 
 _OTHER_LOOP = "the client belongs to another event loop; make one client per loop"
-
-
-@attrs.define
-class _Call(Generic[R]):
-    """The state of one call."""
-
-    action: Action[R]
-    priority: Priority
-    retry: RetryPolicy
-    #: On the loop's clock.
-    expires: float | None
-    attempts: int = 0
-    waited: float = 0.0
-    #: When the request that is on its way was sent, on the loop's clock.
-    sent_at: float | None = None
-    #: An earlier attempt may have been carried out.
-    maybe_done: bool = False
-    signed_again: bool = False
-    last_error: ModerationError | None = None
-
-    def describe(self, error: ModerationError) -> None:
-        """Write into an error what is known of the call."""
-        error.action = self.action.name
-        error.attempts = self.attempts
-        error.waited = self.waited
-        error.maybe_sent = error.maybe_sent or self.maybe_done
+_CLOSED = "the client is closed"
 
 
 def _priority(priority: Priority) -> Priority:

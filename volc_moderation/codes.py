@@ -21,11 +21,16 @@ from volc_moderation.wire import Request, Response
 
 @attrs.frozen
 class Meaning:
-    """What the documents say about a code: the error it is, what to do, and how many seconds to wait before a retry."""
+    """What the documents say about a code.
+
+    ``error`` is its class, ``advice`` what it means and what to do, ``retry_after`` the seconds to wait before a retry.
+    ``maybe_sent`` is True if the documents advise a retry and do not say that nothing was done.
+    """
 
     error: type[APIError]
     advice: str | None = None
     retry_after: float | None = None
+    maybe_sent: bool = False
 
 
 UNKNOWN = Meaning(APIError)
@@ -51,23 +56,39 @@ def meaning_of_status(status: int) -> Meaning:
 
 
 def refusal(
-    meaning: Meaning, *, code: str | int, message: str, request_id: str | None, request: Request, response: Response
+    meaning: Meaning,
+    *,
+    code: str | int,
+    message: str,
+    request_id: str | None,
+    request: Request,
+    response: Response,
+    code_n: int | None = None,
 ) -> APIError:
     """Make the error of a refusal. A Retry-After of the response may make the wait longer."""
-    return meaning.error(
-        _printable(request.redact(message)),
-        code=_printable(request.redact(code)) if isinstance(code, str) else code,
-        request_id=None if request_id is None else _printable(request.redact(request_id)),
+    error = meaning.error(
+        request.redact(message),
+        code=request.redact(code) if isinstance(code, str) else code,
+        request_id=None if request_id is None else request.redact(request_id),
         log_id=response.headers.get("x-tt-logid"),
         status=response.status,
         retry_after=_longer(meaning.retry_after, _retry_after(response)),
         advice=meaning.advice,
+        code_n=code_n,
     )
+    error.maybe_sent = meaning.maybe_sent
+    return error
 
 
-def _printable(words: str) -> str:
-    """Replace what JSON can spell and no output can: lone surrogates."""
-    return words.encode(errors="replace").decode()
+def request_id_of(value: object) -> str | None:
+    """Read a request id: a text by the documents, but a number names a request as well."""
+    if type(value) is int and abs(value) < _LONGEST_NUMBER:
+        return str(value)
+    return value if isinstance(value, str) and value else None
+
+
+#: A longer one is no id, and dear to write.
+_LONGEST_NUMBER = 10**40
 
 
 def _longer(advised: float | None, asked: float | None) -> float | None:

@@ -11,7 +11,7 @@ ModerationError
 │   ├── NotFoundError         no such room, user, task or app
 │   └── ConflictError         something that is already there stands in the way
 ├── TransportError            no usable answer came
-├── DecodeError               the vendor said yes, in a form that does not fit
+├── DecodeError               the answer states no error and proves no success
 ├── DeadlineExceeded          the deadline of the whole call passed (also a TimeoutError)
 ├── QuotaUnavailable          the store that shares the quota cannot be asked
 ├── InvalidActionError        an argument breaks a rule, nothing was sent (also a ValueError)
@@ -61,6 +61,9 @@ class ModerationError(Exception):
     def __str__(self) -> str:
         return f"{self.action}: {self.message}" if self.action else self.message
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle and copy with all attributes, so that errors cross process borders."""
         return _restore, (type(self), self.args), self.__dict__
@@ -76,6 +79,7 @@ class APIError(ModerationError):
     """The vendor answered with an error code.
 
     ``code`` is the vendor's own: a string at Volcengine (``FlowLimitExceeded.QPSOverLimit``), a number at ZEGO (50006).
+    ``code_n`` is the number that Volcengine's gateway gives besides; None if the service behind it refused, or ZEGO.
     ``advice`` is what the vendor's documents say about the code, in short.
     ``request_id`` and ``log_id`` are what the vendor's support asks for; ``status`` is the HTTP status.
     A code that no document explains is raised as plain ``APIError`` unless its HTTP status says more.
@@ -93,9 +97,11 @@ class APIError(ModerationError):
         attempts: int = 0,
         retry_after: float | None = None,
         advice: str | None = None,
+        code_n: int | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
+        self.code_n = code_n
         self.action = action
         self.request_id = request_id
         self.log_id = log_id
@@ -127,7 +133,10 @@ class ThrottledError(APIError):
 
 
 class TemporaryError(APIError):
-    """It failed, and the vendor says that a later call may succeed: after ``retry_after`` seconds, where it says."""
+    """It failed, and the vendor says that a later call may succeed: after ``retry_after`` seconds, where it says.
+
+    ``maybe_sent`` is True where the vendor does not say that nothing was done, as with ZEGO's 50006, 50007 and 50009.
+    """
 
 
 class ServerError(APIError):
@@ -158,16 +167,23 @@ class TransportError(ModerationError):
     """No usable answer came: no connection, a broken one, silence, or an answer that is not the vendor's.
 
     ``maybe_sent`` is False only if the request cannot have arrived; ``status`` is the HTTP status, if there was one.
+    ``is_permanent`` is True if the next request would fail alike, as with a certificate that is not trusted.
     """
 
-    def __init__(self, message: str, *, maybe_sent: bool, status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, maybe_sent: bool, status: int | None = None, is_permanent: bool = False
+    ) -> None:
         super().__init__(message)
         self.maybe_sent = maybe_sent
         self.status = status
+        self.is_permanent = is_permanent
 
 
 class DecodeError(ModerationError):
-    """The vendor said yes, but the result does not fit. ``path`` names the first field that is off."""
+    """The answer states no error, but does not prove the success either: it lacks a part, or a part does not fit.
+
+    ``path`` names the first field that is off. Whether the call was carried out is unknown.
+    """
 
     maybe_sent = True
 

@@ -11,6 +11,7 @@ from tenacity.asyncio import AsyncRetrying
 from volc_moderation.errors import (
     AuthenticationError,
     ConfigurationError,
+    DecodeError,
     ModerationError,
     ServerError,
     TemporaryError,
@@ -54,13 +55,18 @@ def next_wait(
     signed_again: bool,
     policy: RetryPolicy,
     draw: float,
+    until_proven: bool = False,
 ) -> float | None:
     """Return the seconds to wait after ``error`` ended attempt number ``attempt``; None if the call is over.
 
     ``draw`` is a random number from 0 to 1, for the jitter. ``signed_again`` tells that a stale signature was renewed
-    before in this call: once is enough, then it is the clock.
+    before in this call: once is enough, then it is the clock. ``until_proven`` also repeats what was answered without a
+    proof of success: a job has time for that, whoever awaits a call is told at once.
     """
-    if attempt >= policy.attempts or not _is_worth_repeating(error, repeatable=repeatable, signed_again=signed_again):
+    if attempt >= policy.attempts:
+        return None
+    is_unproven = until_proven and repeatable and isinstance(error, DecodeError)
+    if not is_unproven and not _is_worth_repeating(error, repeatable=repeatable, signed_again=signed_again):
         return None
     if isinstance(error, ThrottledError):
         # Spread over a second: those that were refused together would come back together.
@@ -72,21 +78,21 @@ def next_wait(
 
 def _is_worth_repeating(error: ModerationError, *, repeatable: bool, signed_again: bool) -> bool:
     if isinstance(error, (ThrottledError, TemporaryError)):
-        return True  # nothing was done, so it is always safe
+        return True  # by the vendor's advice, of calls that are not repeatable too
     if isinstance(error, AuthenticationError):
         return error.retry_after == 0 and not signed_again
     if isinstance(error, ServerError):
         return repeatable
     if isinstance(error, TransportError):
         # A redirect or a refusal by what is between here and the vendor will be the same the next time.
-        is_final = error.status is not None and MULTIPLE_CHOICES <= error.status < INTERNAL_SERVER_ERROR
-        return (repeatable or not error.maybe_sent) and not is_final
+        is_refused = error.status is not None and MULTIPLE_CHOICES <= error.status < INTERNAL_SERVER_ERROR
+        return (repeatable or not error.maybe_sent) and not is_refused and not error.is_permanent
     return False
 
 
 def outcome_unknown(error: ModerationError) -> bool:
     """Tell whether the vendor may have carried out the attempt that ended in ``error``."""
-    return isinstance(error, ServerError) or bool(getattr(error, "maybe_sent", False))
+    return isinstance(error, ServerError) or error.maybe_sent
 
 
 async def retrying(

@@ -7,10 +7,11 @@ callables, and the exceptions are those of the library that its class comes from
 import asyncio
 import logging
 import re
+import ssl
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import attrs
@@ -89,6 +90,7 @@ class Transport:
         self._client: httpx.AsyncClient = client  # type: ignore[assignment]  # or its twin of httpx2
         self._library = _library_of(client)
         self._host = base_url.host
+        self._url = base_url.url
         self._timeout = timeout
         # The gate is as wide as the pool, so there is no wait in the pool; half of the time may go by in connecting.
         self._timeouts = (timeout / 2, timeout, timeout, None)  # connect, read, write, pool
@@ -130,12 +132,13 @@ class Transport:
                         follow_redirects=False,
                     )
             except TimeoutError:
-                error = TransportError(f"no answer within {self._timeout:g} s", maybe_sent=True)
+                error = TransportError(f"no answer within {self._timeout:g} s{self._route()}", maybe_sent=True)
             except (self._library.HTTPError, self._library.InvalidURL, UnicodeError) as caught:
                 # httpx looks at a redirect's address even if it does not follow it.
                 error = self._describe(caught, request)
             except OSError as caught:
-                error = TransportError(f"the connection failed: {type(caught).__name__}", maybe_sent=True)
+                reason = f"the connection failed: {type(caught).__name__}{self._route()}"
+                error = TransportError(reason, maybe_sent=True)
             except asyncio.CancelledError as cancelled:
                 raise cancelled.with_traceback(None) from None  # its frames hold addresses and headers too
             except RuntimeError:
@@ -156,23 +159,57 @@ class Transport:
             library.ProxyError,
             library.UnsupportedProtocol,
         )
-        reason = f"{type(error).__name__} ({self._host})" + (f": {error}" if str(error) else "")
-        # A hook of the given client may raise for the status.
-        status = error.response.status_code if isinstance(error, library.HTTPStatusError) else None
-        maybe_sent = not isinstance(error, never_left)
-        return TransportError(_without_signature(request.redact(reason)), maybe_sent=maybe_sent, status=status)
+        reason = f"{type(error).__name__} ({self._host}{self._route()})" + (f": {error}" if str(error) else "")
+        is_untrusted = _is_untrusted(error)
+        if is_untrusted:
+            reason += "; if the certificate is right, let SSL_CERT_FILE name the file of its authority"
+        return TransportError(
+            _without_signature(request.redact(reason)),
+            maybe_sent=not isinstance(error, never_left),
+            # A hook of the given client may raise for the status.
+            status=error.response.status_code if isinstance(error, library.HTTPStatusError) else None,
+            is_permanent=is_untrusted,
+        )
+
+    def _route(self) -> str:
+        """Name the proxy that requests go through, if any; without its password, which httpx keeps elsewhere.
+
+        Neither library tells this in public. Should they keep it in another place, it is not named.
+        """
+        try:
+            transport: Any = self._client._transport_for_url(self._library.URL(self._url))  # noqa: SLF001
+            proxy = transport._pool._proxy_url  # noqa: SLF001
+            return f" through the proxy {proxy.scheme.decode()}://{proxy.host.decode()}:{proxy.port}"
+        except AttributeError:
+            return ""
 
 
 def _make_client(base_url: BaseURL) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
     try:
-        # A proxy set in the environment is for the way out, not for an emulator on this machine.
-        return httpx.AsyncClient(limits=limits, trust_env=not base_url.is_loopback)
+        if base_url.is_loopback:
+            # A proxy set in the environment is for the way out, not for an emulator on this machine: httpx asks for
+            # none where it is given a transport. The certificates of the environment hold here too.
+            return httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(limits=limits))
+        return httpx.AsyncClient(limits=limits)
     except (ImportError, OSError) as error:
         reason = str(error)
     except (httpx.InvalidURL, ValueError) as error:
         reason = type(error).__name__  # its text may hold the password of the proxy
     raise ConfigurationError(f"httpx cannot use the proxies or certificates of the environment: {reason}")
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Tell whether a certificate was refused, somewhere down the chain of what led to an error."""
+    for _ in range(_LONGEST_CHAIN):
+        if error is None or isinstance(error, ssl.SSLCertVerificationError):
+            return error is not None
+        error = error.__cause__ or error.__context__
+    return False
+
+
+#: Exceptions from httpx down to the ssl module: some five. Chains may be circles.
+_LONGEST_CHAIN = 20
 
 
 def _library_of(client: object) -> ModuleType:

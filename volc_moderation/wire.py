@@ -7,6 +7,7 @@ leniently as to the rest: unknown fields are ignored, unknown enum values are ke
 
 import enum
 import json
+import re
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
@@ -16,7 +17,7 @@ import cattrs
 from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from volc_moderation.action import WIRE_NAME
+from volc_moderation.action import KEEPS_UNREADABLE, WIRE_NAME
 from volc_moderation.errors import DecodeError
 from volc_moderation.event import Lenient
 
@@ -80,6 +81,33 @@ def load_json(body: bytes | str) -> JSON | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def load_answer(body: bytes) -> JSON | None:
+    """Decode a vendor's answer, as ``load_json`` does.
+
+    JSON can spell texts that have no UTF-8 form, and which neither a terminal nor a journal takes: with ``?`` in the
+    place of lone surrogates, they end here.
+    """
+    envelope = load_json(body)
+    if envelope is None or not _MAY_HAVE_SURROGATES.search(body):
+        return envelope
+    try:
+        return {_encodable(name): _encodable(value) for name, value in envelope.items()}
+    except RecursionError:
+        return None
+
+
+#: Escaped, or as the bytes that Python's decoder lets through.
+_MAY_HAVE_SURROGATES = re.compile(rb"\\u[dD]|\xed[\xa0-\xbf]")
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(one) for name, one in value.items()}
+    return [_encodable(one) for one in value] if isinstance(value, list) else value
 
 
 def parameters(action: object) -> JSON:
@@ -182,6 +210,8 @@ def _structure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any, A
         read = _read_leniently(cls, converter)
     else:
         read = make_dict_structure_fn(cls, converter, **_overrides(cls))
+    if any(KEEPS_UNREADABLE in attribute.metadata for attribute in attrs.fields(cls)):
+        read = _sort_out_unreadable(cls, read, converter)
 
     def structure(value: Any, cls: Any) -> Any:
         if not isinstance(value, dict):
@@ -208,6 +238,41 @@ def _read_leniently(cls: type, converter: cattrs.Converter) -> Callable[[Any, An
         return cls(**given)
 
     return read
+
+
+def _sort_out_unreadable(
+    cls: type, read: Callable[[Any, Any], Any], converter: cattrs.Converter
+) -> Callable[[Any, Any], Any]:
+    """Keep the items of lists that do not fit apart, as they came, unless there are no others."""
+    fields = attrs.fields(attrs.resolve_types(cls))
+    lists = {_wire_name(one): get_args(one.type)[0] for one in fields if _is_list(one.type)}
+    keeper = next(_wire_name(one) for one in fields if KEEPS_UNREADABLE in one.metadata)
+
+    def fits(item: object, kind: Any) -> bool:
+        try:
+            converter.structure(item, kind)
+        except Exception:  # noqa: BLE001 - cattrs groups whatever the hooks raise
+            return False
+        return True
+
+    def sort_out(value: Any, cls: Any) -> Any:
+        given = {name: one for name, one in value.items() if name != keeper}
+        try:
+            return read(given, cls)
+        except Exception:
+            unreadable: list[object] = []
+            for name, kind in lists.items():
+                items = given.get(name)
+                if isinstance(items, list):
+                    given[name] = [item for item in items if fits(item, kind)]
+                    unreadable += [item for item in items if not fits(item, kind)]
+                    if items and not given[name]:
+                        raise
+            if not unreadable:
+                raise
+        return read({**given, keeper: unreadable}, cls)
+
+    return sort_out
 
 
 def _is_list(cls: Any) -> bool:

@@ -11,10 +11,11 @@ from volc_moderation.quotas import Quota
 from volc_moderation.quotas.asker import PATIENCE, Asker, Outage
 from volc_moderation.quotas.shared import PARTS, SCRIPT
 
-_TIME = "redis.call('TIME')"
-assert SCRIPT.count(_TIME) == 1
+#: How the script asks for the time.
+TIME = "redis.call('TIME')"
+assert SCRIPT.count(TIME) == 1
 #: The same script, told the time.
-_TIMED = SCRIPT.replace(_TIME, "{ARGV[2], ARGV[3]}")
+_TIMED = SCRIPT.replace(TIME, "{ARGV[2], ARGV[3]}")
 #: Seconds: when the store's time begins.
 EPOCH = 1_000_000
 
@@ -44,6 +45,8 @@ class Processes:
         self._started = 0
         #: Why the store cannot be reached.
         self.away: Exception | None = None
+        #: Seconds by which the store's clock has stepped.
+        self.stepped = 0.0
         self.scripts = 0
 
     def start(self, *, ahead: float = 0.0) -> Asker:
@@ -75,7 +78,7 @@ class Processes:
         if self.away:
             raise self.away
         self.scripts += 1
-        seconds, rest = divmod(EPOCH + asyncio.get_running_loop().time(), 1)
+        seconds, rest = divmod(EPOCH + self.stepped + asyncio.get_running_loop().time(), 1)
         reply = self._script(keys=self._keys, args=[argument, int(seconds), int(rest * 1e6)])
         await asyncio.sleep(self._random.uniform(0, self._slow))
         return reply

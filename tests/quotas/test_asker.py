@@ -10,9 +10,10 @@ from redis import Redis
 
 from tests.quotas.judge import Judge, call
 from tests.quotas.processes import Processes
-from volc_moderation import QuotaUnavailable
+from volc_moderation import ConfigurationError, QuotaUnavailable
 from volc_moderation.quotas import Priority, Quota
-from volc_moderation.quotas.asker import AGAIN, LEASE, Asker, Outage
+from volc_moderation.quotas.asker import AGAIN, Asker, Outage
+from volc_moderation.quotas.shared_permit import LEASE, MARGIN, Moment, SharedPermit, boot_time
 
 pytestmark = pytest.mark.looptime
 
@@ -182,7 +183,7 @@ async def test_what_a_process_held_too_long_is_not_used(redis: Redis) -> None:
     stock = process._stock
     assert stock
     for permit in stock:
-        permit.told -= LEASE  # as if it had heard of them long ago
+        permit.told = Moment(permit.told.loop - LEASE, permit.told.boot)  # as if it had heard of them long ago
     stale = {permit.id for permit in stock}
     used = await asyncio.gather(*waiting)
     assert not stale & {getattr(permit, "id", "") for permit in used}
@@ -329,13 +330,150 @@ async def test_all_may_be_cancelled_while_the_store_is_away(redis: Redis, outage
 
 
 async def test_nobody_waits_for_an_asker_that_was_cancelled(redis: Redis) -> None:
-    """As all tasks are at the end of a program."""
+    """As all tasks are at the end of a program: who was not cancelled gets an error, not somebody else's end."""
     process = Processes(redis, Quota(1)).start()
     await process.acquire("interactive")
     waiting = asyncio.create_task(process.acquire("interactive"))
     await asyncio.sleep(0.1)
     assert process._task is not None
     process._task.cancel()
-    done, _ = await asyncio.wait({waiting}, timeout=1)
-    assert done
-    assert waiting.cancelled()
+    with pytest.raises(QuotaUnavailable, match="was cancelled"):
+        await waiting
+
+
+async def test_a_fault_of_ours_is_an_error_of_who_waits(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """And of nobody who asks later."""
+    process = Processes(redis, Quota(1)).start()
+
+    def broken(now: float) -> dict[str, object]:
+        raise ArithmeticError("a bug")
+
+    process._ask, kept = broken, process._ask  # type: ignore[method-assign]
+    with pytest.raises(QuotaUnavailable, match="the quota of the store failed: ArithmeticError"):
+        await process.acquire("interactive")
+    assert "a bug" in caplog.text
+    process._ask = kept  # type: ignore[method-assign]
+    await process.acquire("interactive")
+
+
+# Clocks that step
+
+
+@pytest.mark.parametrize("step", [-3600.0, -60.0, -0.5, 0.5, 60.0, 3600.0])
+async def test_a_step_of_the_stores_clock_changes_nothing(redis: Redis, step: float) -> None:
+    """Neither a breach nor a pause, nobody is refused or cancelled."""
+    processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
+    running = [asyncio.create_task(keep_calling(processes.start(), judge, 12, 40)) for _ in range(3)]
+    for at in (4, 8):
+        await asyncio.sleep(at - now())
+        processes.stepped += step
+    calls = await asyncio.gather(*running)
+    assert judge.most <= 60
+    assert judge.share(60, 4, 12) >= 0.9
+    assert max(calls) / min(calls) < 1.3
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+async def test_who_comes_after_a_step_gets_no_more(redis: Redis, step: float) -> None:
+    """It cannot know how long ago the others called: what it asks first does not move the clock."""
+    processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
+    first = processes.start()
+    await asyncio.gather(*(call(first, judge) for _ in range(60)))
+    processes.stepped += step
+    await asyncio.gather(*(call(processes.start(), judge) for _ in range(60)))
+    assert judge.most <= 60
+    assert now() < 3
+
+
+async def test_who_was_idle_during_a_step_does_not_believe_in_it(redis: Redis) -> None:
+    """An hour of its own does not mean that an hour has passed since the others called."""
+    processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
+    idle, busy = processes.start(), processes.start()
+    await call(idle, judge)
+    await asyncio.sleep(3600)
+    await asyncio.gather(*(call(busy, judge) for _ in range(60)))
+    processes.stepped += 3600
+    await asyncio.gather(*(call(idle, judge) for _ in range(60)))
+    assert judge.most <= 60
+    assert now() < 3604
+
+
+async def test_an_hour_without_calls_is_an_hour(redis: Redis) -> None:
+    """A quota that was shrunk is whole again."""
+    processes = Processes(redis, Quota(100))
+    process = processes.start()
+    for _ in range(9):
+        (await process.acquire("interactive")).throttled(0.05)
+        await asyncio.sleep(1.1)
+    assert process.state().effective < 50
+    await asyncio.sleep(3600)
+    (await process.acquire("interactive")).answered(0.05)
+    assert process.state().effective == 100
+
+
+# Standing still
+
+
+async def test_a_permit_is_not_used_that_the_store_may_have_given_to_another(redis: Redis) -> None:
+    """A process was stopped (SIGSTOP), or its machine slept, which the loop's clock does not tell."""
+    processes = Processes(redis, Quota(60))
+    process = processes.start()
+    permit = await process.acquire("interactive")
+    assert isinstance(permit, SharedPermit)
+    assert permit.is_valid()
+    permit.told = Moment(now() - LEASE + MARGIN - 0.01, boot_time())
+    assert not permit.is_valid()
+    permit.told = Moment(now(), boot_time() - LEASE + MARGIN - 0.01)
+    assert not permit.is_valid()
+    permit.told = Moment(now() - LEASE + MARGIN + 0.1, boot_time() - LEASE + MARGIN + 0.1)
+    assert permit.is_valid()
+
+
+async def test_a_permit_that_waits_at_the_gate_for_long_is_kept(redis: Redis) -> None:
+    process = Processes(redis, Quota(60)).start()
+    permit = await process.acquire("interactive")
+    for _ in range(40):
+        await asyncio.sleep(1)
+        assert permit.is_valid()  # type: ignore[attr-defined]
+
+
+# The end
+
+
+async def test_closing_hears_what_the_store_was_just_asked_for(redis: Redis) -> None:
+    """A call is cancelled during an exchange, then all ends: what the store gave meanwhile goes back at once."""
+    processes = Processes(redis, Quota(5), slow=0.5)
+    process, other = processes.start(), processes.start()
+    waiting = [asyncio.create_task(process.acquire("interactive")) for _ in range(5)]
+    await asyncio.sleep(0.6)  # the store has answered, and the answer is on its way
+    for one in waiting:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    await process.close()
+    closed = now()
+    for _ in range(5):
+        await other.acquire("interactive")
+    assert now() - closed < 2.5
+    with pytest.raises(ConfigurationError, match="these RedisQuotas are closed"):
+        await process.acquire("interactive")
+
+
+async def test_closing_does_not_lose_what_is_being_brought_back(redis: Redis) -> None:
+    processes = Processes(redis, Quota(1), slow=0.5)
+    process, other = processes.start(), processes.start()
+    (await process.acquire("interactive")).answered(0.01)
+    await asyncio.sleep(0.2)  # it is on its way back
+    await process.close()
+    closed = now()
+    await other.acquire("interactive")
+    assert now() - closed < 4
+
+
+async def test_closing_refuses_who_waits(redis: Redis) -> None:
+    process = Processes(redis, Quota(1)).start()
+    await process.acquire("interactive")
+    waiting = [asyncio.create_task(process.acquire(priority)) for priority in ("interactive", "bulk")]
+    await asyncio.sleep(0.1)
+    await process.close()
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == 2 * [ConfigurationError]

@@ -32,6 +32,7 @@ class Process:
         self._judge = judge
         self.callers: list[asyncio.Task[None]] = []
         self.is_dead = False
+        self.was_cancelled_for_nothing = False
 
     async def call(self, priority: Priority, extra: float, patience: float) -> None:
         """Make a call that takes ``extra`` seconds on its way, and is given up after ``patience``."""
@@ -39,6 +40,9 @@ class Process:
             permit = await self.asker.acquire(priority)
         except QuotaUnavailable:
             return
+        except asyncio.CancelledError:
+            self.was_cancelled_for_nothing |= asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+            raise
         sent_at = self.now()
         # What was sent arrives, whatever becomes of the sender.
         request = asyncio.get_running_loop().create_task(self._judge(extra))
@@ -140,6 +144,11 @@ class SharedQuota(RuleBasedStateMachine):
         self.run(asyncio.sleep(for_all))
         self.store.away = None
 
+    @rule(seconds=st.sampled_from([-60.0, -0.4, 0.4, 60.0, 3600.0, -3600.0]))
+    def step(self, seconds: float) -> None:
+        """Let the store's clock step, as by NTP or a failover to a machine whose clock is off."""
+        self.store.stepped += seconds
+
     @rule()
     def forget(self) -> None:
         """Let the store forget all, as by a failover; who used it is the next to ask."""
@@ -161,6 +170,10 @@ class SharedQuota(RuleBasedStateMachine):
     @invariant()
     def no_second_is_above_the_quota(self) -> None:
         assert self.judge.most <= self.limit
+
+    @invariant()
+    def nobody_is_cancelled_who_was_not(self) -> None:
+        assert not any(process.was_cancelled_for_nothing for process in self.processes)
 
     def teardown(self) -> None:
         for process in self.processes:

@@ -30,7 +30,9 @@ from volc_moderation.volcengine import (
     DetectionStatus,
     DetectionTask,
     DetectionTasks,
+    GetRoomOnlineUsers,
     GetWebCastTask,
+    LimitTokenPrivilege,
     ListDetectionTask,
     MediaType,
     StartDetection,
@@ -40,17 +42,22 @@ from volc_moderation.volcengine import (
 )
 from volc_moderation.volcengine.protocol import CODES, decode, encode
 from volc_moderation.volcengine.signing import Signer
-from volc_moderation.wire import Request, Response
+from volc_moderation.wire import Request, Response, to_json
 
 STOP = StopWebcast(app_id="app", room_id="room", task_id="task")
+START = StartDetection(app_id="app", room_id="room")
 LIST = ListDetectionTask(app_id="app", room_id="room")
+ONLINE = GetRoomOnlineUsers(app_id="app", room_id="room")
+LIMIT = LimitTokenPrivilege(app_id="app", room_id="room", user_id="user", token="t", forbidden_interval=60)
 GET = GetWebCastTask(app_id="app", room_id="room", task_id="task")
 REQUEST = Request("POST", "https://host/", {}, b"", ("hush",))
+#: Stands for a result that is absent.
+NOTHING = object()
 
 
-def answer(result: Any = None, error: Any = None, status: int = 200, **headers: str) -> Response:
+def answer(result: Any = NOTHING, error: Any = None, status: int = 200, **headers: str) -> Response:
     metadata = {"RequestId": "r-1"} | ({} if error is None else {"Error": error})
-    body = {"ResponseMetadata": metadata} | ({} if result is None else {"Result": result})
+    body = {"ResponseMetadata": metadata} | ({} if result is NOTHING else {"Result": result})
     return Response(status, httpx.Headers(headers), json.dumps(body).encode(), 0.1)
 
 
@@ -67,12 +74,36 @@ def refusal(code: str, status: int = 400, message: str = "no", **headers: str) -
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        *(("ok", "ok"), ({"Message": "success"}, "success"), ({"message": "success"}, "success"), ({}, ""), (None, "")),
-        *(({"Message": None}, ""), ([], ""), (True, ""), (0, "")),
+        *(("ok", "ok"), ({"Message": "success"}, "success"), ({"message": "success"}, "success")),
+        *(({"Message": "", "message": "success"}, "success"), ({"Message": "Success", "message": ""}, "Success")),
     ],
 )
 def test_all_forms_of_a_plain_yes(result: Any, message: str) -> None:
     assert read(STOP, answer(result)) == Acknowledgement(message=message)
+
+
+#: What stands in the place of a yes where nothing was done.
+NO_PROOF: list[Any] = [
+    *(NOTHING, None, "", "  ", {}, {"Message": ""}, {"message": " "}, {"Message": None}, {"Message": "", "New": 1}),
+    *(False, True, 0, 1, [], ["success"], {"EventData": []}, {"EventData": None}),
+]
+
+
+@pytest.mark.parametrize("result", NO_PROOF)
+@pytest.mark.parametrize("action", [STOP, START, LIST])
+def test_a_success_must_be_proven(action: Action[Any], result: Any) -> None:
+    """The pages say of each success text that it is there on success only, and empty otherwise."""
+    with pytest.raises(DecodeError) as caught:
+        read(action, answer(result))
+    assert caught.value.maybe_sent
+    assert caught.value.request_id == "r-1"
+
+
+@pytest.mark.parametrize("result", [result for result in NO_PROOF if not isinstance(result, dict) or not result])
+@pytest.mark.parametrize("action", [GET, ONLINE, LIMIT])
+def test_data_must_be_there(action: Action[Any], result: Any) -> None:
+    with pytest.raises(DecodeError):
+        read(action, answer(result))
 
 
 def test_a_hint_is_a_yes() -> None:
@@ -97,15 +128,30 @@ def test_list_detection_task() -> None:
     assert isinstance(tasks.event_data[0].status, DetectionStatus)
 
 
-@pytest.mark.parametrize("result", [{"EventData": []}, {"EventData": None}, {}, {"Message": "success"}, None])
-def test_never_moderated(result: Any) -> None:
-    assert read(LIST, answer(result)).event_data == DetectionTasks().event_data == []
+@pytest.mark.parametrize("event_data", [{"EventData": []}, {"EventData": None}, {}])
+def test_never_moderated(event_data: Any) -> None:
+    assert read(LIST, answer({**event_data, "Message": "success"})) == DetectionTasks(message="success")
 
 
 def test_unknown_fields_and_numbers_are_kept_or_ignored() -> None:
     task = {"CreateTime": 1, "MediaType": 77, "Status": 9, "UserId": "u", "RoomId": "r", "New": {"a": [1]}}
-    (read_task,) = read(LIST, answer({"EventData": [task], "Newer": 1})).event_data
+    (read_task,) = read(LIST, answer({"EventData": [task], "Message": "success", "Newer": 1})).event_data
     assert (read_task.media_type, read_task.status) == (77, 9)
+
+
+TASK = {"CreateTime": 1, "MediaType": 1, "Status": 1, "UserId": "u", "RoomId": "r"}
+
+
+@pytest.mark.parametrize("odd", [None, 5, "text", [], {}, {**TASK, "CreateTime": "soon"}, {**TASK, "UserId": None}])
+def test_one_task_that_does_not_fit_does_not_cost_the_others(odd: Any) -> None:
+    """It is kept as it came, so that nobody takes it for none."""
+    tasks = read(LIST, answer({"EventData": [TASK, odd, TASK], "Message": "success", "Unreadable": ["forged"]}))
+    assert [task.user_id for task in tasks.event_data] == ["u", "u"]
+    assert tasks.unreadable == (odd,)
+    assert to_json(tasks) == {"EventData": [TASK, TASK], "Message": "success", "Unreadable": [odd]}
+    whole = read(LIST, answer({"EventData": [TASK], "Message": "success", "Unreadable": ["forged"]}))
+    assert whole.unreadable == ()
+    assert "Unreadable" not in str(to_json(whole))
 
 
 def test_get_web_cast_task() -> None:
@@ -134,14 +180,15 @@ def test_get_web_cast_task() -> None:
     [
         ([], "Result"),
         (5, "Result"),
-        ({"EventData": {}}, "Result.event_data"),
-        ({"EventData": "text"}, "Result.event_data"),
-        ({"EventData": [None]}, "Result.event_data[0]"),
-        ({"EventData": [{}]}, "Result.event_data[0].create_time"),
-        ({"EventData": [{"CreateTime": 7.9}]}, "Result.event_data[0].create_time"),
-        ({"EventData": [{"CreateTime": None}]}, "Result.event_data[0].create_time"),
-        ({"EventData": [{"CreateTime": True}]}, "Result.event_data[0].create_time"),
+        ({"EventData": {}, "Message": "success"}, "Result.event_data"),
+        ({"EventData": "text", "Message": "success"}, "Result.event_data"),
+        ({"EventData": [None], "Message": "success"}, "Result.event_data[0]"),
+        ({"EventData": [{}], "Message": "success"}, "Result.event_data[0].create_time"),
+        ({"EventData": [{"CreateTime": 7.9}], "Message": "success"}, "Result.event_data[0].create_time"),
+        ({"EventData": [{"CreateTime": None}], "Message": "success"}, "Result.event_data[0].create_time"),
+        ({"EventData": [{"CreateTime": True}], "Message": "success"}, "Result.event_data[0].create_time"),
         ({"Message": 5}, "Result.message"),
+        ({"EventData": []}, "Result.message"),
     ],
 )
 def test_what_does_not_fit_is_named(result: Any, path: str) -> None:
@@ -257,6 +304,37 @@ def test_a_message_that_cannot_be_printed_can() -> None:
     assert str(refusal("InvalidParameter", message="\ud800").message.encode()) == "b'?'"
 
 
+@pytest.mark.parametrize("surrogate", [b"\\ud800", b"\\uDFFF", b"\xed\xa0\x80", b"\\uD83D!"])
+def test_no_answer_holds_what_has_no_utf8_form(surrogate: bytes) -> None:
+    """In a result as in a refusal, however the JSON spells it; what is a pair, and a Korean word, stay."""
+    text = b"a" + surrogate + b" \\ud83d\\ude00 \xed\x95\x9c"
+    body = b'{"ResponseMetadata": {"RequestId": "r"}, "Result": {"Message": "%s", "%s": [{"%s": "%s"}]}}'
+    result = decode(STOP, REQUEST, Response(200, {}, body % (text, text, text, text), 0.1), repeated=False).result
+    assert result.message.encode().decode().endswith(" \N{GRINNING FACE} \N{HANGUL SYLLABLE HAN}")
+    assert result.message.startswith("a?")
+
+
+@pytest.mark.parametrize(
+    ("given", "read_as"),
+    [
+        *(("r-1", "r-1"), (71, "71"), (0, "0"), (-1, "-1"), ("", None), (None, None), (True, None), (1.5, None)),
+        *(([], None), ({}, None), (10**39, str(10**39)), (10**40, None)),
+    ],
+)
+def test_a_request_id_may_be_a_number(given: Any, read_as: str | None) -> None:
+    body = {"ResponseMetadata": {"RequestId": given}, "Result": "ok"}
+    response = Response(200, {}, json.dumps(body).encode(), 0.1)
+    assert decode(STOP, REQUEST, response, repeated=False).request_id == read_as
+
+
+@pytest.mark.parametrize(("given", "code_n"), [(100009, 100009), (0, None), (None, None), ("100009", None), (-1, None)])
+def test_the_gateways_number_is_kept(given: Any, code_n: int | None) -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        read(STOP, answer(error={"Code": "InvalidAccessKey", "Message": "no", "CodeN": given}, status=401))
+    assert caught.value.code_n == code_n
+    assert refusal("InvalidAccessKey").code_n is None
+
+
 def test_done_already_counts_only_after_a_lost_answer() -> None:
     gone = answer(error={"Code": "InvalidParameter.ErrorActiveTaskNotFound", "Message": "gone"}, status=400)
     assert read(STOP, gone, repeated=True) == Acknowledgement(message="gone")
@@ -264,6 +342,18 @@ def test_done_already_counts_only_after_a_lost_answer() -> None:
         read(STOP, gone)
     with pytest.raises(NotFoundError):
         read(LIST, gone, repeated=True)
+    silent = answer(error={"Code": "InvalidParameter.ErrorActiveTaskNotFound"}, status=400)
+    assert read(STOP, silent, repeated=True).message == "InvalidParameter.ErrorActiveTaskNotFound"
+
+
+def test_a_task_of_the_room_is_not_taken_for_one_of_the_user() -> None:
+    """After a lost answer, "exists already" may tell of a room's task for another medium, which leaves the user out."""
+    there = answer(error={"Code": "InvalidParameter.TaskAlreadyExists", "Message": "in progress"}, status=400)
+    assert read(START, there, repeated=True).message == "in progress"
+    with pytest.raises(ConflictError):
+        read(START, there)
+    with pytest.raises(ConflictError):
+        read(StartDetection(app_id="app", room_id="room", user_id="user"), there, repeated=True)
 
 
 def test_a_message_that_repeats_a_secret_is_redacted() -> None:

@@ -12,6 +12,7 @@ from tests.strategies import json_values
 from volc_moderation import (
     APIError,
     AuthenticationError,
+    ConflictError,
     DecodeError,
     InvalidRequestError,
     ModerationError,
@@ -24,7 +25,14 @@ from volc_moderation import (
 )
 from volc_moderation.credentials import ZegoCredentials
 from volc_moderation.wire import Request, Response
-from volc_moderation.zego import CensorTask, Done, StartCensorAudioV2, StopCensorAudioV2
+from volc_moderation.zego import (
+    CensorTask,
+    DescribeRTCStreamState,
+    DescribeUserList,
+    Done,
+    StartCensorAudioV2,
+    StopCensorAudioV2,
+)
 from volc_moderation.zego.actions import Family
 from volc_moderation.zego.protocol import CODES, GATEWAY, encode, meaning_of
 from volc_moderation.zego.protocol import decode as decode_attempt
@@ -114,19 +122,19 @@ CLASSES: dict[Family | None, dict[type[APIError], tuple[int, ...]]] = {
     },
     "moderation": {TemporaryError: (50006, 50007, 50009), PermissionDeniedError: (50117,)},
     "room": {
-        ServerError: (1, 121, 122, 123, 124, 151, 154, 5201, 5202, 50013),
-        InvalidRequestError: (2, 3, 8, 1008, 1012, 50011, 50012, 50123),
+        ServerError: (1,),
+        TemporaryError: (121, 122, 123, 124, 151, 154, 5201, 5202, 50013),
+        InvalidRequestError: (2, 3, 8, 1008, 1012, 50011, 50012),
+        ConflictError: (50123,),
         PermissionDeniedError: (9,),
         NotFoundError: (104, 5018, 5024, 50001, 105, 50002, 50003, 138, 50124),
         ThrottledError: (206, 207),
     },
     "media-service": {
-        ServerError: (
-            *(1, 3001, 5000, 5001, 5002, 5006, 30003, 41001, 41002),
-            *(42001, 42002, 42003, 42004, 43001),
-        ),
+        ServerError: (*(1, 1001, 1002, 1003, 1005, 3001, 5000, 5001, 5002, 5006, 30003, 41001, 41002),),
+        TemporaryError: (42001, 42002, 42003, 42004, 43001),
         InvalidRequestError: (
-            *(2, 1001, 1002, 1003, 1005, 1006, 3000, 30005, 5004, 30001, 5005, 30004, 30006, 30009),
+            *(2, 1006, 3000, 30005, 5004, 30001, 5005, 30004, 30006, 30009),
             *(30010, 30011),
         ),
         AuthenticationError: (3, 5003, 40005, 3002),
@@ -158,6 +166,67 @@ def test_every_code_has_its_class(family: Family | None, cls: type[APIError], co
     assert meaning.advice
     waits = {50006: 300.0, 50007: 300.0, 50009: 300.0, 100000004: 0.0, 3002: 0.0}
     assert meaning.retry_after == waits.get(code, 1.0 if cls is ThrottledError else None)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (50006, "an HTTP request failed inside ZEGO; try again later (300 s recommended), or contact ZEGO's technical"),
+        (50007, "an HTTP request failed inside ZEGO; try again later (300 s recommended), or contact ZEGO's technical"),
+        (50009, "the moderation failed; try again later (300 s recommended), or contact ZEGO's technical support"),
+        (50117, "Shumei moderation is not enabled for the project; enable it in the console, or contact ZEGO's"),
+        (50013, "the custom message was not sent; try again later, or contact ZEGO's technical support"),
+    ],
+)
+def test_the_advice_of_a_code_is_whole(code: int, says: str) -> None:
+    assert (meaning_of("moderation", code).advice or "").startswith(says)
+
+
+def test_each_code_that_zego_wants_repeated_may_have_done_something() -> None:
+    """Its pages recommend to try again, and do not say that nothing happened."""
+    later = {
+        code: meaning.maybe_sent
+        for table in (GATEWAY, *CODES.values())
+        for code, meaning in table.items()
+        if meaning.error is TemporaryError
+    }
+    certain = {100000012, 110200190, 110200191, 110200194, 110200005, 110200006}
+    assert {code for code, maybe_sent in later.items() if not maybe_sent} == certain
+    assert len(later) > len(certain)
+    with pytest.raises(TemporaryError) as caught:
+        decode(START, REQUEST, answer(50006))
+    assert caught.value.maybe_sent
+    with pytest.raises(ThrottledError) as refused:
+        decode(START, REQUEST, answer(206))
+    assert not refused.value.maybe_sent
+
+
+@pytest.mark.parametrize("data", [[], [1], "", 0, False])
+def test_a_state_without_data_is_none(data: Any) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode(DescribeRTCStreamState(stream_id="s", sequence="1"), REQUEST, answer(data=data))
+    assert caught.value.path == "Data"
+
+
+@pytest.mark.parametrize(("data", "field"), [({"TaskId": ""}, "task_id is empty"), ({"TaskId": None}, "task_id")])
+def test_a_task_that_nobody_could_stop_is_none(data: Any, field: str) -> None:
+    with pytest.raises(DecodeError, match=field) as caught:
+        decode(START, REQUEST, answer(data=data))
+    assert caught.value.maybe_sent
+
+
+@pytest.mark.parametrize(("given", "read_as"), [("r-1", "r-1"), (71, "71"), ({}, None), (True, None), (None, None)])
+def test_a_request_id_may_be_a_number(given: Any, read_as: str | None) -> None:
+    response = Response(200, {}, json.dumps({"Code": 0, "RequestId": given}).encode(), 0.1)
+    assert decode(STOP, REQUEST, response).request_id == read_as
+
+
+def test_one_user_that_does_not_fit_does_not_cost_the_others() -> None:
+    users = DescribeUserList(room_id="r")
+    page = decode(users, REQUEST, answer(data={"UserList": [{"UserId": "a"}, {"UserId": 5}, "odd"]})).result
+    assert ([user.user_id for user in page.user_list], page.unreadable) == (["a"], ({"UserId": 5}, "odd"))
+    with pytest.raises(DecodeError):
+        decode(users, REQUEST, answer(data={"UserList": [{"UserId": 5}]}))
 
 
 def test_no_code_is_without_a_test() -> None:

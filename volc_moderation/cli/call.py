@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import json
-import re
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -19,6 +18,7 @@ from volc_moderation import (
     VolcengineClient,
     ZegoClient,
 )
+from volc_moderation.action import method_name
 from volc_moderation.texts import is_list, model_in, read_list, reader_of, types_in
 from volc_moderation.volcengine import actions as volcengine_moderation
 from volc_moderation.volcengine import message as volcengine_message
@@ -68,14 +68,9 @@ def actions_of(module: ModuleType) -> list[type[Action[Any]]]:
     ]
 
 
-def method_name(action: type[Action[Any]]) -> str:
-    """Return the name of the client's method for an action: in snake_case, without a trailing V2."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", action.name.removesuffix("V2")).lower()
-
-
 def _command(action: type[Action[Any]], client: ClientType) -> Callable[..., int]:
     """Make a function with the parameters of the client's method, for cyclopts to read the options by."""
-    method = inspect.signature(getattr(client, method_name(action)))
+    method = inspect.signature(getattr(client, method_name(action.name)))
     fields = [one for one in method.parameters.values() if one.name != "self"]
     wanted = {one.name: one.annotation for one in fields}
 

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import attrs
 
 from volc_moderation.action import Quota
-from volc_moderation.errors import QuotaUnavailable
+from volc_moderation.errors import ConfigurationError, QuotaUnavailable
 from volc_moderation.quotas.adaptive import GROWTH, LEARNING, SHRINK, Refusals
 from volc_moderation.quotas.line import Line
 from volc_moderation.quotas.permit import Permit, Priority, QuotaState
 from volc_moderation.quotas.round_trips import LONGEST_WAY, RoundTrips
+from volc_moderation.quotas.shared_permit import LEASE, Moment, Return, SharedPermit
 from volc_moderation.quotas.window import BURST, COARSE, DRIP, Window
 
 #: What to do while the store is away.
@@ -32,47 +33,18 @@ AGAIN = 0.25
 POLL = 0.02
 #: What was answered is brought back after this part of a window, if there is nothing else to say before.
 BRING = 0.1
-#: A permit returns by itself if its process is not heard of for so long. Half of it before, the process says that the
-#: request is still on its way.
-LEASE = 10.0
-#: How long a process remembers which life of the store it knew.
+#: Seconds for which a process remembers which life of the store it knew.
 MEMORY = 60.0
-#: How long the store keeps a quota that nobody uses: until it has grown back; longer if it was learned.
-KEEP = 600.0
+#: Seconds for which the store keeps a quota that nobody uses. Its keys end by its own clock, which may step by an hour
+#: and do no harm. What was learned is kept longer.
+KEEP = 7200.0
 KEEP_LEARNED = 86_400.0
 
 MICRO = 1_000_000
 
+CLOSED = "these RedisQuotas are closed"
+
 _log = logging.getLogger("volc_moderation")
-
-
-@attrs.define(eq=False)
-class _Permit:
-    """A permit of the store, which may be used from ``start`` on."""
-
-    asker: "Asker"
-    id: str
-    start: float
-    #: When the store last heard of it.
-    told: float
-
-    def answered(self, round_trip: float) -> None:
-        self.asker.answered(self, round_trip)
-
-    def throttled(self, round_trip: float) -> None:
-        self.asker.throttled(self, round_trip)
-
-    def abandoned(self, age: float | None) -> None:
-        self.asker.abandoned(self, age)
-
-
-@attrs.frozen
-class _Return:
-    """A permit that is to be brought back. It returns at ``at``, or earlier by at most ``credit`` seconds."""
-
-    id: str
-    at: float
-    credit: float
 
 
 class Asker:
@@ -96,9 +68,9 @@ class Asker:
         self._outage = outage
         self._processes = processes
         self._line = Line(bulk_share)
-        self._stock: list[_Permit] = []  # in the order of their start
-        self._in_flight: dict[str, _Permit] = {}  # in the order of when they were told of
-        self._returns: list[_Return] = []
+        self._stock: list[SharedPermit] = []  # in the order of their start
+        self._in_flight: dict[str, SharedPermit] = {}  # in the order of when they were told of
+        self._returns: list[Return] = []
         self._bring_at = 0.0
         self._round_trips = RoundTrips()
         self._refusals = Refusals()
@@ -106,6 +78,8 @@ class Asker:
         # What the store said last.
         self._born: int | None = None
         self._heard_at = 0.0
+        #: At most so far is the store's clock ahead of the loop's; None if it was not heard of in this life.
+        self._ahead_by: float | None = None
         self._effective = quota.limit
         self._out = 0
         self._ask_at = 0.0
@@ -120,24 +94,26 @@ class Asker:
 
     async def acquire(self, priority: Priority) -> Permit:
         """Wait for a permit."""
+        if self._is_closed:
+            raise ConfigurationError(CLOSED)
         turn = self._line.join(priority)
         self._go()
         return await self._line.wait(turn)
 
-    def answered(self, permit: _Permit, round_trip: float) -> None:
+    def answered(self, permit: SharedPermit, round_trip: float) -> None:
         """Take a permit back after an answer."""
         now = self._loop.time()
         self._round_trips.add(round_trip, now)
         self._bring(permit, now + self._quota.window, self._round_trips.credit)
 
-    def throttled(self, permit: _Permit, round_trip: float) -> None:
+    def throttled(self, permit: SharedPermit, round_trip: float) -> None:
         """Take a permit back after a refusal, which the store is told at once."""
         self._refusals.add(self._loop.time())
         self._throttled = True
         self.answered(permit, round_trip)
         self._bring_at = self._loop.time()
 
-    def abandoned(self, permit: _Permit, age: float | None) -> None:
+    def abandoned(self, permit: SharedPermit, age: float | None) -> None:
         """Take a permit back after a request whose fate is unknown, or that was not sent."""
         at = max(self._loop.time(), permit.start)
         if age is not None:
@@ -158,11 +134,19 @@ class Asker:
         """Tell whether this process holds nothing and nobody waits."""
         return self._task is None or self._task.done()
 
+    def now(self) -> Moment:
+        """Return this moment."""
+        return Moment.now(self._loop.time)
+
     async def close(self) -> None:
-        """Bring back all that is held, and cancel who waits."""
+        """Bring back all that is held, and refuse who waits.
+
+        What the store is just being asked for is heard first: it would hold for long what nobody knows of.
+        """
         self._is_closed = True
+        self._line.refuse(lambda: ConfigurationError(CLOSED))
+        self._wake_up()
         if self._task is not None:
-            self._task.cancel()
             await asyncio.wait({self._task})
         self._give_back_stock()
         for permit in list(self._in_flight.values()):
@@ -170,11 +154,11 @@ class Asker:
         if self._returns and self._error is None:
             await self._talk()
 
-    def _bring(self, permit: _Permit, at: float, credit: float) -> None:
+    def _bring(self, permit: SharedPermit, at: float, credit: float) -> None:
         self._in_flight.pop(permit.id, None)
         if not self._returns:
             self._bring_at = self._loop.time() + BRING * self._quota.window
-        self._returns.append(_Return(permit.id, at, credit))
+        self._returns.append(Return(permit.id, at, credit))
         self._go()
 
     def _go(self) -> None:
@@ -189,7 +173,7 @@ class Asker:
     async def _run(self) -> None:
         """Hand out what the store gave, and talk to it when that is due, until there is nothing more to do."""
         try:
-            while True:
+            while not self._is_closed:
                 self._hand_out()
                 now = self._loop.time()
                 if self._error is not None and now < self._try_at and self._line.waiting:
@@ -204,15 +188,20 @@ class Asker:
                 if not times:
                     return
                 await self._until(min(times))
-        finally:
-            # Only at the end of the loop, when all tasks are cancelled: nobody may wait for what will not come.
-            self._line.cancel()
+        except Exception as error:  # noqa: BLE001 - a fault of ours, which is told to who waits
+            # Nobody may wait for what will not come. Whoever asks next starts it anew.
+            _log.exception("the quota of a shared store failed")
+            reason = f"the quota of the store failed: {type(error).__name__}"
+            self._line.refuse(lambda: QuotaUnavailable(reason))
+        except asyncio.CancelledError:  # by the end of the loop, when all tasks are, or by somebody else
+            self._line.refuse(lambda: QuotaUnavailable("the task that shares the quota was cancelled"))
+            raise
 
     def _hand_out(self) -> None:
         now = self._loop.time()
         while self._stock and self._line.waiting and self._stock[0].start <= now:
             permit = self._stock.pop(0)
-            if now > permit.told + LEASE / 2:  # the process stood still: the store may have given it to another one
+            if not permit.is_valid():  # the process stood still: the store may have given it to another one
                 self._bring(permit, now, 0.0)
                 continue
             self._in_flight[permit.id] = permit
@@ -239,7 +228,7 @@ class Asker:
         if self._returns:
             times.append(self._bring_at)
         if oldest := next(iter(self._in_flight.values()), None):
-            times.append(oldest.told + LEASE / 2)
+            times.append(oldest.told.loop + LEASE / 2)
         if not times:
             return None
         return min(times) if self._error is None else max(self._try_at, min(times))
@@ -251,7 +240,8 @@ class Asker:
         number, self._number = self._number, self._number + want
         returns, self._returns = self._returns, []
         throttled, self._throttled = self._throttled, False
-        renewed = [one for one in self._in_flight.values() if now >= one.told + LEASE / 4]
+        told = self.now()
+        renewed = [one for one in self._in_flight.values() if now >= one.told.loop + LEASE / 4]
         ask = self._ask(now) | {
             "want": want,
             "number": number,
@@ -260,7 +250,7 @@ class Asker:
             "throttled": throttled,
         }
         try:
-            born, effective, out, wait, given = await self._exchange(json.dumps(ask))
+            answer = _Answer.read(await self._exchange(json.dumps(ask)))
         except Exception as error:  # noqa: BLE001 - whatever a client raises that the user brought
             self._returns = returns + self._returns
             self._throttled = throttled or self._throttled
@@ -272,19 +262,24 @@ class Asker:
         now = self._loop.time()
         for one in renewed:
             if self._in_flight.pop(one.id, None):  # else it was answered meanwhile
-                one.told = now
+                one.told = told
                 self._in_flight[one.id] = one
-        self._effective, self._out = effective, out
-        if self._born not in (None, born):
+        self._effective, self._out = answer.effective, answer.out
+        ahead_by = answer.now / MICRO - told.loop
+        if self._born == answer.born and self._ahead_by is not None:
+            ahead_by = min(ahead_by, self._ahead_by)
+        elif self._born is not None:
             # The store has forgotten all: it is told of what is in flight, and what it gave ahead is not used.
             self._stock.clear()
             for one in self._in_flight.values():
-                one.told = -inf
-        self._born, self._heard_at = born, now
-        for offset, delay in enumerate(given):
-            self._stock.append(_Permit(self, f"{self._process}:{number + offset}", now + delay / MICRO, now))
+                one.told = attrs.evolve(one.told, loop=-inf)
+        self._born, self._heard_at, self._ahead_by = answer.born, now, ahead_by
+        for offset, delay in enumerate(answer.given):
+            start = now + min(delay / MICRO, 2 * self._quota.window)
+            self._stock.append(SharedPermit(self, f"{self._process}:{number + offset}", start, told))
         self._stock.sort(key=lambda permit: permit.start)
-        self._ask_at = now + min(max(POLL, wait / MICRO), self._quota.window) if len(given) < want else now
+        wait = min(max(POLL, answer.wait / MICRO), self._quota.window)
+        self._ask_at = now + wait if len(answer.given) < want else now
 
     def _ask(self, now: float) -> dict[str, Any]:
         """Return what the script is always told: spans in microseconds, how long to keep what in milliseconds."""
@@ -300,7 +295,7 @@ class Asker:
             "forget": _micros(self._forget()),
             "silence": _micros(quota.window + PATIENCE),
             "remember": int((KEEP if quota.published else KEEP_LEARNED) * 1000),
-            "keep": int((LEASE + quota.window) * 2000),
+            "keep": int(KEEP * 1000),
             "growth": GROWTH,
             "learning": LEARNING,
             "shrink": SHRINK,
@@ -309,6 +304,8 @@ class Asker:
         }
         if self._born is not None and now < self._heard_at + MEMORY:
             ask["born"] = self._born
+        if self._ahead_by is not None:
+            ask["now"] = int((now + self._ahead_by) * MICRO)
         return ask
 
     def _forget(self) -> float:
@@ -359,6 +356,25 @@ class Asker:
     def _wake_up(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
+
+
+@attrs.frozen
+class _Answer:
+    """What the script returns: spans and times in microseconds."""
+
+    born: int
+    #: The store's own time.
+    now: int
+    effective: int
+    out: int
+    wait: int
+    given: tuple[int, ...]
+
+    @classmethod
+    def read(cls, reply: Any) -> "_Answer":
+        """Check an answer. Raises ``ValueError`` or ``TypeError`` if it is none."""
+        born, now, effective, out, wait, given = reply
+        return cls(int(born), int(now), int(effective), int(out), int(wait), tuple(int(delay) for delay in given))
 
 
 def _micros(seconds: float) -> int:

@@ -6,20 +6,39 @@
 --   back   permits whose requests were answered, by when the vendor must have forgotten them
 --   line   processes that got fewer than they wanted, by when they asked
 --   seen   when those were last heard of
--- All times are those of this server, in microseconds; a process tells and is told spans only.
+-- All times are those of one clock that is kept here, in microseconds, and that never steps: see below.
 -- A permit that is not back yet is given out ahead, with the moment from which it may be used: whoever asked first uses
 -- it first, and nobody has to ask again.
 
 local state, held, back, line, seen = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local ask = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local wall = time[1] * 1000000 + time[2]
 
-local known = redis.call('HMGET', state, 'born', 'node', 'resume', 'pace', 'effective', 'as_of', 'shrunk')
+local known = redis.call('HMGET', state, 'born', 'node', 'resume', 'pace', 'effective', 'as_of', 'shrunk', 'clock', 'wall')
 local born, node = tonumber(known[1]), known[2]
-local resume, pace = tonumber(known[3]) or 0, tonumber(known[4]) or 0
-local effective, as_of = tonumber(known[5]) or ask.limit, tonumber(known[6]) or now
-local shrunk = tonumber(known[7]) or 0
+
+-- The clock goes on by what the server's clock went on, if that is not less than nothing, and no further than the process
+-- can vouch for, by its own clock since it first heard this one. So neither a step back nor one ahead, by NTP or a
+-- failover, makes a second longer or shorter. A process that is new here can vouch for nothing: with it time stands still,
+-- and nothing of it is lost, for the next exchange catches up.
+local clock, counted = tonumber(known[8]), tonumber(known[9])
+if not clock then
+  clock, counted = wall, wall
+end
+if wall < counted then
+  counted = wall
+end
+local now = clock
+if ask.now then
+  now = math.max(clock, math.min(clock + wall - counted, ask.now))
+end
+counted = counted + now - clock
+
+local resume = math.min(tonumber(known[3]) or 0, now + ask.forget)
+local pace = math.min(tonumber(known[4]) or 0, now + 2 * ask.window)
+local effective = math.max(1, tonumber(known[5]) or ask.limit)
+local as_of, shrunk = math.min(tonumber(known[6]) or now, now), math.min(tonumber(known[7]) or 0, now)
 
 -- Were permits lost, by a restart, a failover, a flush? Then nothing is given until the vendor has forgotten them.
 local info = redis.pcall('INFO', 'server')
@@ -30,7 +49,7 @@ if type(info) == 'string' then
 end
 local lost = ask.away or (ask.born and ask.born ~= born)
 if not born then
-  born = now
+  born = wall
   lost = lost or not uptime or uptime * 1000000 < ask.forget
 elseif this_node and node ~= this_node then
   lost = true
@@ -44,7 +63,7 @@ for i = 1, #ask.returns, 3 do
   local id, after, credit = ask.returns[i], ask.returns[i + 1], ask.returns[i + 2]
   redis.call('ZREM', held, id)
   if after > 0 then
-    redis.call('ZADD', back, now + after, id .. ' ' .. credit)
+    redis.call('ZADD', back, now + math.min(after, ask.window + ask.forget), id .. ' ' .. credit)
   end
 end
 for _, id in ipairs(ask.renew) do
@@ -130,7 +149,7 @@ elseif short then
 end
 
 redis.call('HSET', state, 'born', born, 'resume', resume, 'pace', pace, 'effective', effective, 'as_of', as_of,
-  'shrunk', shrunk)
+  'shrunk', shrunk, 'clock', now, 'wall', counted)
 if this_node then
   redis.call('HSET', state, 'node', this_node)
 end
@@ -138,4 +157,4 @@ redis.call('PEXPIRE', state, ask.remember)
 for i = 2, 5 do
   redis.call('PEXPIRE', KEYS[i], ask.keep)
 end
-return {born, quota, in_flight + answered, math.ceil(math.max(0, wait)), given}
+return {born, now, quota, in_flight + answered, math.ceil(math.max(0, wait)), given}

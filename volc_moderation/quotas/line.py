@@ -66,11 +66,6 @@ class Line:
                 del line[turn]
                 turn.set_exception(error())
 
-    def cancel(self) -> None:
-        """Cancel all who wait."""
-        for turn in (*self._interactive, *self._bulk):
-            turn.cancel()
-
 
 #: In the order in which they came; whoever leaves does so at once, wherever he stands.
 _Turns = OrderedDict[asyncio.Future[Permit], None]

@@ -37,7 +37,12 @@ class QuotaState:
 
 
 class Permit(Protocol):
-    """The right to send one request. Exactly one of the methods is called, once."""
+    """The right to send one request. Exactly one of the methods is called, once.
+
+    A permit that may be lost before it is used, as in a store that other processes share, also has a method
+    ``is_valid() -> bool``. It is called right before the request leaves; if it returns False, the permit is given back
+    as not used, and another one is taken.
+    """
 
     def answered(self, round_trip: float) -> None:
         """Give the permit back after an answer that took ``round_trip`` seconds."""
@@ -50,6 +55,12 @@ class Permit(Protocol):
 
         ``age`` is how many seconds ago it was sent; None means that nothing was sent.
         """
+
+
+def is_valid(permit: Permit) -> bool:
+    """Tell whether a permit may still be used."""
+    check = getattr(permit, "is_valid", None)
+    return check is None or bool(check())
 
 
 class Quotas(Protocol):

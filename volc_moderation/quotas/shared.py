@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self, cast, get_args
 
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.quotas.asker import PATIENCE, Asker, Outage
+from volc_moderation.quotas.asker import CLOSED, PATIENCE, Asker, Outage
 from volc_moderation.quotas.line import BULK_SHARE
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey
 from volc_moderation.quotas.store import Store
@@ -116,7 +116,7 @@ class RedisQuotas(Store[Asker]):
     async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:
         """Wait for a permit. Raises ``QuotaUnavailable`` if the store is away, unless ``outage`` says otherwise."""
         if self._is_closed:
-            raise ConfigurationError("these RedisQuotas are closed")
+            raise ConfigurationError(CLOSED)
         return await super().acquire(key, quota, priority)
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:  # noqa: ARG002 - the contract of Store

@@ -1,18 +1,37 @@
 """What stores have in common: a window per quota, the limits that a user set, one event loop."""
 
 import asyncio
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
 
 import attrs
 
-from volc_moderation.action import Quota
+from volc_moderation.action import Action, Quota, actions_below, method_name
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, QuotaState
 
 #: How many windows are kept before the idle ones among them are looked for.
 CROWD = 1000
+
+
+def _checked(limits: Mapping[str, int]) -> dict[str, int]:
+    """Return limits by the vendors' names of the actions. One that no call meets limits nothing."""
+    names = {name: name for name in actions_below(Action)}
+    names |= {method_name(name): name for name in names}
+    checked: dict[str, int] = {}
+    for name, limit in limits.items():
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise ConfigurationError(f"limits[{name!r}] must be an int of at least 1; got {describe(limit)}")
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, 1)
+            hint = f"; is it {near[0]!r}?" if near else "; one of your own must be defined before"
+            raise ConfigurationError(f"limits: there is no action {name!r}{hint}")
+        if names[name] in checked:
+            raise ConfigurationError(f"limits has {names[name]} twice")
+        checked[names[name]] = limit
+    return checked
 
 
 class OneQuota(Protocol):
@@ -35,10 +54,7 @@ class Store(ABC, Generic[W]):
     """A store of permits that belongs to one event loop."""
 
     def __init__(self, limits: Mapping[str, int] | None, bulk_share: float) -> None:
-        self._limits = dict(limits or {})
-        for action, limit in self._limits.items():
-            if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-                raise ConfigurationError(f"limits[{action!r}] must be an int of at least 1; got {describe(limit)}")
+        self._limits = _checked(limits or {})
         is_number = isinstance(bulk_share, (int, float)) and not isinstance(bulk_share, bool)
         if not is_number or not 0 <= bulk_share < 1:
             raise ConfigurationError(f"bulk_share must be a number of at least 0, below 1; got {describe(bulk_share)}")

@@ -12,9 +12,11 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
+import attrs
 from aiolimiter import AsyncLimiter
 
 from volc_moderation.action import Quota
+from volc_moderation.errors import ConfigurationError, QuotaUnavailable, describe
 from volc_moderation.quotas.adaptive import Effective, Refusals
 from volc_moderation.quotas.line import BULK_SHARE, Line
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, QuotaState
@@ -36,18 +38,27 @@ COARSE = 0.000_01
 class WindowQuotas(Store["Window"]):
     """Window permits for the clients of one event loop, first come, first served.
 
-    ``limits`` replaces the documented limit of an action, in calls per window: ``{"StartDetection": 50}``. Use it for
-    actions whose limit the vendor does not publish (learned from 20/s on unless set here), or after the vendor has
-    raised yours. What a vendor allows for one room stays as documented.
-
-    Interactive calls go before bulk calls; ``bulk_share`` is what bulk calls get at least while both wait.
-
     When the vendor refuses a call as one too many, because other programs use the same account, less of the quota is
     used, and more again later: see ``snapshot()``.
+
+    :param limits: replaces the documented limit of an action, in calls per window: ``{"StartDetection": 50}``, or
+        ``{"start_detection": 50}``. Use it for actions whose limit the vendor does not publish (learned from 20/s on
+        unless set here), or after the vendor has raised yours. What a vendor allows for one room stays as documented.
+    :param bulk_share: interactive calls go before bulk calls; this is what bulk calls get at least while both wait.
+    :param processes: how many processes use the same account at the same time, each with a store like this one. Each
+        gets an equal part of every quota, whether the others use theirs or not. A quota of fewer calls than processes
+        cannot be divided: such a call raises ``ConfigurationError``. ``RedisQuotas`` shares without these limits.
+
+    Raises ``ConfigurationError`` for a wrong setting, and for the limit of an action that there is not.
     """
 
-    def __init__(self, limits: Mapping[str, int] | None = None, *, bulk_share: float = BULK_SHARE) -> None:
+    def __init__(
+        self, limits: Mapping[str, int] | None = None, *, bulk_share: float = BULK_SHARE, processes: int = 1
+    ) -> None:
         super().__init__(limits, bulk_share)
+        if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
+            raise ConfigurationError(f"processes must be an int of at least 1; got {describe(processes)}")
+        self._processes = processes
         self._inherited: dict[QuotaKey, list[float]] = {}
         self._is_monotonic = False
 
@@ -64,6 +75,15 @@ class WindowQuotas(Store["Window"]):
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_monotonic = _is_monotonic(loop)
+
+    def _limited(self, key: QuotaKey, quota: Quota) -> Quota:
+        whole = super()._limited(key, quota)
+        if whole.limit < self._processes:
+            raise ConfigurationError(
+                f"the quota of {key.action}, {whole.limit} in {whole.window:g} s, cannot be divided among"
+                f" {self._processes} processes; share it with RedisQuotas"
+            )
+        return attrs.evolve(whole, limit=whole.limit // self._processes)
 
     def _open(self, key: QuotaKey, quota: Quota, loop: asyncio.AbstractEventLoop) -> "Window":
         return Window(quota, loop, self._bulk_share, self._inherited.pop(key, []))
@@ -218,9 +238,12 @@ class Window:
                 if self._line.waiting:
                     self._in_flight += 1
                     self._line.give(self)
-        finally:
-            # Only at the end of the loop, when all tasks are cancelled: nobody may wait for what will not come.
-            self._line.cancel()
+        except BaseException as error:
+            # By the end of the loop, when all tasks are cancelled, or by somebody else: nobody may wait for what will
+            # not come, and nobody is cancelled who was not.
+            reason = f"the task that hands out permits ended: {type(error).__name__}"
+            self._line.refuse(lambda: QuotaUnavailable(reason))
+            raise
 
     def _learn(self) -> None:
         """Take note that all permits are out and calls wait. What is not published may be more than was thought."""

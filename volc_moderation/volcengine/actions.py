@@ -1,7 +1,10 @@
 r"""The actions of Volcengine RTC: content moderation, and webcast (a web page rendered and pushed into a room).
 
-Facts: https://www.volcengine.com/docs/6348/69828 and the pages named at each action. Ids of apps, rooms, users, tasks
-and businesses match ``[a-zA-Z0-9_@\-\.]{1,128}``: the StopWebcast page says so of "TaskId and the ids above".
+Facts: https://www.volcengine.com/docs/6348/69828 and the pages named at each action.
+
+The StopWebcast page gives a rule for "TaskId and the ids above": ``[a-zA-Z0-9_@\-\.]{1,128}``. It holds for the ids
+that name a webcast, when one is started as well: what cannot be stopped must not be started. Other ids of apps, rooms
+and users are passed on as they are.
 """
 
 import enum
@@ -15,12 +18,16 @@ from volc_moderation.action import (
     Quota,
     api_version,
     as_tuple,
+    at_least,
+    blank_as_none,
     flag,
     identifier,
     integer,
     list_of,
     model,
     optional,
+    text,
+    unreadable_items,
     url,
     wire_name,
 )
@@ -71,11 +78,11 @@ class WebCastStatus(enum.IntEnum):
 class Acknowledgement:
     """A plain yes.
 
-    ``message`` is ``success``, ``ok``, or a hint such as that the task runs already. It may be empty. Do not branch on
-    its text.
+    ``message`` is ``success``, ``ok``, or a hint such as that the task runs already. It is what proves the success, so
+    it is never empty. Do not branch on its text.
     """
 
-    message: str = ""
+    message: str
 
 
 @frozen(kw_only=True)
@@ -91,10 +98,14 @@ class DetectionTask:
 
 @frozen(kw_only=True)
 class DetectionTasks:
-    """The result of ListDetectionTask: one task per user, none if the room was never moderated."""
+    """The result of ListDetectionTask: one task per user, none if the room was never moderated.
+
+    ``unreadable`` has the items that do not fit, as they came. If not one item fits, the call raises ``DecodeError``.
+    """
 
     event_data: list[DetectionTask] = field(factory=list)
-    message: str = ""
+    message: str
+    unreadable: tuple[object, ...] = unreadable_items()
 
 
 @frozen(kw_only=True)
@@ -172,16 +183,25 @@ class WebCastTaskResult:
 class StartDetection(VolcengineAction[Acknowledgement]):
     """Start the moderation of a room, or of one user in it.
 
-    Without ``user_id`` all publishing users are moderated, at most 17 streams; a single-stream moderation that runs is
-    taken over. With it, a room-level moderation that runs is an error. The very first start takes about a minute, in
-    which content may pass unmoderated. Results come by callback only.
+    The account must have RTC and content moderation enabled. The very first start takes about a minute, in which
+    content may pass unmoderated. Results come by callback only.
+
+    Without ``user_id``, the task covers all users who publish now or later, at most 17 streams. It takes over the tasks
+    of single users medium by medium: one for audio ends those for audio, and leaves those for video alone. A second
+    start for the room adds its media to the task of the room.
+
+    With ``user_id``, a task of the room that runs is an error. So ``InvalidParameter.TaskAlreadyExists`` is a
+    ``ConflictError`` then, even after an attempt whose answer was lost: that task may be one for another medium, which
+    does not cover the user.
 
     https://www.volcengine.com/docs/6348/104531 (2020-12-01), https://www.volcengine.com/docs/6348/1189716 (2023-11-01)
 
     :param callback: where results are POSTed, http or https; without one they go nowhere, or where the console says.
-    :param media_type: 1 video snapshots, 2 audio slices, 3 both (the vendor's default).
+        The empty text counts as none.
+    :param media_type: 1 video snapshots, 2 audio slices, 3 both (the vendor's default). Larger numbers are passed on.
     :param interval: ms between snapshots of video, 100 to 600000 (2000).
-    :param duration: ms of a slice of audio, 1000 to 600000 (20000); a long slice delays results.
+    :param duration: ms of a slice of audio, 1000 to 600000 (20000). A long slice delays results, and makes billing
+        dearer: it rounds the last slice up.
     :param idle_sec: seconds without material after which the task ends by itself, 1 to 10800 (180).
     :param callback_type: 0 violations only (the vendor's default), 1 every result.
     """
@@ -191,21 +211,25 @@ class StartDetection(VolcengineAction[Acknowledgement]):
     identified_by = ("app_id", "room_id", "user_id")
     result = Acknowledgement
 
-    app_id: str = field(validator=identifier())
-    room_id: str = field(validator=identifier())
-    user_id: str | None = field(default=None, validator=optional(identifier()))
-    callback: str | None = field(default=None, validator=optional(url()))
-    media_type: int | None = field(default=None, validator=optional(integer(1, 3)))
+    app_id: str = field(validator=text())
+    room_id: str = field(validator=text())
+    user_id: str | None = field(default=None, validator=optional(text()))
+    callback: str | None = field(default=None, converter=blank_as_none, validator=optional(url()))
+    media_type: int | None = field(default=None, validator=optional(at_least(1)))
     interval: int | None = field(default=None, validator=optional(integer(100, 600_000)))
     duration: int | None = field(default=None, validator=optional(integer(1000, 600_000)))
     idle_sec: int | None = field(default=None, validator=optional(integer(1, 10_800)))
     callback_type: int | None = field(default=None, validator=optional(integer(0, 1)))
     version: str = api_version("2020-12-01", "2023-11-01")
 
+    def is_settled_by(self, code: str | int) -> bool:
+        """Tell whether a code means that the task of the room runs; of a single user's task none does."""
+        return self.user_id is None and code in self.settled_by
+
 
 @frozen(kw_only=True)
 class StopDetection(VolcengineAction[Acknowledgement]):
-    """Stop the moderation of a room, or of one user in it. Stopping one user of a room-level moderation is an error.
+    """Stop the moderation of a room, or of one user in it. Stopping one user while a task of the room runs is an error.
 
     https://www.volcengine.com/docs/6348/1189715 (2023-11-01), https://www.volcengine.com/docs/6348/104532 (2020-12-01)
     """
@@ -215,15 +239,18 @@ class StopDetection(VolcengineAction[Acknowledgement]):
     identified_by = ("app_id", "room_id", "user_id")
     result = Acknowledgement
 
-    app_id: str = field(validator=identifier())
-    room_id: str = field(validator=identifier())
-    user_id: str | None = field(default=None, validator=optional(identifier()))
+    app_id: str = field(validator=text())
+    room_id: str = field(validator=text())
+    user_id: str | None = field(default=None, validator=optional(text()))
     version: str = api_version("2023-11-01", "2020-12-01")
 
 
 @frozen(kw_only=True)
 class ListDetectionTask(VolcengineAction[DetectionTasks]):
     """List the moderations of a room, running and finished, or those of one user in it.
+
+    A task of the room shows as the users who triggered moderation, each with the time of the first time: who published
+    nothing does not show, and whether an item is of the room or of the user alone is not told.
 
     https://www.volcengine.com/docs/6348/104533 (2020-12-01), https://www.volcengine.com/docs/6348/1189714 (2023-11-01)
     """
@@ -232,9 +259,9 @@ class ListDetectionTask(VolcengineAction[DetectionTasks]):
     quota = UNPUBLISHED
     result = DetectionTasks
 
-    app_id: str = field(validator=identifier())
-    room_id: str = field(validator=identifier())
-    user_id: str | None = field(default=None, validator=optional(identifier()))
+    app_id: str = field(validator=text())
+    room_id: str = field(validator=text())
+    user_id: str | None = field(default=None, validator=optional(text()))
     version: str = api_version("2020-12-01", "2023-11-01")
 
 
@@ -279,7 +306,7 @@ class StartWebcast(VolcengineAction[Acknowledgement]):
     app_id: str = field(validator=identifier())
     room_id: str = field(validator=identifier())
     task_id: str = field(validator=identifier())
-    user_id: str = field(validator=identifier())
+    user_id: str = field(validator=text())
     source_url: str = field(validator=url(most=1024), metadata=wire_name("SourceURL"))
     business_id: str | None = field(default=None, validator=optional(identifier()))
     max_running_time: int | None = field(default=None, validator=optional(integer(10, 86_400)))
@@ -320,7 +347,7 @@ class GetWebCastTask(VolcengineAction[WebCastTaskResult]):
     quota = Quota(60)
     result = WebCastTaskResult
 
-    app_id: str = field(validator=identifier())
-    room_id: str = field(validator=identifier())
+    app_id: str = field(validator=text())
+    room_id: str = field(validator=text())
     task_id: str = field(validator=identifier())
     version: str = api_version("2020-12-01", "2023-11-01")

@@ -36,7 +36,8 @@ class VolcengineClient(VolcengineMethods):
     :param access_key: the access key id; with ``secret_key`` and, for temporary keys, ``session_token``.
     :param region: part of the signature: ``cn-north-1``, where moderation lives.
     :param account: what the quotas are counted by, if several keys belong to one account; the access key otherwise.
-    :param base_url: where to send, such as the emulator's ``http://127.0.0.1:8765``.
+    :param base_url: where to send: by default ``https://rtc.volcengineapi.com``, the only host of the moderation calls;
+        or the emulator's ``http://127.0.0.1:8765``.
     :param quotas: a store of ``volc_moderation.quotas``; by default one that all clients of the event loop share.
     :param retry: attempts and back-off; by default ``RetryPolicy()``.
     :param deadline: seconds for a whole call, waits for quota and retries included; None for no limit.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
-from volc_moderation.action import api_version, as_tuple, flag, identifier, list_of, message
+from volc_moderation.action import api_version, as_tuple, flag, identifier, list_of, message, text
 from volc_moderation.errors import InvalidActionError
 from volc_moderation.volcengine.actions import UNPUBLISHED, Acknowledgement, VolcengineAction
 
@@ -28,7 +28,7 @@ class MessageAction(VolcengineAction[Acknowledgement]):
     quota = UNPUBLISHED
     repeatable = False
 
-    app_id: str = field(validator=identifier())
+    app_id: str = field(validator=text())
     from_: str = field(validator=identifier())
     message: str = field(validator=message())
     binary: bool = field(default=False, validator=flag())
@@ -49,7 +49,7 @@ class SendUnicast(MessageAction):
 
     result = Acknowledgement
 
-    to: str = field(validator=identifier())
+    to: str = field(validator=text())
 
 
 @frozen(kw_only=True)
@@ -58,8 +58,8 @@ class SendRoomUnicast(MessageAction):
 
     result = Acknowledgement
 
-    room_id: str = field(validator=identifier())
-    to: str = field(validator=identifier())
+    room_id: str = field(validator=text())
+    to: str = field(validator=text())
 
 
 @frozen(kw_only=True)
@@ -71,8 +71,8 @@ class BatchSendRoomUnicast(MessageAction):
 
     result = Acknowledgement
 
-    room_id: str = field(validator=identifier())
-    to: Sequence[str] = field(converter=as_tuple, validator=list_of(identifier(), least=1))
+    room_id: str = field(validator=text())
+    to: Sequence[str] = field(converter=as_tuple, validator=list_of(text(), least=1))
 
 
 @frozen(kw_only=True)
@@ -81,4 +81,4 @@ class SendBroadcast(MessageAction):
 
     result = Acknowledgement
 
-    room_id: str = field(validator=identifier())
+    room_id: str = field(validator=text())

@@ -1,14 +1,15 @@
 """Volcengine's side of the wire: an action to a signed request, an answer to a result or an error. Pure.
 
-The envelope is ``{"ResponseMetadata": {…}, "Result": …}`` at any HTTP status; ``ResponseMetadata.Error`` decides.
+The envelope is ``{"ResponseMetadata": {…}, "Result": …}`` at any HTTP status; ``ResponseMetadata.Error`` is a no. A yes
+is proven by the result: by its data, or by a text that is there on success only, such as ``success`` or ``ok``.
 https://www.volcengine.com/docs/6348/1178321 and https://www.volcengine.com/docs/6348/1178322
 """
 
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from volc_moderation.action import Action
-from volc_moderation.codes import UNKNOWN, Meaning, meaning_of_status, refusal, unusable
+from volc_moderation.action import MAX_INT32, Action
+from volc_moderation.codes import UNKNOWN, Meaning, meaning_of_status, refusal, request_id_of, unusable
 from volc_moderation.errors import (
     AuthenticationError,
     ConflictError,
@@ -21,9 +22,9 @@ from volc_moderation.errors import (
     TemporaryError,
     ThrottledError,
 )
-from volc_moderation.volcengine.actions import Acknowledgement, VolcengineAction
+from volc_moderation.volcengine.actions import VolcengineAction
 from volc_moderation.volcengine.signing import Signer, canonical_query
-from volc_moderation.wire import Answer, Request, Response, dump_json, load_json, parameters, parse, text_parameters
+from volc_moderation.wire import Answer, Request, Response, dump_json, load_answer, parameters, parse, text_parameters
 
 R = TypeVar("R")
 
@@ -59,27 +60,35 @@ def decode(action: Action[R], request: Request, response: Response, *, repeated:
 
 
 def _read(action: Action[R], request: Request, response: Response, *, repeated: bool) -> Answer[R] | ModerationError:
-    envelope = load_json(response.body)
+    envelope = load_answer(response.body)
     metadata = envelope.get("ResponseMetadata") if envelope else None
     if envelope is None or not isinstance(metadata, dict):
         return unusable(request, response)
-    request_id = _text(metadata.get("RequestId"))
+    request_id = request_id_of(metadata.get("RequestId"))
     log_id = response.headers.get("x-tt-logid")
     error = metadata.get("Error")
     if error is None and response.status < HTTPStatus.BAD_REQUEST:
-        result = parse(_result(envelope.get("Result"), action), action.result, request_id=request_id)
+        result = parse(_result(envelope.get("Result")), action.result, request_id=request_id)
         return result if isinstance(result, DecodeError) else Answer(result, request_id, log_id)
     if not isinstance(error, dict):
         error = {}
     code = _text(error.get("Code")) or f"HTTP {response.status}"
     message = _text(error.get("Message")) or ""
-    if repeated and code in action.settled_by:
-        result = parse({"Message": request.redact(message)}, action.result)
+    if repeated and action.is_settled_by(code):
+        result = parse({"Message": request.redact(message) or code}, action.result)
         return result if isinstance(result, DecodeError) else Answer(result, request_id, log_id)
     meaning = meaning_of(code)
     if meaning is UNKNOWN:
         meaning = meaning_of_status(response.status)
-    return refusal(meaning, code=code, message=message, request_id=request_id, request=request, response=response)
+    return refusal(
+        meaning,
+        code=code,
+        message=message,
+        request_id=request_id,
+        request=request,
+        response=response,
+        code_n=_gateway_number(error.get("CodeN")),
+    )
 
 
 def meaning_of(code: str) -> Meaning:
@@ -87,18 +96,29 @@ def meaning_of(code: str) -> Meaning:
     return CODES.get(code) or CODES.get(code.partition(".")[0], UNKNOWN)
 
 
-def _result(result: object, action: Action[Any]) -> object:
-    """Bring the forms of ``Result`` to one: ``"ok"``, ``{"message": …}`` and nothing at all are all a plain yes."""
+def _result(result: object) -> object:
+    """Bring the forms of a plain yes to one: ``"ok"``, ``{"message": …}`` and ``{"Message": …}``.
+
+    Each page says that the text is there on success only, and empty otherwise. So an empty one is left out, and a
+    result that needs it does not fit.
+    """
     if isinstance(result, str):
-        return {"Message": result}
-    if isinstance(result, dict):
-        message = result.get("Message", result.get("message"))
-        return {**result, "Message": "" if message is None else message}
-    return {} if result is None or action.result is Acknowledgement else result
+        result = {"Message": result}
+    if not isinstance(result, dict):
+        return result
+    messages = [result[name] for name in ("Message", "message") if name in result]
+    proofs = [one for one in messages if one is not None and (not isinstance(one, str) or one.strip())]
+    rest = {name: value for name, value in result.items() if name != "Message"}
+    return {**rest, "Message": proofs[0]} if proofs else rest
 
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _gateway_number(value: object) -> int | None:
+    """Read CodeN: a service behind the gateway leaves it out, or sends 0."""
+    return value if type(value) is int and 0 < value <= MAX_INT32 else None
 
 
 _THROTTLED = Meaning(ThrottledError, "too many calls in a second", retry_after=1.0)

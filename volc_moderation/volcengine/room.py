@@ -9,7 +9,6 @@ from volc_moderation.action import (
     Quota,
     api_version,
     flag,
-    identifier,
     integer,
     ip_address,
     optional,
@@ -65,9 +64,9 @@ class BanRoomUser(VolcengineAction[Acknowledgement]):
     quota = Quota(40)
     result = Acknowledgement
 
-    app_id: str = field(validator=identifier())
-    room_id: str | None = field(default=None, validator=optional(identifier()))
-    user_id: str | None = field(default=None, validator=optional(identifier()))
+    app_id: str = field(validator=text())
+    room_id: str | None = field(default=None, validator=optional(text()))
+    user_id: str | None = field(default=None, validator=optional(text()))
     ip: str | None = field(default=None, validator=optional(ip_address()), metadata=wire_name("IP"))
     forbidden_interval: int | None = field(default=None, validator=_BAN)
     version: str = api_version("2023-11-01", _OLD)
@@ -93,9 +92,9 @@ class UpdateBanRoomUserRule(VolcengineAction[Acknowledgement]):
     quota = Quota(20)
     result = Acknowledgement
 
-    app_id: str = field(validator=identifier())
-    room_id: str | None = field(default=None, validator=optional(identifier()))
-    user_id: str | None = field(default=None, validator=optional(identifier()))
+    app_id: str = field(validator=text())
+    room_id: str | None = field(default=None, validator=optional(text()))
+    user_id: str | None = field(default=None, validator=optional(text()))
     forbidden_interval: int | None = field(default=None, validator=_BAN)
     version: str = api_version("2023-11-01", _OLD)
 
@@ -114,9 +113,9 @@ class KickUser(VolcengineAction[Acknowledgement]):
     quota = Quota(60)
     result = Acknowledgement
 
-    app_id: str = field(validator=identifier())
-    room_id: str = field(validator=identifier())
-    user_id: str = field(validator=identifier())
+    app_id: str = field(validator=text())
+    room_id: str = field(validator=text())
+    user_id: str = field(validator=text())
     version: str = api_version(_OLD)
 
 
@@ -130,8 +129,8 @@ class DismissRoom(VolcengineAction[Acknowledgement]):
     quota = Quota(60)
     result = Acknowledgement
 
-    app_id: str = field(validator=identifier())
-    room_id: str = field(validator=identifier())
+    app_id: str = field(validator=text())
+    room_id: str = field(validator=text())
     version: str = api_version(_OLD)
 
 
@@ -152,9 +151,9 @@ class BanUserStream(VolcengineAction[Acknowledgement]):
     quota = Quota(60)
     result = Acknowledgement
 
-    app_id: str = field(validator=identifier())
-    room_id: str = field(validator=identifier())
-    user_id: str = field(validator=identifier())
+    app_id: str = field(validator=text())
+    room_id: str = field(validator=text())
+    user_id: str = field(validator=text())
     video: bool = field(default=True, validator=flag())
     audio: bool = field(default=True, validator=flag())
     forbidden_interval: int | None = field(default=None, validator=optional(integer(60, 259_200, off=0)))
@@ -181,9 +180,9 @@ class UnbanUserStream(VolcengineAction[Acknowledgement]):
     quota = Quota(60)
     result = Acknowledgement
 
-    app_id: str = field(validator=identifier())
-    room_id: str = field(validator=identifier())
-    user_id: str = field(validator=identifier())
+    app_id: str = field(validator=text())
+    room_id: str = field(validator=text())
+    user_id: str = field(validator=text())
     video: bool = field(default=True, validator=flag())
     audio: bool = field(default=True, validator=flag())
     token: str | None = field(default=None, validator=optional(text()), repr=False)
@@ -213,9 +212,9 @@ class LimitTokenPrivilege(VolcengineAction[TokenLimit]):
     quota = Quota(40)
     result = TokenLimit
 
-    app_id: str = field(validator=identifier())
-    room_id: str = field(validator=identifier())
-    user_id: str = field(validator=identifier())
+    app_id: str = field(validator=text())
+    room_id: str = field(validator=text())
+    user_id: str = field(validator=text())
     token: str = field(validator=text(), repr=False)
     forbidden_interval: int = field(validator=integer(60, 259_200))
     version: str = api_version("2023-11-01")
@@ -232,6 +231,6 @@ class GetRoomOnlineUsers(VolcengineAction[OnlineUsers]):
     quota = Quota(40)
     result = OnlineUsers
 
-    app_id: str = field(validator=identifier())
-    room_id: str = field(validator=identifier())
+    app_id: str = field(validator=text())
+    room_id: str = field(validator=text())
     version: str = api_version("2023-11-01", "2023-08-01")

@@ -1,5 +1,8 @@
 """The actions of ZEGO's streaming moderation (Server API v2). Results come by callback only.
 
+Streaming moderation must be enabled for the project: in the console, or by ZEGO's support. Languages, scenes and what
+to look for are lists that ZEGO extends: what is not in them yet is passed on.
+
 https://doc-zh.zego.im/real-time-video-server/api-reference/moderation/ and, in English,
 https://www.zegocloud.com/docs/real-time-video-server/api-reference/moderation/
 """
@@ -13,11 +16,11 @@ from volc_moderation.action import (
     Action,
     Quota,
     as_tuple,
-    identifier,
+    blank_as_none,
+    given,
     integer,
     list_of,
     model,
-    one_of,
     optional,
     text,
     url,
@@ -36,11 +39,6 @@ MODERATION = Quota(100)
 ROOM_ID = text(most_bytes=128)
 USER_ID = text(most_bytes=64)
 STREAM_ID = text(most_bytes=256)
-
-LANGUAGES = (
-    *("zh", "ja", "ko", "th", "vi", "ms", "tl", "id", "hi"),
-    *("ar", "tr", "en", "es", "pt", "it", "fr", "de", "ru"),
-)
 
 
 class ZegoAction(Action[R], Generic[R]):
@@ -65,14 +63,14 @@ class Done:
 class CensorTask:
     """A moderation that was started. Keep the ``task_id``: only it stops the task."""
 
-    task_id: str
+    task_id: str = field(validator=given())
 
 
 @frozen(kw_only=True)
 class IdentifyToken:
     """The result of GenerateIdentifyToken. ``remain_time`` is in seconds."""
 
-    identify_token: str = field(repr=False)
+    identify_token: str = field(repr=False, validator=given())
     remain_time: int
 
 
@@ -97,8 +95,8 @@ class AudioParam:
     return_all_text: int | None = None
     return_pre_text: int | None = None
     return_pre_audio: int | None = None
-    result_callback_url: str | None = None
-    status_callback_url: str | None = None
+    result_callback_url: str | None = field(default=None, converter=blank_as_none)
+    status_callback_url: str | None = field(default=None, converter=blank_as_none)
 
 
 @frozen(kw_only=True)
@@ -118,29 +116,36 @@ class VideoParam:
     business_type_list: Sequence[str] | None = field(default=None, converter=as_tuple)
     return_all_img: int | None = None
     detect_frequency: int | None = None
-    result_callback_url: str | None = None
-    status_callback_url: str | None = None
+    result_callback_url: str | None = field(default=None, converter=blank_as_none)
+    status_callback_url: str | None = field(default=None, converter=blank_as_none)
 
 
 @frozen(kw_only=True)
 class StartCensorAudioV2(ZegoAction[CensorTask]):
-    """Start the moderation of all audio streams of a room.
+    """Start the moderation of all audio streams of a room: those of now, and those that are published later.
 
-    ZEGO does not say what a second start does, so it is not repeated after an outcome that nobody knows.
+    A publisher can opt out on the client side (``streamCensorFlag`` 1 of the client SDK's ``ZegoPublisherConfig``).
+
+    ZEGO does not say what a second start does, so it is not repeated after an outcome that nobody knows. After 50006,
+    50007 and 50009 it is, for ZEGO recommends that; but ZEGO does not say that nothing was started. So an error that
+    follows has ``maybe_sent``, and a second task may run: both report, and both bill until they are stopped or the room
+    has been empty for about five minutes.
 
     https://docs.zegocloud.com/article/18040, https://doc-zh.zego.im/article/19648
 
     :param room_id: at most 128 bytes.
     :param event_id: the scene, which decides how strict: ``live_streaming``, ``audio_room``, ``private_chat``, or one
         arranged with ZEGO.
-    :param audio_language: one of ``zh ja ko th vi ms tl id hi ar tr en es pt it fr de ru``.
+    :param audio_language: ``zh ja ko th vi ms tl id hi ar tr en es pt it fr de ru``. Other values are passed on.
     :param risk_type_list: what to look for: ``ADLAW EROTIC DIRTY POLITY BAN VIOLENT ADVERT MOAN ANTHEN BANDAUDIO
         AUDIOPOLITICAL``. Other values are passed on. The schema wants at least one, the text allows an empty list next
         to a ``business_type_list``.
-    :param business_type_list: what to recognise besides: ``MOINIR SING LANGUAGE VOICE``.
-    :param label_language: of the labels in callbacks, ``zh`` or ``en``. Required by some pages, so always sent.
-    :param result_callback_url: where results go, instead of the console's address; http or https.
-    :param status_callback_url: where the end of the task is reported; http or https.
+    :param business_type_list: what to recognise besides: ``MOINIR SING LANGUAGE VOICE``. Other values are passed on.
+    :param label_language: of the labels in callbacks, ``zh`` (default) or ``en``; other values are passed on. Some
+        pages require it, so it is always sent.
+    :param result_callback_url: where results go, instead of the console's address; http or https. The empty text, as
+        in ZEGO's sample, counts as none.
+    :param status_callback_url: where the end of the task is reported; http or https. The empty text counts as none.
     :param is_mixing_enabled: 0 (default) judges each stream alone, 1 judges all of a room's audio mixed.
     :param return_all_text: 0 (default) reports only what does not pass, 1 everything.
     :param return_pre_text: 1 adds the text of the segment before a violation; default 0.
@@ -154,14 +159,14 @@ class StartCensorAudioV2(ZegoAction[CensorTask]):
 
     room_id: str = field(validator=ROOM_ID)
     event_id: str = field(validator=text())
-    audio_language: str = field(validator=one_of(*LANGUAGES))
+    audio_language: str = field(validator=text())
     risk_type_list: Sequence[str] = field(default=(), converter=as_tuple, validator=list_of(text()))
     business_type_list: Sequence[str] | None = field(
         default=None, converter=as_tuple, validator=optional(list_of(text()))
     )
-    label_language: str = field(default="zh", validator=one_of("zh", "en"))
-    result_callback_url: str | None = field(default=None, validator=optional(url()))
-    status_callback_url: str | None = field(default=None, validator=optional(url()))
+    label_language: str = field(default="zh", validator=text())
+    result_callback_url: str | None = field(default=None, converter=blank_as_none, validator=optional(url()))
+    status_callback_url: str | None = field(default=None, converter=blank_as_none, validator=optional(url()))
     is_mixing_enabled: int | None = field(default=None, validator=optional(integer(0, 1)))
     return_all_text: int | None = field(default=None, validator=optional(integer(0, 1)))
     return_pre_text: int | None = field(default=None, validator=optional(integer(0, 1)))
@@ -177,25 +182,24 @@ class StartCensorAudioV2(ZegoAction[CensorTask]):
 
 @frozen(kw_only=True)
 class StopCensorAudioV2(ZegoAction[Done]):
-    r"""Stop an audio moderation. Without it, a task ends after about five minutes without a stream.
+    """Stop an audio moderation. Without it, a task ends after about five minutes without a stream.
 
     https://docs.zegocloud.com/article/18041, https://doc-zh.zego.im/article/19650
 
-    :param task_id: what the start returned. ZEGO publishes no rule; its ids are 32 hex digits, and what does not match
-        ``[a-zA-Z0-9_@\-\.]{1,128}`` is refused as a mistake.
+    :param task_id: what the start returned, as it came: ZEGO publishes no rule for it.
     """
 
     quota = MODERATION
     result = Done
 
-    task_id: str = field(validator=identifier())
+    task_id: str = field(validator=text())
 
 
 _AUDIO_PARAM = model(
     AudioParam,
     risk_type_list=list_of(text()),
     business_type_list=list_of(text()),
-    audio_language=one_of(*LANGUAGES),
+    audio_language=text(),
     return_all_text=integer(0, 1),
     return_pre_text=integer(0, 1),
     return_pre_audio=integer(0, 1),
@@ -217,7 +221,8 @@ _VIDEO_PARAM = model(
 class StartCensorVideoV2(ZegoAction[CensorTask]):
     """Start the moderation of all video streams of a room, and of their audio if ``audio_param`` says what to look for.
 
-    ZEGO does not say what a second start does, so it is not repeated after an outcome that nobody knows.
+    Streams that are published later are covered too, unless their publisher opts out. What ``StartCensorAudioV2`` says
+    of that and of a second start holds here as well.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/moderation/start-censor-video,
     https://doc-zh.zego.im/article/19652
@@ -227,8 +232,8 @@ class StartCensorVideoV2(ZegoAction[CensorTask]):
         ZEGO.
     :param video_param: what to do about pictures.
     :param audio_param: what to do about audio; None leaves it alone.
-    :param language: of text in frames and of speech: one of ``zh ja ko th vi ms tl id hi ar tr en es pt it fr de ru``
-        (``zh``).
+    :param language: of text in frames and of speech: ``zh ja ko th vi ms tl id hi ar tr en es pt it fr de ru``
+        (``zh``). Other values are passed on.
     :param return_finish_info: 1 reports the end of each half; default 0.
     """
 
@@ -240,7 +245,7 @@ class StartCensorVideoV2(ZegoAction[CensorTask]):
     event_id: str = field(validator=text())
     video_param: VideoParam = field(validator=_VIDEO_PARAM)
     audio_param: AudioParam | None = field(default=None, validator=optional(_AUDIO_PARAM))
-    language: str | None = field(default=None, validator=optional(one_of(*LANGUAGES)))
+    language: str | None = field(default=None, validator=optional(text()))
     return_finish_info: int | None = field(default=None, validator=optional(integer(0, 1)))
 
     def __attrs_post_init__(self) -> None:
@@ -262,7 +267,7 @@ class StopCensorVideoV2(ZegoAction[Done]):
     quota = MODERATION
     result = Done
 
-    task_id: str = field(validator=identifier())
+    task_id: str = field(validator=text())
 
 
 @frozen(kw_only=True)

@@ -23,7 +23,7 @@ from volc_moderation.zego.methods import ZegoMethods
 
 R = TypeVar("R")
 
-#: Independent of the region. ``https://rtc-api-sha.zego.im`` and its kin are nearer to servers in their region.
+#: Independent of the region.
 BASE_URL = "https://rtc-api.zego.im"
 
 
@@ -39,7 +39,10 @@ class ZegoClient(ZegoMethods):
     :param app_id: the AppId, a number from 1 to 4294967295.
     :param server_secret: the ServerSecret of the project; not the CallbackSecret.
     :param is_test: only for projects made before 2021-11-17, which have a test environment; None sends nothing.
-    :param base_url: where to send, such as the emulator's ``http://127.0.0.1:8765``.
+    :param base_url: where to send: by default ``https://rtc-api.zego.im``, which is right everywhere. ZEGO advises the
+        host of the region where your own server runs: ``https://rtc-api-sha.zego.im`` (mainland China), ``…-hkg…``
+        (Hong Kong, Macao, Taiwan), ``…-fra…`` (Europe), ``…-lax…`` (US West), ``…-bom…`` (Asia-Pacific), ``…-sgp…``
+        (South-East Asia). Or the emulator's ``http://127.0.0.1:8765``. https://doc-zh.zego.im/article/19458
     :param quotas: a store of ``volc_moderation.quotas``; by default one that all clients of the event loop share.
     :param retry: attempts and back-off; by default ``RetryPolicy()``.
     :param deadline: seconds for a whole call, waits for quota and retries included; None for no limit. A retry that

@@ -1,5 +1,8 @@
 """The actions of ZEGO's media service: forbid a stream, whoever publishes it, and let it be published again.
 
+In the test environment of a project made before 2021-11-17, a ``stream_id`` is ``zegotest-<AppId>-<id>``, where
+``<id>`` is the one that the client side uses.
+
 https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/
 """
 
@@ -58,7 +61,7 @@ class ForbidRTCStream(StreamAction[Done]):
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/forbid-rtc-stream
 
-    :param stream_id: at most 256 bytes.
+    :param stream_id: at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
     """
 
     quota = _QUOTA
@@ -74,7 +77,7 @@ class ResumeRTCStream(StreamAction[Done]):
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/resume-rtc-stream
 
-    :param stream_id: at most 256 bytes.
+    :param stream_id: at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
     """
 
     quota = _QUOTA
@@ -90,7 +93,7 @@ class ForbidRTCStreams(StreamAction[Done]):
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/forbid-rtc-streams
 
-    :param stream_id: 1 to 20 ids of at most 256 bytes.
+    :param stream_id: 1 to 20 ids of at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
     """
 
     quota = _QUOTA
@@ -106,7 +109,7 @@ class ResumeRTCStreams(StreamAction[Done]):
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/resume-rtc-streams
 
-    :param stream_id: 1 to 20 ids of at most 256 bytes.
+    :param stream_id: 1 to 20 ids of at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
     """
 
     quota = _QUOTA
@@ -122,7 +125,7 @@ class DescribeRTCStreamState(StreamAction[RTCStreamState]):
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/describe-rtc-stream-state
 
-    :param stream_id: at most 256 bytes.
+    :param stream_id: at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
     """
 
     quota = Quota(40)

@@ -9,10 +9,11 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from volc_moderation.codes import UNKNOWN, Meaning, meaning_of_status, refusal, unusable
+from volc_moderation.codes import UNKNOWN, Meaning, meaning_of_status, refusal, request_id_of, unusable
 from volc_moderation.credentials import ZegoCredentials
 from volc_moderation.errors import (
     AuthenticationError,
+    ConflictError,
     DecodeError,
     InvalidRequestError,
     ModerationError,
@@ -22,7 +23,7 @@ from volc_moderation.errors import (
     TemporaryError,
     ThrottledError,
 )
-from volc_moderation.wire import Answer, Request, Response, dump_json, load_json, parameters, parse, text_parameters
+from volc_moderation.wire import Answer, Request, Response, dump_json, load_answer, parameters, parse, text_parameters
 from volc_moderation.zego.actions import Done, Family, ZegoAction
 from volc_moderation.zego.signing import sign
 
@@ -78,14 +79,12 @@ def decode(action: ZegoAction[R], request: Request, response: Response, *, repea
 def _read(
     action: ZegoAction[R], request: Request, response: Response, *, repeated: bool
 ) -> Answer[R] | ModerationError:
-    envelope = load_json(response.body)
+    envelope = load_answer(response.body)
     code = _integer(envelope.get("Code")) if envelope else None
     if envelope is None or code is None:
         return unusable(request, response)
-    request_id = envelope.get("RequestId")
-    if not isinstance(request_id, str):
-        request_id = None if request_id is None else str(request_id)
-    if code == 0 or code in action.findings or (repeated and code in action.settled_by):
+    request_id = request_id_of(envelope.get("RequestId"))
+    if code == 0 or code in action.findings or (repeated and action.is_settled_by(code)):
         # What an answer without data has in its place is not said: nothing, null, an empty list.
         data = {} if action.result is Done or envelope.get("Data") is None else envelope["Data"]
         if action.findings and isinstance(data, dict):
@@ -121,18 +120,33 @@ def _integer(code: object) -> int | None:
 
 
 _THROTTLED = Meaning(ThrottledError, "too many calls in a second; ZEGO raises the limit on request", retry_after=1.0)
-TOO_MANY_FOR_ROOM = Meaning(ThrottledError, "too many calls for one room", retry_after=1.0)
-_FAILED = Meaning(ServerError, "failed inside ZEGO; ask its support if it goes on")
+TOO_MANY_FOR_ROOM = Meaning(
+    ThrottledError, "too many calls for one room; ZEGO raises the limit on request", retry_after=1.0
+)
+_FAILED = Meaning(ServerError, "failed inside ZEGO; contact its technical support if it goes on")
 _BAD_PARAMETER = Meaning(InvalidRequestError, "a parameter is wrong")
-_NO_ROOM = Meaning(NotFoundError, "the room does not exist, or is empty")
-_NO_USER = Meaning(NotFoundError, "the user does not exist, or is offline")
+_NO_ROOM = Meaning(NotFoundError, "the room does not exist, or is empty; check the RoomId")
+_NO_USER = Meaning(NotFoundError, "the user does not exist, or is offline; check the UserId")
 _BAD_APP = Meaning(InvalidRequestError, "the AppId is wrong")
-_NOT_ENABLED = Meaning(PermissionDeniedError, "not enabled for this app; ask ZEGO's support")
+_NOT_ENABLED = Meaning(PermissionDeniedError, "not enabled for this app; contact ZEGO's technical support")
 _UNSIGNED = Meaning(AuthenticationError, "a part of the signature is absent or malformed")
 _SIGNED_WRONG = Meaning(AuthenticationError, "check AppId and ServerSecret")
-_ASK_SUPPORT = Meaning(InvalidRequestError, "ask ZEGO's support")
-#: https://docs.zegocloud.com/article/18041: try again later, recommended 300 s.
-_IN_300_SECONDS = Meaning(TemporaryError, "ZEGO recommends to wait 300 s", retry_after=300.0)
+
+
+def _try_later(what: str, retry_after: float | None = None) -> Meaning:
+    """Make the meaning of a code that ZEGO wants repeated, without saying that nothing was done."""
+    wait = "" if retry_after is None else f" ({retry_after:g} s recommended)"
+    advice = f"{what}; try again later{wait}, or contact ZEGO's technical support"
+    return Meaning(TemporaryError, advice, retry_after=retry_after, maybe_sent=True)
+
+
+def _support(what: str) -> Meaning:
+    """Make the meaning of a code that is no fault of the caller, and for which ZEGO names its support only."""
+    return Meaning(ServerError, f"{what}; contact ZEGO's technical support")
+
+
+#: Seconds that the pages of the moderation calls recommend. https://docs.zegocloud.com/article/18041
+_RECOMMENDED = 300.0
 
 #: 1000000xx, for all actions. https://doc-zh.zego.im/article/19702
 GATEWAY: dict[int, Meaning] = {
@@ -147,10 +161,12 @@ GATEWAY: dict[int, Meaning] = {
     100000007: Meaning(InvalidRequestError, "there is no such Action"),
     100000008: _UNSIGNED,
     100000009: _UNSIGNED,
-    100000010: Meaning(AuthenticationError, "ZEGO finds no ServerSecret for the AppId"),
-    100000011: Meaning(AuthenticationError, "ZEGO finds no configuration for the AppId"),
+    100000010: Meaning(AuthenticationError, "ZEGO finds no ServerSecret for the AppId; check the AppId"),
+    100000011: Meaning(
+        AuthenticationError, "ZEGO finds no configuration for the AppId; check it, or contact ZEGO's technical support"
+    ),
     # Only in the older tables.
-    100000012: Meaning(TemporaryError, "ZEGO could not read the body"),
+    100000012: Meaning(TemporaryError, "ZEGO could not read the body; contact its technical support if it goes on"),
     100000013: _UNSIGNED,
     100000014: _UNSIGNED,
     100000015: _FAILED,
@@ -161,10 +177,14 @@ GATEWAY: dict[int, Meaning] = {
 #: https://doc-zh.zego.im/article/19702; the same number means different things in different families.
 CODES: dict[Family, dict[int, Meaning]] = {
     "moderation": {
-        50006: _IN_300_SECONDS,
-        50007: _IN_300_SECONDS,
-        50009: _IN_300_SECONDS,
-        50117: Meaning(PermissionDeniedError, "enable Shumei moderation in the console, or ask ZEGO's support"),
+        50006: _try_later("an HTTP request failed inside ZEGO", _RECOMMENDED),
+        50007: _try_later("an HTTP request failed inside ZEGO", _RECOMMENDED),
+        50009: _try_later("the moderation failed", _RECOMMENDED),
+        50117: Meaning(
+            PermissionDeniedError,
+            "Shumei moderation is not enabled for the project; enable it in the console, or contact ZEGO's technical"
+            " support",
+        ),
     },
     "room": {
         1: _FAILED,
@@ -174,7 +194,15 @@ CODES: dict[Family, dict[int, Meaning]] = {
         9: _NOT_ENABLED,
         **dict.fromkeys((104, 5018, 5024, 50001), _NO_ROOM),
         **dict.fromkeys((105, 50002, 50003), _NO_USER),
-        **dict.fromkeys((121, 122, 123, 124, 151, 154, 5201, 5202, 50013), _FAILED),
+        121: _try_later("the broadcast message was not saved"),
+        122: _try_later("no id was made for the message"),
+        123: _try_later("the information about the stream was not set"),
+        124: _try_later("the information about the stream was not deleted"),
+        151: _try_later("the broadcast message was not pushed"),
+        154: _try_later("the list was not retrieved"),
+        5201: _try_later("the message was not encoded"),
+        5202: _try_later("no id was made for the message"),
+        50013: _try_later("the custom message was not sent"),
         138: Meaning(NotFoundError, "there is no such stream"),
         206: _THROTTLED,
         207: TOO_MANY_FOR_ROOM,
@@ -182,7 +210,8 @@ CODES: dict[Family, dict[int, Meaning]] = {
         1012: Meaning(InvalidRequestError, "several users operate one stream"),
         50011: Meaning(InvalidRequestError, "too many users in one call"),
         50012: Meaning(InvalidRequestError, "the message is too long"),
-        50123: Meaning(InvalidRequestError, "too many rules in force; delete one first"),
+        # Of the kind of Volcengine's FlowLimitExceeded.TaskNumberOverLimit: what is there already stands in the way.
+        50123: Meaning(ConflictError, "too many rules in force; delete one first"),
         50124: Meaning(NotFoundError, "there is no such rule"),
     },
     "media-service": {
@@ -190,7 +219,11 @@ CODES: dict[Family, dict[int, Meaning]] = {
         2: _BAD_PARAMETER,
         **dict.fromkeys((3, 5003, 40005), _SIGNED_WRONG),
         **dict.fromkeys((30002, 1010, 5007), _THROTTLED),
-        **dict.fromkeys((1001, 1002, 1003, 1005, 1006), _ASK_SUPPORT),
+        1001: _support("the dispatch failed"),
+        1002: _support("there is no node to publish to"),
+        1003: _support("there is no node to play from"),
+        1005: _support("the app is offline"),
+        1006: Meaning(InvalidRequestError, "a parameter is wrong; contact ZEGO's technical support"),
         **dict.fromkeys((3000, 30005), _BAD_APP),
         **dict.fromkeys((3001, 5000, 5001, 5002, 5006, 30003), _FAILED),
         3002: Meaning(AuthenticationError, "the timestamp is wrong", retry_after=0.0),
@@ -205,7 +238,11 @@ CODES: dict[Family, dict[int, Meaning]] = {
         41003: Meaning(NotFoundError, "there is no such live stream"),
         41004: Meaning(NotFoundError, "there is no such stream"),
         41006: Meaning(NotFoundError, "the stream is closed"),
-        **dict.fromkeys((42001, 42002, 42003, 42004, 43001), _FAILED),
+        42001: _try_later("the stream was not forbidden"),
+        42002: _try_later("the stream was not resumed"),
+        42003: _try_later("the streams were not forbidden"),
+        42004: _try_later("the streams were not resumed"),
+        43001: _try_later("the recording was not indexed"),
     },
     "media-file": {
         3: Meaning(PermissionDeniedError, "no permission"),

@@ -1,5 +1,8 @@
 """The actions of ZEGO on the people in a room: who is there, a word to them, out with them.
 
+Where a result is a list, its ``unreadable`` has the items that do not fit, as they came. If not one item fits, the call
+raises ``DecodeError``.
+
 https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/
 """
 
@@ -18,6 +21,7 @@ from volc_moderation.action import (
     message,
     optional,
     text,
+    unreadable_items,
     wire_name,
 )
 from volc_moderation.zego.actions import ROOM_ID, USER_ID, Done, Family, ZegoAction
@@ -59,6 +63,7 @@ class UserStates:
     """The result of DescribeUsers."""
 
     user_status_list: list[UserState] = field(factory=list)
+    unreadable: tuple[object, ...] = unreadable_items()
 
 
 @frozen(kw_only=True)
@@ -76,6 +81,7 @@ class UserList:
 
     marker: str = ""
     user_list: list[User] = field(factory=list)
+    unreadable: tuple[object, ...] = unreadable_items()
 
 
 @frozen(kw_only=True)
@@ -92,6 +98,7 @@ class UserCounts:
     """The result of DescribeUserNum."""
 
     user_count_list: list[UserCount] = field(factory=list)
+    unreadable: tuple[object, ...] = unreadable_items()
 
 
 @frozen(kw_only=True)
@@ -110,6 +117,7 @@ class SimpleStreamList:
     """The result of DescribeSimpleStreamList."""
 
     stream_list: list[SimpleStream] = field(factory=list)
+    unreadable: tuple[object, ...] = unreadable_items()
 
 
 @frozen(kw_only=True)
@@ -125,6 +133,7 @@ class CommandOutcome:
     """The result of SendCustomCommand: whom it did not reach."""
 
     fail_users: list[FailedUser] = field(factory=list)
+    unreadable: tuple[object, ...] = unreadable_items()
 
 
 # Out with them

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
-from volc_moderation.action import Quota, as_tuple, integer, ip_address, list_of, optional, wire_name
+from volc_moderation.action import (
+    Quota,
+    as_tuple,
+    integer,
+    ip_address,
+    list_of,
+    optional,
+    unreadable_items,
+    wire_name,
+)
 from volc_moderation.errors import InvalidActionError
 from volc_moderation.zego.actions import ROOM_ID, STREAM_ID, USER_ID, Done
 from volc_moderation.zego.room import RoomAction
@@ -39,10 +48,11 @@ class ForbidStreamRule:
 
 @frozen(kw_only=True)
 class ForbidStreamRules:
-    """The result of DescribeForbidStreamRules."""
+    """The result of DescribeForbidStreamRules. ``unreadable`` has the items that do not fit, as they came."""
 
     room_id: str = ""
     forbid_stream_rule_list: list[ForbidStreamRule] = field(factory=list)
+    unreadable: tuple[object, ...] = unreadable_items()
 
 
 @frozen(kw_only=True)
@@ -66,9 +76,10 @@ class ForbidUserRule:
 
 @frozen(kw_only=True)
 class ForbidUserRules:
-    """The result of DescribeForbidUserRules."""
+    """The result of DescribeForbidUserRules. ``unreadable`` has the items that do not fit, as they came."""
 
     rule_list: list[ForbidUserRule] = field(factory=list)
+    unreadable: tuple[object, ...] = unreadable_items()
 
 
 @frozen(kw_only=True)

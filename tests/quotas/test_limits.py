@@ -1,0 +1,82 @@
+"""Limits that a user sets: of which actions, and for how many processes."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from tests.quotas.judge import KEY, Judge, Of, call
+from volc_moderation import ConfigurationError, Quota, RedisQuotas, WindowQuotas
+from volc_moderation.quotas import QuotaKey
+from volc_moderation.volcengine import Acknowledgement, VolcengineAction
+
+STORES = [WindowQuotas, lambda limits: RedisQuotas("redis://127.0.0.1:1", limits)]
+
+
+@frozen(kw_only=True)
+class MuteEverybody(VolcengineAction[Acknowledgement]):
+    quota = Quota(60)
+    result = Acknowledgement
+
+
+@pytest.mark.parametrize("make", STORES)
+@pytest.mark.parametrize(
+    ("name", "action"),
+    [
+        ("StartWebcast", "StartWebcast"),
+        ("start_webcast", "StartWebcast"),
+        ("StopCensorAudioV2", "StopCensorAudioV2"),
+        ("stop_censor_audio", "StopCensorAudioV2"),
+        ("get_web_cast_task", "GetWebCastTask"),
+        ("forbid_rtc_stream", "ForbidRTCStream"),
+        ("MuteEverybody", "MuteEverybody"),
+        ("mute_everybody", "MuteEverybody"),
+    ],
+)
+def test_a_limit_is_of_an_action_or_its_method(make: Any, name: str, action: str) -> None:
+    store = make({name: 30})
+    assert store._limited(QuotaKey("volcengine", "AK", action), Quota(150)) == Quota(30)
+    assert store._limited(QuotaKey("volcengine", "AK", "KickUser"), Quota(60)) == Quota(60)
+
+
+@pytest.mark.parametrize("make", STORES)
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({"StartWebcst": 30}, "there is no action 'StartWebcst'; is it 'StartWebcast'"),
+        ({"stopcensoraudio": 30}, "is it 'stop_censor_audio'"),
+        ({"X": 30}, "there is no action 'X'; one of your own must be defined before"),
+        ({5: 30}, "there is no action 5"),
+        ({"StartWebcast": 30, "start_webcast": 40}, "StartWebcast twice"),
+        ({"StartWebcast": 0}, "limits.'StartWebcast'. must be an int of at least 1; got int 0"),
+        ({"StartWebcast": True}, "at least 1"),
+    ],
+)
+def test_a_limit_that_nothing_keeps_is_refused(make: Any, limits: dict[Any, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        make(limits)
+
+
+@pytest.mark.looptime
+async def test_processes_divide_every_quota() -> None:
+    """Four stores, as four processes have them, together stay within the quota."""
+    judge = Judge(0.02, 0.05)
+    stores = [WindowQuotas({"StopWebcast": 43}, processes=4) for _ in range(4)]
+    await asyncio.gather(*(call(Of(store, Quota(150)), judge) for store in stores for _ in range(60)))
+    assert 36 <= judge.most <= 43
+    assert {store.snapshot()[KEY].quota for store in stores} == {10}
+
+
+async def test_a_quota_of_fewer_calls_than_processes_cannot_be_divided() -> None:
+    quotas = WindowQuotas(processes=4)
+    for quota in (Quota(1), Quota(3, window=10.0)):
+        with pytest.raises(ConfigurationError, match="cannot be divided among 4 processes; share it with RedisQuotas"):
+            await quotas.acquire(KEY, quota)
+    await quotas.acquire(KEY, Quota(4))
+
+
+@pytest.mark.parametrize("processes", [0, -1, True, 1.5, "4", None])
+def test_processes_are_counted(processes: Any) -> None:
+    with pytest.raises(ConfigurationError, match="processes must be an int of at least 1"):
+        WindowQuotas(processes=processes)

@@ -1,0 +1,73 @@
+"""``RedisQuotas`` on a real Valkey whose clock steps, in real time."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from redis import Redis
+
+from tests.quotas.judge import KEY
+from tests.quotas.processes import TIME
+from tests.quotas.test_shared import Vendor, keep_calling
+from volc_moderation import RedisQuotas
+from volc_moderation.quotas import Quota, shared
+
+#: What the script hears instead of the time: that of the server, and by how much it has stepped, in microseconds.
+STEPPED = """(function()
+    local time = redis.call('TIME')
+    local micros = time[1] * 1000000 + time[2] + (tonumber(redis.call('GET', 'test:step')) or 0)
+    return {math.floor(micros / 1000000), micros % 1000000}
+end)()"""
+
+Step = Callable[[float], None]
+
+
+@pytest.fixture
+def step(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Step]:
+    """Make the store's clock step by so many seconds: what it tells, and when its keys end."""
+    monkeypatch.setattr(shared, "SCRIPT", shared.SCRIPT.replace(TIME, STEPPED))
+
+    def step(seconds: float) -> None:
+        redis.incrby("test:step", round(seconds * 1e6))
+        for key in list(redis.scan_iter("volc_moderation:*")):
+            redis.pexpire(key, max(1, int(redis.pttl(key)) - round(seconds * 1000)))
+
+    yield step
+    redis.delete("test:step")
+
+
+@pytest.mark.parametrize("seconds", [-60.0, 3600.0])
+async def test_a_step_makes_no_second_longer_or_shorter(valkey: str, step: Step, seconds: float) -> None:
+    """Two processes at full speed, a step, a newcomer: nobody is refused or cancelled, and no job is lost."""
+    vendor, quota = Vendor(), Quota(40)
+
+    async with RedisQuotas(valkey) as one, RedisQuotas(valkey) as other:
+        running = [asyncio.create_task(keep_calling(quotas, vendor, quota, 4)) for quotas in (one, other)]
+        await asyncio.sleep(1.5)
+        step(seconds)
+        await asyncio.sleep(0.05)
+        async with RedisQuotas(valkey) as newcomer:
+            running.append(asyncio.create_task(keep_calling(newcomer, vendor, quota, 2)))
+            counts = await asyncio.gather(*running)
+    assert vendor.most() <= 40
+    assert sum(counts) >= 40 * 4 * 0.8
+    assert min(counts) > 10
+
+
+async def test_a_task_group_hears_of_no_cancelling(valkey: str, step: Step) -> None:
+    """It would take a call that nobody cancelled for one that ended, and lose it without a word."""
+    began, done = time.monotonic(), []
+
+    async def call(number: int, quotas: RedisQuotas) -> None:
+        (await quotas.acquire(KEY, Quota(20))).answered(0.01)
+        done.append(number)
+
+    async with RedisQuotas(valkey) as quotas, asyncio.TaskGroup() as calls:
+        for number in range(60):
+            calls.create_task(call(number, quotas))
+        for seconds in (-60.0, 0.7, -3600.0, 3600.0):
+            await asyncio.sleep(0.4)
+            step(seconds)
+    assert sorted(done) == list(range(60))
+    assert time.monotonic() - began < 6
