@@ -159,7 +159,7 @@ async def many_workers(result: Result, folder: Path) -> list[float]:
             code = await run.wait()
         counts = (await emulator.counts())["StopWebcast"]
     with contextlib.closing(Journal(folder / "jobs", read_only=True)) as journal:
-        ended = sorted(job.ended or 0 for job in journal.jobs("WHERE state = 'done'"))
+        ended = sorted(job.ended or 0 for job in journal.jobs("state = 'done'"))
     seconds = Counter(int(at - ended[0]) for at in ended)
     whole = sum(ended[0] + 1 < at <= ended[-1] for at in ended) / (ended[-1] - ended[0] - 1) / QUOTA
     repeated = counts["received"] - WORKED_ROWS

@@ -5,13 +5,13 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.strategies import json_values
+from tests.strategies import json_values, texts
 from volc_moderation import CallbackError, Event
 from volc_moderation.volcengine import callbacks as volcengine
 from volc_moderation.zego import callbacks as zego
@@ -26,6 +26,8 @@ GENUINE: list[tuple[str, dict[str, Any]]] = [
 ]
 #: How many mutants of each of the eight genuine ones: 98,400 in all, and the rest by Hypothesis.
 MUTANTS = 12_300
+#: How many of each of the six that ZEGO may also send as a form.
+MUTANT_FORMS = 3_000
 EXAMPLES = 200
 
 
@@ -50,6 +52,7 @@ def check(vendor: str, original: dict[str, Any], body: bytes) -> bool:
     if event is not None:
         assert isinstance(event, Event)
         assert event.dedupe_key.startswith(f"{vendor}:")
+        assert len(event.dedupe_key) == len(vendor) + 41
         assert event.occurred_at is not None
         assert event.occurred_at.tzinfo is not None
     if is_taken:
@@ -60,6 +63,7 @@ def check(vendor: str, original: dict[str, Any], body: bytes) -> bool:
 
 def signed_in(vendor: str, fields: dict[str, Any]) -> list[str]:
     """Return the values that are signed, under any of their names."""
+    assert fields
     if vendor == "zego":
         return [str(fields.get(name, fields.get(name.lower()))) for name in ("Timestamp", "Nonce")]
     names = ("EventType", "EventData", "EventTime", "EventId", "AppId", "Version")
@@ -67,10 +71,18 @@ def signed_in(vendor: str, fields: dict[str, Any]) -> list[str]:
 
 
 def readable(body: bytes) -> dict[str, Any]:
-    try:
-        return json.loads(body)  # type: ignore[no-any-return]
-    except ValueError:
-        return json.loads(unquote_to_bytes(body))  # type: ignore[no-any-return]
+    for text in (body, unquote_to_bytes(body)):
+        try:
+            return json.loads(text)  # type: ignore[no-any-return]
+        except ValueError:
+            pass
+    return dict(parse_qsl(body.decode(), keep_blank_values=True))
+
+
+def form_of(fields: dict[str, Any]) -> bytes:
+    """Spell the fields of a callback as a form."""
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
+    return urlencode(texts).encode()
 
 
 def flip(body: bytearray, dice: random.Random) -> None:
@@ -114,6 +126,37 @@ def test_damaged_bytes(vendor: str, original: dict[str, Any]) -> None:
     assert taken < MUTANTS * (0.2 if vendor == "volcengine" else 0.9)
 
 
+@pytest.mark.parametrize("original", [fields for vendor, fields in GENUINE if vendor == "zego"])
+def test_damaged_forms(original: dict[str, Any]) -> None:
+    dice = random.Random(12)
+    genuine = form_of(original)
+    assert check("zego", original, genuine)
+    taken = 0
+    for _ in range(MUTANT_FORMS):
+        body = bytearray(genuine)
+        for _ in range(dice.choice((1, 1, 1, 2, 5))):
+            dice.choice(DAMAGES)(body, dice)
+        taken += check("zego", original, bytes(body))
+    assert 0 < taken < MUTANT_FORMS * 0.9
+
+
+@pytest.mark.parametrize("original", [fields for vendor, fields in GENUINE if vendor == "zego"])
+def test_a_form_is_read_as_its_json_is(original: dict[str, Any]) -> None:
+    """Whatever stands in its nested fields and its texts."""
+    parts = st.dictionaries(st.sampled_from(["Detail", "AuxInfo"]), json_values)
+    words = st.dictionaries(st.sampled_from(["TaskId", "ResultTaskId", "Message", "Nonce"]), texts)
+
+    @settings(max_examples=EXAMPLES, deadline=None)
+    @given(parts, words, st.integers(-9, 9), st.integers(-9, 10**12))
+    def read(parts: dict[str, Any], words: dict[str, str], code: int, timestamp: int) -> None:
+        fields = original | parts | words | {"Code": code, "Timestamp": timestamp}
+        form = form_of(fields | {name: json.dumps(value) for name, value in parts.items()})
+        # Shown, since what is not a number does not equal itself.
+        assert repr(outcome("zego", form)) == repr(outcome("zego", json.dumps(fields).encode()))
+
+    read()
+
+
 @pytest.mark.parametrize(("vendor", "original"), GENUINE)
 def test_damaged_fields(vendor: str, original: dict[str, Any]) -> None:
     """Any JSON in the place of any field, and any JSON at all."""
@@ -139,4 +182,5 @@ def test_any_bytes(vendor: str) -> None:
 
 
 def test_there_are_a_hundred_thousand() -> None:
+    assert [vendor for vendor, _ in GENUINE] == 2 * ["volcengine"] + 6 * ["zego"]
     assert len(GENUINE) * (MUTANTS + EXAMPLES * 3) + len(VENDORS) * EXAMPLES >= 100_000

@@ -1,6 +1,7 @@
 """Keys that never show themselves: not in a repr, not in an error, not in what a debugger prints of a frame."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 
 import attrs
@@ -26,6 +27,16 @@ class Secret:
 
     def __repr__(self) -> str:
         return "Secret('***')"
+
+
+def without_password(text: str) -> str:
+    """Strike the passwords from the addresses in a text: before the host, and in a query."""
+    return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1***@", text))
+
+
+#: Up to the last @ before the path, since a password may have one itself.
+_USER_PASSWORD = re.compile(r"(://[^:/?#\s]*:)[^/?#\s]*@")
+_QUERY_PASSWORD = re.compile(r"([?&](?:password|username)=)[^&#\s'\"]*", re.IGNORECASE)
 
 
 @attrs.frozen

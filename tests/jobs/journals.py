@@ -1,5 +1,6 @@
 """Journals for tests: one whose work is done at once, on the loop's own thread, so that virtual time waits for it."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,9 +25,24 @@ class InlineJournal(JournalThread):
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
 
-    async def do(self, act: Callable[[Journal], T], *, durable: bool = False) -> T:
-        with self.journal.transaction(durable=durable):
-            return act(self.journal)
+    def ask(
+        self, act: Callable[[Journal], T], *, durable: bool = False, then: Callable[[T], None] | None = None
+    ) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        try:
+            with self.journal.transaction(durable=durable):
+                result = act(self.journal)
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+            if then is not None:
+                then(result)
+        return future
+
+    def post(self, act: Callable[[Journal], object]) -> None:
+        with self.journal.transaction():
+            act(self.journal)
 
     def record(self, record: Record) -> None:
         with self.journal.transaction():
@@ -49,13 +65,14 @@ def fill(journal: Journal, actions: Iterable[Action[Any]], *clients: Client, now
 
 def all_jobs(journal: Journal) -> list[Job]:
     """Return all jobs in the order in which they came."""
-    return list(journal.jobs("ORDER BY job.id"))
+    return list(journal.jobs())
 
 
 def record(row: int, *, lane: int = 1, state: str = "done", now: float = NOW, **known: Any) -> Record:
     """Make the record of an attempt."""
     given: dict[str, Any] = {
         "due": now,
+        "delay": 0.0,
         "attempts": 1,
         "maybe_sent": False,
         "was_gone": False,

@@ -43,8 +43,8 @@ async def thread(journal: Counted) -> AsyncIterator[JournalThread]:
 
 
 def load(journal: Journal, count: int) -> list[int]:
-    journal.load([(f"k{number}", journal.lane(LANE), "{}", None) for number in range(count)], now=NOW)
-    return [row.id for row in journal.take(1, count, now=NOW)[0]]
+    journal.load([(f"k{number}", journal.lane(LANE), "{}", None) for number in range(count)], due=NOW, now=NOW)
+    return [row.id for row in journal.take(1, count, due=NOW, now=NOW)[0]]
 
 
 async def counts(thread: JournalThread) -> dict[JobState, int]:

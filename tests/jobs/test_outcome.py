@@ -98,5 +98,8 @@ def test_what_may_have_arrived_is_remembered(error: ModerationError, maybe: bool
     [(Acknowledgement(message="ok"), None), (Done(), None), (CensorTask(task_id="t"), '{"TaskId":"t"}')],
 )
 def test_a_result_is_kept_unless_it_is_a_plain_yes(result: object, kept: str | None) -> None:
-    outcome = after_reply(Reply(result=result, request_id="r-1", log_id=None, attempts=1, waited=0.0))
-    assert (outcome.state, outcome.request_id, outcome.result) == (JobState.DONE, "r-1", kept)
+    reply = Reply(result=result, request_id="r-1", log_id=None, attempts=1, waited=0.0)
+    for maybe_sent in (False, True):
+        outcome = after_reply(reply, maybe_sent=maybe_sent)
+        assert (outcome.state, outcome.request_id, outcome.result) == (JobState.DONE, "r-1", kept)
+        assert outcome.maybe_sent is maybe_sent

@@ -36,8 +36,8 @@ def fill(journal: Journal, lane: Lane, records: list[dict[str, Any]], **paramete
     with journal.transaction():
         number = journal.lane(lane)
         jobs = [(f"{number}-{row}", number, json.dumps(parameters), row + 2) for row in range(len(records))]
-        journal.load(jobs, now=NOW)
-        journal.take(number, sum(map(bool, records)), now=NOW)
+        journal.load(jobs, due=NOW, now=NOW)
+        journal.take(number, sum(map(bool, records)), due=NOW, now=NOW)
         journal.record([record(before + row, lane=number, **known) for row, known in enumerate(records, 1) if known])
 
 

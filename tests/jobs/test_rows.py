@@ -1,11 +1,14 @@
 """Rows as actions: whatever an action takes can be said in a row, and what it does not take is named."""
 
 import csv
+import datetime
 import io
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +17,7 @@ from tests.actions import ACTIONS, LEAST, MOST, WRONG
 from tests.strategies import identifiers, texts
 from volc_moderation import Action, InvalidActionError, SourceError
 from volc_moderation.jobs.clients import read, write
-from volc_moderation.jobs.job import Lane
+from volc_moderation.jobs.job import Lane, key_of
 from volc_moderation.jobs.rows import Rows
 from volc_moderation.jobs.sources import Source, read_source
 from volc_moderation.volcengine import (
@@ -127,6 +130,7 @@ def test_constants_are_for_rows_that_do_not_say_otherwise() -> None:
     assert made(row, "StopWebcast", app_id="a") == StopWebcast(**WEBCAST)
     assert made(row, "StopWebcast", AppId="a", room_id="other") == StopWebcast(**WEBCAST)
     assert made(row | {"app_id": ""}, "StopWebcast", AppId="a") == StopWebcast(**WEBCAST)
+    assert made(row | {"app_id": "a", "AppId": ""}, "StopWebcast", AppId="b") == StopWebcast(**WEBCAST)
     detection = StartDetection(app_id="a", room_id="r", interval=150)
     assert made({"app_id": "a", "room_id": "r"}, "StartDetection", interval="150") == detection
 
@@ -148,7 +152,7 @@ def test_rows_of_several_actions_leave_out_what_the_others_have() -> None:
     assert not isinstance(wrong, SourceError)
     assert rows.make(webcast) == StopWebcast(**WEBCAST)
     assert rows.make(audio) == StopCensorAudioV2(task_id="t")
-    with pytest.raises(SourceError, match=r"^StopCensorAudioV2 has no field app_id$"):
+    with pytest.raises(SourceError, match=r"^StopCensorAudioV2 has no field 'app_id'$"):
         rows.make(wrong)
 
 
@@ -206,6 +210,7 @@ def test_models_are_the_vendors_json(as_given: Any) -> None:
         ("app_id,room_id,task_id,colour\n", "StopWebcast", "unknown column 'colour'; StopWebcast has app_id, room_id,"),
         ("app_id,room_id,task_id,user_id\n", "StopWebcast", "unknown column 'user_id'; StopWebcast has app_id"),
         ("APPID,room_id,task_id\n", "StopWebcast", "unknown column 'APPID'"),
+        (f"{99 * 'x'},room_id,task_id\n", "StopWebcast", f"unknown column '{60 * 'x'}…'; StopWebcast has app_id"),
         ("action,task_id,colour\n", None, "unknown column 'colour'"),
         ("effective_time,colour\n", "GenerateIdentifyToken", "unknown column 'colour'"),
         ("room_id,task_id\n", "StopWebcast", "column 'app_id' is missing"),
@@ -244,10 +249,13 @@ def test_columns_that_will_do() -> None:
         ("start_webcast_v2", "; is it StartWebcast?"),
         ("describe_rtc_stream_state", "; is it DescribeRTCStreamState?"),
         ("Explode", ""),
+        (99 * "x", ""),
+        (99 * "stop_webcast", ""),
     ],
 )
 def test_an_unknown_action_is_said_with_a_hint(name: str, hint: str) -> None:
-    message = f"there is no action {name!r}{hint}"
+    shown = name if len(name) < 60 else f"{name[:60]}…"
+    message = f"there is no action {shown!r}{hint}"
     for make in (
         lambda: made({"action": name}),
         lambda: Rows(BY_NAME, action=name, constants={}),
@@ -267,9 +275,15 @@ def test_a_row_without_an_action_is_said(row: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"action": "StopCensorAudioV2", "task_id": "t", "app_id": "a"}, "StopCensorAudioV2 has no field app_id"),
-        ({"action": "StopCensorAudioV2", "task_id": "t", "colour": 0}, "StopCensorAudioV2 has no field colour"),
-        ({"action": "StopCensorAudioV2", "task_id": "t", "version": "1"}, "StopCensorAudioV2 has no field version"),
+        ({"action": "StopCensorAudioV2", "task_id": "t", "app_id": "a"}, "StopCensorAudioV2 has no field 'app_id'"),
+        ({"action": "StopCensorAudioV2", "task_id": "t", "colour": 0}, "StopCensorAudioV2 has no field 'colour'"),
+        ({"action": "StopCensorAudioV2", "task_id": "t", "version": "1"}, "StopCensorAudioV2 has no field 'version'"),
+        (
+            {"action": "StopCensorAudioV2", 99 * "x": "t"},
+            f"StopCensorAudioV2 has no field '{60 * 'x'}…'",
+        ),
+        ({"action": "StopWebcast", **WEBCAST, "AppId": "a"}, "app_id is there twice, in two spellings"),
+        ({"action": "SendUnicast", **WORDS, "from": "s", "from_": "t"}, "from_ is there twice, in two spellings"),
         ({"action": "StopWebcast", "AppId": "a", "TaskId": "t"}, "room_id is missing"),
         ({"action": "StopWebcast", **WEBCAST, "app_id": ""}, "app_id is missing"),
         ({"action": "SendUnicast", "app_id": "a", "to": "u", "message": "m"}, "from_ is missing"),
@@ -281,10 +295,17 @@ def test_a_field_too_many_and_one_too_few_are_named(row: dict[str, object], mess
     assert str(caught.value) == message
 
 
+def test_a_name_that_has_no_utf_8_form_can_be_said() -> None:
+    for row in ({"action": "StopCensorAudioV2", "\ud800": "t"}, {"action": "\ud800"}):
+        with pytest.raises(SourceError) as caught:
+            made(row)
+        assert str(caught.value).encode().endswith(rb" '\ud800'")
+
+
 def test_a_constant_that_no_action_has_is_said_before_the_rows() -> None:
     with pytest.raises(SourceError, match=r"^no action has a field colour$"):
         Rows(BY_NAME, action="StopWebcast", constants={"colour": "red"})
-    with pytest.raises(SourceError, match=r"^StopCensorAudioV2 has no field app_id$"):
+    with pytest.raises(SourceError, match=r"^StopCensorAudioV2 has no field 'app_id'$"):
         made({"task_id": "t"}, "StopCensorAudioV2", app_id="a")
 
 
@@ -326,6 +347,13 @@ def test_a_constant_that_no_action_has_is_said_before_the_rows() -> None:
             for wrong in ('{"Width": 1280}', "[5]", "[null]", '[{"Width": 12.5}]', {"Width": 1280}, [5], [None], True)
         ),
         ("StartWebcast", {**PAGE, "monitor_config": {"BlankCheckInterval": 1}}, "monitor_config.blank", "an int from"),
+        (
+            "StartWebcast",
+            {**PAGE, "video_solutions": [1] * 500_000},
+            "video_solutions",
+            "JSON whose lists have at most",
+        ),
+        ("StartCensorVideoV2", {**VIDEO, "video_param": {"RiskTypeList": 1001 * ["AGE"]}}, "video_param", "JSON whose"),
     ],
 )
 def test_a_wrong_value_is_named(action: str, row: dict[str, object], field: str, rule: str) -> None:
@@ -342,12 +370,52 @@ def test_what_an_action_refuses_is_refused_in_a_row(action: Any) -> None:
     """All that JSON can say of the wrong arguments; as text, "5" would be a number."""
     least = {"action": action.name, **parameters(action(**LEAST[action.name]))}
     names = wire_names(action)
-    for field, wrongs in WRONG[action.name].items():
-        for wrong in wrongs:
-            if isinstance(wrong, (int, float)) or wrong == []:
-                with pytest.raises(InvalidActionError) as caught:
-                    made({**least, names.get(field, field): wrong})
-                assert caught.value.field.startswith(field)
+    cells = [
+        (field, wrong)
+        for field, wrongs in WRONG[action.name].items()
+        for wrong in wrongs
+        if isinstance(wrong, (int, float)) or wrong == []
+    ]
+    assert cells
+    for field, wrong in cells:
+        with pytest.raises(InvalidActionError) as caught:
+            made({**least, names.get(field, field): wrong})
+        assert caught.value.field.startswith(field)
+
+
+def nested(depth: int, innermost: object) -> object:
+    value = innermost
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+#: What a file of JSON or Parquet may have in any cell.
+ODD: list[object] = [
+    *("\ud800", "a\udfff", "\ud800,\ud800", "\x00", "\x1b[31m", 300_000 * "A", b"x", b"", True),
+    *(float("nan"), float("inf"), 10**400, -(10**18), [10**30], Decimal(1), [Decimal(1)], [float("nan")]),
+    *(datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC), datetime.date(2024, 1, 1), datetime.timedelta(1)),
+    *({}, [], [{}], [[]], [None], [b"x"], ("a",), [("k", 1)], ["\ud800"], {"\ud800": 1}, {"k": {}}),
+    *({"RiskTypeList": ["\ud800"]}, {"RiskTypeList": ["AGE"], "BusinessTypeList": ["\ud800"]}, {"RiskTypeList": [b""]}),
+    *({"BlankCheckInterval": 10**400}, [{"Width": 10**400}], [{"Width": float("nan")}], [{"Width": "\ud800"}]),
+    *(nested(depth, 1) for depth in (50, 500, 900)),
+    *({"RiskTypeList": nested(depth, "AGE")} for depth in (50, 500, 900)),
+]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_whatever_a_cell_has_is_refused_or_can_be_written(action: Any) -> None:
+    names = [one.name for one in attrs.fields(action)]
+    assert names
+    for name in names:
+        for value in ODD:
+            try:
+                call = made({**LEAST[action.name], name: value}, action.name)
+            except (SourceError, InvalidActionError) as error:
+                said = str(error)
+            else:
+                said = key_of(Lane("vendor", "account", action.name), call) + write(call)
+            assert said.encode()
 
 
 # There and back

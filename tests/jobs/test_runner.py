@@ -215,7 +215,7 @@ async def test_a_start_that_was_cut_off_is_not_done_again(journal: InlineJournal
     start = StartCensorAudioV2(room_id="r", event_id="e", audio_language="en", risk_type_list=["BAN"])
     fill(journal.journal, [start], vendors.zego)
     with journal.journal.transaction():
-        journal.journal.take(1, 10, now=NOW)
+        journal.journal.take(1, 10, due=NOW, now=NOW)
     await run(journal, vendors.zego)
     (job,) = all_jobs(journal.journal)
     assert (job.state, job.code, job.maybe_sent) == (JobState.FAILED, "Interrupted", True)

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import sys
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +13,16 @@ from redis.asyncio import Redis
 from volc_moderation import ConfigurationError
 from volc_moderation.testing import CALLBACK_SECRET, make_zego_callback
 from volc_moderation.webhooks import MemorySeen, RedisSeen, Webhooks
+
+
+class BlockingRedis:
+    """A client that is not redis.asyncio's: each call would hold up the event loop."""
+
+    def execute_command(self, *_: object) -> object:
+        return b"new"
+
+    def eval(self, *_: object) -> object:
+        return b"new"
 
 
 @pytest.fixture
@@ -148,8 +160,63 @@ async def test_a_redis_that_hangs_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("client", "options"), [(None, {}), (5, {}), ("redis://h", {"seconds": 0}), ("redis://h", {"running_seconds": 1.5})]
+    ("client", "options"),
+    [
+        (None, {}),
+        (5, {}),
+        ("redis://h", {"seconds": 0}),
+        ("redis://h", {"running_seconds": 1.5}),
+        ("redis://h", {"prefix": None}),
+        (BlockingRedis(), {}),
+    ],
 )
 def test_wrong_settings(client: Any, options: Any) -> None:
     with pytest.raises(ConfigurationError):
         RedisSeen(client, **options)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "redis://:s3cret@host:notaport/0",
+        "redis://host:notaport/0?password=s3cret",
+        "redis://host/0?socket_timeout=s3cret",
+        "redis://host/0?max_connections=-1&password=s3cret",
+        "redis://[::1?password=s3cret",
+        "rediss//:s3cret@host",
+        "http://:s3cret@host",
+        "s3cret",
+        "",
+    ],
+)
+def test_an_address_that_is_none_is_not_shown(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="client must be an address like 'redis://host:6379/0'") as caught:
+        RedisSeen(address)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    frames = list(traceback.walk_tb(caught.value.__traceback__))
+    assert len(frames) == 2
+    # The first is this test's own.
+    shown = f"{caught.value}{caught.value!r}{[frame.f_locals for frame, _ in frames[1:]]}"
+    assert "s3cret" not in shown
+
+
+def test_without_the_extra_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'volc_moderation\[redis\]'"):
+        RedisSeen("redis://:s3cret@host/0")
+
+
+async def test_what_redis_says_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Telling:
+        async def eval(self, *_: object) -> object:
+            raise ConnectionError("cannot reach redis://:s3cret@host/0?password=s3cret")
+
+    seen = RedisSeen(Telling())
+    with caplog.at_level(logging.DEBUG):
+        assert await seen.begin("key") == "new"
+        await seen.end("key", handled=True)
+    assert [record.getMessage() for record in caplog.records] == 2 * [
+        "repeated callbacks cannot be told from new ones: ConnectionError"
+    ]
+    assert "s3cret" not in caplog.text

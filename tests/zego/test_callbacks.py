@@ -1,6 +1,7 @@
 """ZEGO's callbacks: whose they are, what they say, and what else may come."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ VECTORS = {
 }
 N = "7407715855877898783"
 SECRET = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+
+
+assert set(VECTORS) == set("ABCDEF")
 
 
 def body_of(vector: str = "A", **changes: Any) -> bytes:
@@ -165,12 +169,44 @@ def test_keys_tell_events_apart() -> None:
     )
 
 
+def test_a_key_is_short_and_its_parts_do_not_run_together() -> None:
+    long, event = "x" * 1_000_000, "censor_v3_result"
+    keys = [
+        parse(body_of("A", **changes)).dedupe_key
+        for changes in (
+            {},
+            {"TaskId": long},
+            {"ResultTaskId": long},
+            {"AuxInfo": {"ImgTime": long}},
+            {"AuxInfo": {"ImgTime": "\ud800"}},
+            {"TaskId": "a:b", "ResultTaskId": "c"},
+            {"TaskId": "a", "ResultTaskId": "b:c"},
+            {"ResultTaskId": None, "Nonce": long},
+            {"ResultTaskId": None, "Nonce": "n"},
+            {"ResultTaskId": "n"},
+            {"Event": event, "Nonce": long},
+            {"Event": long},
+            {"Event": event, "Timestamp": 1, "Nonce": "2:3"},
+            {"Event": f"{event}:1", "Timestamp": 2, "Nonce": "3"},
+        )
+    ]
+    assert len(set(keys)) == len(keys)
+    assert {bool(re.fullmatch("zego:[0-9a-f]{40}", key)) for key in keys} == {True}
+
+
 @pytest.mark.parametrize(
     ("result_task_id", "stream_id"),
     [
         ("ffeeddccbbaa99887766554433221100_s_1_1", "s_1"),
         ("ffeeddccbbaa99887766554433221100_2", None),
         ("ffeeddccbbaa99887766554433221100", None),
+        ("ffeeddccbbaa99887766554433221100__1", None),
+        ("ffeeddccbbaa99887766554433221100__2_1", "_2"),
+        ("ffeeddccbbaa99887766554433221100_s\n1_1", "s\n1"),
+        ("ffeeddccbbaa99887766554433221100_s_", None),
+        ("ffeeddccbbaa99887766554433221100_s_x", None),
+        ("ffeeddccbbaa99887766554433221100_s_²", None),
+        ("ffeeddccbbaa99887766554433221100_s_٣", None),
         ("other_stream_1", None),
         (5, None),
         (None, None),
@@ -200,6 +236,7 @@ def test_what_is_missing_is_empty(missing: Any, wrong: Any) -> None:
 def test_a_wrong_ornament_does_not_cost_the_verdict(vector: str, wrong: Any) -> None:
     """Some fields have one type in ZEGO's tables and another in its examples."""
     detail = VECTORS[vector]["Detail"]
+    assert len(detail) > 5
     for field in detail:
         if field != "RiskLevel":
             event = parse(body_of(vector, Detail=detail | {field: wrong}))
@@ -279,6 +316,20 @@ def test_nonsense_is_named(body: bytes, field: str) -> None:
         with pytest.raises(CallbackError, match=f"^{field} must be") as caught:
             read(body)
         assert caught.value.reason == "unreadable"
+
+
+@pytest.mark.parametrize(
+    "risks", [[1] * 10_000, [{"RiskDetail": {"FaceInfoList": [1] * 9_999}}], [{}] * 10_001, [[[]]] * 5_001]
+)
+def test_a_part_has_no_more_values_than_are_soon_read(risks: list[Any]) -> None:
+    with pytest.raises(CallbackError, match="must be") as caught:
+        parse(body_of("A", Detail={"RiskInfoList": risks}))
+    assert caught.value.reason == "unreadable"
+
+
+def test_a_part_may_have_many_values() -> None:
+    event = parse(body_of("A", Detail={"RiskLevel": "REJECT", "RiskInfoList": [{"RiskLabel1": "a"}] * 4_000}))
+    assert event.reasons == ("a",)
 
 
 @pytest.mark.parametrize("change", [{"TaskId": None}, {"TaskId": 5}, {"Detail": "text"}])

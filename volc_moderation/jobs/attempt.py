@@ -1,7 +1,9 @@
 """One attempt of a job: the call, and what becomes of the job after it."""
 
 import asyncio
+import logging
 import random
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from volc_moderation.action import Action
@@ -9,12 +11,14 @@ from volc_moderation.client import FOR_EVER, Client
 from volc_moderation.errors import ModerationError
 from volc_moderation.jobs.clients import read
 from volc_moderation.jobs.job import JobState, Lane
-from volc_moderation.jobs.outcome import Outcome, after_error, after_reply
+from volc_moderation.jobs.outcome import Outcome, after_error, after_fault, after_reply
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
 #: The journal, or the engine, repeats; not the client.
 _ONCE = RetryPolicy(attempts=1)
+
+_log = logging.getLogger("volc_moderation")
 
 
 class Attempt(NamedTuple):
@@ -38,14 +42,27 @@ async def attempt(
     last_code: str | int | None,
     policy: RetryPolicy | None,
     priority: Priority,
+    on_send: Callable[[], None] = lambda: None,
 ) -> Attempt:
-    """Make a call that was written down. ``attempts`` counts this one; the rest is what is known of the one before."""
+    """Make a call that was written down. ``attempts`` counts this one; the rest is what is known of the one before.
+
+    Whatever the call raises is an outcome of its job, and of no other one; ``on_send`` is called before its request
+    leaves.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
     action: Action[Any] | None = None
+    is_sent = False
+
+    def leave() -> None:
+        nonlocal is_sent
+        is_sent = True
+        on_send()
+
     try:
         action = read(parameters, made, lane)
-        reply = await client.call(action, deadline=FOR_EVER, priority=priority, retry=_ONCE)
+        reply = await client.call(action, deadline=FOR_EVER, priority=priority, retry=_ONCE, on_send=leave)
+        outcome = after_reply(reply, maybe_sent=maybe_sent)
     except ModerationError as error:
         if action is None:  # the rules of today forbid what was written down
             outcome = Outcome(JobState.FAILED, code=type(error).__name__, message=error.message)
@@ -60,4 +77,16 @@ async def attempt(
                 draw=random.random(),  # noqa: S311 - jitter
             )
         return Attempt(outcome, error, loop.time() - began - error.waited, error.waited)
-    return Attempt(after_reply(reply), None, loop.time() - began - reply.waited, reply.waited)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Nobody cancelled this task: something inside the call did.
+        fault: BaseException = error
+    except Exception as error:  # noqa: BLE001 - whatever a transport or a store raises that the user brought
+        fault = error
+    else:
+        return Attempt(outcome, None, loop.time() - began - reply.waited, reply.waited)
+    outcome = after_fault(fault, maybe_sent=maybe_sent or is_sent)
+    _log.error("a job of %s failed: %s: %s", lane.action, outcome.code, outcome.message)
+    return Attempt(outcome, None, loop.time() - began, 0.0)

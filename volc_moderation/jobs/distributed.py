@@ -10,22 +10,24 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from coredis.exceptions import RedisError
+from anyio import CancelScope
 from streaq import StreaqRetry, Worker
 
 from volc_moderation.action import Action
 from volc_moderation.client import Client
-from volc_moderation.errors import ConfigurationError, JournalError
+from volc_moderation.errors import ConfigurationError
 from volc_moderation.jobs.attempt import Attempt, attempt
 from volc_moderation.jobs.clients import Clients, write
+from volc_moderation.jobs.event import shown
 from volc_moderation.jobs.job import Job, JobState, Lane, key_of
 from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.streaq_queue import count_workers, hand_back, make_worker, queue_faults
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
@@ -101,35 +103,44 @@ class DistributedJobs:
         self._keep = keep
         self._clock = clock
         self._prefix = f"volc_moderation:{queue}:"
-        self._worker: Worker[None] = Worker(
-            redis_url=redis,
+        #: Jobs that a worker gave back to the queue when it ended.
+        self.handed_back = 0
+        #: What goes on even if who asked for it is cancelled.
+        self._queueing: set[asyncio.Task[None]] = set()
+        self._worker: Worker[None] = make_worker(
+            redis,
             concurrency=concurrency,
             queue_name=f"volc_moderation:{queue}",
             serializer=_dump,
             deserializer=json.loads,
             idle_timeout=IDLE,
             grace_period=GRACE,
+            lifespan=self._hand_back_at_the_end,
         )
         register = self._worker.task(name="call", max_tries=None, silent=True, ttl=timedelta(seconds=1))
         self._task = register(self._perform)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        with _queue_faults():
+        with queue_faults():
             await self._stack.enter_async_context(self._worker)
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await asyncio.gather(*self._queueing, return_exceptions=True)
         await self._stack.aclose()
 
     async def work(self) -> None:
-        """Be a worker, until SIGINT or SIGTERM; what is in flight is finished then.
+        """Be a worker, until SIGINT or SIGTERM.
+
+        What is in flight is finished then, for up to 15 s; what was taken from the queue and not begun is handed back,
+        and is at the disposal of the other workers at once.
 
         Raises ``JournalError`` if the queue cannot be reached.
         """
-        with _queue_faults():
+        with queue_faults():
             await self._worker.run_async()
 
     # Submitting and asking
@@ -145,9 +156,23 @@ class DistributedJobs:
         return ticket.key
 
     async def submit_all(self, tickets: Sequence[Ticket], *, delay: float = 0.0) -> None:
-        """Queue many calls at once. Raises ``JournalError`` if the queue cannot be reached."""
+        """Queue many calls at once. Raises ``JournalError`` if the queue cannot be reached.
+
+        If this is cancelled, they are queued all the same: a job that was opened and not queued would never be made.
+        """
+        queueing = asyncio.get_running_loop().create_task(self._queue(tickets, delay))
+        self._queueing.add(queueing)
+        queueing.add_done_callback(self._queued)
+        await asyncio.shield(queueing)
+
+    def _queued(self, queueing: "asyncio.Task[None]") -> None:
+        self._queueing.discard(queueing)
+        if not queueing.cancelled():
+            queueing.exception()  # raised where it is waited for, if anybody still does
+
+    async def _queue(self, tickets: Sequence[Ticket], delay: float) -> None:
         now = self._clock()
-        with _queue_faults():
+        with queue_faults():
             async with self._worker.redis.pipeline(transaction=False) as pipe:
                 runs = [
                     pipe.eval(_OPEN, [self._prefix + ticket.key], [_dump(_fresh(ticket, now)), self._keep])
@@ -163,7 +188,7 @@ class DistributedJobs:
 
     async def status(self, key: str) -> Job | None:
         """Return how it stands with a job; None if there is none with this key, or it ended too long ago."""
-        with _queue_faults():
+        with queue_faults():
             return _job(await self._worker.redis.get(self._prefix + key))
 
     async def wait(self, key: str) -> Job:
@@ -178,7 +203,7 @@ class DistributedJobs:
 
     async def outcomes(self, follower: str, after: str, *, wait: float) -> list[tuple[str, dict[str, Any]]]:
         """Return what became of the jobs of a follower since the entry ``after``, with the ids of the entries."""
-        with _queue_faults():
+        with queue_faults():
             found = await self._worker.redis.xread(
                 {self._prefix + follower: after}, count=500, block=max(1, int(wait * 1000))
             )
@@ -187,10 +212,22 @@ class DistributedJobs:
 
     async def forget(self, follower: str) -> None:
         """Remove what was told to a follower."""
-        with _queue_faults():
+        with queue_faults():
             await self._worker.redis.delete([self._prefix + follower])
 
+    async def workers(self) -> int:
+        """Return how many workers have been heard of in the last 15 s."""
+        with queue_faults():
+            return await count_workers(self._worker)
+
     # In a worker
+
+    @asynccontextmanager
+    async def _hand_back_at_the_end(self) -> AsyncIterator[None]:
+        """Give what this worker has taken from the queue, and not begun, back to it, rather than let it wait for long."""
+        yield
+        with queue_faults():
+            self.handed_back = await hand_back(self._worker)
 
     async def _perform(  # noqa: PLR0917 - a task's arguments travel as a list
         self, key: str, lane: Sequence[str], parameters: str, line: int | None, row: int, follower: str, run: int
@@ -208,35 +245,55 @@ class DistributedJobs:
             client, made = self.clients.maker_of(ticket.lane)
         except ConfigurationError as error:
             outcome = Outcome(JobState.FAILED, code=type(error).__name__, message=error.message)
-            await self._tell(ticket, job, Attempt(outcome, error, 0.0, 0.0))
+            await self._tell(ticket, job, Attempt(outcome, error, 0.0, 0.0), None)
             return
         if was_sent and not made.repeatable:
             message = "a worker died while the call was on its way; whether it was carried out is not known"
             outcome = Outcome(JobState.FAILED, maybe_sent=True, code="Interrupted", message=message)
-            await self._tell(ticket, job, Attempt(outcome, None, 0.0, 0.0))
+            await self._tell(ticket, job, Attempt(outcome, None, 0.0, 0.0), made)
             return
         await redis.set(self._prefix + key, _dump(job), ex=self._keep)
-        ended = await attempt(
-            parameters,
-            ticket.lane,
-            client=client,
-            made=made,
-            attempts=job["attempts"],
-            maybe_sent=was_sent or job["maybe_sent"],
-            last_code=job["code"],
-            policy=self._retry,
-            priority=self._priority,
-        )
-        await self._tell(ticket, job, ended)
+        has_left = False
+
+        def leave() -> None:
+            nonlocal has_left
+            has_left = True
+
+        try:
+            ended = await attempt(
+                parameters,
+                ticket.lane,
+                client=client,
+                made=made,
+                attempts=job["attempts"],
+                maybe_sent=was_sent or job["maybe_sent"],
+                last_code=job["code"],
+                policy=self._retry,
+                priority=self._priority,
+                on_send=leave,
+            )
+        except asyncio.CancelledError:
+            if not has_left:  # it waited for a permit: whoever has it next may make it
+                with CancelScope(shield=True):
+                    await redis.set(self._prefix + key, known or _dump(_fresh(ticket, self._clock())), ex=self._keep)
+            raise
+        await self._tell(ticket, job, ended, made)
         if ended.outcome.state is JobState.PENDING:
             wait = ended.outcome.wait
             if not ended.outcome.counts and ended.outcome.is_outage:
                 wait = random.uniform(*OUTAGE)  # noqa: S311 - jitter
             raise StreaqRetry(delay=timedelta(seconds=wait))
 
-    async def _tell(self, ticket: Ticket, job: dict[str, Any], ended: Attempt) -> None:
-        """Keep what became of an attempt under the key, and tell it to the follower."""
+    async def _tell(
+        self, ticket: Ticket, job: dict[str, Any], ended: Attempt, made: type[Action[Any]] | None
+    ) -> None:
+        """Keep what became of an attempt under the key, and tell it to the follower.
+
+        What is kept of a job that has ended is for people to look at: without the tokens of users.
+        """
         outcome, now = ended.outcome, self._clock()
+        if made is not None and outcome.state.has_ended:
+            job["parameters"] = _dump(shown(made, json.loads(ticket.parameters)))
         job.update(
             state=outcome.state.value,
             due=now + outcome.wait,
@@ -258,21 +315,6 @@ class DistributedJobs:
                 told = job | {"row": ticket.row, "now": now, "advice": outcome.advice}
                 pipe.xadd(self._prefix + ticket.follower, {"job": _dump(told)})
                 pipe.expire(self._prefix + ticket.follower, self._keep)
-
-
-@contextmanager
-def _queue_faults() -> Iterator[None]:
-    """Turn what coredis and the system raise, alone or in groups, into ``JournalError``."""
-    fault: JournalError | None = None
-    try:
-        yield
-    except* (RedisError, OSError) as group:
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        fault = JournalError(f"the queue cannot be reached: {type(first).__name__}: {first}")
-    if fault is not None:
-        raise fault
 
 
 def _dump(value: object) -> str:

@@ -1,12 +1,13 @@
 """Runs the jobs of a journal through the workers of a queue, and follows what becomes of them."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from volc_moderation.errors import ConfigurationError
+from volc_moderation.errors import ConfigurationError, ModerationError
 from volc_moderation.jobs.distributed import DistributedJobs, Ticket
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
@@ -15,6 +16,7 @@ from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.jobs.lane import LaneRunner, Rules
 from volc_moderation.jobs.outcome import Outcome
 from volc_moderation.jobs.schema import Record, Row
+from volc_moderation.jobs.steady_clock import SteadyClock
 
 #: Jobs that are handed over and not put off: enough for many workers, few enough to be remembered.
 MOST = 5000
@@ -22,6 +24,9 @@ MOST = 5000
 TAKE = 190
 #: Seconds to wait for outcomes before looking whether to stop.
 LOOK = 0.5
+#: Seconds between two looks whether there are workers.
+LOOK_FOR_WORKERS = 2.0
+NO_WORKERS = ModerationError("no worker listens to the queue; start one: volc-moderation worker")
 
 
 class Follower:
@@ -44,6 +49,9 @@ class Follower:
         self._out: set[int] = set()
         self._put_off: dict[int, tuple[Lane, float]] = {}
         self._is_stopping = False
+        self._steady = SteadyClock(time.time)
+        #: When to look next whether there are workers, on the loop's clock.
+        self._look_for_workers_at = 0.0
 
     @property
     def lanes(self) -> Sequence[LaneRunner]:
@@ -60,7 +68,13 @@ class Follower:
         followed = await self._journal.do(lambda journal: journal.note("followed"))
         self._after = followed or "0"
         rules = Rules(
-            retry=None, priority="bulk", clock=time.time, tell=self._tell, for_ever=False, wait_for_deferred=True
+            retry=None,
+            priority="bulk",
+            clock=time.time,
+            steady=self._steady,
+            tell=self._tell,
+            for_ever=False,
+            wait_for_deferred=True,
         )
         for number, lane in (await self._journal.do(Journal.lanes)).items():
             try:
@@ -77,20 +91,23 @@ class Follower:
         for number in self._lanes:
             # Whether a call that cannot be repeated was on its way is the worker's to know.
             recovered += await self._journal.do(
-                lambda journal, number=number: journal.recover(number, repeatable=True, now=time.time())  # type: ignore[misc]
+                lambda journal, number=number: journal.recover(  # type: ignore[misc]
+                    number, repeatable=True, due=self._steady(), now=time.time()
+                )
             )
+        await self._journal.do(lambda journal: journal.bring_near(now=self._steady()))
         return recovered
 
     async def run(self) -> None:
         """Hand over and follow until all jobs have ended, or until stopped. Raises ``JournalError``."""
-        is_empty = False
-        while not self._is_stopping:
-            if len(self._out) - len(self._put_off) < MOST and not is_empty:
-                is_empty = not await self._hand_over()
-            await self._follow(wait=LOOK if is_empty else 0.001)
-            if is_empty and not self._out:
-                break
-        if not self._out and not self._is_stopping:
+        is_left = True
+        while not self._is_stopping and (is_left or self._out):
+            count = 0
+            if len(self._out) - len(self._put_off) < MOST:
+                count, is_left = await self._hand_over()
+            await self._look_for_workers()
+            await self._follow(wait=0.001 if count else LOOK)
+        if not self._is_stopping:
             await self._jobs.forget(self._name)
 
     def stop(self) -> None:
@@ -104,19 +121,32 @@ class Follower:
             found.setdefault(lane, []).append(due)
         return {lane: (len(dues), min(dues), max(dues)) for lane, dues in found.items()}
 
-    async def _hand_over(self) -> int:
-        """Hand some of each lane over; return how many."""
-        count = 0
+    async def _look_for_workers(self) -> None:
+        """Say so if jobs are out and nobody is there to make them."""
+        now = asyncio.get_running_loop().time()
+        if now < self._look_for_workers_at:
+            return
+        self._look_for_workers_at = now + LOOK_FOR_WORKERS
+        is_alone = len(self._out) > len(self._put_off) and not await self._jobs.workers()
+        for lane in self._lanes.values():
+            lane.trouble = NO_WORKERS if is_alone else None
+
+    async def _hand_over(self) -> tuple[int, bool]:
+        """Hand some of each lane over; return how many, and whether more are left, now or later."""
+        count, is_left = 0, False
         for number, lane in self._lanes.items():
-            rows, _ = await self._journal.do(
-                lambda journal, number=number: journal.take(number, TAKE, now=time.time())  # type: ignore[misc]
+            rows, due = await self._journal.do(
+                lambda journal, number=number: journal.take(  # type: ignore[misc]
+                    number, TAKE, due=self._steady(), now=time.time()
+                )
             )
             await self._jobs.submit_all(
                 [Ticket(row.key, lane.lane, row.parameters, row.line, row.id, self._name) for row in rows]
             )
             self._out |= {row.id for row in rows}
             count += len(rows)
-        return count
+            is_left = is_left or bool(rows) or due is not None
+        return count, is_left
 
     async def _follow(self, *, wait: float) -> int:
         """Take down what is told; return how much that was."""
@@ -141,7 +171,7 @@ class Follower:
             self._out.discard(row)
             kept = state
         told = {name: job[name] for name in Record._fields if name in job}
-        self._journal.record(Record(**told | {"id": row, "lane": number, "state": kept.value}))
+        self._journal.record(Record(**told | {"id": row, "lane": number, "state": kept.value, "delay": 0.0}))
         outcome = Outcome(state, **{name: job[name] for name in Outcome._fields if name in job and name != "state"})
         taken = Row(row, job["key"], job["parameters"], job["attempts"], job["maybe_sent"], job["code"], job["line"])
         due = job["due"] if state is JobState.PENDING else None

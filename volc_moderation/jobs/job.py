@@ -50,7 +50,9 @@ class Job:
     :param parameters: in the vendor's spelling.
     :param due: not to be sent before.
     :param attempts: requests that were sent, or tried.
-    :param maybe_sent: whether an attempt of which no answer is known may have arrived.
+    :param maybe_sent: whether an attempt that was not answered with a success may have had its effect: one without a
+        (readable) answer, or a start of ZEGO's answered with 50006 or 50007. If the job is done, the effect may then be
+        there twice: a second task, for example.
     :param was_gone: done because what was to be stopped or removed was not there.
     :param code: the vendor's code of the last refusal, or the name of the last fault.
     :param message: of the last refusal or fault.

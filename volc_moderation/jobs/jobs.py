@@ -7,6 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from volc_moderation.jobs.clients import write
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import Job, JobState, key_of
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
+from volc_moderation.jobs.journal_thread import JournalThread, open_journal
 from volc_moderation.jobs.runner import Runner
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
@@ -27,6 +28,8 @@ BACKLOG = 10_000
 #: Seconds between two times that what was done long ago is removed.
 SWEEP = 3600.0
 WEEK = 7 * 86_400.0
+
+_ENDED = "the jobs are no longer made in the background; what is left is done the next time"
 
 _log = logging.getLogger("volc_moderation")
 
@@ -45,6 +48,9 @@ class Jobs:
     :param keep: seconds for which jobs that were done are kept; None for ever. Failed ones are kept.
     :param grace: seconds that the end of the block waits for calls in flight; what is left is done the next time.
     :param clock: returns the Unix time.
+
+    A job whose call raises something that is no error of this package, such as one of your own transport's, has failed,
+    and the others go on.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Jobs:
         self._grace = grace
         self._clock = clock
         self._journal: JournalThread | None = None
+        self._is_closing = False
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._readers: list[tuple[deque[JobEvent], asyncio.Event]] = []
 
@@ -73,7 +80,7 @@ class Jobs:
         if self._journal is not None:
             raise ConfigurationError("Jobs were entered before; make new ones")
         self._loop = asyncio.get_running_loop()
-        self._journal = JournalThread(await asyncio.to_thread(Journal, self._path))
+        self._journal = await open_journal(partial(Journal, self._path))
         try:
             self._runner = Runner(
                 self._journal,
@@ -90,7 +97,9 @@ class Jobs:
             raise
         if recovered:
             _log.info("%d jobs were on their way when the last process ended", recovered)
-        self._tasks = [asyncio.create_task(self._runner.run(), name="jobs")]
+        running = asyncio.create_task(self._runner.run(), name="jobs")
+        running.add_done_callback(self._runner_ended)
+        self._tasks = [running]
         if self._keep is not None:
             self._tasks.append(asyncio.create_task(self._forget(self._keep), name="jobs of long ago"))
         return self
@@ -99,6 +108,7 @@ class Jobs:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._journal is not None  # noqa: S101 - set by __aenter__
+        self._is_closing = True
         self._runner.stop()
         running, *others = self._tasks
         for task in others:
@@ -106,19 +116,28 @@ class Jobs:
         try:
             await asyncio.wait([running], timeout=self._grace)
         finally:
-            running.cancel()  # what is in flight stays marked as sent
+            running.cancel()  # what has left stays marked as sent
             results = await asyncio.gather(*self._tasks, return_exceptions=True)
-            await self._journal.aclose()
-            self._journal_closed()
+            try:
+                await self._journal.aclose()
+            finally:
+                self._end_waiting("the jobs were closed; what is left is done the next time")
         for result in results:
             if isinstance(result, Exception):
                 raise result
 
-    def _journal_closed(self) -> None:
+    def _runner_ended(self, running: "asyncio.Task[None]") -> None:
+        """Tell everybody who waits, if the runner ended for another reason than that the jobs are closed."""
+        if not self._is_closing:
+            fault = None if running.cancelled() else running.exception()
+            _log.critical("jobs are no longer made: %s", type(fault).__name__ if fault else "cancelled", exc_info=fault)
+            self._end_waiting(_ENDED)
+
+    def _end_waiting(self, reason: str) -> None:
         for futures in self._waiters.values():
             for future in futures:
                 if not future.done():
-                    future.set_exception(JournalError("the jobs were closed; what is left is done the next time"))
+                    future.set_exception(JournalError(reason))
         for _, more in self._readers:
             more.set()
         self._readers = []
@@ -127,20 +146,25 @@ class Jobs:
         """Write a call down, safe from a crash and a loss of power, and return its key; it is made in the background.
 
         A job with the same key that still waits is the same job. One that is on its way is done again afterwards, and
-        so is one that has ended. ``delay``: seconds before it is made. ``client`` says which of several makes it.
+        so is one that has ended. ``delay``: seconds before it is made. ``client`` says which of several makes it. If this
+        is cancelled, the job may have been written down; then it is made.
+
+        Steps of the machine's clock change nothing while this program runs. If the clock steps back while it is down,
+        a job waits for its whole delay again; if ahead, it may be made at once.
 
         Raises ``JournalError`` if it cannot be written, and ``ConfigurationError`` if no client makes the call.
         """
         journal, runner = self._opened()
         lane = runner.clients.lane_of(action, client)
-        key, parameters, now = key_of(lane, action), write(action), self._clock()
+        key, parameters, due, now = key_of(lane, action), write(action), runner.steady() + delay, self._clock()
 
         def add(journal: Journal) -> int:
             number = journal.lane(lane)
-            journal.submit(key, number, parameters, due=now + delay, now=now)
+            journal.submit(key, number, parameters, due=due, delay=delay, now=now)
             return number
 
-        runner.look(await journal.do(add, durable=True), lane)
+        # Not after the wait: who is cancelled there has written the job down all the same.
+        await journal.do(add, durable=True, then=lambda number: runner.look(number, lane))
         return key
 
     async def status(self, key: str) -> Job | None:
@@ -218,6 +242,6 @@ class Jobs:
             raise ConfigurationError("Jobs are used as: async with Jobs(…) as jobs")
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigurationError("the jobs belong to another event loop")
-        if self._tasks[0].done() and not self._tasks[0].cancelled() and self._tasks[0].exception() is not None:
-            raise JournalError("the jobs are no longer run in the background") from self._tasks[0].exception()
+        if self._tasks[0].done() and not self._is_closing:
+            raise JournalError(_ENDED)
         return self._journal, self._runner

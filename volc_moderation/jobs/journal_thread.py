@@ -6,6 +6,7 @@ the records of attempts that ended, stays up to a quarter of a second to be join
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -23,14 +24,33 @@ T = TypeVar("T")
 BATCH = 200
 LINGER = 0.25
 
+_log = logging.getLogger("volc_moderation")
+
+
+async def open_journal(make: Callable[[], Journal]) -> "JournalThread":
+    """Open a journal in a thread, since that may take a while, and return what does its work from then on.
+
+    If this is cancelled meanwhile, the journal is closed as soon as it is open. Raises ``JournalError``.
+    """
+    loop = asyncio.get_running_loop()
+    opening = loop.run_in_executor(None, make)
+    try:
+        return JournalThread(await asyncio.shield(opening))
+    except asyncio.CancelledError:
+        opening.add_done_callback(lambda done: None if done.exception() else done.result().close())
+        raise
+
 
 @attrs.frozen(eq=False)
 class _Wish:
-    """Something that somebody waits for."""
+    """Something to be done, and who is told when it is."""
 
     act: Callable[[Journal], Any]
-    future: "asyncio.Future[Any]"
-    durable: bool
+    durable: bool = False
+    #: Who waits for it, if anybody does.
+    future: "asyncio.Future[Any] | None" = None
+    #: Called with its result, even if nobody waits any more.
+    then: Callable[[Any], None] | None = None
 
 
 class JournalThread:
@@ -49,17 +69,32 @@ class JournalThread:
         self._closed = False
         self._thread.start()
 
-    async def do(self, act: Callable[[Journal], T], *, durable: bool = False) -> T:
+    async def do(
+        self, act: Callable[[Journal], T], *, durable: bool = False, then: Callable[[T], None] | None = None
+    ) -> T:
         """Await something that is done to the journal, and committed; ``durable``: safe from a loss of power too.
+
+        ``then`` is called with the result as soon as it is committed, even if who waits here is cancelled meanwhile.
 
         Raises ``JournalError``. Records that were handed over before are written before.
         """
+        return await self.ask(act, durable=durable, then=then)
+
+    def ask(
+        self, act: Callable[[Journal], T], *, durable: bool = False, then: Callable[[T], None] | None = None
+    ) -> "asyncio.Future[T]":
+        """Ask for the same, and return what it will come to: for who must know that even if he is cancelled."""
         if self._closed:
             raise JournalError("the journal is closed")
         future: asyncio.Future[T] = self._loop.create_future()
         self._hand_over()
-        self._inbox.put(_Wish(act, future, durable))
-        return await future
+        self._inbox.put(_Wish(act, durable, future, then))
+        return future
+
+    def post(self, act: Callable[[Journal], object]) -> None:
+        """Have something done to the journal for which nobody waits. If it fails, that is logged."""
+        self._hand_over()
+        self._inbox.put(_Wish(act))
 
     def record(self, record: Record) -> None:
         """Hand over what became of an attempt. It is written soon; if it cannot be, it is kept for the next try."""
@@ -95,10 +130,12 @@ class JournalThread:
 
     def _run(self) -> None:
         is_open = True
-        while is_open:
-            wishes, is_open = self._gather()
-            self._commit(wishes)
-        self._journal.close()
+        try:
+            while is_open:
+                wishes, is_open = self._gather()
+                self._commit(wishes)
+        finally:
+            self._journal.close()
 
     def _gather(self) -> tuple[list[_Wish], bool]:
         """Wait for something to do; return what is wished, and whether to go on. Records go to ``_unwritten``."""
@@ -138,9 +175,23 @@ class JournalThread:
 
 def _resolve(answers: list[tuple[_Wish, object]]) -> None:
     for wish, answer in answers:
-        if wish.future.done():
-            continue  # nobody waits any more
+        if not isinstance(answer, Exception):
+            _call(wish.then, answer)
+        elif wish.future is None:
+            _log.warning("something could not be written to a journal: %s", answer)
+        if wish.future is None or wish.future.done():
+            continue  # nobody waits, or not any more
         if isinstance(answer, Exception):
             wish.future.set_exception(answer)
         else:
             wish.future.set_result(answer)
+
+
+def _call(then: Callable[[Any], None] | None, answer: object) -> None:
+    """Tell who wants to be told; a fault there is its own, and not that of the others."""
+    if then is None:
+        return
+    try:
+        then(answer)
+    except Exception:
+        _log.exception("what follows on a write to a journal failed")

@@ -1,7 +1,7 @@
 """One lane: takes its due jobs from the journal and keeps just enough calls in flight to fill its quota."""
 
 import asyncio
-import contextlib
+import logging
 import random
 from collections import deque
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import attrs
 
 from volc_moderation.action import Action
 from volc_moderation.client import FOR_EVER, Client
-from volc_moderation.errors import AuthenticationError, JournalError, ModerationError
+from volc_moderation.errors import AuthenticationError, JournalError, ModerationError, QuotaUnavailable
 from volc_moderation.jobs.attempt import attempt
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
@@ -43,6 +43,11 @@ MOMENT = 0.001
 #: Seconds that a run waits for a job's next attempt, if it does not wait for all: longer than any back-off of ours.
 PATIENCE = 30.0
 
+#: Seconds that a run which is to end waits for a store of quotas that cannot be reached.
+STORE_PATIENCE = 30.0
+
+_log = logging.getLogger("volc_moderation")
+
 
 @attrs.frozen(kw_only=True)
 class Rules:
@@ -50,8 +55,10 @@ class Rules:
 
     retry: RetryPolicy | None
     priority: Priority
-    #: Returns the Unix time.
+    #: Returns the Unix time that is written down.
     clock: Callable[[], float]
+    #: Returns the Unix time by which jobs become due; it never steps.
+    steady: Callable[[], float]
     #: Told of every job that ended or was put off.
     tell: Callable[[JobEvent], None]
     #: Go on when nothing is left, and after refused keys and a journal that cannot be written.
@@ -77,6 +84,8 @@ class LaneRunner:
         self._rules = rules
         #: Jobs that are marked as sent, and wait for one of the tasks that make the calls.
         self._taken: deque[Row] = deque()
+        #: Tasks whose call waits for a permit: nothing of it has left yet.
+        self._unsent: dict[asyncio.Task[None], Row] = {}
         self._workers = 0
         self._is_starting = False
         self._places: float = FIRST
@@ -87,31 +96,42 @@ class LaneRunner:
         self._faults = 0
         self._pauses = 0
         self._paused_until = 0.0
+        #: Since when the store that shares the quota has been away.
+        self._unshared_since: float | None = None
 
     def stop(self) -> None:
-        """Take no more; finish what is in flight."""
+        """Take no more; finish what is in flight, and give back what has not left yet."""
         self._is_stopping = True
+        self._cancel_unsent()
         self._wake.set()
+
+    def _cancel_unsent(self) -> None:
+        for task in list(self._unsent):
+            task.cancel()
 
     def look(self) -> None:
         """Look into the journal: something may have come."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Run until nothing is left, or until stopped. Raises what makes it senseless to go on."""
-        async with asyncio.TaskGroup() as calls:
-            while not self._is_stopping and self._fault is None:
-                self._wake.clear()
-                until = await self._fill(calls)
-                if until is None:
-                    break
-                now = asyncio.get_running_loop().time()
-                if until > now:
-                    await self._rest(max(until, now + MOMENT))
-        if self._taken:
-            unsent = [row.id for row in self._taken]
-            with contextlib.suppress(JournalError):  # then they are looked at again the next time
-                await self._journal.do(lambda journal: journal.give_back(unsent))
+        """Run until nothing is left, or until stopped. Raises what makes it senseless to go on.
+
+        If it is cancelled, only what has left stays marked as sent.
+        """
+        try:
+            async with asyncio.TaskGroup() as calls:
+                while not self._is_stopping and self._fault is None:
+                    self._wake.clear()
+                    until = await self._fill(calls)
+                    if until is None:
+                        break
+                    now = asyncio.get_running_loop().time()
+                    if until > now:
+                        await self._rest(max(until, now + MOMENT))
+        finally:
+            if self._taken:
+                unsent = [row.id for row in self._taken]
+                self._journal.post(lambda journal: journal.give_back(unsent))
         if self._fault is not None:
             raise self._fault
 
@@ -125,16 +145,23 @@ class LaneRunner:
         free = places - self.in_flight - len(self._taken)
         if free * 4 < places:
             return loop.time() + FOR_EVER  # few at a time are dear to take; a call that ends wakes this up
-        number, now = self._number, self._rules.clock()
+        number, now, sent = self._number, self._rules.steady(), self._rules.clock()
         # Asked before the journal is: a call that ends meanwhile may have something to add to it.
         is_idle = not (self._taken or self._workers)
+        taking = self._journal.ask(
+            lambda journal: journal.take(number, min(free, TAKE), due=now, now=sent), durable=not self.made.repeatable
+        )
         try:
-            rows, due = await self._journal.do(
-                lambda journal: journal.take(number, min(free, TAKE), now=now), durable=not self.made.repeatable
-            )
+            rows, due = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # What the journal marks as sent just now must be known, to be given back.
+            await asyncio.wait([taking])
+            if not taking.cancelled() and not taking.exception():
+                self._taken += taking.result()[0]
+            raise
         except JournalError as error:
             if not self._rules.for_ever:
-                self._fault = error
+                self._end(error)
             self._pause(error)
             return self._paused_until
         self._taken += rows
@@ -168,7 +195,7 @@ class LaneRunner:
             calls.create_task(self._work(calls))
 
     async def _work(self, calls: asyncio.TaskGroup) -> None:
-        """Make the calls that were taken, one after the other. What is cancelled stays marked as sent."""
+        """Make the calls that were taken, one after the other."""
         self._is_starting = False
         try:
             while self._taken and self._workers <= self._places and not self._is_held:
@@ -191,17 +218,31 @@ class LaneRunner:
 
     async def _perform(self, row: Row) -> None:
         """Make one call, and hand its outcome to the journal."""
-        outcome, error, round_trip, waited = await attempt(
-            row.parameters,
-            self.lane,
-            client=self.client,
-            made=self.made,
-            attempts=row.attempts,
-            maybe_sent=bool(row.maybe_sent),
-            last_code=row.code,
-            policy=self._rules.retry,
-            priority=self._rules.priority,
-        )
+        task: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # this is one
+        self._unsent[task] = row
+
+        def leave() -> None:
+            self._unsent.pop(task, None)
+
+        try:
+            outcome, error, round_trip, waited = await attempt(
+                row.parameters,
+                self.lane,
+                client=self.client,
+                made=self.made,
+                attempts=row.attempts,
+                maybe_sent=bool(row.maybe_sent),
+                last_code=row.code,
+                policy=self._rules.retry,
+                priority=self._rules.priority,
+                on_send=leave,
+            )
+        except asyncio.CancelledError:
+            if task in self._unsent:
+                self._taken.append(row)
+            raise
+        finally:
+            leave()
         if error is not None and outcome.is_outage:
             self._suffer(error)
         else:
@@ -213,12 +254,25 @@ class LaneRunner:
     def _suffer(self, error: ModerationError) -> None:
         """Count a fault that other calls may well meet, too."""
         self._faults += 1
-        if isinstance(error, AuthenticationError):
+        if isinstance(error, AuthenticationError) or getattr(error, "is_permanent", False):
             self._pause(error)
             if not self._rules.for_ever:
-                self._fault = error
+                self._end(error)
         elif self._faults >= OUTAGE:
             self._pause(error)
+        if not isinstance(error, QuotaUnavailable):
+            self._unshared_since = None
+        elif not self._rules.for_ever:
+            now = asyncio.get_running_loop().time()
+            self._unshared_since = now if self._unshared_since is None else self._unshared_since
+            if now >= self._unshared_since + STORE_PATIENCE:
+                self._end(error)
+
+    def _end(self, fault: ModerationError) -> None:
+        """Make no more calls: what is wrong will not pass by itself."""
+        self._fault = self._fault or fault
+        self._cancel_unsent()
+        self._wake.set()
 
     def _fit(self, waited: float) -> None:
         """Have so many calls in flight that the next one is there when the quota allows it, and few more."""
@@ -229,8 +283,11 @@ class LaneRunner:
 
     def _recover(self) -> None:
         """End an outage, at an answer of whatever kind."""
+        if self.trouble is not None:
+            _log.info("%s: goes on", self.lane.action)
         self._faults = self._pauses = 0
         self._paused_until = 0.0
+        self._unshared_since = None
         self.trouble = None
 
     def _pause(self, trouble: ModerationError) -> None:
@@ -238,6 +295,8 @@ class LaneRunner:
         now = asyncio.get_running_loop().time()
         if now < self._paused_until:
             return  # another call that was in flight when it began
+        if type(trouble) is not type(self.trouble):
+            _log.warning("%s: jobs wait, and it is tried now and then: %s", self.lane.action, trouble)
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self._pauses)
         self._pauses = min(self._pauses + 1, 64)
         self._paused_until = now + pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter
@@ -245,7 +304,7 @@ class LaneRunner:
 
     def _record(self, row: Row, outcome: Outcome, round_trip: float, waited: float) -> None:
         now = self._rules.clock()
-        due = now + outcome.wait
+        due = self._rules.steady() + outcome.wait
         attempts = row.attempts if outcome.counts else row.attempts - 1
         self._journal.record(
             Record(
@@ -253,6 +312,7 @@ class LaneRunner:
                 self._number,
                 outcome.state.value,
                 due,
+                outcome.wait,
                 attempts,
                 outcome.maybe_sent,
                 outcome.was_gone,

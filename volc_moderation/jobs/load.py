@@ -22,8 +22,11 @@ class Loaded:
     #: Rows that are calls.
     rows: int = 0
     bad: int = 0
-    #: Calls that the journal did not have yet.
+    #: Calls that the journal did not have yet, and those that had ended and are made again.
     new: int = 0
+    again: int = 0
+    #: The journal has this very list already.
+    is_known: bool = False
     #: Rows by action.
     actions: dict[str, int] = attrs.field(factory=dict)
     is_cancelled: bool = False
@@ -88,7 +91,8 @@ def load(
             yield key_of(lane, action), numbers[lane], write(action), line
 
     with contextlib.closing(actions):  # and with them the file, if this fails
-        loaded.new = journal.load(jobs(), now=now)
+        listed = journal.load(jobs(), due=now, now=now)
+    loaded.new, loaded.again, loaded.is_known = listed.new, listed.again, listed.is_known
     if loaded.bad and not skip_bad:
         raise SourceError("nothing was sent. Mend the rows, or leave them out with --skip-bad")
     if not loaded.rows:

@@ -1,5 +1,7 @@
 """What becomes of a job after an attempt. Pure: the time is not asked, and the jitter is an argument."""
 
+import traceback
+from pathlib import Path
 from typing import NamedTuple
 
 import attrs
@@ -19,6 +21,9 @@ from volc_moderation.errors import (
 from volc_moderation.jobs.job import JobState
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown
 from volc_moderation.wire import dump_json, to_json
+
+#: Characters of a message that are kept.
+LONGEST = 2000
 
 
 class Outcome(NamedTuple):
@@ -41,12 +46,15 @@ class Outcome(NamedTuple):
     result: str | None = None
 
 
-def after_reply(reply: Reply[object]) -> Outcome:
-    """Tell what becomes of a job that the vendor carried out."""
+def after_reply(reply: Reply[object], *, maybe_sent: bool) -> Outcome:
+    """Tell what becomes of a job that the vendor carried out. ``maybe_sent``: an earlier attempt may have arrived."""
     result = to_json(reply.result)
     is_plain_yes = not result or (isinstance(result, dict) and result.keys() == {"Message"})
     return Outcome(
-        JobState.DONE, request_id=reply.request_id, result=None if is_plain_yes else dump_json(result).decode()
+        JobState.DONE,
+        maybe_sent=maybe_sent,
+        request_id=reply.request_id,
+        result=None if is_plain_yes else dump_json(result).decode(),
     )
 
 
@@ -69,13 +77,13 @@ def after_error(
     outcome = Outcome(
         state=JobState.PENDING,
         code=code,
-        message=error.message,
+        message=_printable(error.message),
         advice=getattr(error, "advice", None),
         request_id=getattr(error, "request_id", None),
         maybe_sent=maybe_sent or outcome_unknown(error),
         is_outage=_is_outage(error),
     )
-    if isinstance(error, APIError) and error.code in action.settled_by:
+    if isinstance(error, APIError) and action.is_settled_by(error.code):
         # After a stop, "there is none" is what was wanted; after a start, "there is one" may be somebody else's.
         is_gone = isinstance(error, NotFoundError)
         if is_gone or maybe_sent:
@@ -87,7 +95,13 @@ def after_error(
 
     def wait(policy: RetryPolicy) -> float | None:
         return next_wait(
-            error, attempt=attempts, repeatable=action.repeatable, signed_again=True, policy=policy, draw=draw
+            error,
+            attempt=attempts,
+            repeatable=action.repeatable,
+            signed_again=True,
+            policy=policy,
+            draw=draw,
+            until_proven=True,
         )
 
     seconds = wait(policy)
@@ -95,6 +109,23 @@ def after_error(
         return outcome._replace(wait=seconds)
     would_pass = wait(attrs.evolve(policy, attempts=attempts + 1)) is not None
     return outcome._replace(state=JobState.GIVEN_UP if would_pass else JobState.FAILED)
+
+
+def after_fault(fault: BaseException, *, maybe_sent: bool) -> Outcome:
+    """Tell what becomes of a job whose attempt ended in something that is no error of this package: it has failed.
+
+    Nobody knows whether it would end so again, and what else it would do. Its text may hold anything, a signed address
+    too, so only its name and where it was raised are kept.
+    """
+    frames = traceback.extract_tb(fault.__traceback__)
+    where = f", raised in {frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    message = f"the call ended in an exception that is no error of a vendor{where}"
+    return Outcome(JobState.FAILED, code=type(fault).__name__, message=message, maybe_sent=maybe_sent)
+
+
+def _printable(text: str) -> str:
+    """Return a text that can be written down: with a UTF-8 form, and not too long."""
+    return text[:LONGEST].encode(errors="replace").decode()
 
 
 def _blames_no_job(error: ModerationError) -> bool:

@@ -43,7 +43,6 @@ def write_report(journal: Journal, path: Path, *, now: float) -> None:
 
     Raises ``JournalError``, and ``SourceError`` if the file cannot be written.
     """
-    journal.count_seconds()  # those of the last second, too
     standing = journal.standing()
     actions = VolcengineClient.actions() | ZegoClient.actions()
     lanes = {number: _Lane(lane, name, actions.get(lane.action)) for number, lane, name in _named(journal.lanes())}
@@ -287,14 +286,13 @@ def _outcomes(journal: Journal, lanes: Mapping[int, _Lane], total: int) -> str:
 
 
 def _slowest(journal: Journal, lanes: Mapping[int, _Lane]) -> str:
-    slowest = "SELECT id FROM job WHERE round_trip > 0 ORDER BY round_trip DESC LIMIT ?"
-    condition = f"WHERE id IN ({slowest}) ORDER BY round_trip DESC"
-    table = _jobs("Slowest calls", journal.jobs(condition, (SLOWEST,)), lanes, with_time=True)
+    slowest = journal.ordered("nullif(max(round_trip, 0), 0)", limit=SLOWEST)
+    table = _jobs("Slowest calls", slowest, lanes, with_time=True)
     return f"<section><h2>Slowest calls</h2>{table}</section>" if table else ""
 
 
 def _failed(journal: Journal, lanes: Mapping[int, _Lane], total: int) -> str:
-    jobs = journal.jobs("WHERE state IN ('failed', 'given up') ORDER BY id LIMIT ?", (FAILED,))
+    jobs = journal.jobs("state IN ('failed', 'given up')", limit=FAILED)
     table = _jobs("Failed and given up", jobs, lanes, with_time=False)
     more = f'<p class="soft">The first {FAILED}; there are {total - FAILED:,} more.</p>' if total > FAILED else ""
     return f"<section><h2>Failed and given up</h2>{more}{table}</section>" if table else ""

@@ -6,13 +6,15 @@ from typing import Any
 import attrs
 
 from volc_moderation.action import Action
-from volc_moderation.errors import SourceError
-from volc_moderation.jobs.sources import Row, Source
+from volc_moderation.errors import InvalidActionError, SourceError
+from volc_moderation.jobs.sources import SHOWN, Row, Source, quoted
 from volc_moderation.texts import model_in, read_model, reader_of
 from volc_moderation.wire import wire_names
 
 #: The column that names the action of a row.
 ACTION = "action"
+#: Items of a list in the JSON of a model: to find what is wrong with each of them takes a thousand times its memory.
+MOST_ITEMS = 1000
 
 
 class _Columns:
@@ -34,18 +36,9 @@ class _Columns:
                 self.required[one.name] = names[one.name]
 
     def make(self, row: Mapping[str, object], constants: Mapping[str, str]) -> Action[Any]:
-        given: dict[str, Any] = {}
-        for name, value in (*constants.items(), *row.items()) if constants else row.items():
-            if value in ("", None) or name == ACTION:
-                continue
-            try:
-                field, read, read_json = self.fields[name]
-            except KeyError:
-                raise SourceError(f"{self.action.name} has no field {name}") from None
-            if isinstance(value, str):
-                given[field] = value if read is None else read(value)
-            else:
-                given[field] = value if read_json is None else read_json(value)
+        given = self._read(row)
+        if constants:
+            given = self._read(constants) | given
         try:
             return self.action(**given)
         except TypeError:
@@ -54,9 +47,33 @@ class _Columns:
                 raise
             raise SourceError(f"{missing} is missing") from None
 
+    def _read(self, row: Mapping[str, object]) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        for name, value in row.items():
+            if value in ("", None) or name == ACTION:
+                continue
+            try:
+                field, read, read_json = self.fields[name]
+            except KeyError:
+                raise SourceError(f"{self.action.name} has no field {quoted(name)}") from None
+            if field in given:
+                raise SourceError(f"{field} is there twice, in two spellings")
+            if isinstance(value, str):
+                given[field] = value if read is None else read(value)
+            else:
+                given[field] = value if read_json is None else read_json(value)
+        return given
+
 
 def _model_reader(action: type[Action[Any]], one: "attrs.Attribute[Any]") -> Callable[[object], Any]:
-    return lambda value: read_model(action, one.name, value, one.type, given=value)
+    def read(value: object) -> Any:
+        lists = [value, *value.values()] if isinstance(value, dict) else [value]
+        if any(isinstance(items, list) and len(items) > MOST_ITEMS for items in lists):
+            rule = f"JSON whose lists have at most {MOST_ITEMS:,} items"
+            raise InvalidActionError.of(action.name, one.name, rule, value)
+        return read_model(action, one.name, value, one.type, given=value)
+
+    return read
 
 
 class Rows:
@@ -101,7 +118,7 @@ class Rows:
         unknown = [name for name in source.columns if name not in known and name != ACTION]
         if unknown:
             of = f"; {self._default} has {_listed(known)}" if required else ""
-            raise SourceError(f"{source.name}, line 1: unknown column {unknown[0]!r}{of}", line=1)
+            raise SourceError(f"{source.name}, line 1: unknown column {quoted(unknown[0])}{of}", line=1)
         for field, wire in required.items():
             if not {field, field.rstrip("_"), wire} & columns:
                 raise SourceError(f"{source.name}, line 1: column {field!r} is missing", line=1)
@@ -116,7 +133,7 @@ class Rows:
     def _of(self, action: str) -> _Columns:
         if action not in self._columns:
             if action not in self._actions:
-                raise SourceError(f"there is no action {action!r}{_nearest(action, self._actions)}")
+                raise SourceError(f"there is no action {quoted(action)}{_nearest(action, self._actions)}")
             self._columns[action] = _Columns(self._actions[action])
         return self._columns[action]
 
@@ -127,6 +144,8 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _nearest(name: str, actions: Iterable[str]) -> str:
+    if len(name) > SHOWN:
+        return ""
     same = [
         one for one in actions if one.lower().removesuffix("v2") == name.replace("_", "").lower().removesuffix("v2")
     ]

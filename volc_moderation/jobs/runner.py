@@ -12,6 +12,7 @@ from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.jobs.lane import LaneRunner, Rules
+from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
@@ -40,11 +41,14 @@ class Runner:
         wait_for_deferred: bool = True,
     ) -> None:
         self.clients = Clients(clients)
+        #: Returns the Unix time by which jobs become due.
+        self.steady = SteadyClock(clock)
         self._journal = journal
         self._rules = Rules(
             retry=retry,
             priority=priority,
             clock=clock,
+            steady=self.steady,
             tell=tell,
             for_ever=for_ever,
             wait_for_deferred=wait_for_deferred,
@@ -62,7 +66,8 @@ class Runner:
 
         Raises ``JournalError``, and ``ConfigurationError`` if a job is of an account that no client has.
         """
-        now = self._rules.clock()
+        now, due = self._rules.clock(), self.steady()
+        await self._journal.do(lambda journal: journal.bring_near(now=due))
         unfinished = "SELECT DISTINCT lane FROM job WHERE state IN ('pending', 'sent')"
         lanes = await self._journal.do(lambda journal: journal.lanes())
         needed = {number for (number,) in await self._journal.do(lambda journal: journal.query(unfinished))}
@@ -77,7 +82,7 @@ class Runner:
             repeatable = self._lanes[number].made.repeatable
             recovered += await self._journal.do(
                 lambda journal, number=number, repeatable=repeatable: journal.recover(  # type: ignore[misc]
-                    number, repeatable=repeatable, now=now
+                    number, repeatable=repeatable, due=due, now=now
                 )
             )
         return recovered
@@ -95,8 +100,8 @@ class Runner:
         """Run until all jobs have ended, or as long as it is not stopped; then nothing is in flight.
 
         Raises ``AuthenticationError`` if the keys are refused, ``JournalError`` if the journal cannot be written;
-        unless it runs for ever, when it pauses and tries again. If it is cancelled, what is in flight stays marked as
-        sent in the journal.
+        unless it runs for ever, when it pauses and tries again; and ``QuotaUnavailable`` if the store of quotas stays
+        away. If it is cancelled, what is in flight stays marked as sent in the journal.
         """
         for lane in self._lanes.values():
             self._new.put_nowait(lane)

@@ -3,9 +3,11 @@
 from typing import NamedTuple
 
 #: The schema that this code writes; a later one may mean something else by what stands in it.
-SCHEMA = 1
+SCHEMA = 2
 #: Tells a journal from other SQLite files: "vmod".
 APPLICATION = 0x766D6F64
+#: The lists of calls that were added, each by a digest of all its calls.
+RUNS = "CREATE TABLE run (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, created REAL NOT NULL);"
 TABLES = f"""
 CREATE TABLE lane (
     id INTEGER PRIMARY KEY,
@@ -19,6 +21,7 @@ CREATE TABLE job (
     parameters TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'pending',
     due REAL NOT NULL,
+    delay REAL NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0,
     maybe_sent INTEGER NOT NULL DEFAULT 0,
     again INTEGER NOT NULL DEFAULT 0,
@@ -35,8 +38,20 @@ CREATE TABLE second (
     PRIMARY KEY (lane, second)
 ) WITHOUT ROWID;
 CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+{RUNS}
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {SCHEMA};
+"""
+#: By the schema of an older version: what brings it to the next one.
+UPGRADES = {1: f"ALTER TABLE job ADD COLUMN delay REAL NOT NULL DEFAULT 0; {RUNS} PRAGMA user_version = 2;"}
+
+#: What happens to a job that has ended when it is to be made again: all but its key is that of the new one.
+REOPEN = """
+SET state = 'pending', lane = excluded.lane, parameters = excluded.parameters, line = excluded.line, due = excluded.due,
+    delay = excluded.delay, created = excluded.created, attempts = 0, maybe_sent = 0, again = 0, was_gone = 0,
+    code = NULL, message = NULL, request_id = NULL, result = NULL, sent = NULL, ended = NULL, round_trip = NULL,
+    waited = NULL
+WHERE state IN ('done', 'failed', 'given up')
 """
 
 
@@ -62,7 +77,9 @@ class Record(NamedTuple):
     id: int
     lane: int
     state: str
+    #: When the next attempt is due, and the seconds until then when that was written down.
     due: float
+    delay: float
     attempts: int
     maybe_sent: bool
     was_gone: bool
@@ -74,6 +91,16 @@ class Record(NamedTuple):
     waited: float | None
     #: When the attempt ended.
     now: float
+
+
+class Listed(NamedTuple):
+    """What became of a list of calls that was added."""
+
+    new: int
+    #: Calls that had ended, and are made again.
+    again: int
+    #: The very list was added before, so that nothing was done.
+    is_known: bool
 
 
 class Standing(NamedTuple):
@@ -94,7 +121,7 @@ class Standing(NamedTuple):
 #: The columns of ``Record`` by their places, all rows in one step.
 RECORD = """
 UPDATE job SET
-    state = CASE again WHEN 1 THEN 'pending' ELSE r.state END, due = r.due,
+    state = CASE again WHEN 1 THEN 'pending' ELSE r.state END, due = r.due, delay = r.delay,
     attempts = CASE again WHEN 1 THEN 0 ELSE r.attempts END, again = 0,
     maybe_sent = r.maybe_sent, was_gone = r.was_gone, code = r.code, message = r.message, request_id = r.request_id,
     result = r.result, round_trip = r.round_trip, waited = r.waited,

@@ -8,14 +8,23 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
 
 from volc_moderation.action import wire_name
-from volc_moderation.callback import check_age, check_signature, model_of, secrets_of, text_of, unreadable
+from volc_moderation.callback import (
+    check_age,
+    check_signature,
+    dedupe_key,
+    load_object,
+    model_of,
+    secrets_of,
+    text_of,
+    unreadable,
+)
 from volc_moderation.event import Event, Evidence, Lenient, Media, Verdict
-from volc_moderation.wire import dump_json, load_json
+from volc_moderation.wire import dump_json
 
 
 class WebcastChange(enum.IntEnum):
@@ -91,6 +100,11 @@ class WebcastEvent(VolcengineEvent):
     detail: WebcastReport
 
 
+#: How old a callback may be: any age, because Volcengine does not say how long it delivers again.
+#: https://www.volcengine.com/docs/6348/69820
+WITHIN_SECONDS: Final[float | None] = None
+
+
 def verify(body: bytes, secret: str | Sequence[str], *, now: float | None = None, within: float | None = None) -> None:
     """Check that a callback was signed with ``secret``, or with one of several while one is rotated.
 
@@ -122,7 +136,7 @@ def parse(body: bytes) -> VolcengineEvent:
         "occurred_at": envelope.made_at,
         "dedupe_key": envelope.dedupe_key,
     }
-    content = load_json(envelope.event_data.encode())
+    content = load_object(envelope.event_data)
     if envelope.event_type == "MachineReviewResult":
         review = model_of(content, MachineReview, "EventData")
         if content and not isinstance(content.get("Suggest"), (str, type(None))):
@@ -176,7 +190,7 @@ class _Envelope:
 
     @classmethod
     def read(cls, body: bytes) -> "_Envelope":
-        fields = load_json(body)
+        fields = load_object(body)
         if fields is None:
             raise unreadable("the body", "a JSON object")
         values = [text_of(fields, name, is_right=form) for name, form in _SIGNED.items()]
@@ -211,8 +225,8 @@ class _Envelope:
     @property
     def dedupe_key(self) -> str:
         """What tells this event from all others. Older callbacks have no EventId."""
-        event_id = self.event_id or hashlib.sha256("\0".join(self.values).encode()).hexdigest()
-        return f"volcengine:{self.app_id}:{event_id}"
+        which = ("values", *self.values) if self.event_id is None else ("id", self.event_id)
+        return dedupe_key("volcengine", self.app_id, *which)
 
 
 def _digest(values: Sequence[str], secret: str) -> str:

@@ -10,7 +10,8 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from functools import partial
+from typing import Final, Literal, Protocol, TypeVar
 
 import attrs
 from starlette.requests import ClientDisconnect, Request
@@ -22,10 +23,11 @@ from volc_moderation.callback import secrets_of
 from volc_moderation.errors import CallbackError, ConfigurationError, describe
 from volc_moderation.event import Event
 from volc_moderation.volcengine import callbacks as volcengine_callbacks
-from volc_moderation.webhooks.seen import MemorySeen, Seen
+from volc_moderation.webhooks.seen import OUTAGE, PATIENCE, REMEMBERED_SECONDS, MemorySeen, RedisSeen, Seen
 from volc_moderation.zego import callbacks as zego_callbacks
 
 Handler = Callable[[Event], Awaitable[object]]
+T = TypeVar("T")
 
 _log = logging.getLogger("volc_moderation")
 
@@ -42,9 +44,15 @@ UNVERIFIED: Final = _Unverified()
 
 Secret = str | Sequence[str] | _Unverified
 
+#: Seconds, or None for any age, or each vendor's ``callbacks.WITHIN_SECONDS``.
+Within = float | Literal["default"] | None
+
 
 class _Rules(Protocol):
     """What is asked of a vendor's ``callbacks``."""
+
+    @property
+    def WITHIN_SECONDS(self) -> float | None: ...  # noqa: N802 - a constant of a module
 
     def verify(self, body: bytes, secret: str | Sequence[str], *, now: float | None, within: float | None) -> None: ...
 
@@ -58,8 +66,13 @@ class Webhooks:
         is told so, and the next delivery is handled.
     :param volcengine: the secret key of the console's callback settings; several while it is rotated; ``UNVERIFIED``.
     :param zego: the project's CallbackSecret, likewise.
-    :param seen: remembers what was handled: ``MemorySeen()``, or ``RedisSeen(…)`` for several processes.
-    :param within: seconds that a callback may be old or ahead; None takes any age.
+    :param seen: remembers what was handled: ``MemorySeen()``, or ``RedisSeen(…)`` for several processes; for at least
+        twice ``within``, from as far ahead to as far back, so that what comes again is known. If it cannot be asked, an
+        event counts as new: one that is handled twice is better than one that is lost.
+    :param within: seconds that a callback may be old or ahead. By default 300 for ZEGO, which delivers again for 62 s
+        and whose signature covers the time and not the content, and any age for Volcengine, which does not say how long
+        it delivers again. A number holds for both, and None takes any age from both. With ``UNVERIFIED`` nothing is
+        checked, the age neither.
     :param most_bytes: the largest body that is read.
     :param timeout: seconds for reading a callback and handling it; Volcengine gives up after 5.
     :param clock: returns the Unix time.
@@ -67,7 +80,11 @@ class Webhooks:
     Answers: 200 handled, now or before; 400 unreadable; 401 forged or stale; 408 the sender is slow; 413 too large; 500
     the handler failed; 503 the handler is late, or another delivery of the event is being handled.
 
-    Raises ``ConfigurationError`` for a wrong setting, such as an empty secret.
+    ZEGO's signature does not cover the content: whoever sees a callback of ZEGO can send others, with any content, as
+    long as ``within`` lets its time pass. So have them sent by https, to an address that nobody can guess.
+
+    Raises ``ConfigurationError`` for a wrong setting, such as an empty secret, or a ``MemorySeen`` or a ``RedisSeen``
+    that forgets too early.
     """
 
     def __init__(
@@ -77,7 +94,7 @@ class Webhooks:
         volcengine: Secret | None = None,
         zego: Secret | None = None,
         seen: Seen | None = None,
-        within: float | None = None,
+        within: Within = "default",
         most_bytes: int = 1_048_576,
         timeout: float = 4.0,
         clock: Callable[[], float] = time.time,
@@ -85,12 +102,12 @@ class Webhooks:
         is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", 0))  # noqa: B004 - an object with an async __call__
         if not is_async:
             raise ConfigurationError(f"handler must be an async function; got {describe(handler)}")
-        for name, value in (("within", within), ("most_bytes", most_bytes), ("timeout", timeout)):
-            if (value is None and name != "within") or (value is not None and not _is_positive(value)):
+        for name, value in (("most_bytes", most_bytes), ("timeout", timeout)):
+            if not _is_positive(value):
                 raise ConfigurationError(f"{name} must be a number above 0; got {describe(value)}")
+        if within is not None and within != "default" and not _is_positive(within):
+            raise ConfigurationError(f"within must be a number above 0, None or 'default'; got {describe(within)}")
         self._handler = handler
-        self._seen = MemorySeen() if seen is None else seen
-        self._within = within
         self._most_bytes = most_bytes
         self._timeout = timeout
         self._clock = clock
@@ -98,11 +115,14 @@ class Webhooks:
             ("volcengine", volcengine_callbacks, volcengine),
             ("zego", zego_callbacks, zego),
         ]
-        self.routes = [
-            Route(f"/{name}", _Endpoint(self, rules, _checked(secret)), methods=["POST"])
+        endpoints = {
+            name: _Endpoint(self, rules, _checked(secret), rules.WITHIN_SECONDS if within == "default" else within)
             for name, rules, secret in vendors
             if secret is not None
-        ]
+        }
+        windows = [one.within for one in endpoints.values() if one.secret is not None and one.within is not None]
+        self._seen = _remembering(seen, 2 * max(windows, default=0))
+        self.routes = [Route(f"/{name}", endpoint, methods=["POST"]) for name, endpoint in endpoints.items()]
         if not self.routes:
             raise ConfigurationError("one of volcengine and zego must have a secret")
         self._router = Router(routes=self.routes)
@@ -111,7 +131,9 @@ class Webhooks:
         """Serve one request."""
         await self._router(scope, receive, send)
 
-    async def receive(self, request: Request, rules: _Rules, secret: tuple[str, ...] | None) -> int:
+    async def receive(
+        self, request: Request, rules: _Rules, secret: tuple[str, ...] | None, within: float | None
+    ) -> int:
         """Take one callback and return the HTTP status that answers it."""
         until = asyncio.get_running_loop().time() + self._timeout
         try:
@@ -125,7 +147,7 @@ class Webhooks:
             return 413
         try:
             if secret is not None:
-                rules.verify(body, secret, now=self._clock(), within=self._within)
+                rules.verify(body, secret, now=self._clock(), within=within)
             event = rules.parse(body)
         except CallbackError as error:
             _log.warning("a callback was refused: %s", error)
@@ -135,7 +157,7 @@ class Webhooks:
     async def _body(self, request: Request) -> bytes | None:
         """Read the body; None if it is too large, which its length may tell before it is read."""
         length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length[:20]) > self._most_bytes:
+        if length.isascii() and length.isdecimal() and int(length[:20]) > self._most_bytes:
             return None
         body = bytearray()
         async for chunk in request.stream():
@@ -145,23 +167,47 @@ class Webhooks:
         return bytes(body)
 
     async def _handle(self, event: Event, until: float) -> int:
-        state = await self._seen.begin(event.dedupe_key)
-        if state != "new":
-            return 200 if state == "handled" else 503
+        state = await _patiently(partial(self._seen.begin, event.dedupe_key))
+        if state == "handled":
+            return 200
+        if state == "running":
+            return 503
         handled = False
+        cancels = _cancels()
         scope = asyncio.timeout_at(until)
         try:
             async with scope:
                 await self._handler(event)
             handled = True
-        except Exception:  # noqa: BLE001 - whatever the handler raises
+        except (Exception, asyncio.CancelledError) as error:  # whatever the handler raises
+            if isinstance(error, asyncio.CancelledError) and _cancels() > cancels:
+                raise  # the server stops, or the sender is gone
             is_late = scope.expired()
             _log.exception("the handler %s a callback", "was too late with" if is_late else "failed on")
             return 503 if is_late else 500
         finally:
             # Also if the server stops in the middle.
-            await asyncio.shield(self._seen.end(event.dedupe_key, handled=handled))
+            await asyncio.shield(_patiently(partial(self._seen.end, event.dedupe_key, handled=handled)))
         return 200
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T | None:
+    """Return what a store answers; None if it fails or takes too long, which costs no more than a repeat."""
+    cancels = _cancels()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await ask()
+    except (Exception, asyncio.CancelledError) as error:  # whatever a store raises that the user brought
+        if isinstance(error, asyncio.CancelledError) and _cancels() > cancels:
+            raise
+        _log.warning(OUTAGE, type(error).__name__)
+        return None
+
+
+def _cancels() -> int:
+    """Return how often somebody asked this task to stop: a CancelledError without that is an error like any other."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 @attrs.frozen(eq=False)
@@ -171,9 +217,10 @@ class _Endpoint:
     webhooks: Webhooks
     rules: _Rules
     secret: tuple[str, ...] | None = attrs.field(repr=False)
+    within: float | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status = await self.webhooks.receive(Request(scope, receive), self.rules, self.secret)
+        status = await self.webhooks.receive(Request(scope, receive), self.rules, self.secret, self.within)
         # What was not read must not be taken for the next request.
         headers = {"connection": "close"} if status in {408, 413} else None
         await Response(status_code=status, headers=headers)(scope, receive, send)
@@ -185,3 +232,15 @@ def _checked(secret: Secret) -> tuple[str, ...] | None:
 
 def _is_positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _remembering(seen: Seen | None, seconds: float) -> Seen:
+    """Return a memory that lasts for ``seconds``, or refuse one that is known not to."""
+    if seen is None:
+        return MemorySeen(seconds=max(REMEMBERED_SECONDS, seconds))
+    if isinstance(seen, (MemorySeen, RedisSeen)) and seen.seconds < seconds:
+        raise ConfigurationError(
+            f"seen must remember for {seconds:g} s, twice the longest within, or what comes again is handled again; "
+            f"got {seen.seconds:g} s"
+        )
+    return seen

@@ -1,6 +1,7 @@
 """Which events have been handled, so that a repeated delivery is not handled twice."""
 
 import asyncio
+import inspect
 import logging
 import secrets
 import time
@@ -15,8 +16,16 @@ State = Literal["new", "running", "handled"]
 _log = logging.getLogger("volc_moderation")
 
 
+#: Seconds that an event is remembered unless another time is given.
+REMEMBERED_SECONDS = 3600
+
+
 class Seen(Protocol):
-    """A memory of events, by their ``dedupe_key``."""
+    """A memory of events, by their ``dedupe_key``: a short text in ASCII.
+
+    It should remember an event for twice the ``within`` of the ``Webhooks``, from as far ahead to as far back. If it
+    raises, or takes more than a second, ``Webhooks`` goes on as if the event were new.
+    """
 
     async def begin(self, key: str) -> State:
         """Tell what is known of an event; a new one is taken note of as running."""
@@ -26,16 +35,23 @@ class Seen(Protocol):
 
 
 class MemorySeen:
-    """In the memory of the process: at most ``most`` events, the last ones, each for ``seconds``."""
+    """In the memory of the process: at most ``most`` events, the last ones, each for ``seconds``.
+
+    Raises ``ConfigurationError`` for a wrong setting.
+    """
 
     def __init__(
-        self, most: int = 100_000, seconds: float = 3600.0, *, clock: Callable[[], float] = time.monotonic
+        self,
+        most: int = 100_000,
+        seconds: float = REMEMBERED_SECONDS,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         for name, value in (("most", most), ("seconds", seconds)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
                 raise ConfigurationError(f"{name} must be a number above 0; got {describe(value)}")
         self._most = most
-        self._seconds = seconds
+        self.seconds = seconds
         self._clock = clock
         self._running: set[str] = set()
         self._handled: dict[str, float] = {}  # until when, in order
@@ -54,7 +70,7 @@ class MemorySeen:
         """Note how the handling ended."""
         self._running.discard(key)
         if handled:
-            self._handled[key] = self._clock() + self._seconds
+            self._handled[key] = self._clock() + self.seconds
             self._forget_old()
 
     def _forget_old(self) -> None:
@@ -76,8 +92,11 @@ class Redis(Protocol):
         """Close the connections."""
 
 
-#: Seconds that Redis has for an answer: the vendors do not wait long either.
+#: Seconds that a store has for an answer: the vendors do not wait long either.
 PATIENCE = 1.0
+
+#: What is told if it has none. The error itself is left out: its text may hold an address with a password.
+OUTAGE = "repeated callbacks cannot be told from new ones: %s"
 
 #: Begin: running for a short time, in case this process dies. The value names who runs it.
 _BEGIN = """
@@ -100,9 +119,11 @@ class RedisSeen:
     If it cannot be asked, an event counts as new: one that is handled twice is better than one that is lost.
 
     :param client: a ``redis.asyncio`` client, which whoever made it closes, or an address like ``redis://host:6379/0``
-        (extra ``redis``).
+        (extra ``redis``); one per event loop.
     :param seconds: how long an event is remembered, on the server's clock.
     :param running_seconds: after which an event whose process died in the middle may be handled by another one.
+
+    Raises ``ConfigurationError`` for a wrong setting, without the address, or if the extra is not installed.
     """
 
     def __init__(
@@ -110,22 +131,22 @@ class RedisSeen:
         client: object,
         *,
         prefix: str = "volc_moderation:seen:",
-        seconds: int = 3600,
+        seconds: int = REMEMBERED_SECONDS,
         running_seconds: int = 10,
     ) -> None:
         for name, value in (("seconds", seconds), ("running_seconds", running_seconds)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigurationError(f"{name} must be an int of at least 1; got {describe(value)}")
+        if not isinstance(prefix, str):
+            raise ConfigurationError(f"prefix must be a str; got {describe(prefix)}")
         self._is_own = isinstance(client, str)
-        if isinstance(client, str):
-            from redis.asyncio import Redis as Client  # noqa: PLC0415 - an extra
-
-            client = Client.from_url(client)
-        if not hasattr(client, "eval"):
-            raise ConfigurationError(f"client must be a redis.asyncio client or an address; got {describe(client)}")
+        # The address is replaced, so that no traceback of what follows shows it.
+        client = _connect(client) if isinstance(client, str) else _checked(client)
+        if isinstance(client, ConfigurationError):
+            raise client
         self._redis = cast("Redis", client)
         self._prefix = prefix
-        self._seconds = seconds
+        self.seconds = seconds
         self._running_seconds = running_seconds
         self._me = secrets.token_hex(8)
 
@@ -143,13 +164,40 @@ class RedisSeen:
 
     async def end(self, key: str, *, handled: bool) -> None:
         """Note how the handling ended."""
-        await self._ask(_END, key, self._seconds if handled else 0)
+        await self._ask(_END, key, self.seconds if handled else 0)
 
     async def _ask(self, script: str, key: str, seconds: int) -> object:
         try:
             async with asyncio.timeout(PATIENCE):
                 answer = await self._redis.eval(script, 1, self._prefix + key, self._me, str(seconds))
         except Exception as error:  # noqa: BLE001 - whatever a client raises that the user brought
-            _log.warning("repeated callbacks cannot be told from new ones: %s", type(error).__name__)
+            _log.warning(OUTAGE, type(error).__name__)
             return None
         return answer.decode() if isinstance(answer, bytes) else answer
+
+
+def _connect(url: str) -> object:
+    """Return a client for an address; or an error, not raised, whose traceback would show the address."""
+    try:
+        from redis.asyncio import Redis as Client  # noqa: PLC0415 - an extra
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+    except ImportError:
+        return ConfigurationError("RedisSeen needs redis: pip install 'volc_moderation[redis]'")
+    try:
+        # Once more, because a connection that was kept may be dead; not longer than the store has for an answer.
+        patience = PATIENCE / 2
+        return Client.from_url(
+            url, socket_timeout=patience, socket_connect_timeout=patience, retry=Retry(NoBackoff(), 1)
+        )
+    except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold the password
+        reason = type(error).__name__
+    return ConfigurationError(f"client must be an address like 'redis://host:6379/0' ({reason})")
+
+
+def _checked(client: object) -> object:
+    """Return a client; or an error for what is none, or is one that would block the event loop."""
+    execute = getattr(client, "execute_command", None)
+    if hasattr(client, "eval") and (execute is None or inspect.iscoroutinefunction(execute)):
+        return client
+    return ConfigurationError(f"client must be an address or a redis.asyncio client; got {describe(client)}")

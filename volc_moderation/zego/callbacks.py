@@ -7,16 +7,27 @@ https://doc-zh.zego.im/article/19698 (video)
 import enum
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
-from urllib.parse import unquote_to_bytes
+from typing import Any, Final
 
 from attrs import field, frozen
 
-from volc_moderation.callback import check_age, check_signature, is_encodable, model_of, secrets_of, text_of, unreadable
+from volc_moderation.callback import (
+    check_age,
+    check_signature,
+    dedupe_key,
+    integer_of,
+    is_encodable,
+    json_of,
+    load_encoded,
+    model_of,
+    secrets_of,
+    text_of,
+    unreadable,
+)
 from volc_moderation.event import Event, Evidence, Lenient, Media, Verdict
-from volc_moderation.wire import dump_json, load_json
+from volc_moderation.wire import dump_json
 
 
 class RiskSource(enum.IntEnum):
@@ -194,13 +205,21 @@ STATUSES: dict[str, tuple[type[CensorStatus], Media]] = {
 }
 
 
+#: How old a callback may be, or how far ahead. ZEGO delivers up to six times over 62 s, and does not say how long it
+#: waits for each answer, nor whether it stamps a delivery anew; the rest is for clocks that are off.
+#: https://doc-zh.zego.im/article/19662
+WITHIN_SECONDS: Final[float | None] = 300.0
+
+
 def verify(body: bytes, secret: str | Sequence[str], *, now: float | None = None, within: float | None = None) -> None:
     """Check that a callback was signed with ``secret``, or with one of several while one is rotated.
 
     The secret is the project's CallbackSecret, not its ServerSecret. ``within`` also refuses what was made more than so
-    many seconds before or after ``now``, the Unix time. ZEGO defines no such window, and delivers again for 62 s.
+    many seconds before or after ``now``, the Unix time; ``WITHIN_SECONDS`` suits it. None takes any age.
 
-    The signature covers the timestamp and a nonce, nothing else: whoever sees one callback can sign others.
+    The signature covers the timestamp and a nonce, nothing else: whoever sees one callback can send others with any
+    content. ``within`` ends that after a while, and nothing here prevents it before. So have callbacks sent by https,
+    to an address that nobody can guess.
 
     Raises ``CallbackError``, whose ``reason`` is ``forged``, ``stale`` or ``unreadable``; ``ConfigurationError`` for an
     empty secret.
@@ -224,31 +243,33 @@ def parse(body: bytes) -> ZegoEvent:
         "message": message if isinstance(message, str) else "",
         "data": fields,
     }
+    parts = (envelope.app_id, envelope.event)
     if envelope.event not in RESULTS and envelope.event not in STATUSES:
         who: dict[str, Any] = {name: _first_text(fields, keys) for name, keys in _WHO.items()}
-        key = f"zego:{envelope.app_id}:{envelope.event}:{envelope.timestamp}:{envelope.nonce}"
+        key = dedupe_key("zego", *parts, envelope.timestamp, envelope.nonce)
         return ZegoEvent(**common, **who, occurred_at=envelope.made_at, dedupe_key=key)
     task_id = text_of(fields, "TaskId")
     about = fields.get("AuxInfo")
     aux = model_of(about if isinstance(about, dict) else {}, AuxInfo, "AuxInfo")
     common |= {"task_id": task_id, "room_id": aux.room_id, "user_id": aux.user_id, "aux_info": aux}
-    key = f"zego:{envelope.app_id}:{envelope.event}:{task_id}"
     if envelope.event in STATUSES:
         ended, media = STATUSES[envelope.event]
         status = fields.get("Status")
         common |= {"stream_id": aux.stream_id, "media": media, "status": status if type(status) is int else None}
-        return ended(**common, occurred_at=envelope.made_at, dedupe_key=key)
+        return ended(**common, occurred_at=envelope.made_at, dedupe_key=dedupe_key("zego", *parts, task_id))
     result, media = RESULTS[envelope.event]
     detail = model_of(fields.get("Detail") or {}, Detail, "Detail")
     result_task_id = _first_text(fields, ("ResultTaskId",))
+    which = ("id", result_task_id) if result_task_id else ("nonce", envelope.nonce)
+    # The time of the material does no harm: it is the same in all deliveries.
+    when = str(aux.img_time or aux.process_begin_time or "")
     return result(
         **common,
         **_neutral(detail),
         media=media,
         stream_id=aux.stream_id or _stream_in(result_task_id, task_id),
         occurred_at=_taken_at(aux) or envelope.made_at,
-        # The time of the material does no harm: it is the same in all deliveries.
-        dedupe_key=f"{key}:{result_task_id or envelope.nonce}:{aux.img_time or aux.process_begin_time or ''}",
+        dedupe_key=dedupe_key("zego", *parts, task_id, *which, when),
         result_task_id=result_task_id,
         detail=detail,
     )
@@ -265,6 +286,14 @@ _WHO = {
     "user_id": ("UserId", "user_id", "user_account"),
     "stream_id": ("StreamId", "stream_id"),
     "task_id": ("TaskId", "task_id"),
+}
+
+#: "Format is JSON; you must UrlDecode it." ZEGO's support can turn on a form. No page describes it; ZEGO's samples for
+#: the signature read the fields of the envelope as its parameters. These would be texts there, and are not in JSON.
+#: https://doc-zh.zego.im/article/21500, https://doc-zh.zego.im/faq/callback-form-data-issue
+_FORM: dict[str, Callable[[str], object]] = {
+    **dict.fromkeys(("AppId", "Timestamp", "Code", "Status"), integer_of),
+    **dict.fromkeys(("Detail", "AuxInfo"), json_of),
 }
 
 #: Up to the year 5138: a longer number is not in seconds.
@@ -287,13 +316,9 @@ class _Envelope:
     @classmethod
     def read(cls, body: bytes) -> "_Envelope":
         """Read what all events have: in PascalCase those of moderation, in lower case those of rooms and streams."""
-        fields = load_json(body)
+        fields = load_encoded(body, _FORM)
         if fields is None:
-            # "Format is JSON; you must UrlDecode it": once, and only what is no JSON as it stands, since the addresses
-            # in it have escapes of their own.
-            fields = load_json(unquote_to_bytes(body))
-        if fields is None:
-            raise unreadable("the body", "a JSON object")
+            raise unreadable("the body", "a JSON object, or a form with each name once")
         texts = {name: _as_text(fields.get(name, fields.get(name.lower()))) for name in ("AppId", "Timestamp", "Nonce")}
         timestamp = text_of(texts, "Timestamp", is_right=_TIMESTAMP.fullmatch)
         return cls(
@@ -345,8 +370,11 @@ def _seen_texts(detail: Detail) -> Iterator[str]:
 
 def _stream_in(result_task_id: str | None, task_id: str) -> str | None:
     """Return the stream in ``<TaskId>_<StreamId>_<number>``: older callbacks say it nowhere else, says ZEGO's FAQ."""
-    inner = re.fullmatch(rf"{re.escape(task_id)}_(.+)_[0-9]+", result_task_id or "", re.DOTALL)
-    return inner[1] if inner else None
+    prefix = f"{task_id}_"
+    if result_task_id is None or not result_task_id.startswith(prefix):
+        return None
+    stream_id, _, number = result_task_id.removeprefix(prefix).rpartition("_")
+    return stream_id if stream_id and number.isascii() and number.isdecimal() else None
 
 
 _BEIJING = timezone(timedelta(hours=8))

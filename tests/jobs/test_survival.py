@@ -1,0 +1,546 @@
+"""What one job, one clock or one end of a program does to the other jobs: nothing."""
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.doubles import (
+    NOW,
+    loop_clock,
+    mocked,
+    volcengine_client,
+    volcengine_no,
+    volcengine_yes,
+    zego_answer,
+    zego_client,
+)
+from tests.jobs.journals import InlineJournal, all_jobs, fill
+from tests.jobs.test_jobs import START, Vendor, stop, volcengine
+from volc_moderation import (
+    JournalError,
+    NoQuotas,
+    Quota,
+    QuotaUnavailable,
+    RetryPolicy,
+    TransportError,
+    WindowQuotas,
+)
+from volc_moderation.jobs import Jobs, JobState
+from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.lane import STORE_PATIENCE, LaneRunner
+from volc_moderation.jobs.runner import Runner
+from volc_moderation.quotas import QuotaKey
+from volc_moderation.volcengine import ListDetectionTask, StartDetection, StopWebcast
+from volc_moderation.zego import StartCensorAudioV2
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "stops.db"
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> Any:
+    journal = InlineJournal(Journal(tmp_path / "stops.db"))
+    yield journal
+    await journal.aclose()
+
+
+async def run(journal: InlineJournal, *clients: Any, **options: Any) -> list[JobEvent]:
+    told: list[JobEvent] = []
+    runner = Runner(journal, clients, clock=loop_clock, tell=told.append, **options)
+    await runner.prepare()
+    await runner.run()
+    return told
+
+
+# One job's failure is its own
+
+
+def raising(rooms: dict[str, Exception]) -> Callable[[httpx.Request], httpx.Response]:
+    """Make a transport of a user's that raises for some rooms."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        error = rooms.get(json.loads(request.content)["RoomId"])
+        if error is not None:
+            raise error
+        return volcengine_yes()
+
+    return handler
+
+
+FOREIGN: list[tuple[Exception | BaseException, str]] = [
+    (ValueError("https://host/?Signature=s3cret"), "ValueError"),
+    (KeyError("RoomId"), "KeyError"),
+    (RecursionError(), "RecursionError"),
+    (asyncio.CancelledError(), "CancelledError"),
+    (asyncio.InvalidStateError("odd"), "InvalidStateError"),
+    (ExceptionGroup("many", [ValueError()]), "ExceptionGroup"),
+]
+
+
+@pytest.mark.parametrize(("error", "name"), FOREIGN)
+async def test_an_exception_fails_its_own_job(
+    path: Path, error: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By its name; what it says may be a signed address. The others go on, and so does the next program."""
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        if json.loads(request.content)["RoomId"] == "room-1":
+            raise error
+        return volcengine_yes()
+
+    client = volcengine_client(
+        http_client=httpx.AsyncClient(transport=httpx.MockTransport(handler)), quotas=NoQuotas()
+    )
+    for _ in range(2):
+        async with Jobs(path, clients=[client]) as jobs, asyncio.timeout(5):
+            keys = [await jobs.submit(stop(number)) for number in range(3)]
+            ended = [await jobs.wait(key) for key in keys]
+        assert [job.state for job in ended] == [JobState.DONE, JobState.FAILED, JobState.DONE]
+        assert (ended[1].code, ended[1].maybe_sent, ended[1].attempts) == (name, True, 1)
+        assert (ended[1].message or "").startswith("the call ended in an exception that is no error of a vendor, raised")
+    assert f"a job of StopWebcast failed: {name}" in caplog.text
+    assert "s3cret" not in caplog.text
+    assert "s3cret" not in str(ended)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"ResponseMetadata": {"RequestId": "r\\ud800"}, "Result": "o\\udfffk"}',
+        b'{"ResponseMetadata": {"Error": {"Code": "Odd\\ud800", "Message": "\\ud800", "CodeN": 1e999}}}',
+        b'{"ResponseMetadata": {}, "Result": {"Message": "\\ud800", "EventData": ["\\ud800"]}}',
+    ],
+)
+async def test_texts_that_cannot_be_written_are_written(path: Path, content: bytes) -> None:
+    async with Jobs(path, clients=[volcengine(lambda _: httpx.Response(200, content=content))]) as jobs:
+        async with asyncio.timeout(5):
+            job = await jobs.wait(await jobs.submit(stop()))
+    assert job.state in {JobState.DONE, JobState.FAILED}
+    assert "?" in f"{job.request_id}{job.code}{job.message}{job.result}" or job.state is JobState.DONE
+
+
+async def test_a_runner_that_ends_lets_nobody_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a fault of ours, or because somebody cancels its task."""
+
+    def broken(self: LaneRunner, *_: object) -> None:
+        raise ArithmeticError("a bug")
+
+    vendor = Vendor()
+    jobs = Jobs(path, clients=[vendor.client], grace=0.1)
+    async with jobs:
+        key = await jobs.submit(stop())
+        await vendor.asked_for(1)
+        waiting = [asyncio.create_task(jobs.wait(key)) for _ in range(2)]
+        watching = asyncio.create_task(anext(aiter(jobs.events()), None))
+        await asyncio.sleep(0.05)
+        jobs._tasks[0].cancel()
+        async with asyncio.timeout(5):
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+            assert await watching is None
+        assert [type(outcome) for outcome in outcomes] == 2 * [JournalError]
+        with pytest.raises(JournalError, match="no longer made in the background"):
+            await jobs.submit(stop())
+    monkeypatch.setattr(LaneRunner, "_record", broken)
+    with pytest.raises(ExceptionGroup):
+        async with Jobs(path, clients=[volcengine()]) as again:
+            async with asyncio.timeout(5):
+                with pytest.raises(JournalError, match="no longer made"):
+                    await again.wait(await again.submit(stop(1)))
+
+
+# Answers that prove nothing
+
+
+@pytest.mark.looptime
+async def test_a_job_is_made_again_until_it_is_proven(journal: InlineJournal) -> None:
+    """An answer that states no error and proves no success is an unknown outcome."""
+    answers = [volcengine_yes({"Message": ""}), volcengine_yes(None), volcengine_yes({}), volcengine_yes()]
+    client = volcengine_client(http_client=mocked(lambda _: answers.pop(0)), clock=loop_clock, quotas=NoQuotas())
+    fill(journal.journal, [stop()], client)
+    told = await run(journal, client)
+    (job,) = all_jobs(journal.journal)
+    assert (job.state, job.attempts, job.maybe_sent) == (JobState.DONE, 4, True)
+    assert [event.code for event in told] == [*3 * ["DecodeError"], None]
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("action", [stop(), ListDetectionTask(app_id="a", room_id="r")])
+async def test_a_job_that_is_never_proven_is_given_up(journal: InlineJournal, action: Any) -> None:
+    client = volcengine_client(
+        http_client=mocked(lambda _: volcengine_yes({"EventData": []})), clock=loop_clock, quotas=NoQuotas()
+    )
+    fill(journal.journal, [action], client)
+    await run(journal, client)
+    (job,) = all_jobs(journal.journal)
+    assert (job.state, job.attempts, job.code) == (JobState.GIVEN_UP, 5, "DecodeError")
+
+
+@pytest.mark.looptime
+async def test_a_start_that_is_not_proven_is_not_made_again(journal: InlineJournal) -> None:
+    client = zego_client(http_client=mocked(lambda _: zego_answer(data={})), clock=loop_clock, quotas=NoQuotas())
+    fill(journal.journal, [START], client)
+    await run(journal, client)
+    (job,) = all_jobs(journal.journal)
+    assert (job.state, job.attempts, job.code, job.maybe_sent) == (JobState.FAILED, 1, "DecodeError", True)
+
+
+@pytest.mark.looptime
+async def test_a_start_that_zego_wants_repeated_is_marked(journal: InlineJournal) -> None:
+    answers = [zego_answer(50006), zego_answer(data={"TaskId": "t"})]
+    client = zego_client(http_client=mocked(lambda _: answers.pop(0)), clock=loop_clock)
+    fill(journal.journal, [START], client)
+    await run(journal, client)
+    (job,) = all_jobs(journal.journal)
+    assert (job.state, job.attempts, job.maybe_sent) == (JobState.DONE, 2, True)
+
+
+@pytest.mark.looptime
+async def test_a_users_start_fails_where_a_task_of_the_room_runs(journal: InlineJournal) -> None:
+    """Also if an earlier answer was lost: the task may be for another medium, and leave the user out."""
+    for user, expected in ((None, JobState.DONE), ("user", JobState.FAILED)):
+        answers: list[Any] = [httpx.ReadTimeout(""), volcengine_no("InvalidParameter.TaskAlreadyExists")]
+
+        def handler(_: httpx.Request, answers: list[Any] = answers) -> httpx.Response:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer  # type: ignore[no-any-return]
+
+        client = volcengine_client(http_client=mocked(handler), clock=loop_clock, quotas=NoQuotas())
+        fill(journal.journal, [StartDetection(app_id="a", room_id="r", user_id=user)], client)
+        (*_, event) = await run(journal, client)
+        assert event.state is expected
+
+
+# Submitting
+
+
+async def test_a_job_whose_submitting_is_cancelled_is_made(path: Path) -> None:
+    """The browser went away while the job was being written."""
+    vendor = Vendor()
+    vendor.go.set()
+    hold = threading.Event()
+    async with Jobs(path, clients=[vendor.client]) as jobs:
+        assert jobs._journal is not None
+        held = asyncio.create_task(jobs._journal.do(lambda _: hold.wait(5)))
+        await asyncio.sleep(0.05)
+        submitting = asyncio.create_task(jobs.submit(stop()))
+        await asyncio.sleep(0.05)
+        submitting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await submitting
+        hold.set()
+        await held
+        await vendor.asked_for(1)
+
+
+async def test_a_program_that_is_cancelled_while_it_opens_the_journal_lets_it_go(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, opened = threading.Event(), threading.Event()
+
+    class Slow(Journal):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            hold.wait(5)
+            super().__init__(*args, **options)
+            opened.set()
+
+    monkeypatch.setattr("volc_moderation.jobs.jobs.Journal", Slow)
+    entering = asyncio.create_task(Jobs(path, clients=[volcengine()]).__aenter__())
+    await asyncio.sleep(0.05)
+    entering.cancel()
+    await asyncio.gather(entering, return_exceptions=True)
+    hold.set()
+    await asyncio.to_thread(opened.wait, 5)
+    await asyncio.sleep(0.05)
+    Journal(path).close()
+
+
+# The end of a program
+
+
+@pytest.mark.parametrize("grace", [0.0, 15.0])
+async def test_a_start_that_waits_for_a_permit_is_not_taken_for_one_that_left(path: Path, grace: float) -> None:
+    """A clean end gives it back, whether or not it waits for those in flight."""
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content)["RoomId"])
+        return zego_answer(data={"TaskId": "t"})
+
+    def client() -> Any:
+        quotas = WindowQuotas({"StartCensorAudioV2": 1})
+        return zego_client(http_client=mocked(handler), quotas=quotas)
+
+    def start(number: int) -> StartCensorAudioV2:
+        return StartCensorAudioV2(room_id=f"r-{number}", event_id="e", audio_language="en", risk_type_list=["BAN"])
+
+    began = asyncio.get_running_loop().time()
+    async with Jobs(path, clients=[client()], grace=grace) as jobs:
+        keys = [await jobs.submit(start(number)) for number in range(5)]
+        await jobs.wait(keys[0])
+    assert asyncio.get_running_loop().time() - began < 3
+    journal = Journal(path, read_only=True)
+    left = {job.key: (job.state, job.attempts) for job in all_jobs(journal)}
+    journal.close()
+    ended = [key for key in keys if left[key] == (JobState.DONE, 1)]
+    assert 1 <= len(ended) == len(asked) < 5
+    assert [left[key] for key in keys if key not in ended] == (5 - len(ended)) * [(JobState.PENDING, 0)]
+
+
+@pytest.mark.looptime
+async def test_what_is_being_taken_when_a_run_is_cancelled_is_given_back(journal: InlineJournal) -> None:
+    client = zego_client(http_client=mocked(lambda _: zego_answer()), clock=loop_clock)
+    fill(journal.journal, [START], client)
+    answered: list[asyncio.Future[Any]] = []
+    ask = journal.ask
+
+    def late(act: Any, **options: Any) -> Any:
+        """Answer a second after it was done."""
+        done, future = ask(act, **options), asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(1, lambda: future.set_result(done.result()))
+        answered.append(future)
+        return future
+
+    runner = Runner(journal, [client], clock=loop_clock)
+    await runner.prepare()
+    journal.ask = late  # type: ignore[method-assign]
+    running = asyncio.create_task(runner.run())
+    await asyncio.sleep(0.5)
+    assert [job.state for job in all_jobs(journal.journal)] == [JobState.SENT]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert [(job.state, job.attempts) for job in all_jobs(journal.journal)] == [(JobState.PENDING, 0)]
+
+
+@pytest.mark.looptime
+async def test_stopping_does_not_wait_for_permits(journal: InlineJournal) -> None:
+    client = volcengine_client(
+        http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock, quotas=WindowQuotas({"StopWebcast": 1})
+    )
+    fill(journal.journal, [stop(number) for number in range(50)], client)
+    runner = Runner(journal, [client], clock=loop_clock)
+    await runner.prepare()
+    running = asyncio.create_task(runner.run())
+    await asyncio.sleep(2.5)
+    runner.stop()
+    await running
+    assert asyncio.get_running_loop().time() < 2.6
+    jobs = all_jobs(journal.journal)
+    assert {job.state for job in jobs} == {JobState.DONE, JobState.PENDING}
+    assert {(job.state, job.attempts) for job in jobs} == {(JobState.DONE, 1), (JobState.PENDING, 0)}
+
+
+# Clocks
+
+
+class Stepping:
+    def __init__(self) -> None:
+        self.stepped = 0.0
+
+    def __call__(self) -> float:
+        return loop_clock() + self.stepped
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+async def test_a_step_of_the_clock_changes_nothing(journal: InlineJournal, step: float) -> None:
+    """Neither for what is due, nor for what waits for 300 s."""
+    clock = Stepping()
+    answers = [zego_answer(50009), zego_answer(data={"TaskId": "t"})]
+    zego = zego_client(http_client=mocked(lambda _: answers.pop(0)), clock=loop_clock)
+    client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock)
+    fill(journal.journal, [START], zego, client)
+    runner = Runner(journal, [zego, client], clock=clock, for_ever=True)
+    await runner.prepare()
+    running = asyncio.create_task(runner.run())
+    await asyncio.sleep(1)
+    clock.stepped = step
+    lane = runner.clients.lane_of(stop())
+    keys = fill(journal.journal, [stop()], zego, client, now=runner.steady())
+    runner.look(journal.journal.lane(lane), lane)
+    await asyncio.sleep(1)
+    stopped = journal.journal.find(keys[0])
+    assert stopped is not None
+    assert stopped.state is JobState.DONE
+    await asyncio.sleep(299)
+    assert len(answers) == 0
+    (start, _) = all_jobs(journal.journal)
+    assert start.state is JobState.DONE
+    assert start.ended == pytest.approx(NOW + step + 300, abs=2)  # what is written down is the machine's time
+    runner.stop()
+    await running
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("step", "least", "most"), [(-3600.0, 299, 302), (3600.0, 0, 1)])
+async def test_a_step_while_nobody_runs_costs_the_delay_at_most(
+    journal: InlineJournal, step: float, least: float, most: float
+) -> None:
+    asked: list[float] = []
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        asked.append(asyncio.get_running_loop().time())
+        return zego_answer(50009) if len(asked) == 1 else zego_answer()
+
+    client = zego_client(http_client=mocked(handler), clock=loop_clock)
+    fill(journal.journal, [START], client)
+    await run(journal, client, wait_for_deferred=False)
+    clock = Stepping()
+    clock.stepped = step
+    began = asyncio.get_running_loop().time()
+    runner = Runner(journal, [client], clock=clock)
+    await runner.prepare()
+    await runner.run()
+    assert least <= asked[-1] - began <= most
+
+
+# Faults that do not pass by themselves
+
+
+class Away:
+    """A store of quotas that cannot be reached, at first."""
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.asked = 0
+
+    async def acquire(self, key: QuotaKey, quota: Quota, priority: Any = "bulk") -> Any:
+        self.asked += 1
+        if asyncio.get_running_loop().time() < self.until:
+            raise QuotaUnavailable("the store of quotas is away")
+        return await NoQuotas().acquire(key, quota)
+
+
+@pytest.mark.looptime
+async def test_a_run_waits_for_its_store_for_a_bounded_time(journal: InlineJournal) -> None:
+    quotas = Away(1e9)
+    client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock, quotas=quotas)
+    fill(journal.journal, [stop(number) for number in range(300)], client)
+    with pytest.raises(QuotaUnavailable):
+        await run(journal, client)
+    assert STORE_PATIENCE <= asyncio.get_running_loop().time() < 3 * STORE_PATIENCE
+    assert quotas.asked < 100
+    assert {(job.state, job.attempts) for job in all_jobs(journal.journal)} == {(JobState.PENDING, 0)}
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("for_ever", [False, True])
+async def test_a_store_that_comes_back_is_used(journal: InlineJournal, for_ever: bool) -> None:
+    quotas = Away(300 if for_ever else 20)
+    client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock, quotas=quotas)
+    fill(journal.journal, [stop(number) for number in range(30)], client)
+    runner = Runner(journal, [client], clock=loop_clock, for_ever=for_ever)
+    await runner.prepare()
+    running = asyncio.create_task(runner.run())
+    await asyncio.sleep(400)
+    runner.stop()
+    await running
+    assert {job.state for job in all_jobs(journal.journal)} == {JobState.DONE}
+
+
+@pytest.mark.looptime
+async def test_a_certificate_that_is_not_trusted_ends_the_run(
+    journal: InlineJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock, quotas=NoQuotas())
+
+    async def send(_: object) -> Any:
+        raise TransportError("not trusted", maybe_sent=False, is_permanent=True)
+
+    monkeypatch.setattr(client._transport, "send", send)
+    fill(journal.journal, [stop(number) for number in range(300)], client)
+    with pytest.raises(TransportError, match="not trusted"):
+        await run(journal, client)
+    assert asyncio.get_running_loop().time() < 1
+    assert {(job.state, job.attempts) for job in all_jobs(journal.journal)} == {(JobState.PENDING, 0)}
+
+
+async def test_jobs_that_wait_for_a_fault_to_pass_are_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Once, and that they go on: a client that is closed would stand for ever without a word."""
+    caplog.set_level(logging.INFO, "volc_moderation")
+    client = volcengine()
+    async with Jobs(path, clients=[client], grace=0) as jobs:
+        await client.aclose()
+        await jobs.submit(stop())
+        async with asyncio.timeout(20):
+            while "jobs wait" not in caplog.text:
+                await asyncio.sleep(0.05)
+    told = [record.getMessage() for record in caplog.records if "jobs wait" in record.getMessage()]
+    assert told == ["StopWebcast: jobs wait, and it is tried now and then: the client is closed"]
+
+
+# Lanes
+
+
+@pytest.mark.looptime
+async def test_a_lane_is_refilled_while_its_calls_run(journal: InlineJournal) -> None:
+    """Not when all have ended: a slow call holds up nobody, and the lane is never empty meanwhile."""
+    flying, asked = 0, 0
+
+    async def handler(_: httpx.Request) -> httpx.Response:
+        nonlocal flying, asked
+        flying, asked = flying + 1, asked + 1
+        await asyncio.sleep(60 if asked == 1 else 0.1)
+        flying -= 1
+        return volcengine_yes()
+
+    client = volcengine_client(
+        http_client=httpx.AsyncClient(transport=httpx.MockTransport(handler)),
+        clock=loop_clock,
+        quotas=NoQuotas(),
+        timeout=100,
+    )
+    fill(journal.journal, [stop(number) for number in range(1000)], client)
+    running = asyncio.create_task(run(journal, client))
+    seen: list[int] = []  # calls in flight, between the moments when calls end
+    await asyncio.sleep(0.05)
+    while asked < 900:
+        seen.append(flying)
+        await asyncio.sleep(0.1)
+    assert len(seen) > 3
+    assert min(seen) >= 8
+    assert asyncio.get_running_loop().time() < 60
+    await running
+    assert asyncio.get_running_loop().time() < 61
+    assert {job.state for job in all_jobs(journal.journal)} == {JobState.DONE}
+
+
+@pytest.mark.looptime
+async def test_a_run_ends_with_what_is_due_last_of_two_lanes(journal: InlineJournal) -> None:
+    """Each lane tells how many are put off, and until when."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return zego_answer(50009) if "SignatureNonce" in str(request.url) else volcengine_no("ServiceUnavailableTemp")
+
+    policy = RetryPolicy(attempts=2, base=100.0, cap=100.0)
+    clients = [
+        zego_client(http_client=mocked(handler), clock=loop_clock, quotas=NoQuotas(), retry=policy),
+        volcengine_client(http_client=mocked(handler), clock=loop_clock, quotas=NoQuotas(), retry=policy),
+    ]
+    fill(journal.journal, [START, StopWebcast(app_id="a", room_id="r", task_id="t")], *clients)
+    runner = Runner(journal, clients, clock=loop_clock)
+    await runner.prepare()
+    running = asyncio.create_task(runner.run())
+    await asyncio.sleep(0.5)
+    deferred = await runner.deferred()
+    assert {lane.action: count for lane, (count, _, _) in deferred.items()} == {
+        "StartCensorAudioV2": 1,
+        "StopWebcast": 1,
+    }
+    dues = {lane.action: first for lane, (_, first, _) in deferred.items()}
+    assert dues["StartCensorAudioV2"] == pytest.approx(NOW + 300, abs=1)
+    assert NOW <= dues["StopWebcast"] <= NOW + 101
+    assert journal.journal.standing().next_due == min(dues.values())
+    await running
+    assert {job.state for job in all_jobs(journal.journal)} == {JobState.GIVEN_UP}
