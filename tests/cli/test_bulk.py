@@ -2,65 +2,24 @@
 
 import asyncio
 import errno
-import gc
 import io
 import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.doubles import free_port
-from volc_moderation.cli.app import run
-from volc_moderation.cli.run import Output
+from tests.cli.commands import MAIN, STOP, Command, received, refuse, rooms
+from volc_moderation.cli.output import Output
 from volc_moderation.emulator import Fault
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.testing import ModerationEmulator
 
-Bulk = Callable[..., tuple[int, str, str]]
 
-STOP = ("--action", "StopWebcast", "--set", "app_id=app", "--set", "task_id=wall")
-
-
-@pytest.fixture
-def vendor(moderation_emulator: ModerationEmulator, monkeypatch: pytest.MonkeyPatch) -> ModerationEmulator:
-    for name, value in moderation_emulator.environment.items():
-        monkeypatch.setenv(name, value)
-    return moderation_emulator
-
-
-@pytest.fixture
-def command(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Bulk:
-    """Run a command in this process; return its exit code, output and errors."""
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run([*arguments])
-        return code, *capsys.readouterr()
-
-    return command
-
-
-def rooms(folder: Path, count: int, name: str = "stops.csv") -> str:
-    (folder / name).write_text("room_id\n" + "".join(f"room-{number}\n" for number in range(count)))
-    return name
-
-
-def refuse(vendor: ModerationEmulator, room: str, code: str, **options: Any) -> None:
-    vendor.play(Fault(kind="code", action="StopWebcast", match={"RoomId": room}, code=code, **options))
-
-
-def received(vendor: ModerationEmulator, action: str = "StopWebcast") -> int:
-    return int(vendor.counts().get(action, {}).get("received", 0))
-
-
-def test_all_are_done(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+def test_all_are_done(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     code, output, errors = command("bulk", rooms(folder, 30), *STOP, "--output", "out.jsonl", "--report", "report.html")
     assert (code, output) == (0, "")
     assert "30 rows, 30 calls" in errors
@@ -73,7 +32,7 @@ def test_all_are_done(command: Bulk, folder: Path, vendor: ModerationEmulator) -
     assert received(vendor) == 30
 
 
-def test_some_fail_and_are_tried_again(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+def test_some_fail_and_are_tried_again(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     refuse(vendor, "room-3", "AccessDenied")
     code, _, errors = command("bulk", rooms(folder, 5), *STOP)
     assert code == 10
@@ -86,7 +45,7 @@ def test_some_fail_and_are_tried_again(command: Bulk, folder: Path, vendor: Mode
     assert received(vendor) == 6
 
 
-def test_some_are_put_off(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+def test_some_are_put_off(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     refuse(vendor, "room-3", "ServiceUnavailableTemp", retry_after=300)
     code, _, errors = command("bulk", rooms(folder, 5), *STOP, "--on-temporary", "defer", "--rate", "50")
     assert code == 11
@@ -95,13 +54,15 @@ def test_some_are_put_off(command: Bulk, folder: Path, vendor: ModerationEmulato
     assert again in errors
 
 
-def test_a_short_wait_is_waited(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+def test_a_short_wait_is_waited(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     refuse(vendor, "room-3", "ServiceUnavailableTemp", retry_after=1)
     assert command("bulk", rooms(folder, 5), *STOP, "--on-temporary", "defer")[0] == 0
     assert received(vendor) == 6
 
 
-def test_refused_keys(command: Bulk, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_keys(
+    command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VOLCENGINE_SECRET_KEY", "wrong")
     code, _, errors = command("bulk", rooms(folder, 50), *STOP)
     assert code == 3
@@ -111,24 +72,12 @@ def test_refused_keys(command: Bulk, folder: Path, vendor: ModerationEmulator, m
     assert command("bulk", "--resume", "--journal", "stops.csv.jobs")[0] == 0
 
 
-def test_a_rate_below_the_quota(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+def test_a_rate_below_the_quota(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     assert command("bulk", rooms(folder, 30), *STOP, "--rate", "20")[0] == 0
     assert vendor.counts()["StopWebcast"]["most_in_any_second"] <= 20
 
 
-def test_a_journal_is_not_taken_for_a_new_one(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
-    """Yesterday's stops are done; today's of the same name would be taken for them."""
-    assert command("bulk", rooms(folder, 2), *STOP)[0] == 0
-    code, _, errors = command("bulk", "stops.csv", *STOP)
-    assert (code, "is there already" in errors) == (2, True)
-    more = rooms(folder, 3, "more.csv")
-    code, _, errors = command("bulk", more, *STOP, "--resume", "--journal", "stops.csv.jobs")
-    assert code == 0
-    assert "3 rows, 1 calls (2 are there already)" in errors
-    assert received(vendor) == 3
-
-
-def test_a_limit_and_bad_rows_left_out(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+def test_a_limit_and_bad_rows_left_out(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     (folder / "mixed.csv").write_text("room_id\nroom-0\nroom 1\nroom-2\nroom-3\n")
     code, _, errors = command("bulk", "mixed.csv", *STOP, "--skip-bad", "--limit", "2")
     assert code == 0
@@ -137,7 +86,7 @@ def test_a_limit_and_bad_rows_left_out(command: Bulk, folder: Path, vendor: Mode
     assert received(vendor) == 2
 
 
-def test_jobs_shows_filters_and_exports(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
+def test_jobs_shows_filters_and_exports(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     refuse(vendor, "room-3", "AccessDenied")
     command("bulk", rooms(folder, 5), *STOP)
     code, output, _ = command("jobs", "stops.csv.jobs")
@@ -156,29 +105,12 @@ def test_jobs_shows_filters_and_exports(command: Bulk, folder: Path, vendor: Mod
     assert command("jobs", "none.jobs")[0] == 2
 
 
-def test_sweep_stops_what_runs(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
-    for room, user in (("room-0", None), ("room-1", "a"), ("room-1", "b"), ("other", None)):
-        who = [] if user is None else ["--user-id", user]
-        code, _, errors = command("call", "StartDetection", "--app-id", "app", "--room-id", room, *who)
-        assert code == 0, errors
-    sweep = ("sweep", rooms(folder, 3, "rooms.csv"), "--set", "app_id=app")
-    code, output, errors = command(*sweep, "--dry-run")
-    assert code == 0
-    assert re.search(r"app +room-1 +b +3", output)
-    assert "3 moderations run in 2 rooms. Nothing was stopped." in errors
-    assert "0 moderations run" in command(*sweep, "--dry-run", "--older-than", "1h")[2]
-    code, _, errors = command(*sweep)
-    assert (code, "2 stops sent." in errors) == (0, True)
-    assert "0 moderations run" in command(*sweep, "--dry-run")[2]
-    assert command("sweep", "rooms.csv", "--older-than", "soon")[0] == 2
-
-
 @pytest.mark.parametrize("signals", [1, 2])
 async def test_an_interrupted_run_goes_on(folder: Path, vendor: ModerationEmulator, signals: int) -> None:
     """The first signal finishes what is in flight; the second does not even wait for that, and loses nothing."""
     if signals == 2:
         vendor.play(Fault(kind="hang", action="StopWebcast", match={"RoomId": "room-5"}))
-    main = (sys.executable, "-c", "from volc_moderation.cli import main; main()", "bulk")
+    main = (sys.executable, *MAIN, "bulk")
     process = await asyncio.create_subprocess_exec(
         *(*main, rooms(folder, 400), *STOP), stderr=asyncio.subprocess.PIPE, env=os.environ
     )
@@ -204,7 +136,7 @@ async def test_an_interrupted_run_goes_on(folder: Path, vendor: ModerationEmulat
 
 
 def test_an_output_that_cannot_be_written_ends_the_run(
-    command: Bulk, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
+    command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(io.StringIO):
         name = "out.jsonl"
@@ -224,7 +156,7 @@ def test_an_output_that_cannot_be_written_ends_the_run(
 
 
 def test_a_run_that_was_killed_before_its_file_was_read(
-    command: Bulk, folder: Path, vendor: ModerationEmulator
+    command: Command, folder: Path, vendor: ModerationEmulator
 ) -> None:
     """Its journal is empty: to go on with that alone would look like all done."""
     Journal(folder / "stops.csv.jobs").close()
@@ -233,24 +165,3 @@ def test_a_run_that_was_killed_before_its_file_was_read(
     assert "stops.csv.jobs is empty: its run ended before its file was read; give the file again" in errors
     assert command("bulk", rooms(folder, 3), *STOP)[0] == 0
     assert received(vendor) == 3
-
-
-# coredis leaves a stream open when it cannot connect
-@pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")
-def test_a_queue_that_is_not_there(command: Bulk, folder: Path, vendor: ModerationEmulator) -> None:
-    nowhere = f"redis://:a-password@127.0.0.1:{free_port()}"
-    code, _, errors = command("bulk", rooms(folder, 3), *STOP, "--engine", "streaq", "--redis", nowhere)
-    assert (code, "the queue cannot be reached: " in errors, "a-password" in errors) == (1, True, False)
-    code, _, errors = command("worker", "--redis", nowhere)
-    assert (code, "the queue cannot be reached: " in errors, "a-password" in errors) == (1, True, False)
-    assert command("bulk", "stops.csv", *STOP, "--engine", "streaq")[0] == 2
-    gc.collect()
-
-
-def test_a_password_is_not_printed(command: Bulk, folder: Path, vendor: ModerationEmulator, redis: Any) -> None:
-    refuse(vendor, "room-0", "AccessDenied")
-    port = redis.connection_pool.connection_kwargs["port"]
-    code, _, errors = command("bulk", rooms(folder, 1), *STOP, "--redis", f"redis://:a-password@127.0.0.1:{port}/0")
-    assert code in (10, 11), errors
-    assert "redis://:***@127.0.0.1" in errors
-    assert "a-password" not in errors

@@ -120,7 +120,21 @@ class SlowJournal(JournalThread):
 
 
 #: What a vendor may do to a call: whether it is carried out, and how it is answered.
-MOODS = ("yes", "no", "odd", "empty", "later", "throttled", "broken", "reset", "hang", "lost", "raise", "cancel", "text")
+MOODS = (
+    "yes",
+    "no",
+    "odd",
+    "empty",
+    "later",
+    "throttled",
+    "broken",
+    "reset",
+    "hang",
+    "lost",
+    "raise",
+    "cancel",
+    "text",
+)
 
 
 @attrs.define
@@ -172,7 +186,9 @@ class Vendor:
             "later": volcengine_no("ServiceUnavailableTemp"),
             "throttled": volcengine_no("FlowLimitExceeded"),
             "broken": volcengine_no("InternalError", status=500),
-            "text": httpx.Response(200, content=b'{"ResponseMetadata": {"RequestId": "\\udfff"}, "Result": "o\\ud800"}'),
+            "text": httpx.Response(
+                200, content=b'{"ResponseMetadata": {"RequestId": "\\udfff"}, "Result": "o\\ud800"}'
+            ),
         }
         return answers.get(mood, volcengine_yes())  # type: ignore[no-any-return]
 

@@ -130,7 +130,9 @@ def test_another_list_makes_what_has_ended_again(journal: Journal, ended: str) -
     assert load(journal, "a", "sent", "waits", "not listed") == Listed(new=4, again=0, is_known=False)
     write(journal, take(journal, 1)[0], ended, code="No", message="no", request_id="r", result="1", was_gone=True)
     take(journal, 1)
-    assert load(journal, "new", "a", "a", "sent", "waits", parameters='{"b":1}') == Listed(new=1, again=1, is_known=False)
+    assert load(journal, "new", "a", "a", "sent", "waits", parameters='{"b":1}') == Listed(
+        new=1, again=1, is_known=False
+    )
     jobs = {job.key: job for job in all_jobs(journal)}
     assert {key: (job.state, job.line) for key, job in jobs.items()} == {
         "a": (JobState.PENDING, 3),
@@ -568,7 +570,13 @@ def test_a_journal_with_flipped_bytes_gives_jobs_or_one_error(tmp_path: Path) ->
         path.write_bytes(torn[: dice.choice([len(torn), dice.randrange(len(torn))])])
         try:
             with contextlib.closing(Journal(path, read_only=True)) as journal:
-                for look in (journal.standing, journal.counts, journal.lanes, journal.deferred, lambda: all_jobs(journal)):
+                for look in (
+                    journal.standing,
+                    journal.counts,
+                    journal.lanes,
+                    journal.deferred,
+                    lambda: all_jobs(journal),
+                ):
                     look()
                 journal.note("owner")
         except JournalError:

@@ -98,16 +98,16 @@ async def test_an_exception_fails_its_own_job(
             raise error
         return volcengine_yes()
 
-    client = volcengine_client(
-        http_client=httpx.AsyncClient(transport=httpx.MockTransport(handler)), quotas=NoQuotas()
-    )
+    client = volcengine_client(http_client=httpx.AsyncClient(transport=httpx.MockTransport(handler)), quotas=NoQuotas())
     for _ in range(2):
         async with Jobs(path, clients=[client]) as jobs, asyncio.timeout(5):
             keys = [await jobs.submit(stop(number)) for number in range(3)]
             ended = [await jobs.wait(key) for key in keys]
         assert [job.state for job in ended] == [JobState.DONE, JobState.FAILED, JobState.DONE]
         assert (ended[1].code, ended[1].maybe_sent, ended[1].attempts) == (name, True, 1)
-        assert (ended[1].message or "").startswith("the call ended in an exception that is no error of a vendor, raised")
+        assert (ended[1].message or "").startswith(
+            "the call ended in an exception that is no error of a vendor, raised"
+        )
     assert f"a job of StopWebcast failed: {name}" in caplog.text
     assert "s3cret" not in caplog.text
     assert "s3cret" not in str(ended)

@@ -8,7 +8,6 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
-from rich.console import Console
 
 from volc_moderation import __version__
 from volc_moderation.cli.bulk import bulk
@@ -16,6 +15,7 @@ from volc_moderation.cli.call import BAD_USAGE, DONE, REFUSED, make_call_app
 from volc_moderation.cli.demo import Delay, complain, demo
 from volc_moderation.cli.jobs import jobs
 from volc_moderation.cli.sweep import sweep
+from volc_moderation.cli.terminal import prepare, stderr, stdout
 from volc_moderation.cli.worker import worker
 from volc_moderation.emulator import Emulator, Settings, listen, serve
 
@@ -63,7 +63,7 @@ def emulator(
     except OSError as error:
         return complain(f"cannot listen on {host}:{port}: {error.strerror}")
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    console = Console()
+    console = stdout()
     for line in (
         f"# Both vendors listen on {address}. In another shell:",
         f"export VOLCENGINE_RTC_BASE_URL={address} ZEGO_BASE_URL={address}",
@@ -72,7 +72,7 @@ def emulator(
         "volc-moderation call StartDetection --app-id app --room-id room",
         f"curl {address}/_emulator/counts",
     ):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(Emulator(settings), listener))
     return DONE
@@ -80,11 +80,14 @@ def emulator(
 
 def run(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
+    prepare()
     try:
-        code = app(arguments, exit_on_error=False, result_action="return_value")
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
-    except CycloptsError:
-        return BAD_USAGE  # cyclopts has printed what is wrong
+    except CycloptsError as error:
+        for line in str(error).splitlines():
+            stderr().print(line, soft_wrap=True)
+        return BAD_USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

@@ -1,45 +1,40 @@
 """``volc-moderation bulk FILE…``: the calls of a file, each made once at the least, at the full speed of its quota."""
 
 import asyncio
-import contextlib
 import shlex
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from volc_moderation import ConfigurationError, JournalError, SourceError, VolcengineClient, ZegoClient
+from volc_moderation.cli.environment import Redis, check_streaq, clients_of_environment, shown_redis
+from volc_moderation.cli.files import check_names, complain, constants_of, fill, opened
+from volc_moderation.cli.output import make_private
 from volc_moderation.cli.run import (
     ALL_DONE,
     BAD_CREDENTIALS,
     BAD_INPUT,
+    CANNOT_GO_ON,
     INTERRUPTED,
-    JOURNAL_FAILED,
-    Environment,
     Interrupts,
     RunOptions,
-    check_streaq,
-    clients_of_environment,
     run_journal,
-    stderr,
-    stdout,
+    summary,
 )
+from volc_moderation.cli.terminal import Terminal, stderr, stdout
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.load import Loaded, check, load
+from volc_moderation.jobs.load import Loaded, check
 from volc_moderation.jobs.rows import Rows
 from volc_moderation.jobs.sources import STDIN
 
-#: Bad rows that are shown when there are more; a dry run shows all.
-SHOWN = 20
 #: Seconds between two threads' turns: with the interpreter's 5 ms, the journal's thread waits so long for each step.
 TURN = 0.0005
 
@@ -56,7 +51,7 @@ def bulk(
     retry_failed: bool = False,
     limit: AtLeastOne = None,
     rate: AtLeastOne = None,
-    redis: str | None = None,
+    redis: Redis | None = None,
     engine: Literal["local", "streaq"] = "local",
     queue: str = "moderation",
     on_temporary: Literal["wait", "defer"] = "wait",
@@ -67,8 +62,9 @@ def bulk(
     """Make the calls of files, of CSV, JSON Lines (also compressed) or Parquet; - is standard input.
 
     All rows are checked before the first call is made. The calls are written to a journal, so that a run that was
-    interrupted or killed goes on with --resume. Exit codes: 0 all done, 1 the journal cannot be written, 2 bad usage or
-    a bad file, 3 the keys are absent or refused, 10 some failed, 11 some are put off, 130 interrupted.
+    interrupted or killed goes on with --resume. The journal of a run that has ended is set aside by the next run of the
+    same name, which makes all its calls anew. Exit codes: 0 all done, 1 the journal, the Redis or every call fails,
+    2 bad usage or a bad file, 3 the keys are absent or refused, 10 some failed, 11 some are put off, 130 interrupted.
 
     Parameters
     ----------
@@ -83,7 +79,8 @@ def bulk(
     journal
         The journal: FILE.jobs unless given.
     resume
-        Go on with a journal that is there; further files are added to it.
+        Go on with a journal that is there. The very files that it was made of add nothing; of others, the rows are
+        added, and those that ended are made again.
     retry_failed
         With --resume: do what failed, or was given up, again.
     limit
@@ -91,7 +88,8 @@ def bulk(
     rate
         Calls per second of each action, below its quota.
     redis
-        Share the quotas with others through this Redis or Valkey, such as redis://localhost.
+        Share the quotas with others through this Redis or Valkey, such as redis://localhost. An address with a
+        password belongs into the environment, where other users of the machine do not see it.
     engine
         Who makes the calls: this process, or with --redis the workers of a queue (volc-moderation worker).
     queue
@@ -101,9 +99,9 @@ def bulk(
     skip_bad
         Leave bad rows out, rather than send nothing.
     output
-        A file of JSON Lines to write each call to as it ends.
+        A file of JSON Lines to add each call to as it ends. A new one is for you alone to read.
     report
-        A page of HTML to write at the end, with pictures of the run.
+        A page of HTML to write at the end, with pictures of the run. A new one is for you alone to read.
 
     """
     console = stderr()
@@ -116,11 +114,14 @@ def bulk(
         if engine == "streaq":
             check_streaq(redis)
         path = _journal_path(files, journal, resume=resume, retry_failed=retry_failed)
-        _check_writable(output, report)
+        for one in (output, report):
+            if one is not None:
+                make_private(one)
     except SourceError as error:
         return complain(console, error)
     options = RunOptions(
         journal=path,
+        is_resumed=resume,
         rate=rate,
         redis=redis,
         engine=engine,
@@ -132,7 +133,7 @@ def bulk(
             path,
             {
                 "--rate": rate,
-                "--redis": redis and _without_password(redis),
+                "--redis": shown_redis(redis),
                 "--engine": None if engine == "local" else engine,
                 "--queue": None if queue == "moderation" else queue,
                 "--on-temporary": None if on_temporary == "wait" else on_temporary,
@@ -149,19 +150,18 @@ async def _bulk(
     files: Sequence[str],
     rows: Rows,
     options: RunOptions,
-    console: Console,
+    console: Terminal,
     *,
     limit: int | None,
     skip_bad: bool,
     retry_failed: bool,
 ) -> int:
     interrupts = Interrupts(console)
-    is_new = not options.journal.exists()
     with interrupts.heard():
         try:
             async with (
                 clients_of_environment(options.rate, options.redis) as environment,
-                opened(options.journal) as journal,
+                opened(partial(_open, options, has_files=bool(files))) as journal,
             ):
                 if files:
                     await fill(
@@ -174,75 +174,43 @@ async def _bulk(
                         limit=limit,
                         skip_bad=skip_bad,
                     )
-                    is_new = False
+                    aside = await journal.do(lambda journal: journal.aside)
+                    if aside is not None:
+                        console.print(f"{options.journal} had a run that has ended; that is in {aside}", soft_wrap=True)
                 if retry_failed:
-                    await journal.do(lambda journal: journal.retry_ended(now=time.time()))
+                    await journal.do(lambda journal: journal.retry_ended(due=time.time()))
                 return await run_journal(journal, environment, options, console, interrupts)
         except SourceError as error:
             return INTERRUPTED if interrupts.count else complain(console, error)
         except ConfigurationError as error:
             return complain(console, error, BAD_CREDENTIALS)
         except JournalError as error:
-            return complain(console, error, JOURNAL_FAILED)
-        finally:
-            if is_new:
-                for end in ("", "-wal", "-shm", "-lock"):
-                    options.journal.with_name(options.journal.name + end).unlink(missing_ok=True)
+            return complain(console, error, CANNOT_GO_ON)
 
 
-@contextlib.asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[JournalThread]:
-    """Open a journal, and close it at the end."""
-    journal = JournalThread(await asyncio.to_thread(Journal, path))
+def _open(options: RunOptions, *, has_files: bool) -> Journal:
+    """Open a journal that is for this run: a new one, one whose run has ended, or one that was asked to go on.
+
+    Raises ``SourceError`` for another one, and ``JournalError``.
+    """
+    path = options.journal
+    journal = Journal(path, keep_empty=False)
     try:
-        yield journal
-    finally:
-        await journal.aclose()
-
-
-async def fill(
-    files: Sequence[str],
-    rows: Rows,
-    journal: JournalThread,
-    *,
-    environment: Environment,
-    console: Console,
-    interrupts: Interrupts,
-    limit: int | None = None,
-    skip_bad: bool = False,
-) -> None:
-    """Load files into a journal. Raises ``SourceError``, and then nothing is in it that was not before."""
-    loaded = Loaded()
-    interrupts.set(loaded.cancel, loaded.cancel)
-
-    def write(journal: Journal) -> None:
-        actions = check(files, rows, limit=limit, tell_bad=_some_bad(console), loaded=loaded)
-        load(journal, actions, environment.of, skip_bad=skip_bad, now=time.time(), loaded=loaded)
-
-    writing = asyncio.create_task(journal.do(write, durable=True))
-    with console.status("Checking…") as status:
-        while not writing.done():
-            status.update(f"Checking: {loaded.rows:,} rows" + (f", {loaded.bad:,} bad" if loaded.bad else ""))
-            await asyncio.wait([writing], timeout=0.1)
-    if loaded.bad > SHOWN:
-        console.print(f"… and {loaded.bad - SHOWN:,} more bad rows")
-    await writing
-    said = f"{loaded.rows:,} rows, {loaded.new:,} calls"
-    if loaded.new < loaded.rows:
-        said += f" ({loaded.rows - loaded.new:,} are there already)"
-    console.print(said + (f", {loaded.bad:,} bad rows left out" if loaded.bad else ""))
-
-
-def _some_bad(console: Console) -> Callable[[str], None]:
-    told = 0
-
-    def tell(line: str) -> None:
-        nonlocal told
-        told += 1
-        if told <= SHOWN:
-            console.print(line, highlight=False, soft_wrap=True)
-
-    return tell
+        standing = journal.standing()
+        if options.is_resumed:
+            if not standing.total and not has_files:
+                raise SourceError(f"{path} is empty: its run ended before its file was read; give the file again")
+        elif standing.unfinished:
+            raise SourceError(
+                f"{path} is of a run that has not ended: {summary(standing)} Go on with that: {options.resume}; to add"
+                " these rows to it, give --resume here; or give another --journal"
+            )
+        elif standing.total:
+            journal.set_aside()
+    except BaseException:
+        journal.close()
+        raise
+    return journal
 
 
 def _dry_run(files: Sequence[str], rows: Rows, limit: int | None) -> int:
@@ -282,59 +250,7 @@ def _journal_path(files: Sequence[str], journal: Path | None, *, resume: bool, r
         journal = Path("stdin.jobs" if files[0] == STDIN else f"{files[0]}.jobs")
     if resume and not journal.is_file():
         raise SourceError(f"there is no journal {journal} to go on with")
-    if journal.is_file() and _is_empty(journal):
-        if not files:
-            raise SourceError(f"{journal} is empty: its run ended before its file was read; give the file again")
-    elif not resume and journal.exists():
-        raise SourceError(
-            f"{journal} is there already, from an earlier run. Go on with it: --resume --journal "
-            f"{shlex.quote(str(journal))}; or give another --journal, or remove it"
-        )
     return journal
-
-
-def _check_writable(*paths: Path | None) -> None:
-    """See before the run that what comes at its end can be written."""
-    for path in paths:
-        if path is None:
-            continue
-        try:
-            path.open("a", encoding="utf-8").close()
-        except OSError as error:
-            raise SourceError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def _is_empty(journal: Path) -> bool:
-    """Tell whether a journal has no jobs: a run was killed while it checked its file."""
-    try:
-        with contextlib.closing(Journal(journal, read_only=True)) as opened:
-            return not opened.query("SELECT 1 FROM job LIMIT 1")
-    except JournalError as error:
-        raise SourceError(str(error)) from None
-
-
-def check_names(files: Sequence[str]) -> None:
-    """See that what was taken for files are no misspelt options: - is one, for standard input."""
-    for file in files:
-        if file.startswith("-") and file != STDIN:
-            raise SourceError(f"there is no option {file}; for a file of this name give ./{file}")
-
-
-def constants_of(texts: Sequence[str]) -> dict[str, str]:
-    """Read name=value."""
-    constants = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise SourceError(f"--set is name=value, such as app_id=abc; not {text!r}")
-        constants[name] = value
-    return constants
-
-
-def _without_password(address: str) -> str:
-    """Strike the password from an address: what is printed may be kept in a log."""
-    password = urlsplit(address).password
-    return address.replace(f":{password}@", ":***@") if password else address
 
 
 def _resume(journal: Path, options: Mapping[str, object]) -> str:
@@ -344,9 +260,3 @@ def _resume(journal: Path, options: Mapping[str, object]) -> str:
         if value is not None:
             words += [option, str(value)]
     return shlex.join(words)
-
-
-def complain(console: Console, error: Exception, code: int = BAD_INPUT) -> int:
-    """Say what is wrong, and return the exit code."""
-    console.print(str(error), soft_wrap=True)
-    return code

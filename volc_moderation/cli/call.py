@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import json
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -19,6 +18,7 @@ from volc_moderation import (
     ZegoClient,
 )
 from volc_moderation.action import method_name
+from volc_moderation.printable import json_text
 from volc_moderation.texts import is_list, model_in, read_list, reader_of, types_in
 from volc_moderation.volcengine import actions as volcengine_moderation
 from volc_moderation.volcengine import message as volcengine_message
@@ -128,7 +128,7 @@ async def _call(
         _print_error(error)
         return REFUSED
     outcome = {"result": to_json(reply.result), "request_id": reply.request_id, "attempts": reply.attempts}
-    print(json.dumps(outcome, ensure_ascii=False, indent=2))  # noqa: T201 - the output
+    print(json_text(outcome, indent=2))  # noqa: T201 - the output
     return DONE
 
 
@@ -139,4 +139,4 @@ def _print_error(error: ModerationError) -> None:
             described[name] = getattr(error, name)
     if error.attempts:
         described["attempts"] = error.attempts
-    print(json.dumps(described, ensure_ascii=False, indent=2), file=sys.stderr)  # noqa: T201 - the output
+    print(json_text(described, indent=2), file=sys.stderr)  # noqa: T201 - the output

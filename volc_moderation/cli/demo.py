@@ -6,6 +6,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -14,13 +15,15 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from volc_moderation import Action, ModerationError, VolcengineClient, WindowQuotas, ZegoClient
-from volc_moderation.cli.bulk import opened
 from volc_moderation.cli.call import BAD_USAGE
-from volc_moderation.cli.run import INTERRUPTED, Environment, Interrupts, RunOptions, make_calls, summary
+from volc_moderation.cli.environment import Environment
+from volc_moderation.cli.files import opened
+from volc_moderation.cli.run import INTERRUPTED, Interrupts, RunOptions, make_calls, summary
+from volc_moderation.cli.terminal import Terminal, stderr
 from volc_moderation.emulator import EmulatorProcess, Fault, Settings
 from volc_moderation.jobs.clients import Clients, write
 from volc_moderation.jobs.job import key_of
@@ -84,7 +87,7 @@ def demo(
         File to write a picture of the result to.
 
     """
-    console = Console(record=svg is not None, highlight=False)
+    console = Terminal(record=svg is not None)
     for path, is_right in ((svg, svg is None or os.access(svg.parent, os.W_OK)), (resume, _is_journal(resume))):
         if not is_right:
             return complain(f"cannot use {path}")
@@ -105,7 +108,7 @@ def demo(
 
 def complain(what: str) -> int:
     """Say on standard error what is wrong with the usage."""
-    Console(stderr=True).print(what, highlight=False, markup=False)
+    stderr().print(what, soft_wrap=True)
     return BAD_USAGE
 
 
@@ -114,12 +117,12 @@ def _is_journal(path: Path | None) -> bool:
 
 
 async def _demo(
-    console: Console, path: Path, webcasts: int, audio: int, delay: tuple[float, float], *, is_new: bool
+    console: Terminal, path: Path, webcasts: int, audio: int, delay: tuple[float, float], *, is_new: bool
 ) -> int:
     began = time.monotonic()
     interrupts = Interrupts(console)
     settings = Settings(delay=delay)
-    async with opened(path) as journal:
+    async with opened(partial(Journal, path)) as journal:
         port = int(await journal.do(lambda journal: journal.note("port")) or 0)
         with interrupts.heard():
             async with (
@@ -164,7 +167,7 @@ class _Run:
     journal: JournalThread
     environment: Environment
     options: RunOptions
-    console: Console
+    console: Terminal
     interrupts: Interrupts
 
     async def start_and_stop(self, emulator: EmulatorProcess, webcasts: int, audio: int) -> None:
@@ -234,7 +237,7 @@ async def _misbehave(emulator: EmulatorProcess) -> None:
 def _started(journal: Journal) -> list[str]:
     """Return the ids of the audio moderations that were started."""
     lane = "lane IN (SELECT id FROM lane WHERE action = 'StartCensorAudioV2')"
-    found = [job.result for job in journal.jobs(f"WHERE state = 'done' AND {lane}")]
+    found = [job.result for job in journal.jobs(f"state = 'done' AND {lane}")]
     return [str(result["TaskId"]) for result in found if isinstance(result, dict)]
 
 
@@ -249,7 +252,7 @@ def _spans(journal: Journal) -> dict[str, float]:
 def _table(batches: list[Seen], spans: Mapping[str, float]) -> Table:
     table = Table(Column("action", no_wrap=True), box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("calls", "of\nquota", "most in\nany 1 s", "too\nmany", "put off\nor refused", "first\nto last"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(Text(heading), justify="right", no_wrap=True)
     for batch in batches:
         calls, seconds = batch.of("received"), spans.get(batch.action.name, 0.0)
         table.add_row(
@@ -265,7 +268,7 @@ def _table(batches: list[Seen], spans: Mapping[str, float]) -> Table:
 
 
 def _conclude(
-    console: Console,
+    console: Terminal,
     batches: list[Seen],
     standing: Standing,
     journal: Path,

@@ -1,7 +1,6 @@
 """``volc-moderation jobs JOURNAL``: shows, filters and exports what a journal holds, also while it is in use."""
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,11 +13,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from volc_moderation import JournalError, SourceError, VolcengineClient, ZegoClient
-from volc_moderation.cli.run import ALL_DONE, BAD_INPUT, stderr, stdout, summary
+from volc_moderation.cli.run import ALL_DONE, BAD_INPUT, summary
+from volc_moderation.cli.terminal import stderr, stdout
 from volc_moderation.jobs.event import shown
 from volc_moderation.jobs.job import Job, JobState
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.report import write_report
+from volc_moderation.printable import json_text
 
 Kind = Literal["pending", "sent", "done", "failed", "given-up", "deferred", "gone"]
 
@@ -62,18 +63,18 @@ def jobs(
 
     """
     console = stderr()
-    conditions, values = _filter(state, action, code, key)
+    condition, values = _filter(state, action, code, key)
     try:
         with contextlib.closing(Journal(journal, read_only=True)) as opened:
             if report is not None:
                 write_report(opened, report, now=time.time())
                 console.print(f"Report: {report}", soft_wrap=True)
             most = limit if limit is not None or export else 50
-            found = opened.jobs(f"{conditions} ORDER BY job.id" + (f" LIMIT {most}" if most else ""), values)
+            found = opened.jobs(condition or "true", values, limit=-1 if most is None else most)
             if export:
                 _export(found)
             else:
-                _show(opened, found, is_filtered=bool(values or conditions))
+                _show(opened, found, is_filtered=bool(condition))
     except (JournalError, SourceError) as error:
         console.print(str(error), soft_wrap=True)
         return BAD_INPUT
@@ -92,7 +93,7 @@ def _filter(state: str | None, action: str | None, code: str | None, key: str | 
         if value is not None:
             conditions.append(condition)
             values.append(value)
-    return ("WHERE " + " AND ".join(conditions) if conditions else ""), values
+    return " AND ".join(conditions), values
 
 
 def _show(journal: Journal, found: Iterator[Job], *, is_filtered: bool) -> None:
@@ -118,7 +119,7 @@ def _show(journal: Journal, found: Iterator[Job], *, is_filtered: bool) -> None:
             str(job.attempts),
             str(job.code or ""),
             job.message or "",
-            json.dumps(_shown(job), ensure_ascii=False),
+            json_text(_shown(job)),
         )
     out.print(table)
 
@@ -136,7 +137,7 @@ def _export(found: Iterator[Job]) -> None:
         for name in ("created", "due", "sent", "ended"):
             seconds = getattr(job, name)
             told[name] = None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
-        print(json.dumps(told, ensure_ascii=False))  # noqa: T201 - the output
+        print(json_text(told))  # noqa: T201 - the output
 
 
 def _shown(job: Job) -> dict[str, object]:

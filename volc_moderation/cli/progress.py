@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Self
 
 import attrs
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
+from volc_moderation.cli.terminal import Terminal
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.lane import LaneRunner
@@ -75,6 +75,8 @@ class Tally:
 
     def seconds_left(self) -> float | None:
         """Return how long it will take, those that wait for their next attempt included; None if nobody can tell."""
+        if self.trouble:
+            return None
         left = self.total - self.ended
         until_due = max(0.0, (self.last_due or 0.0) - time.time())
         if left <= self.deferred:
@@ -85,7 +87,7 @@ class Tally:
 class Progress:
     """Shows tallies on standard error."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         self.tallies: dict[Lane, Tally] = {}
         self._console = console
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
@@ -123,7 +125,10 @@ class Progress:
             if tally is None:
                 continue
             tally.deferred, tally.next_due, tally.last_due = deferred.get(lane.lane, (0, None, None))
-            tally.trouble = "" if lane.trouble is None else str(lane.trouble)
+            trouble = "" if lane.trouble is None else str(lane.trouble)
+            if trouble and trouble != tally.trouble and self._live is None:
+                self._console.print(f"{tally.lane.action} waits: {trouble}", soft_wrap=True)
+            tally.trouble = trouble
             if tally.lane.action in quotas:
                 tally.cap = quotas[tally.lane.action].effective
         if self._live is not None:
@@ -132,7 +137,7 @@ class Progress:
             self._next_line += EVERY
             for tally in self.tallies.values():
                 line = f"{tally.lane.action} {tally.ended:,}/{tally.total:,}, {_details(tally)}, ETA {_clock(tally)}"
-                self._console.print(line, highlight=False, soft_wrap=True)
+                self._console.print(line, soft_wrap=True)
 
     def _bars(self) -> RenderableType:
         parts: list[RenderableType] = []
@@ -144,9 +149,9 @@ class Progress:
             row.add_column(no_wrap=True, justify="right")
             bar = ProgressBar(total=max(tally.total, 1), completed=tally.ended)
             row.add_row(tally.lane.action, bar, f"{tally.ended:,}/{tally.total:,}", f"ETA {_clock(tally)}")
-            parts += [row, Text(f"  {_details(tally)}", style="dim", no_wrap=True, overflow="ellipsis")]
+            parts += [row, self._console.one_line(f"  {_details(tally)}", style="dim")]
             if tally.trouble:
-                parts.append(Text(f"  waiting: {tally.trouble}", style="yellow", no_wrap=True, overflow="ellipsis"))
+                parts.append(self._console.one_line(f"  waiting: {tally.trouble}", style="yellow"))
         return Group(*parts)
 
 

@@ -4,41 +4,60 @@ import asyncio
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
-from volc_moderation import ConfigurationError, JournalError, ModerationError, SourceError, VolcengineClient
-from volc_moderation.cli.bulk import check_names, complain, constants_of, fill, opened
+from volc_moderation import (
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    InvalidActionError,
+    InvalidRequestError,
+    JournalError,
+    ModerationError,
+    SourceError,
+    VolcengineClient,
+)
+from volc_moderation.cli.environment import Environment, Redis, clients_of_environment
+from volc_moderation.cli.files import check_names, complain, constants_of, fill, opened
+from volc_moderation.cli.output import make_private
 from volc_moderation.cli.run import (
+    ALL_DONE,
     BAD_CREDENTIALS,
+    CANNOT_GO_ON,
     INTERRUPTED,
-    JOURNAL_FAILED,
-    Environment,
+    SOME_FAILED,
     Interrupts,
     RunOptions,
-    clients_of_environment,
-    exit_code,
     make_calls,
-    stderr,
-    stdout,
-    summary,
+    tell_fault,
+    tell_refusals,
 )
+from volc_moderation.cli.swept_room import ALL, Outcome, SweptRoom
+from volc_moderation.cli.terminal import Terminal, stderr, stdout
 from volc_moderation.jobs.clients import write
-from volc_moderation.jobs.job import Job, key_of
+from volc_moderation.jobs.job import Job, JobState, key_of
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.jobs.rows import Rows
-from volc_moderation.volcengine import DetectionStatus, ListDetectionTask, StopDetection, VolcengineAction
-from volc_moderation.wire import JSON
+from volc_moderation.volcengine import ListDetectionTask, MediaType, StopDetection
+from volc_moderation.volcengine.protocol import meaning_of
+from volc_moderation.wire import dump_json
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+#: Seconds between the stops of rooms and the look whether they still run. No page says how soon the listing tells.
+SETTLE = 1.0
+#: Moderations that still run at the end and are shown, when there are more.
+SHOWN = 20
 
 
 def sweep(
@@ -47,21 +66,26 @@ def sweep(
     older_than: str = "0s",
     dry_run: bool = False,
     rate: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
-    redis: str | None = None,
+    redis: Redis | None = None,
     output: Path | None = None,
 ) -> int:
     """List the moderations of rooms at Volcengine, and stop those that still run.
 
-    It does no harm to run it again, and that is how it goes on when it was interrupted. Exit codes are those of bulk.
+    The vendor lists a moderation of a room as the users who have triggered it: one that nobody has triggered does not
+    show, and is not stopped; it ends by itself after its idle_sec. It does no harm to run a sweep again, and that is
+    how it goes on when it was interrupted. Exit codes are those of bulk: 0 only if nothing that was to be stopped still
+    runs, as a last listing of each room shows; 10 if something does, or if a room could not be listed.
 
     Parameters
     ----------
     files
-        Files with the columns app_id and room_id, of the kinds that bulk takes; - is standard input.
+        Files with the columns app_id and room_id, of the kinds that bulk takes; - is standard input. With user_id, only
+        the moderation of that user is looked at.
     set_
         A column that all rows have, such as app_id=…
     older_than
-        Leave alone what was started later, such as 90s, 30m, 2h, 1d.
+        Leave alone what was started later, such as 90s, 30m, 2h, 1d. A moderation of a room is as old as the first of
+        its users is listed.
     dry_run
         List what runs; stop nothing.
     rate
@@ -69,7 +93,7 @@ def sweep(
     redis
         Share the quotas with others through this Redis or Valkey.
     output
-        A file of JSON Lines to write each call to as it ends.
+        A file of JSON Lines to add each call to as it ends.
 
     """
     console = stderr()
@@ -79,33 +103,36 @@ def sweep(
         if not files:
             raise SourceError("give a file with the rooms, or - for standard input")
         rows = Rows(VolcengineClient.actions(), action=ListDetectionTask.name, constants=constants_of(set_))
+        if output is not None:
+            make_private(output)
     except SourceError as error:
         return complain(console, error)
+    before = time.time() - age if age else ALL
     # What is found out and left to do does not outlive the command: it can simply be run again.
     with tempfile.TemporaryDirectory() as folder:
-        options = RunOptions(journal=Path(folder) / "sweep", rate=rate, redis=redis, output=output)
-        return asyncio.run(_sweep(files, rows, options, console, age=age, dry_run=dry_run))
+        options = RunOptions(journal=Path(folder) / "sweep", rate=rate, redis=redis or None, output=output)
+        return asyncio.run(_sweep(files, rows, options, console, before=before, dry_run=dry_run))
 
 
 async def _sweep(
-    files: Sequence[str], rows: Rows, options: RunOptions, console: Console, *, age: float, dry_run: bool
+    files: Sequence[str], rows: Rows, options: RunOptions, console: Terminal, *, before: float, dry_run: bool
 ) -> int:
     interrupts = Interrupts(console)
     with interrupts.heard():
         try:
             async with (
                 clients_of_environment(options.rate, options.redis) as environment,
-                opened(options.journal) as journal,
+                opened(partial(Journal, options.journal)) as journal,
             ):
                 await fill(files, rows, journal, environment=environment, console=console, interrupts=interrupts)
-                run = _Sweep(journal, environment, options, console, interrupts)
-                return await run.list_only(age) if dry_run else await run.stop(age)
+                run = _Sweep(journal, environment, options, console, interrupts, before=before)
+                return await (run.list_only() if dry_run else run.stop())
         except SourceError as error:
             return INTERRUPTED if interrupts.count else complain(console, error)
         except ConfigurationError as error:
             return complain(console, error, BAD_CREDENTIALS)
         except JournalError as error:
-            return complain(console, error, JOURNAL_FAILED)
+            return complain(console, error, CANNOT_GO_ON)
 
 
 class _Sweep:
@@ -116,92 +143,165 @@ class _Sweep:
         journal: JournalThread,
         environment: Environment,
         options: RunOptions,
-        console: Console,
+        console: Terminal,
         interrupts: Interrupts,
+        *,
+        before: float,
     ) -> None:
         self._journal = journal
         self._run = (environment, options, console, interrupts)
         self._clients = environment.of({"volcengine"})
         self._console = console
         self._interrupts = interrupts
+        self._before = before
         self._fault: ModerationError | None = None
+        #: The rooms in which something runs or may run, by the keys of their listings.
+        self._rooms: dict[str, SweptRoom] = {}
+        self._looked_at = 0
 
-    async def list_only(self, age: float) -> int:
+    async def list_only(self) -> int:
         """Show what runs."""
-        await self._calls()
+        await self._look(first=True)
         table = Table("app", "room", "user", "media", "started", box=SIMPLE_HEAD)
-        running = await self._journal.do(lambda journal: list(_running(journal, time.time() - age)))
-        for job, tasks in running:
-            for task in tasks:
-                started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(task["CreateTime"]))
-                row = (
-                    job.parameters["AppId"],
-                    job.parameters["RoomId"],
-                    task["UserId"],
-                    str(task["MediaType"]),
-                    started,
-                )
-                table.add_row(*row)
+        running = [(room, one) for room in self._rooms.values() for one in room.old]
+        for room, one in running:
+            table.add_row(room.app_id, room.room_id, one.user, _media(one.media), _time(one.started))
         if running:
             stdout().print(table)
-        count = sum(len(tasks) for _, tasks in running)
-        self._console.print(f"{count:,} moderations run in {len(running):,} rooms. Nothing was stopped.")
+        rooms = len({id(room) for room, _ in running})
+        self._console.print(f"{len(running):,} moderations run in {rooms:,} rooms. Nothing was stopped.")
         return await self._end()
 
-    async def stop(self, age: float) -> int:
-        """Stop what runs: of the rooms first, for while one of a room runs, none of a user can be stopped."""
-        await self._calls()
-        before = time.time() - age
-        rooms = await self._journal.do(lambda journal: self._stop(journal, before, by_user=False))
-        await self._calls()
-        users = await self._journal.do(lambda journal: self._stop(journal, before, by_user=True))
-        await self._calls()
-        self._console.print(f"{rooms + users:,} stops sent.")
-        return await self._end()
+    async def stop(self) -> int:
+        """Stop what runs, in each room as far as that is possible, and look whether it has ended."""
+        await self._look(first=True)
+        while self._can_go_on:
+            stops = [
+                (key, room, user, _stop(room, user)) for key, room in self._rooms.items() for user in room.next_stops()
+            ]
+            if not stops:
+                break
+            await self._journal.do(lambda journal: self._submit(journal, [stop for *_, stop in stops]))  # noqa: B023
+            await self._calls()
+            made = await self._journal.do(lambda journal: [self._outcome(journal, stop) for *_, stop in stops])  # noqa: B023
+            for (_, room, user, _), outcome in zip(stops, made, strict=True):
+                room.outcomes[user] = outcome
+            await self._look({key for key, *_ in stops})
+        counts = sum((Counter(room.counts()) for room in self._rooms.values()), Counter[str]())
+        said = [f"{counts[name]:,} {name}" for name in ("stopped", "already gone", "still running")]
+        if counts["not known"]:
+            said.append(f"{counts['not known']:,} not known")
+        self._console.print(
+            f"{counts['found']:,} moderations found in {self._looked_at:,} rooms: {', '.join(said)}.", soft_wrap=True
+        )
+        running = [(room, one) for room in self._rooms.values() if room.is_listed for one in room.old]
+        for room, one in running[:SHOWN]:
+            shared = " Younger ones run beside it: look yourself, or sweep without --older-than." if room.young else ""
+            self._console.print(
+                f"  still runs: app {room.app_id}, room {room.room_id}, user {one.user}: {_media(one.media)},"
+                f" since {_time(one.started)}.{shared}",
+                soft_wrap=True,
+            )
+        return await self._end(has_failed=bool(running))
+
+    async def _end(self, *, has_failed: bool = False) -> int:
+        """Say what is not known, and return the exit code."""
+        unlisted = sum(not room.is_listed for room in self._rooms.values())
+        unreadable = sum(room.unreadable for room in self._rooms.values())
+        if unlisted:
+            self._console.print(f"{unlisted:,} rooms could not be listed: what runs there is not known.")
+        if unreadable:
+            self._console.print(f"{unreadable:,} items of listings could not be read: whether they run is not known.")
+        has_failed = has_failed or unlisted > 0 or unreadable > 0
+        if has_failed:
+            await tell_refusals(self._journal, self._console)
+        if self._fault is not None:
+            tell_fault(self._console, self._fault)
+            return BAD_CREDENTIALS if isinstance(self._fault, AuthenticationError) else CANNOT_GO_ON
+        if self._interrupts.count:
+            self._console.print("It was interrupted: run it again.")
+            return INTERRUPTED
+        return SOME_FAILED if has_failed else ALL_DONE
+
+    @property
+    def _can_go_on(self) -> bool:
+        return self._fault is None and not self._interrupts.count
 
     async def _calls(self) -> None:
-        if self._fault is None and not self._interrupts.count:
+        if self._can_go_on:
             self._fault = await make_calls(self._journal, *self._run)
 
-    async def _end(self) -> int:
-        standing = await self._journal.do(Journal.standing)
-        self._console.print(summary(standing))
-        if self._fault is not None:
-            self._console.print(str(self._fault), style="red", soft_wrap=True)
-        return exit_code(standing, self._fault, is_interrupted=self._interrupts.count > 0)
+    async def _look(self, keys: Iterable[str] = (), *, first: bool = False) -> None:
+        """List rooms: at first all that the journal has, then those of which the listings have some keys."""
+        if first:
+            await self._calls()
+            await self._journal.do(lambda journal: self._see(journal.jobs()))
+            return
+        await self._journal.do(lambda journal: self._submit_again(journal, keys))
+        await self._calls()
+        await self._journal.do(lambda journal: self._see(filter(None, map(journal.find, keys))))
 
-    def _stop(self, journal: Journal, before: float, *, by_user: bool) -> int:
-        """Add the stops of what runs, and the next look at its room; return how many stops."""
-        now, count = time.time(), 0
-        for job, tasks in list(_running(journal, before)):
-            room = {"app_id": str(job.parameters["AppId"]), "room_id": str(job.parameters["RoomId"])}
-            if by_user:
-                stops = [StopDetection(**room, user_id=task["UserId"]) for task in tasks]
-            elif len(tasks) == len(_tasks(job)):
-                stops = [StopDetection(**room)]
+    # In the journal's thread
+
+    def _submit(self, journal: Journal, stops: Iterable[StopDetection | None]) -> None:
+        now = time.time()
+        for stop in filter(None, stops):
+            lane = self._clients.lane_of(stop)
+            if journal.find(key_of(lane, stop)) is None:  # two rows of the file may be of one room
+                journal.submit(key_of(lane, stop), journal.lane(lane), write(stop), due=now, now=now)
+
+    def _outcome(self, journal: Journal, stop: StopDetection | None) -> Outcome:
+        job = None if stop is None else journal.find(key_of(self._clients.lane_of(stop), stop))
+        if job is None:
+            return Outcome.UNKNOWN
+        if job.state is JobState.DONE:
+            return Outcome.GONE if job.was_gone and not job.maybe_sent else Outcome.STOPPED
+        is_answered = job.state is JobState.FAILED and isinstance(job.code, str)
+        if is_answered and issubclass(meaning_of(str(job.code)).error, (InvalidRequestError, ConflictError)):
+            return Outcome.REFUSED
+        return Outcome.UNKNOWN
+
+    def _submit_again(self, journal: Journal, keys: Iterable[str]) -> None:
+        now = time.time()
+        for listing in filter(None, map(journal.find, keys)):
+            text = dump_json(listing.parameters).decode()
+            journal.submit(listing.key, journal.lane(listing.lane), text, due=now + SETTLE, delay=SETTLE, now=now)
+
+    def _see(self, listings: Iterable[Job]) -> None:
+        """Take down what was listed."""
+        for job in listings:
+            room = self._rooms.get(job.key)
+            if room is None:
+                self._looked_at += 1
+                given = job.parameters
+                room = SweptRoom(given["AppId"], given["RoomId"], given.get("UserId"), self._before)
+            if job.state is JobState.DONE:
+                listed = job.result if isinstance(job.result, dict) else {}
+                room.see(listed.get("EventData", ()), listed.get("Unreadable", ()))
             else:
-                continue  # others of the room are younger
-            looks = [] if by_user else [ListDetectionTask(**room)]
-            actions: list[VolcengineAction[Any]] = [*stops, *looks]
-            for action in actions:
-                lane = self._clients.lane_of(action)
-                journal.submit(key_of(lane, action), journal.lane(lane), write(action), due=now, now=now)
-            count += len(stops)
-        return count
+                room.is_listed = False
+            if room.running or room.unreadable or not room.is_listed:
+                self._rooms[job.key] = room
 
 
-def _running(journal: Journal, before: float) -> Iterator[tuple[Job, list[JSON]]]:
-    """Return the rooms in which moderations run that were started before a time, with these."""
-    listed = "WHERE state = 'done' AND lane IN (SELECT id FROM lane WHERE action = 'ListDetectionTask')"
-    for job in journal.jobs(f"{listed} ORDER BY job.id"):
-        tasks = [task for task in _tasks(job) if task["CreateTime"] <= before]
-        if tasks:
-            yield job, tasks
+def _stop(room: SweptRoom, user: str | None) -> StopDetection | None:
+    """Return the stop of a user, or None if the id that was listed is none that can be sent."""
+    try:
+        return StopDetection(app_id=room.app_id, room_id=room.room_id, user_id=user)
+    except InvalidActionError:
+        return None
 
 
-def _tasks(job: Job) -> list[JSON]:
-    result = job.result if isinstance(job.result, dict) else {}
-    return [task for task in result.get("EventData", ()) if task["Status"] == DetectionStatus.RUNNING]
+def _media(number: int) -> str:
+    names = {MediaType.VIDEO: "video", MediaType.AUDIO: "audio", MediaType.BOTH: "video and audio"}
+    return names.get(number, str(number))  # type: ignore[call-overload, no-any-return] # an int finds its member
+
+
+def _time(seconds: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, OSError, ValueError):
+        return str(seconds)
 
 
 def _seconds(text: str) -> float:

@@ -7,32 +7,33 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from volc_moderation import ConfigurationError, JournalError, SourceError
+from volc_moderation.cli.environment import Redis, check_streaq, clients_of_environment
 from volc_moderation.cli.run import (
     ALL_DONE,
     BAD_CREDENTIALS,
     BAD_INPUT,
-    JOURNAL_FAILED,
-    check_streaq,
-    clients_of_environment,
-    stderr,
+    CANNOT_GO_ON,
 )
+from volc_moderation.cli.terminal import stderr
 
 
 def worker(
     *,
-    redis: str,
+    redis: Redis,
     queue: str = "moderation",
     concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 32,
     rate: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
 ) -> int:
-    """Make the calls of a queue until SIGINT or SIGTERM; then what is in flight is finished.
+    """Make the calls of a queue until SIGINT or SIGTERM.
 
-    Workers share the quotas, and may be added, removed and killed at any time.
+    Then calls in flight are finished, and what is not begun goes back to the queue, to the other workers. Workers
+    share the quotas, and may be added, removed and killed at any time.
 
     Parameters
     ----------
     redis
-        The Redis (7 or later) or Valkey with the queue and the quotas, such as redis://localhost.
+        The Redis (7 or later) or Valkey with the queue and the quotas, such as redis://localhost. An address with a
+        password belongs into the environment, where other users of the machine do not see it.
     queue
         The queue.
     concurrency
@@ -50,7 +51,7 @@ def worker(
         return BAD_INPUT
     except JournalError as error:
         console.print(str(error), soft_wrap=True)
-        return JOURNAL_FAILED
+        return CANNOT_GO_ON
     except ConfigurationError as error:
         console.print(str(error), soft_wrap=True)
         return BAD_CREDENTIALS
@@ -66,3 +67,4 @@ async def _work(redis: str, queue: str, concurrency: int, rate: int | None) -> N
         jobs = DistributedJobs(redis, clients=environment.clients, queue=queue, concurrency=concurrency)
         stderr().print(f"Working for queue {queue}: {', '.join(client.vendor for client in environment.clients)}")
         await jobs.work()
+        stderr().print(f"Stopped. {jobs.handed_back} jobs that were not finished went back to the queue.")

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from anyio import CancelScope
-from streaq import StreaqRetry, Worker
+from streaq import StreaqRetry
 
 from volc_moderation.action import Action
 from volc_moderation.client import Client
@@ -107,7 +107,7 @@ class DistributedJobs:
         self.handed_back = 0
         #: What goes on even if who asked for it is cancelled.
         self._queueing: set[asyncio.Task[None]] = set()
-        self._worker: Worker[None] = make_worker(
+        worker = make_worker(
             redis,
             concurrency=concurrency,
             queue_name=f"volc_moderation:{queue}",
@@ -117,6 +117,10 @@ class DistributedJobs:
             grace_period=GRACE,
             lifespan=self._hand_back_at_the_end,
         )
+        if isinstance(worker, ConfigurationError):
+            redis = ""  # a traceback shows it
+            raise worker
+        self._worker = worker
         register = self._worker.task(name="call", max_tries=None, silent=True, ttl=timedelta(seconds=1))
         self._task = register(self._perform)
         self._stack = AsyncExitStack()
@@ -224,7 +228,7 @@ class DistributedJobs:
 
     @asynccontextmanager
     async def _hand_back_at_the_end(self) -> AsyncIterator[None]:
-        """Give what this worker has taken from the queue, and not begun, back to it, rather than let it wait for long."""
+        """Give back what this worker has taken from the queue and not begun, rather than let it wait for long."""
         yield
         with queue_faults():
             self.handed_back = await hand_back(self._worker)
@@ -239,6 +243,7 @@ class DistributedJobs:
         job = json.loads(known) if known else _fresh(ticket, self._clock()) | {"run": run}
         if job["run"] != run or JobState(job["state"]).has_ended:
             return  # a worker died between its outcome and telling streaq
+        unsent = _dump(job)
         was_sent = job["state"] == JobState.SENT
         job.update(state=JobState.SENT.value, attempts=job["attempts"] + 1, sent=self._clock(), line=line)
         try:
@@ -275,7 +280,7 @@ class DistributedJobs:
         except asyncio.CancelledError:
             if not has_left:  # it waited for a permit: whoever has it next may make it
                 with CancelScope(shield=True):
-                    await redis.set(self._prefix + key, known or _dump(_fresh(ticket, self._clock())), ex=self._keep)
+                    await redis.set(self._prefix + key, unsent, ex=self._keep)
             raise
         await self._tell(ticket, job, ended, made)
         if ended.outcome.state is JobState.PENDING:
@@ -284,9 +289,7 @@ class DistributedJobs:
                 wait = random.uniform(*OUTAGE)  # noqa: S311 - jitter
             raise StreaqRetry(delay=timedelta(seconds=wait))
 
-    async def _tell(
-        self, ticket: Ticket, job: dict[str, Any], ended: Attempt, made: type[Action[Any]] | None
-    ) -> None:
+    async def _tell(self, ticket: Ticket, job: dict[str, Any], ended: Attempt, made: type[Action[Any]] | None) -> None:
         """Keep what became of an attempt under the key, and tell it to the follower.
 
         What is kept of a job that has ended is for people to look at: without the tokens of users.

@@ -49,6 +49,11 @@ class JobEvent:
         return self._outcome.state
 
     @property
+    def maybe_sent(self) -> bool:
+        """Whether an attempt that was not answered with a success may have had its effect."""
+        return self._outcome.maybe_sent
+
+    @property
     def was_gone(self) -> bool:
         """Whether it is done because what was to be stopped or removed was not there."""
         return self._outcome.was_gone

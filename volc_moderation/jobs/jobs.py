@@ -146,8 +146,8 @@ class Jobs:
         """Write a call down, safe from a crash and a loss of power, and return its key; it is made in the background.
 
         A job with the same key that still waits is the same job. One that is on its way is done again afterwards, and
-        so is one that has ended. ``delay``: seconds before it is made. ``client`` says which of several makes it. If this
-        is cancelled, the job may have been written down; then it is made.
+        so is one that has ended. ``delay``: seconds before it is made. ``client`` says which of several makes it. If
+        this is cancelled, the job may have been written down; then it is made.
 
         Steps of the machine's clock change nothing while this program runs. If the clock steps back while it is down,
         a job waits for its whole delay again; if ahead, it may be made at once.

@@ -57,15 +57,18 @@ class Journal(JournalFile):
                     return Listed(new=0, again=0, is_known=True)
                 before = self._count()
                 changes = self._db.total_changes
-                source = f"SELECT {columns} FROM listed WHERE true"
-                self._db.execute(f"INSERT INTO job ({columns}) {source} ON CONFLICT (key) DO UPDATE {REOPEN}")  # noqa: S608 - our own
+                self._db.execute(
+                    f"INSERT INTO job ({columns}) SELECT {columns} FROM listed WHERE true"  # noqa: S608 - our own
+                    f" ON CONFLICT (key) DO UPDATE {REOPEN}"
+                )
                 new = self._count() - before
                 listed = Listed(new=new, again=self._db.total_changes - changes - new, is_known=False)
             finally:
                 self._db.execute("DROP TABLE listed")
         else:
             self._db.executemany(
-                f"INSERT INTO job ({columns}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING", rows()
+                f"INSERT INTO job ({columns}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",  # noqa: S608
+                rows(),
             )
             listed = Listed(new=self._count(), again=0, is_known=False)
         self._db.execute("INSERT OR IGNORE INTO run (digest, created) VALUES (?, ?)", (digest.hexdigest(), now))
@@ -88,7 +91,7 @@ class Journal(JournalFile):
             (key, lane, parameters, due, delay, now),
         )
         self._db.execute(
-            "INSERT INTO job (key, lane, parameters, due, delay, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+            "INSERT INTO job (key, lane, parameters, due, delay, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"  # noqa: S608
             f" ON CONFLICT (key) DO UPDATE {REOPEN}",
             (key, lane, parameters, due, delay, now),
         )
@@ -106,8 +109,8 @@ class Journal(JournalFile):
             change = "state = 'pending', maybe_sent = 1, due = ?3, delay = 0"
         else:
             change = (
-                "state = 'failed', maybe_sent = 1, due = ?3, ended = ?2, code = 'Interrupted', message = 'the process ended while"
-                " the call was on its way; whether it was carried out is not known'"
+                "state = 'failed', maybe_sent = 1, due = ?3, ended = ?2, code = 'Interrupted',"
+                " message = 'the process ended while the call was on its way; whether it was carried out is not known'"
             )
         return self._db.execute(
             f"UPDATE job SET {change}, again = 0 WHERE lane = ?1 AND state = 'sent'",  # noqa: S608 - of these two
@@ -125,7 +128,7 @@ class Journal(JournalFile):
     # Jobs go
 
     def take(self, lane: int, most: int, *, due: float, now: float) -> tuple[list[Row], float | None]:
-        """Mark up to ``most`` jobs that are due by then as sent ``now``, and return them; or else when the next one is."""
+        """Mark up to ``most`` jobs that are due as sent ``now``, and return them; or else when the next one is due."""
         # One step of SQLite for all rows: for each step, the thread gives the interpreter's lock away.
         (found,) = self._db.execute(
             "SELECT json_group_array(json_array(id, key, parameters, attempts + 1, maybe_sent, code, line)) FROM"

@@ -1,8 +1,8 @@
 """The file of a journal: who may write it, how it is opened, closed, removed and set aside. Blocking.
 
-It is in WAL mode, so a process that is killed leaves it whole, and others may read it meanwhile. One process at a time may
-write: it holds a lock on a file beside the journal, which the system lets go when the process ends, however it ends. Only
-who holds the lock removes or renames anything. https://www.sqlite.org/wal.html
+It is in WAL mode, so a process that is killed leaves it whole, and others may read it meanwhile. One process at a time
+may write: it holds a lock on a file beside the journal, which the system lets go when the process ends, however it
+ends. Only who holds the lock removes or renames anything. https://www.sqlite.org/wal.html
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from volc_moderation.jobs.schema import APPLICATION, SCHEMA, TABLES, UPGRADES
 
 #: KiB of memory for pages: with fewer, keys in random order are read and written again and again.
 CACHE_KIB = 8000
-#: Bytes to which the write-ahead log is cut when it has been copied into the journal. It grows beyond while somebody reads.
+#: Bytes to which the write-ahead log is cut once it is copied into the journal. While somebody reads, it grows beyond.
 LOG_BYTES = 16 * 2**20
 #: How often a lock is taken anew whose file was removed at the same moment.
 LOCK_TRIES = 10
@@ -38,7 +38,8 @@ class JournalFile:
         self._lock: sqlite3.Connection | None = None
         self._keep_empty = keep_empty
         self._is_durable: bool | None = None
-        self._set_aside: Path | None = None
+        #: Where ``set_aside`` has put what was there before.
+        self.aside: Path | None = None
         with self.reading():
             self._file = _resolved(self.path)
             if read_only and not self._file.is_file():
@@ -127,9 +128,9 @@ class JournalFile:
                 one for number in itertools.count(1) if not (one := _beside(self._file, f".{number}")).exists()
             )
             _move(self._file, aside)
-            self._set_aside = aside
+            self.aside = aside
             self._open(read_only=False)
-        return aside if self.path.is_symlink() else self.path.with_name(aside.name)
+        return aside
 
     def close(self) -> None:
         """Close it. The files beside it go, if nobody else reads."""
@@ -142,8 +143,8 @@ class JournalFile:
             if is_needless:
                 for end in ("", "-wal", "-shm"):
                     _beside(self._file, end).unlink(missing_ok=True)
-                if self._set_aside is not None:
-                    _move(self._set_aside, self._file)
+                if self.aside is not None:
+                    _move(self.aside, self._file)
                 elif self._lock is not None:
                     # Held still: who takes it next sees that its file has gone. Where an open file cannot be removed,
                     # it stays.
@@ -222,11 +223,13 @@ def _check_place(shown: Path, file: Path) -> None:
             raise JournalError(f"the {what} {one} is not a file")
         if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
             raise JournalError(
-                f"the {what} {one} belongs to user {status.st_uid}, and this is user {os.geteuid()}: only its owner writes"
+                f"the {what} {one} belongs to user {status.st_uid}, and this is user {os.geteuid()}:"
+                " only its owner writes"
             )
         if status.st_nlink > 1:
             raise JournalError(
-                f"the {what} {one} has {status.st_nlink} names (hard links), under which others could write it: keep one"
+                f"the {what} {one} has {status.st_nlink} names (hard links), under which others could write it:"
+                " keep one"
             )
 
 

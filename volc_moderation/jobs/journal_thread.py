@@ -193,5 +193,5 @@ def _call(then: Callable[[Any], None] | None, answer: object) -> None:
         return
     try:
         then(answer)
-    except Exception:
+    except Exception:  # noqa: BLE001 - of whoever is told
         _log.exception("what follows on a write to a journal failed")

@@ -5,7 +5,6 @@ frame of the page and its CSS are in ``report.html``.
 """
 
 import contextlib
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from volc_moderation.jobs.event import shown
 from volc_moderation.jobs.job import Job, JobState, Lane
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.schema import Standing
+from volc_moderation.printable import json_text, printable
 from volc_moderation.volcengine import VolcengineClient
 from volc_moderation.volcengine import protocol as volcengine
 from volc_moderation.zego import ZegoClient
@@ -50,12 +50,12 @@ def write_report(journal: Journal, path: Path, *, now: float) -> None:
     parts = [_figures(standing, span, now)]
     if span is not None:
         parts += [_rates(journal, lanes, span), _times(journal, lanes)]
-    if _total(standing):
-        parts += [_outcomes(journal, lanes, _total(standing)), _slowest(journal, lanes)]
+    if standing.total:
+        parts += [_outcomes(journal, lanes, standing.total), _slowest(journal, lanes)]
         parts += [_failed(journal, lanes, standing.failed + standing.given_up)]
     zone = datetime.fromtimestamp(now).astimezone().strftime("%z")
     page = _PAGE.substitute(
-        title=escape(journal.path.name),
+        title=escape(printable(journal.path.name)),
         made=f"Written on {_time(now)}. Times are local ones, UTC{zone[:3]}:{zone[3:5]}.",
         body="\n".join(parts),
     )
@@ -91,7 +91,7 @@ class _Lane(NamedTuple):
         if self.made is None:
             return ""
         pairs = shown(self.made, job.parameters).items()
-        return " ".join(f"{name}={value if isinstance(value, str) else _json(value)}" for name, value in pairs)
+        return " ".join(f"{name}={value if isinstance(value, str) else json_text(value)}" for name, value in pairs)
 
 
 def _named(lanes: Mapping[int, Lane]) -> Iterable[tuple[int, Lane, str]]:
@@ -133,13 +133,8 @@ def _span(journal: Journal) -> _Span | None:
     return _Span(start, end, first, last, answered, round(rest))
 
 
-def _total(standing: Standing) -> int:
-    ended = standing.done + standing.failed + standing.given_up
-    return ended + standing.deferred + standing.left
-
-
 def _figures(standing: Standing, span: _Span | None, now: float) -> str:
-    total = _total(standing)
+    total = standing.total
     due = ""
     if standing.next_due is not None:
         due = f"next one due {_time(standing.next_due, now)}"
@@ -348,7 +343,7 @@ def _table(name: str, columns: Mapping[str, str], rows: Iterable[Sequence[str]])
 
 
 def _cell(text: str, name: str) -> str:
-    short = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    short = printable(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
     if name == "state":
         return f'<td class="state"><span class="{short.replace(" ", "-")}">{short}</span></td>'
     written = escape(short).replace(".", ".<wbr>") if name == "code" else escape(short)
@@ -367,10 +362,6 @@ def _ask(journal: Journal, sql: str, *values: object) -> list[tuple[Any, ...]]:
     return journal.query(sql, values)
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _time(seconds: float, today: float | None = None) -> str:
     """Write a local time; without its date if that is today's."""
     time = datetime.fromtimestamp(seconds).astimezone()
@@ -379,13 +370,19 @@ def _time(seconds: float, today: float | None = None) -> str:
 
 
 def _write(path: Path, page: str) -> None:
-    """Write a file so that nobody sees half of it. What a pipe or a device gets, it gets as it comes."""
+    """Write a file so that nobody sees half of it, and only its owner any, unless it was there and is open to more.
+
+    What a pipe or a device gets, it gets as it comes.
+    """
     target = Path(os.path.realpath(path))  # the file, if it is a link
     part = target.parent / f"{target.name}.{os.getpid()}.part"
     written = part if target.is_file() or not path.exists() else path
     try:
-        written.write_text(page, encoding="utf-8", errors="replace")  # JSON can spell what has no UTF-8 form
+        with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123 - with a mode
+            file.write(page)
         if written is part:
+            if target.exists():
+                part.chmod(target.stat().st_mode)
             part.replace(target)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -117,6 +117,16 @@ class Standing(NamedTuple):
     #: All others that have not ended.
     left: int
 
+    @property
+    def unfinished(self) -> int:
+        """How many have not ended."""
+        return self.deferred + self.left
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return self.done + self.failed + self.given_up + self.unfinished
+
 
 #: The columns of ``Record`` by their places, all rows in one step.
 RECORD = """

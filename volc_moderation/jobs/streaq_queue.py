@@ -14,7 +14,7 @@ from streaq.constants import REDIS_GROUP, REDIS_HEALTH
 from volc_moderation.credentials import without_password
 from volc_moderation.errors import ConfigurationError, JournalError
 
-#: Gives what a worker has taken from the stream back: each message is replaced by a new one, which wakes who waits for one.
+#: Gives back what a worker has taken from the stream: each message is replaced by a new one, which wakes who waits.
 _HAND_BACK = """
 local stream, running, health, count = KEYS[1], KEYS[2], KEYS[3], 0
 redis.call('DEL', health)
@@ -36,13 +36,13 @@ return count
 """
 
 
-def make_worker(address: str, **settings: Any) -> Worker[None]:
-    """Make streaq's worker. Raises ``ConfigurationError`` for what is no address, and does not show it."""
+def make_worker(address: str, **settings: Any) -> Worker[None] | ConfigurationError:
+    """Make streaq's worker; for what is no address, return an error: the traceback of one raised would show it."""
     try:
         return Worker(redis_url=address, **settings)
-    except (ValueError, TypeError, AttributeError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold the password
         reason = type(error).__name__
-    raise ConfigurationError(f"redis must be an address like 'redis://host:6379/0' ({reason})")
+    return ConfigurationError(f"redis must be an address like 'redis://host:6379/0' ({reason})")
 
 
 async def hand_back(worker: Worker[Any]) -> int:

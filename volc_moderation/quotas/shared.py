@@ -7,7 +7,6 @@ hands in one script, ``exchange.lua``. In each process one task per quota talks 
 
 import asyncio
 import hashlib
-import inspect
 import json
 import secrets
 from collections.abc import Awaitable, Mapping
@@ -22,6 +21,7 @@ from volc_moderation.quotas.asker import CLOSED, PATIENCE, Asker, Outage
 from volc_moderation.quotas.line import BULK_SHARE
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey
 from volc_moderation.quotas.store import Store
+from volc_moderation.redis_client import client_of
 
 SCRIPT = Path(__file__).with_name("exchange.lua").read_text(encoding="utf-8")
 #: What is kept of each quota, in the order of the script's KEYS.
@@ -86,7 +86,11 @@ class RedisQuotas(Store[Asker]):
         if not isinstance(prefix, str) or "{" in prefix:
             raise ConfigurationError(f"prefix must be a str without '{{'; got {describe(prefix)}")
         self._is_own = isinstance(client, str)
-        self._redis = cast("_Redis", _connect(client) if isinstance(client, str) else _check(client))
+        # The address is replaced, so that no traceback of what follows shows it.
+        client = client_of(client, needs="register_script", wanted_by="RedisQuotas", patience=PATIENCE)
+        if isinstance(client, ConfigurationError):
+            raise client
+        self._redis = cast("_Redis", client)
         self._script = self._redis.register_script(SCRIPT)
         self._outage: Outage = outage
         self._processes = processes or 1
@@ -140,27 +144,3 @@ class RedisQuotas(Store[Asker]):
     async def _exchange(self, keys: list[str], argument: str) -> Any:
         async with self._gate, asyncio.timeout(PATIENCE):
             return await self._script(keys=keys, args=[argument])
-
-
-def _connect(url: str) -> object:
-    try:
-        from redis.asyncio import Redis  # noqa: PLC0415 - an extra
-        from redis.asyncio.retry import Retry  # noqa: PLC0415
-        from redis.backoff import NoBackoff  # noqa: PLC0415
-    except ImportError:
-        raise ConfigurationError("RedisQuotas needs redis: pip install 'volc_moderation[redis]'") from None
-    try:
-        # Once more, because a connection that was kept may be dead; not longer than the store has for an answer.
-        patience = PATIENCE / 2
-        return Redis.from_url(
-            url, socket_timeout=patience, socket_connect_timeout=patience, retry=Retry(NoBackoff(), 1)
-        )
-    except ValueError as error:
-        reason = type(error).__name__  # its text may hold the password
-    raise ConfigurationError(f"client must be an address like 'redis://host:6379/0' ({reason})")
-
-
-def _check(client: object) -> object:
-    if hasattr(client, "register_script") and inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
-        return client
-    raise ConfigurationError(f"client must be an address or a redis.asyncio client; got {describe(client)}")

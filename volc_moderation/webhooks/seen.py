@@ -1,7 +1,6 @@
 """Which events have been handled, so that a repeated delivery is not handled twice."""
 
 import asyncio
-import inspect
 import logging
 import secrets
 import time
@@ -9,6 +8,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol, cast
 
 from volc_moderation.errors import ConfigurationError, describe
+from volc_moderation.redis_client import client_of
 
 #: ``new``: handle it. ``running``: another delivery of it is being handled. ``handled``: nothing is left to do.
 State = Literal["new", "running", "handled"]
@@ -141,7 +141,7 @@ class RedisSeen:
             raise ConfigurationError(f"prefix must be a str; got {describe(prefix)}")
         self._is_own = isinstance(client, str)
         # The address is replaced, so that no traceback of what follows shows it.
-        client = _connect(client) if isinstance(client, str) else _checked(client)
+        client = client_of(client, needs="eval", wanted_by="RedisSeen", patience=PATIENCE)
         if isinstance(client, ConfigurationError):
             raise client
         self._redis = cast("Redis", client)
@@ -174,30 +174,3 @@ class RedisSeen:
             _log.warning(OUTAGE, type(error).__name__)
             return None
         return answer.decode() if isinstance(answer, bytes) else answer
-
-
-def _connect(url: str) -> object:
-    """Return a client for an address; or an error, not raised, whose traceback would show the address."""
-    try:
-        from redis.asyncio import Redis as Client  # noqa: PLC0415 - an extra
-        from redis.asyncio.retry import Retry  # noqa: PLC0415
-        from redis.backoff import NoBackoff  # noqa: PLC0415
-    except ImportError:
-        return ConfigurationError("RedisSeen needs redis: pip install 'volc_moderation[redis]'")
-    try:
-        # Once more, because a connection that was kept may be dead; not longer than the store has for an answer.
-        patience = PATIENCE / 2
-        return Client.from_url(
-            url, socket_timeout=patience, socket_connect_timeout=patience, retry=Retry(NoBackoff(), 1)
-        )
-    except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold the password
-        reason = type(error).__name__
-    return ConfigurationError(f"client must be an address like 'redis://host:6379/0' ({reason})")
-
-
-def _checked(client: object) -> object:
-    """Return a client; or an error for what is none, or is one that would block the event loop."""
-    execute = getattr(client, "execute_command", None)
-    if hasattr(client, "eval") and (execute is None or inspect.iscoroutinefunction(execute)):
-        return client
-    return ConfigurationError(f"client must be an address or a redis.asyncio client; got {describe(client)}")

@@ -1,0 +1,219 @@
+"""The command ``sweep``: it ends with 0 only if nothing runs that was to be stopped."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import volc_moderation.cli.environment
+from tests.cli.commands import Command, received, rooms
+from tests.doubles import mocked, volcengine_client, volcengine_no, volcengine_yes
+from volc_moderation import NoQuotas
+from volc_moderation.emulator import Fault
+from volc_moderation.testing import ModerationEmulator
+
+SET = ("--set", "app_id=app")
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("volc_moderation.cli.sweep.SETTLE", 0.01)
+
+
+def start(command: Command, room: str, user: str | None = None, media: int = 3) -> None:
+    who = [] if user is None else ["--user-id", user]
+    what = ("call", "StartDetection", "--app-id", "app", "--room-id", room, "--media-type", str(media), *who)
+    code, _, errors = command(*what)
+    assert code == 0, errors
+
+
+def last_line(errors: str) -> str:
+    (line,) = re.findall(r"^[\d,]+ moderations found .*$", errors, re.MULTILINE)
+    return str(line)
+
+
+def test_it_stops_what_runs(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+    for room, user in (("room-0", None), ("room-1", "a"), ("room-1", "b"), ("other", None)):
+        start(command, room, user)
+    sweep = ("sweep", rooms(folder, 3, "rooms.csv"), *SET)
+    code, output, errors = command(*sweep, "--dry-run")
+    assert code == 0
+    assert re.search(r"app +room-1 +b +video and audio +20\d\d-", output)
+    assert "3 moderations run in 2 rooms. Nothing was stopped." in errors
+    assert "0 moderations run" in command(*sweep, "--dry-run", "--older-than", "1h")[2]
+    code, _, errors = command(*sweep)
+    assert code == 0
+    assert last_line(errors) == "3 moderations found in 3 rooms: 3 stopped, 0 already gone, 0 still running."
+    assert "0 moderations run" in command(*sweep, "--dry-run")[2]
+    assert command("sweep", "rooms.csv", "--older-than", "soon")[0] == 2
+
+
+def test_each_is_stopped_once(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+    """And each room is listed once more: what was stopped is not stopped again because it is listed too soon."""
+    for number in range(40):
+        start(command, f"room-{number}")
+    code, _, errors = command("sweep", rooms(folder, 50, "rooms.csv"), *SET, "--output", "out.jsonl")
+    assert code == 0
+    assert last_line(errors) == "40 moderations found in 50 rooms: 40 stopped, 0 already gone, 0 still running."
+    counts = vendor.counts()  # the quota is learned, so a call may be one too many
+    assert {name: counts[name]["accepted"] for name in ("StopDetection", "ListDetectionTask")} == {
+        "StopDetection": 40,
+        "ListDetectionTask": 90,
+    }
+    assert (folder / "out.jsonl").stat().st_mode & 0o777 == 0o600
+    actions = [json.loads(line)["action"] for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert (actions.count("StopDetection"), actions.count("ListDetectionTask")) == (40, 90)
+
+
+def test_a_moderation_of_a_room_is_as_old_as_its_first_user(
+    command: Command, folder: Path, vendor: ModerationEmulator
+) -> None:
+    """A younger one keeps it from being stopped for one user, and does not keep it running."""
+    vendor.join("volcengine", "room-0", "early", app_id="app")
+    start(command, "room-0")
+    time.sleep(2.1)
+    vendor.join("volcengine", "room-0", "late", app_id="app")
+    sweep = ("sweep", rooms(folder, 1, "rooms.csv"), *SET, "--older-than", "2s")
+    code, _, errors = command(*sweep)
+    assert code == 0, errors
+    assert last_line(errors) == "1 moderations found in 1 rooms: 1 stopped, 0 already gone, 0 still running."
+    assert received(vendor, "StopDetection") == 2
+    assert "0 moderations run" in command("sweep", "rooms.csv", *SET, "--dry-run")[2]
+
+
+def test_what_may_be_young_is_reported(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+    """An old one of a user and a young one of the room, of another medium: no stop ends the first one alone."""
+    start(command, "room-0", "early", media=1)
+    vendor.join("volcengine", "room-0", "late", app_id="app")
+    time.sleep(2.1)
+    start(command, "room-0", media=2)
+    code, _, errors = command("sweep", rooms(folder, 1, "rooms.csv"), *SET, "--older-than", "2s")
+    assert code == 10
+    assert last_line(errors) == "1 moderations found in 1 rooms: 0 stopped, 0 already gone, 1 still running."
+    assert re.search(
+        r"still runs: app app, room room-0, user early: video, since 20[\d :-]+\. Younger ones run beside it", errors
+    )
+    assert "1 times InvalidParameter: a moderation of the room cannot be stopped for one user" in errors
+
+
+def test_one_user_only(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+    """A row with a user is of that user: the others of the room are left alone."""
+    for user in ("a", "b"):
+        start(command, "room-0", user)
+    (folder / "rooms.csv").write_text("room_id,user_id\nroom-0,a\n")
+    code, _, errors = command("sweep", "rooms.csv", *SET)
+    assert code == 0, errors
+    assert "1 moderations run in 1 rooms" in command("sweep", rooms(folder, 1, "all.csv"), *SET, "--dry-run")[2]
+    # Both kinds of rows for one room: still, what has been stopped is not stopped again.
+    vendor.reset()
+    for user in ("a", "b"):
+        start(command, "room-0", user)
+    (folder / "both.csv").write_text("room_id,user_id\nroom-0,a\nroom-0,\n")
+    assert command("sweep", "both.csv", *SET)[0] == 0
+    assert received(vendor, "StopDetection") == 2
+
+
+def test_a_stop_that_is_refused_is_10(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+    start(command, "room-0")
+    vendor.play(Fault(kind="code", action="StopDetection", code="AccessDenied", every=1, first=1))
+    code, _, errors = command("sweep", rooms(folder, 1, "rooms.csv"), *SET)
+    assert code == 10
+    assert "0 stopped, 0 already gone, 1 still running" in errors
+    assert "times AccessDenied" in errors
+
+
+def test_a_room_that_cannot_be_listed_is_10(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+    start(command, "room-0")
+    vendor.play(Fault(kind="code", action="ListDetectionTask", match={"RoomId": "room-1"}, code="AccessDenied"))
+    sweep = ("sweep", rooms(folder, 2, "rooms.csv"), *SET)
+    code, _, errors = command(*sweep)
+    assert code == 10
+    assert "1 moderations found in 2 rooms: 1 stopped" in errors
+    assert "1 rooms could not be listed: what runs there is not known.\n" in errors
+    vendor.play(Fault(kind="code", action="ListDetectionTask", code="AccessDenied"))
+    assert command(*sweep, "--dry-run")[0] == 10
+
+
+# Listings as no emulator has them
+
+
+@pytest.fixture
+def listed(
+    monkeypatch: pytest.MonkeyPatch, command: Command, folder: Path
+) -> Callable[..., tuple[int, str, list[Any]]]:
+    """Sweep one room of which some listings are given; return the exit code, the errors, and the stops."""
+
+    def sweep(*listings: Any, options: tuple[str, ...] = ()) -> tuple[int, str, list[Any]]:
+        left, stops = list(listings), []
+
+        def handler(request: httpx.Request) -> httpx.Response:
+            if request.url.params["Action"] == "StopDetection":
+                stops.append(json.loads(request.content).get("UserId"))
+                return volcengine_yes()
+            listing = left.pop(0) if len(left) > 1 else left[0]
+            return (
+                volcengine_no("Odd")
+                if listing is None
+                else volcengine_yes({"EventData": listing, "Message": "success"})
+            )
+
+        def from_env(**_: Any) -> Any:
+            return volcengine_client(http_client=mocked(handler), quotas=NoQuotas())
+
+        monkeypatch.setattr(volc_moderation.cli.environment.VolcengineClient, "from_env", from_env)
+        code, _, errors = command("sweep", rooms(folder, 1, "rooms.csv"), *SET, *options)
+        return code, errors, stops
+
+    return sweep
+
+
+def task(user: str, *, status: int = 1, started: float = 1) -> dict[str, Any]:
+    return {"UserId": user, "RoomId": "room-0", "MediaType": 3, "CreateTime": int(started), "Status": status}
+
+
+def test_a_clock_that_is_behind_leaves_nothing_running(listed: Any) -> None:
+    """Without --older-than, whatever runs is stopped; a vendor's clock may be ahead of this one."""
+    code, _, stops = listed([task("a", started=time.time() + 3600)], [])
+    assert (code, stops) == (0, [None])
+
+
+def test_a_status_that_is_not_known_counts_as_running(listed: Any) -> None:
+    code, errors, stops = listed([task("a", status=7)], [task("a", status=7)])
+    assert (code, stops) == (10, [None, "a"])
+    assert "1 still running" in errors
+
+
+def test_items_that_cannot_be_read_are_not_taken_for_none(listed: Any) -> None:
+    code, errors, stops = listed([task("a", status=2), {"UserId": "b"}])
+    assert (code, stops) == (10, [None])
+    assert "1 items of listings could not be read: whether they run is not known.\n" in errors
+    code, errors, stops = listed([task("a", status=2), {"UserId": "b"}], [task("a", status=2)])
+    assert (code, stops) == (0, [None])
+    code, errors, stops = listed([task("a", status=2), {"UserId": "b"}], options=("--older-than", "1h"))
+    assert (code, stops) == (10, [])
+
+
+def test_a_room_of_which_nothing_is_known_any_more(listed: Any) -> None:
+    code, errors, stops = listed([task("a")], None)
+    assert (code, stops) == (10, [None])
+    assert "1 moderations found in 1 rooms: 0 stopped, 0 already gone, 0 still running, 1 not known." in errors
+
+
+def test_ids_that_cannot_be_sent_are_reported(listed: Any) -> None:
+    """What a vendor lists is shown as text."""
+    hostile = [task("a\x1b[2J"), task("b", started=time.time() + 60)]
+    code, errors, stops = listed(hostile, options=("--older-than", "1h"))
+    assert (code, stops) == (10, [])
+    assert r"user a\x1b[2J: video and audio, since" in errors
+    assert "\x1b" not in errors
+
+
+def test_a_time_that_is_none(listed: Any) -> None:
+    code, errors, _ = listed([task("a") | {"CreateTime": 10**30}], options=("--older-than", "1h"))
+    assert (code, "0 moderations found in 1 rooms" in errors) == (0, True)
+    assert listed([task("a") | {"CreateTime": -(10**30)}])[0] == 10
