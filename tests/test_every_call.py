@@ -59,7 +59,7 @@ async def clients(moderation_emulator: ModerationEmulator) -> AsyncIterator[Clie
 
 async def call(clients: Clients, name: str, given: dict[str, Any]) -> Any:
     client = clients[0] if issubclass(NAMED[name], VolcengineAction) else clients[1]
-    return await getattr(client, method_name(NAMED[name]))(**given)
+    return await getattr(client, method_name(name))(**given)
 
 
 async def prepared(clients: Clients, name: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,7 @@ def test_the_makers_share_their_secret_with_the_emulator() -> None:
 def test_the_plugin_needs_no_extra() -> None:
     """It is loaded into every test run of whoever installs the package."""
     source = (Path(__file__).parent.parent / "volc_moderation" / "testing.py").read_text()
-    for line in source.splitlines():
-        if line.startswith(("import ", "from ")):
-            assert not any(extra in line for extra in ("emulator", "starlette", "uvicorn", "webhooks"))
+    imports = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
+    assert "import httpx" in imports
+    for line in imports:
+        assert not any(extra in line for extra in ("emulator", "starlette", "uvicorn", "webhooks"))

@@ -4,6 +4,7 @@ Installed with the package, so the fixtures are there without an import. ``moder
 ``emulator``; the makers of callbacks need nothing.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -13,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
-import attrs
 import httpx
 import pytest
 
@@ -38,15 +38,20 @@ class ModerationEmulator:
 
     def __init__(self, settings: "Settings | None" = None) -> None:
         from volc_moderation.emulator import Settings  # noqa: PLC0415 - an extra
+        from volc_moderation.emulator.server import settings_line  # noqa: PLC0415
 
         self.settings = Settings() if settings is None else settings
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
-            [sys.executable, "-m", "volc_moderation.emulator", json.dumps(attrs.asdict(self.settings))],
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "volc_moderation.emulator"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        with contextlib.suppress(BrokenPipeError):  # it ended before it read, as the next line tells
+            self._process.stdin.write(settings_line(self.settings))
+            self._process.stdin.flush()
         ready = self._process.stdout.readline()
         if not ready:
             self.close()
@@ -114,7 +119,8 @@ class ModerationEmulator:
             self._http.close()
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
             self._process.wait(END)
         except subprocess.TimeoutExpired:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.doubles import KEYS, NOW, Vendors, loop_clock, zego_client
+from tests.emulator.raw import VOLCENGINE, ZEGO, ask_volcengine, ask_zego
 from volc_moderation import Event, Media, Verdict
 from volc_moderation.emulator import Emulator, EmulatorProcess, Settings
 from volc_moderation.volcengine import callbacks as volcengine_callbacks
@@ -58,8 +59,9 @@ async def calling_back(receiver: Any, settings: Settings = KEYS) -> AsyncIterato
 
 
 async def settled(vendors: Vendors) -> list[dict[str, Any]]:
-    while any(one["outcome"] == "pending" for one in vendors.emulator.callbacks()):
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(600):  # of the loop's own time: longer than either vendor tries
+        while any(one["outcome"] == "pending" for one in vendors.emulator.callbacks()):
+            await asyncio.sleep(0.1)
     return vendors.emulator.callbacks()
 
 
@@ -272,6 +274,34 @@ async def test_no_other_machine_is_called(vendors: Vendors) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "url", ["no address", "example.com", "ftp://127.0.0.1/", "http://", "http://[", "http://127.0.0.1:99999/", "//a/"]
+)
+async def test_what_is_no_address_is_not_called(url: str) -> None:
+    """Either vendor takes it for one, and moderates."""
+    receiver = Receiver()
+    async with calling_back(receiver) as vendors:
+        for vendor in ("volcengine", "zego"):
+            vendors.emulator.join(vendor, "room", "user")
+        start = {**VOLCENGINE["StartDetection"], "Callback": url, "MediaType": 1}
+        assert (await ask_volcengine(vendors.emulator, "StartDetection", start))[0] is None
+        start = {**ZEGO["StartCensorAudioV2"], "ResultCallbackUrl": url}
+        assert (await ask_zego(vendors.emulator, "StartCensorAudioV2", start))[0] == 0
+        for vendor in ("volcengine", "zego"):
+            assert vendors.emulator.report(vendor, "room", "user") == 1
+        outcomes = [(one["outcome"], one["attempts"]) for one in await settled(vendors)]
+    assert outcomes == 2 * [("not an address", 0)]
+    assert receiver.came == []
+
+
+async def test_an_empty_address_is_none() -> None:
+    async with calling_back(Receiver()) as vendors:
+        vendors.emulator.join("volcengine", "room", "user")
+        start = {**VOLCENGINE["StartDetection"], "Callback": ""}
+        assert (await ask_volcengine(vendors.emulator, "StartDetection", start))[0] is None
+        assert vendors.emulator.report("volcengine", "room", "user") == 0
+
+
 async def test_what_is_forgotten_is_not_sent() -> None:
     receiver = Receiver(500)
     async with calling_back(receiver) as vendors:
@@ -302,6 +332,10 @@ async def asked(route: str, content: Any) -> httpx.Response:
         return await client.post(f"http://emulator/_emulator/{route}", content=content)
 
 
+#: What is no text, null first.
+WRONG = (b"null", b"5", b"true", b"[]", b"{}", b'"\\ud800"', b"[" * 500 + b"]" * 500)
+
+
 @pytest.mark.parametrize("route", ["join", "leave", "report"])
 @pytest.mark.parametrize(
     "content",
@@ -309,6 +343,12 @@ async def asked(route: str, content: Any) -> httpx.Response:
         *(b"", b"[]", b"{}", b"no JSON", b'{"vendor": "zego"}'),
         b'{"vendor": "x", "room_id": "r", "user_id": "u"}',
         b'{"vendor": "zego", "room_id": "r", "user_id": "u", "new": 1}',
+        b'{"vendor": "zego", "room_id": "r", "user_id": "u", "now": "1"}',
+        b'{"vendor": [], "room_id": "r", "user_id": "u"}',
+        *(b'{"vendor": "zego", "room_id": %b, "user_id": "u"}' % wrong for wrong in WRONG),
+        *(b'{"vendor": "volcengine", "room_id": "r", "user_id": %b}' % wrong for wrong in WRONG),
+        *(b'{"vendor": "volcengine", "room_id": "r", "user_id": "u", "app_id": %b}' % wrong for wrong in WRONG[1:]),
+        *(b'{"vendor": "zego", "room_id": "r", "user_id": "u", "verdict": %b}' % wrong for wrong in WRONG[1:]),
     ],
 )
 async def test_wrong_requests_of_the_administrator(route: str, content: bytes) -> None:

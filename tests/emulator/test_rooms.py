@@ -128,6 +128,54 @@ async def test_the_moderation_of_a_room_lists_whom_it_met(vendors: Vendors) -> N
     assert [task.user_id for task in tasks] == ["before", "after"]
 
 
+async def watched(vendors: Vendors) -> list[str]:
+    """Return who of 20 users is moderated, by what each is reported for and by the list."""
+    everybody = [f"user-{number:02}" for number in range(20)]
+    there = set(await online(vendors))
+    assert there <= set(everybody)
+    reported = [user for user in everybody if user in there and vendors.emulator.report("volcengine", "room", user)]
+    listed_ = [task.user_id for task in (await vendors.volcengine.list_detection_task(**ROOM)).event_data]
+    assert set(reported) <= set(listed_)
+    return reported
+
+
+@pytest.mark.parametrize("join_first", [True, False])
+async def test_the_moderation_of_a_room_covers_17_streams(vendors: Vendors, join_first: bool) -> None:
+    """The 18th waits until one of them leaves, however that comes about."""
+    everybody = [f"user-{number:02}" for number in range(20)]
+    start: dict[str, Any] = {**ROOM, "callback": "https://example.com/", "media_type": 1}
+    if not join_first:
+        await vendors.volcengine.start_detection(**start)
+    for user in everybody:
+        assert vendors.emulator.join("volcengine", "room", user)
+    if join_first:
+        await vendors.volcengine.start_detection(**start)
+    assert await watched(vendors) == everybody[:17]
+    tasks = (await vendors.volcengine.list_detection_task(**ROOM)).event_data
+    assert [task.user_id for task in tasks] == everybody[:17]
+    begin = tasks[0].create_time
+    await asyncio.sleep(60)
+    vendors.emulator.leave("volcengine", "room", "user-03")
+    assert await watched(vendors) == [*everybody[:3], *everybody[4:18]]
+    await vendors.volcengine.kick_user(**ROOM, user_id="user-19")  # who was waiting
+    await vendors.volcengine.kick_user(**ROOM, user_id="user-04")
+    assert await watched(vendors) == [*everybody[:3], *everybody[5:19]]
+    tasks = (await vendors.volcengine.list_detection_task(**ROOM)).event_data
+    assert [task.user_id for task in tasks] == everybody[:19]
+    assert [task.create_time - begin for task in tasks] == [*17 * [0], 60, 60]
+    for user in ("user-03", "user-19"):  # who comes back waits
+        vendors.emulator.join("volcengine", "room", user)
+    assert await watched(vendors) == [*everybody[:3], *everybody[5:19]]
+
+
+async def test_single_streams_are_not_counted(vendors: Vendors) -> None:
+    for number in range(20):
+        vendors.emulator.join("volcengine", "room", f"user-{number:02}")
+    one: dict[str, Any] = {**ROOM, "user_id": "user-19", "callback": "https://example.com/"}
+    await vendors.volcengine.start_detection(**one)
+    assert await watched(vendors) == ["user-19"]
+
+
 # ZEGO
 
 

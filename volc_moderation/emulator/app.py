@@ -4,14 +4,12 @@ A request goes: delay, count, signature, quota, fault, effect, delay. What is fo
 """
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import parse_qsl
 
 import attrs
 import httpx
@@ -23,9 +21,13 @@ from starlette.types import Receive, Scope, Send
 
 from volc_moderation.emulator.deliveries import Deliveries
 from volc_moderation.emulator.faults import GARBAGE, PAGE, Fault
+from volc_moderation.emulator.request import json_object, read
 from volc_moderation.emulator.vendor import Call, Reply, Vendor
 from volc_moderation.emulator.volcengine import Volcengine
 from volc_moderation.emulator.zego import Zego
+
+#: Statuses of answers that have no body.
+BODILESS = frozenset({204, 205, 304})
 
 #: Set by the server for the connection that a request came over; without a server there is none to tear down.
 connection: ContextVar[asyncio.Transport | None] = ContextVar("connection", default=None)
@@ -37,7 +39,8 @@ class Settings:
 
     :param session_token: what temporary keys must come with; None accepts any that is signed.
     :param delay: seconds that a request takes there, and an answer back: drawn evenly between the two numbers.
-    :param quotas: calls per second of an action, instead of the documented number: ``{"StopWebcast": 10}``.
+    :param quotas: calls per second of an action, instead of the documented number: ``{"StopWebcast": 10}``. Those in
+        ZEGO's test environment are apart: ``{"SendCustomCommand test": 3}``.
     :param callback_secret: what callbacks of both vendors are signed with.
     :param report_every: seconds after which every moderation reports what it finds, again and again; None: on demand.
     """
@@ -57,8 +60,8 @@ class Settings:
 class Emulator:
     """Both vendors as one ASGI app.
 
-    Over a socket: ``EmulatorProcess`` or ``serve``. In process: ``httpx.ASGITransport(app=Emulator())``, with
-    ``aclose()`` at the end if it calls back.
+    Over a socket: ``EmulatorProcess`` or ``serve``, which keep web pages away besides; the app itself answers anybody.
+    In process: ``httpx.ASGITransport(app=Emulator())``, with ``aclose()`` at the end if it calls back.
 
     :param clock: returns the Unix time.
     :param http_client: sends the callbacks, to wherever; without one they go to this machine only.
@@ -111,10 +114,15 @@ class Emulator:
 
     def play(self, fault: Fault) -> None:
         """Play a fault for the next calls that it matches. Faults are tried in the order in which they came."""
-        self._faults.append(fault)
+        # A copy, which counts for itself: the same fault may be played again.
+        self._faults.append(attrs.evolve(fault))
 
     def counts(self) -> dict[str, dict[str, int | None]]:
-        """Return what was seen of each action."""
+        """Return what was seen of each action, by its name.
+
+        Calls of ZEGO's test environment (``IsTest=true``) have quotas of their own, so they are not among those: they
+        are counted under the name and `` test``, as in ``counts()["SendCustomCommand test"]``.
+        """
         counts = self.volcengine.counter.counts | self.zego.counter.counts
         return {action: attrs.asdict(count) for action, count in counts.items()}
 
@@ -124,11 +132,11 @@ class Emulator:
         ``options``: ``app_id`` (Volcengine, ``app``), ``stream_id``, ``ip``, and ``verdict``, what moderations find:
         ``PASS``, ``REVIEW`` or ``REJECT``. Raises ``ValueError`` for what is none of these, ``TypeError`` for others.
         """
-        return self._vendor(vendor).join(self._clock(), room_id=room_id, user_id=user_id, **options)
+        return self._vendor(vendor).join(self._clock(), **_texts(room_id=room_id, user_id=user_id, **options))
 
     def leave(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> None:
         """Let a user leave a room."""
-        self._vendor(vendor).leave(self._clock(), room_id=room_id, user_id=user_id, **options)
+        self._vendor(vendor).leave(self._clock(), **_texts(room_id=room_id, user_id=user_id, **options))
 
     def report(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> int:
         """Let every moderation that covers a user call back, and return how many callbacks are on their way.
@@ -136,7 +144,8 @@ class Emulator:
         ``options``: ``app_id`` (Volcengine), ``verdict`` (``REJECT``), ``media``: ``audio``, ``video``, None for both.
         Raises ``ValueError`` if the user is not in the room.
         """
-        callbacks = self._vendor(vendor).report(self._clock(), room_id=room_id, user_id=user_id, **options)
+        texts = _texts(room_id=room_id, user_id=user_id, **options)
+        callbacks = self._vendor(vendor).report(self._clock(), **texts)
         self._deliveries.send(callbacks)
         return len(callbacks)
 
@@ -159,7 +168,7 @@ class Emulator:
         self.zego.reset()
 
     def _vendor(self, name: str) -> Vendor:
-        if name not in self._vendors:
+        if not isinstance(name, str) or name not in self._vendors:
             raise ValueError(f"vendor must be one of {', '.join(self._vendors)}")
         return self._vendors[name]
 
@@ -179,7 +188,7 @@ class Emulator:
         except ClientDisconnect:
             return Response()
         await self._delay()
-        call = _read(request, body)
+        call = read(request, body)
         # The vendors listen on hosts of their own; here their signatures tell them apart.
         is_zego = "SignatureNonce" in call.query or "SignatureVersion" in call.query
         vendor: Vendor = self.zego if is_zego else self.volcengine
@@ -189,23 +198,26 @@ class Emulator:
 
     async def _answer(self, vendor: Vendor, call: Call, request: Request) -> Response:
         now = self._clock()
-        counter = vendor.counter
-        counter.receive(call.action)
-        count = counter.of(call.action)
+        counter, name = vendor.counter, vendor.counted_as(call)
+        counter.receive(name)
+        count = counter.of(name)
         refused = vendor.check(call, now)
         if refused is not None:
             count.rejected += 1
             return self._envelope(refused)
-        refusal = counter.admit(call.action, call.room)
+        refusal = counter.admit(name, call.room)
         if refusal is not None:
             count.throttled += 1
             return self._envelope(vendor.throttle(call, for_room=refusal == "room"))
         fault = next((one for one in self._faults if one.strikes(call.action, call.parameters or {})), None)
         if fault is not None:
+            self._faults = [one for one in self._faults if not one.is_spent]
             count.faults += 1
             if fault.carried_out:
                 self._perform(vendor, call, now)
             answer = await self._play(fault, vendor, call, request)
+            if answer.status_code in BODILESS:
+                answer = Response(status_code=answer.status_code)
             if fault.retry_after is not None:
                 answer.headers["Retry-After"] = str(fault.retry_after)
             return answer
@@ -265,11 +277,7 @@ class Emulator:
         return JSONResponse(self.counts())
 
     async def _post_fault(self, request: Request) -> Response:
-        try:
-            self.play(Fault(**await request.json()))
-        except (TypeError, ValueError) as error:
-            return JSONResponse({"error": str(error)}, 400)
-        return Response(status_code=204)
+        return await self._told(request, self._play_told)
 
     async def _post_reset(self, _: Request) -> Response:
         self.reset()
@@ -287,13 +295,17 @@ class Emulator:
     async def _post_report(self, request: Request) -> Response:
         return await self._told(request, lambda what: JSONResponse({"callbacks": self.report(**what)}))
 
+    def _play_told(self, fault: Mapping[str, Any]) -> Response:
+        self.play(Fault(**fault))
+        return Response(status_code=204)
+
     def _leave(self, who: Mapping[str, Any]) -> Response:
         self.leave(**who)
         return Response(status_code=204)
 
     async def _told(self, request: Request, do: Callable[[Mapping[str, Any]], Response]) -> Response:
         """Do what an administrator asks for, or say what is wrong with it."""
-        told = _json_object(await request.body())
+        told = json_object(await request.body())
         if told is None:
             return JSONResponse({"error": "the body must be a JSON object"}, 400)
         try:
@@ -302,34 +314,11 @@ class Emulator:
             return JSONResponse({"error": str(error)}, 400)
 
 
-def _read(request: Request, body: bytes) -> Call:
-    raw_query = request.scope["query_string"].decode("latin-1")
-    pairs = parse_qsl(raw_query, keep_blank_values=True)
-    query = dict(pairs)
-    parameters: Mapping[str, Any] | None = _with_lists(pairs)
-    if request.method == "POST":
-        parameters = _json_object(body)
-    return Call(
-        method=request.method,
-        raw_query=raw_query,
-        query=query,
-        headers={name.lower(): value for name, value in request.headers.items()},
-        body=body,
-        parameters=parameters,
-    )
-
-
-def _with_lists(pairs: list[tuple[str, str]]) -> Mapping[str, Any]:
-    """Return a query with lists for names that are repeated, or say by their end that they may be."""
-    values: dict[str, list[str]] = {}
-    for name, value in pairs:
-        values.setdefault(name, []).append(value)
-    return {name: many if name.endswith("[]") or len(many) > 1 else many[0] for name, many in values.items()}
-
-
-def _json_object(body: bytes) -> Mapping[str, Any] | None:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+def _texts(**given: str | None) -> dict[str, str]:
+    """Return what is given, and refuse what is not a text that can be sent. None stands for what is left out."""
+    texts = {name: value for name, value in given.items() if value is not None}
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a str")
+        value.encode()
+    return texts

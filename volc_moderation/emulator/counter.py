@@ -11,10 +11,15 @@ from typing import Literal, TypeVar
 
 import attrs
 
+from volc_moderation.emulator.memory import Swept
+
 K = TypeVar("K")
 
 #: Whose quota refuses a call.
 Refusal = Literal["action", "room"]
+
+#: So many names of actions that do not exist are counted apart; the others together, under no name.
+MOST_UNHEARD = 100
 
 
 @attrs.define
@@ -44,19 +49,23 @@ class Counter:
         self.counts: dict[str, Count] = {}
         self._received: dict[str, deque[float]] = {}
         self._admitted: dict[str, deque[float]] = {}
-        self._admitted_in_room: dict[tuple[str, str], deque[float]] = {}
+        longest = max((window for _, window in self._room_quotas.values()), default=0.0)
+        self._admitted_in_room: Swept[tuple[str, str], deque[float]] = Swept(
+            lambda times, now: not times or times[-1] <= now - longest
+        )
 
     def of(self, action: str) -> Count:
         """Return the count of an action."""
-        if action not in self.counts:
-            self.counts[action] = Count(self._quotas.get(action))
-        return self.counts[action]
+        name = self._name(action)
+        if name not in self.counts:
+            self.counts[name] = Count(self._quotas.get(name))
+        return self.counts[name]
 
     def receive(self, action: str) -> None:
         """Note that a call arrived."""
         count = self.of(action)
         count.received += 1
-        past_second = _past(self._received, action)
+        past_second = _past(self._received, self._name(action))
         past_second.append(asyncio.get_running_loop().time())
         count.most_in_any_second = max(count.most_in_any_second, len(past_second))
 
@@ -73,8 +82,13 @@ class Counter:
             if len(in_room) >= limit:
                 return "room"
             in_room.append(now)
+            self._admitted_in_room.put((action, room), in_room, now)
         past_second.append(now)
         return None
+
+    def _name(self, action: str) -> str:
+        is_known = action in self._quotas or action in self.counts
+        return action if is_known or len(self.counts) < len(self._quotas) + MOST_UNHEARD else ""
 
 
 def _past(times: dict[K, deque[float]], key: K, window: float = 1.0) -> deque[float]:

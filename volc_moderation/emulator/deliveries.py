@@ -9,14 +9,13 @@ from urllib.parse import urlsplit
 import attrs
 import httpx
 
+from volc_moderation.emulator.memory import MOST
 from volc_moderation.emulator.vendor import Callback
 
 #: Seconds for an answer: https://www.volcengine.com/docs/6348/69820. OPEN: ZEGO's.
 TIMEOUT = 5.0
-#: How many callbacks are remembered.
-MOST = 10_000
 
-Outcome = Literal["pending", "delivered", "lost", "not on this machine"]
+Outcome = Literal["pending", "delivered", "lost", "not on this machine", "not an address"]
 
 
 @attrs.define(kw_only=True)
@@ -47,7 +46,11 @@ class Deliveries:
             url, body = callback.url, dict(callback.body)
             delivery = Delivery(vendor=callback.vendor, event=callback.event, url=url, body=body)
             self._past.append(delivery)
-            if self._given is None and not _is_on_this_machine(callback.url):
+            host = _host_of(callback.url)
+            if host is None:
+                delivery.outcome = "not an address"
+                continue
+            if self._given is None and not _is_on_this_machine(host):
                 delivery.outcome = "not on this machine"
                 continue
             task = asyncio.get_running_loop().create_task(self._deliver(callback, delivery))
@@ -98,8 +101,17 @@ class Deliveries:
         return response.status_code
 
 
-def _is_on_this_machine(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+def _host_of(url: str) -> str | None:
+    """Return the host of an address that can be called; None of a text that is none. Vendors take any text for one."""
+    try:
+        parts = httpx.URL(url)
+        port = urlsplit(url).port  # which knows more than httpx of what is no address
+    except (httpx.InvalidURL, ValueError):
+        return None
+    return (parts.host or None) if parts.scheme in {"http", "https"} and port != 0 else None
+
+
+def _is_on_this_machine(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

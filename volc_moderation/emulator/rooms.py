@@ -1,5 +1,8 @@
 """Who is in which room and publishes what: the part that is the same at both vendors."""
 
+import itertools
+from collections.abc import Callable
+
 import attrs
 
 from volc_moderation.emulator.vendor import Medium
@@ -22,31 +25,42 @@ class Member:
 
 
 class Rooms:
-    """All rooms. One exists as long as somebody is in it."""
+    """All rooms. One exists as long as somebody is in it.
 
-    def __init__(self) -> None:
+    :param note_change: is told the room whenever somebody comes or goes.
+    """
+
+    def __init__(self, note_change: Callable[[tuple[str, ...]], None] = lambda _: None) -> None:
         self._rooms: dict[tuple[str, ...], dict[str, Member]] = {}
+        self._note_change = note_change
 
     def enter(self, room: tuple[str, ...], member: Member) -> None:
         """Let a user in; who is there already is there anew."""
         checked_verdict(member.verdict)
         self._rooms.setdefault(room, {}).pop(member.user_id, None)
         self._rooms[room][member.user_id] = member
+        self._note_change(room)
 
     def remove(self, room: tuple[str, ...], user: str) -> Member | None:
         """Take a user out."""
         member = self._rooms.get(room, {}).pop(user, None)
         if not self._rooms.get(room):
             self._rooms.pop(room, None)
+        self._note_change(room)
         return member
 
     def clear(self, room: tuple[str, ...]) -> None:
         """Take everybody out."""
         self._rooms.pop(room, None)
+        self._note_change(room)
 
     def members(self, room: tuple[str, ...]) -> list[Member]:
         """Return who is in a room, in the order in which they came."""
         return list(self._rooms.get(room, {}).values())
+
+    def first(self, room: tuple[str, ...], most: int) -> list[str]:
+        """Return the users who have been in a room for the longest time."""
+        return list(itertools.islice(self._rooms.get(room, {}), most))
 
     def member(self, room: tuple[str, ...], user: str) -> Member:
         """Return one who is there."""

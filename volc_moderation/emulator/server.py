@@ -1,11 +1,12 @@
 """The emulator on a socket: in this process with ``serve``, in one of its own with ``EmulatorProcess``."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from volc_moderation.emulator.app import Emulator, Settings, connection
 from volc_moderation.emulator.faults import Fault
+from volc_moderation.emulator.guard import Guard
 
 #: Longer than any client keeps an idle connection, so that it is never the emulator that closes one.
 KEEP_ALIVE = 75
@@ -45,11 +47,23 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Open a socket; port 0 takes a free one."""
+class Listener(socket.socket):
+    """A socket that listens, and knows by which host it was told to."""
+
+    #: A name or an address, as ``listen`` was given it.
+    host: str = ""
+
+
+def listen(host: str, port: int) -> Listener:
+    """Open a socket for ``serve``; port 0 takes a free one.
+
+    ``host`` is an address or a name of this machine. What listens on a name answers to requests for that name too: see
+    ``serve``.
+    """
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     # The protocol is named because asyncio switches Nagle's algorithm off only then; with it, answers take 40 ms more.
-    listener = socket.socket(family, kind, protocol or socket.IPPROTO_TCP)
+    listener = Listener(family, kind, protocol or socket.IPPROTO_TCP)
+    listener.host = host
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -60,11 +74,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(emulator: Emulator, listener: socket.socket, until: Awaitable[object] | None = None) -> None:
-    """Serve until ``until`` is done, or until the process is interrupted."""
+async def serve(
+    emulator: Emulator, listener: socket.socket, until: Awaitable[object] | None = None, *, hosts: Iterable[str] = ()
+) -> None:
+    """Serve until ``until`` is done, or until the process is interrupted.
+
+    Web pages are refused with 403, for any page that is open in a browser can send requests here. So a request may have
+    no ``Origin`` but this server's own, and its ``Host`` must be an IP address, ``localhost``, the name that ``listen``
+    was given, or one of ``hosts``, with any port. On all addresses, as with ``0.0.0.0`` in a container, addresses and
+    ``localhost`` will do as well; who calls by the container's name needs ``listen(name, port)``, or ``hosts``.
+    """
+    names = {*hosts, *([listener.host] if isinstance(listener, Listener) else [])}
     config = uvicorn.Config(
-        emulator,
+        Guard(emulator, names),
         http=_Protocol,
+        ws="none",
         loop="asyncio",
         lifespan="off",
         log_level="error",
@@ -80,6 +104,11 @@ async def serve(emulator: Emulator, listener: socket.socket, until: Awaitable[ob
         await server.serve(sockets=[listener])
     finally:
         await emulator.aclose()
+
+
+def settings_line(settings: Settings) -> bytes:
+    """Return what a process of the emulator reads first of its standard input."""
+    return json.dumps(attrs.asdict(settings)).encode() + b"\n"
 
 
 class EmulatorProcess:
@@ -98,15 +127,19 @@ class EmulatorProcess:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "volc_moderation.emulator"),
-            *(json.dumps(attrs.asdict(self.settings)), str(self._port)),
+            *(sys.executable, "-m", "volc_moderation.emulator", str(self._port)),
             start_new_session=True,  # an interrupt at the terminal is for the parent, which ends this one
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         try:
             async with asyncio.timeout(START):
+                # Not among the arguments, which every user of the machine can read: there are keys in it.
+                self._process.stdin.write(settings_line(self.settings))
+                with contextlib.suppress(ConnectionError):  # it ended before it read, as the next line tells
+                    await self._process.stdin.drain()
                 ready = await self._process.stdout.readline()
             if not ready:
                 raise RuntimeError("the emulator did not start")

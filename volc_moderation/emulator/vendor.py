@@ -44,19 +44,56 @@ class Reply:
     is_success: bool = False
 
 
+#: Reads the value of the field of a name, or refuses it. A required field that is absent reads as None.
+Check = Callable[[str, Any], Any]
+
+
+@attrs.frozen(kw_only=True)
+class Fields:
+    """The fields that an action takes, each with its check.
+
+    An action is given what is read here and nothing else, so nothing is used that was not checked. What is not a field
+    is passed over.
+
+    :param brackets: whether a list of a query must be spelled ``Name[]``; otherwise ``Name`` will do too.
+    """
+
+    required: Mapping[str, Check] = attrs.field(factory=dict)
+    optional: Mapping[str, Check] = attrs.field(factory=dict)
+    brackets: bool = False
+
+    def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields that are there. A name that ends in ``[]`` loses that end."""
+        found = {}
+        for name, check in self.required.items():
+            found[name.removesuffix("[]")] = check(name, given.get(self._spelled(name, given)))
+        for name, check in self.optional.items():
+            spelled = self._spelled(name, given)
+            # OPEN: null. Here it is a value, of the wrong type.
+            if spelled in given:
+                found[name.removesuffix("[]")] = check(name, given[spelled])
+        return found
+
+    def _spelled(self, name: str, given: Mapping[str, Any]) -> str:
+        return name if self.brackets or name in given else name.removesuffix("[]")
+
+
 @attrs.frozen(kw_only=True)
 class Rule:
-    """What is known of an action: how it is called, how often, and what it does."""
+    """What is known of an action: how it is called, how often, what it takes, and what it does."""
 
     method: Literal["GET", "POST"] = "POST"
     quota: int
+    #: The quota in ZEGO's test environment; None: the same.
+    test_quota: int | None = None
     #: Calls, and in how many seconds, for one room.
     room_quota: tuple[int, float] | None = None
     #: ZEGO's families have codes of their own.
     family: Literal["room", "media-service"] = "room"
     #: Volcengine's versions.
     versions: frozenset[str] = frozenset()
-    #: Given the parameters, the Unix time, and the version.
+    takes: Fields
+    #: Given the fields as read, the Unix time, and the version.
     perform: Callable[[Mapping[str, Any], float, str], Any]
 
 
@@ -78,6 +115,9 @@ class Vendor(Protocol):
     """One vendor's rules."""
 
     counter: Counter
+
+    def counted_as(self, call: Call) -> str:
+        """Return the name under which a call is counted."""
 
     def check(self, call: Call, now: float) -> Reply | None:
         """Refuse a call for its signature, timestamp or action; None if it may go on."""

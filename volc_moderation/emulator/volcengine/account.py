@@ -57,6 +57,10 @@ class Volcengine:
         self._rules = self._detections.rules() | Webcasts().rules() | self._people.rules()
         self.counter = Counter({name: rule.quota for name, rule in self._rules.items()} | dict(self._quotas))
 
+    def counted_as(self, call: Call) -> str:
+        """Return the action."""
+        return call.action
+
     def check(self, call: Call, now: float) -> Reply | None:
         """Check signature, timestamp, action and version."""
         try:
@@ -84,10 +88,12 @@ class Volcengine:
         """Carry out an action."""
         if call.parameters is None:
             return self._refusal(call, Refused("InvalidParameter.Unmarshal", "the body is not a JSON object"))
+        rule = self._rules[call.action]
         try:
-            result = self._rules[call.action].perform(call.parameters, now, call.query["Version"])
+            result = rule.perform(rule.takes.read(call.parameters), now, call.query["Version"])
         except Refused as refused:
             return self._refusal(call, refused)
+        self._let_moderations_meet(now)
         return Reply(200, {"ResponseMetadata": self._metadata(call), "Result": result}, is_success=True)
 
     def join(
@@ -103,15 +109,14 @@ class Volcengine:
     ) -> bool:
         """Let a user join a room and publish; False if a ban keeps the user out."""
         member = Member(user_id=user_id, stream_id=stream_id or user_id, verdict=verdict, joined=now, ip=ip)
-        room = (app_id, room_id)
-        if not self._people.join(room, member, now):
-            return False
-        self._detections.meet(room, user_id, now)
-        return True
+        is_in = self._people.join((app_id, room_id), member, now)
+        self._let_moderations_meet(now)
+        return is_in
 
-    def leave(self, _: float, *, room_id: str, user_id: str, app_id: str = "app") -> None:
+    def leave(self, now: float, *, room_id: str, user_id: str, app_id: str = "app") -> None:
         """Let a user leave a room."""
         self._people.rooms.remove((app_id, room_id), user_id)
+        self._let_moderations_meet(now)
 
     def report(
         self,
@@ -139,6 +144,10 @@ class Volcengine:
     def take_callbacks(self) -> list[Callback]:
         """Return nothing: no call of Volcengine's causes a callback by itself."""
         return []
+
+    def _let_moderations_meet(self, now: float) -> None:
+        for room in self._people.take_changed():
+            self._detections.meet(room, now)
 
     def _metadata(self, call: Call) -> dict[str, Any]:
         return {

@@ -7,24 +7,25 @@ import hashlib
 import itertools
 import json
 import secrets
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import attrs
 
+from volc_moderation.emulator.memory import MOST, Ended
 from volc_moderation.emulator.rooms import Member
-from volc_moderation.emulator.vendor import Callback, Medium, Rule
+from volc_moderation.emulator.vendor import Callback, Fields, Medium, Rule
 from volc_moderation.emulator.volcengine.parameters import (
     BOTH_VERSIONS,
+    Given,
     Refused,
     Room,
-    optional_id,
+    an_id,
+    number,
     room_of,
+    text,
 )
-from volc_moderation.emulator.volcengine.people import People
-
-Given = Mapping[str, Any]
+from volc_moderation.emulator.volcengine.people import ROOM, People
 
 ALREADY_STARTED = "The task has been started. Please do not call the startup task interface repeatedly"
 #: OPEN: no number is published for the detection actions.
@@ -32,11 +33,26 @@ UNPUBLISHED = 20
 
 MEDIA: dict[int, Medium] = {1: "video", 2: "audio"}
 
+#: https://www.volcengine.com/docs/6348/104531: as many streams does the moderation of a room cover. OPEN: which, and
+#: what becomes of the 18th. Here it is not moderated until one of the 17 who have been there for longer leaves.
+MOST_STREAMS = 17
+
+#: https://www.volcengine.com/docs/6348/104531
+START = {
+    "UserId": an_id,
+    "Callback": text(least=0),
+    "MediaType": number(1, 3),
+    "Interval": number(100, 600_000),
+    "Duration": number(1000, 600_000),
+    "IdleSec": number(1, 10_800),
+    "CallbackType": number(0, 1),
+}
+
 #: Three deliveries in all. https://www.volcengine.com/docs/6348/69820. OPEN: the time between them.
 PAUSES = (1.0, 1.0)
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class Detection:
     """A moderation: of one user, or of a room if ``user`` is None."""
 
@@ -57,46 +73,69 @@ class Detections:
     def __init__(self, people: People, callback_secret: str) -> None:
         self._people = people
         self._callback_secret = callback_secret
-        self._detections: list[Detection] = []
+        self._detections: dict[Room, list[Detection]] = {}
+        self._ended: Ended[Detection] = Ended(self._forget)
         self._event_ids = itertools.count(1)
 
     def rules(self) -> dict[str, Rule]:
         """Return the actions of this file."""
-        start, stop, list_ = self._start_detection, self._stop_detection, self._list_detection_task
+
+        def post(perform: Any, optional: Any) -> Rule:
+            takes = Fields(required=ROOM, optional=optional)
+            return Rule(quota=UNPUBLISHED, versions=BOTH_VERSIONS, takes=takes, perform=perform)
+
+        user = {"UserId": an_id}
         return {
-            "StartDetection": Rule(quota=UNPUBLISHED, versions=BOTH_VERSIONS, perform=start),
-            "StopDetection": Rule(quota=UNPUBLISHED, versions=BOTH_VERSIONS, perform=stop),
-            "ListDetectionTask": Rule(method="GET", quota=UNPUBLISHED, versions=BOTH_VERSIONS, perform=list_),
+            "StartDetection": post(self._start_detection, START),
+            "StopDetection": post(self._stop_detection, user),
+            "ListDetectionTask": attrs.evolve(post(self._list_detection_task, user), method="GET"),
         }
 
-    def meet(self, room: Room, user: str, now: float) -> None:
-        """Let the moderation of a room know who came."""
+    def meet(self, room: Room, now: float) -> None:
+        """Let the moderation of a room know who is there."""
         for one in self._running(room):
             if one.user is None:
-                one.met.setdefault(user, int(now))
+                for user in self._covered(room):
+                    one.met.setdefault(user, int(now))
+                while len(one.met) > MOST:
+                    del one.met[next(iter(one.met))]
 
     def report(self, room: Room, member: Member, verdict: str, media: tuple[Medium, ...], now: float) -> list[Callback]:
         """Return what the moderations that cover a user call back."""
         found = []
         for one in self._running(room):
-            if one.user not in (None, member.user_id) or one.callback is None:
+            is_covered = member.user_id in self._covered(room) if one.user is None else one.user == member.user_id
+            if not is_covered or one.callback is None:
                 continue
             if verdict == "PASS" and not one.every_result:
                 continue
-            for number, medium in MEDIA.items():
+            for bit, medium in MEDIA.items():
                 publishes = self._people.publishes(room, member.user_id, medium, now)
-                if one.media & number and medium in media and publishes:
-                    found.append(self._callback(one, member.user_id, number, verdict, now))
+                if one.media & bit and medium in media and publishes:
+                    found.append(self._callback(one, member.user_id, bit, verdict, now))
         return found
 
+    def _covered(self, room: Room) -> list[str]:
+        """Return whom a moderation of a room covers. Who is muted for a while publishes a stream all the same."""
+        return self._people.rooms.first(room, MOST_STREAMS)
+
     def _running(self, room: Room) -> list[Detection]:
-        return [one for one in self._detections if one.running and one.room == room]
+        return [one for one in self._detections.get(room, ()) if one.running]
+
+    def _add(self, new: Detection) -> None:
+        self._detections.setdefault(new.room, []).append(new)
+
+    def _end(self, one: Detection) -> None:
+        one.running = False
+        self._ended.add(one)
+
+    def _forget(self, one: Detection) -> None:
+        self._detections[one.room].remove(one)
+        if not self._detections[one.room]:
+            del self._detections[one.room]
 
     def _start_detection(self, given: Given, now: float, _: str) -> Any:
-        room, user = room_of(given), optional_id(given, "UserId")
-        media = given.get("MediaType", 3)
-        if media not in (1, 2, 3):
-            raise Refused("InvalidParameter", "MediaType must be 1, 2 or 3")  # OPEN: or is it brought into range?
+        room, user, media = room_of(given), given.get("UserId"), given.get("MediaType", 3)
         running = self._running(room)
         new = Detection(
             room=room,
@@ -118,7 +157,7 @@ class Detections:
         if same is not None:
             same.media |= media
         else:
-            self._detections.append(new)
+            self._add(new)
         return {"Message": "success"}
 
     def _start_for_room(self, new: Detection, running: list[Detection], now: float) -> Any:
@@ -127,19 +166,21 @@ class Detections:
             return {"Message": ALREADY_STARTED}
         # The room's task takes over the single-stream ones, as far as their media go.
         for one in running:
-            if one.user is not None:
-                one.running = bool(one.media & ~new.media)
-                one.media = (one.media & ~new.media) or one.media
+            if one.user is None:
+                continue
+            if one.media & ~new.media:
+                one.media &= ~new.media
+            else:
+                self._end(one)
         if whole_room is not None:
             whole_room.media |= new.media
         else:
-            self._detections.append(new)
-            for member in self._people.rooms.members(new.room):
-                self.meet(new.room, member.user_id, now)
+            self._add(new)
+            self.meet(new.room, now)
         return {"Message": "success"}
 
     def _stop_detection(self, given: Given, _: float, __: str) -> Any:
-        room, user = room_of(given), optional_id(given, "UserId")
+        room, user = room_of(given), given.get("UserId")
         running = self._running(room)
         # OPEN: the codes of both refusals, and whether stopping the room ends single-stream tasks too.
         if user is not None and any(one.user is None for one in running):
@@ -148,11 +189,11 @@ class Detections:
         if not stopped:
             raise Refused("InvalidParameter.ErrorActiveTaskNotFound", "no moderation is running")
         for one in stopped:
-            one.running = False
+            self._end(one)
         return {"Message": "success"}
 
     def _list_detection_task(self, given: Given, _: float, __: str) -> Any:
-        room, user = room_of(given), optional_id(given, "UserId")
+        room, user = room_of(given), given.get("UserId")
         # OPEN: what the task of a room lists while nobody has published. Here it is one, to be seen.
         latest = {
             listed: {
@@ -162,8 +203,7 @@ class Detections:
                 "UserId": listed,
                 "RoomId": one.room[1],
             }
-            for one in self._detections
-            if one.room == room
+            for one in self._detections.get(room, ())
             for listed, met in ({one.user: one.created} if one.user else one.met or {NOBODY: one.created}).items()
         }
         tasks = [task for listed, task in latest.items() if user in (None, listed)]

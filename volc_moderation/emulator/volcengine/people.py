@@ -2,31 +2,42 @@
 
 import math
 from collections import deque
-from collections.abc import Mapping
 from typing import Any
 
+from volc_moderation.emulator.memory import MOST, Swept
 from volc_moderation.emulator.rooms import Member, Rooms
-from volc_moderation.emulator.vendor import Medium, Rule
+from volc_moderation.emulator.vendor import Fields, Medium, Rule
 from volc_moderation.emulator.volcengine.parameters import (
     BOTH_VERSIONS,
+    Given,
     Refused,
     Room,
-    checked_id,
-    flag_of,
-    id_of,
+    an_id,
+    flag,
+    ip,
+    list_of,
     message_of,
-    number_of,
-    optional_id,
+    number,
     room_of,
-    text_of,
+    text,
 )
-
-Given = Mapping[str, Any]
 
 OLD = "2020-12-01"
 MESSAGE_VERSIONS = frozenset({OLD, "2023-07-20"})
 #: OPEN: no number is published for messages.
 UNPUBLISHED = 20
+
+ROOM = {"AppId": an_id, "RoomId": an_id}
+USER = {**ROOM, "UserId": an_id}
+#: What is out of the range, from 10 seconds to a week, is brought into it. https://www.volcengine.com/docs/6348/1188353
+BAN = number(0, 2**63 - 1)
+LEAST_BAN, MOST_BAN = 10, 604_800
+#: Seconds that a stream may be banned for. https://www.volcengine.com/docs/6348/1188354
+LEAST_SILENCE, MOST_SILENCE = 60, 259_200
+#: OPEN: what leaving ``Video`` or ``Audio`` out means; documents and Go SDK disagree. Here it stays as it is.
+STREAM = {"Video": flag, "Audio": flag, "Token": text()}
+#: OPEN: how long a message may be, and how many may get it.
+WORDS = {"From": an_id, "Message": text(), "Binary": flag}
 
 #: App, room, user and address of a ban; None stands for any.
 _Ban = tuple[str, str | None, str | None, str | None]
@@ -36,44 +47,69 @@ class People:
     """The rooms of one account, and what keeps users out of them or silent in them."""
 
     def __init__(self) -> None:
-        self.rooms = Rooms()
-        self.messages: deque[Given] = deque(maxlen=10_000)
-        self._bans: dict[_Ban, float] = {}  # until when
-        self._silenced: dict[tuple[Room, str, Medium], float] = {}  # until when
+        #: Where somebody came or went since ``take_changed``.
+        self._changed: dict[Room, None] = {}
+        self.rooms = Rooms(self._note_change)
+        self.messages: deque[Given] = deque(maxlen=MOST)
+        self._bans: Swept[_Ban, float] = Swept(_has_passed)  # until when
+        self._silenced: Swept[tuple[Room, str, Medium], float] = Swept(_has_passed)  # until when
 
     def rules(self) -> dict[str, Rule]:
         """Return the actions of this file. Quotas: https://www.volcengine.com/docs/6348/69828."""
 
-        def both(quota: int, perform: Any) -> Rule:
-            return Rule(quota=quota, versions=BOTH_VERSIONS, perform=perform)
+        def both(quota: int, takes: Fields, perform: Any) -> Rule:
+            return Rule(quota=quota, versions=BOTH_VERSIONS, takes=takes, perform=perform)
 
-        def old(quota: int, perform: Any) -> Rule:
-            return Rule(quota=quota, versions=frozenset({OLD}), perform=perform)
+        def old(quota: int, takes: Fields, perform: Any) -> Rule:
+            return Rule(quota=quota, versions=frozenset({OLD}), takes=takes, perform=perform)
 
-        def message(perform: Any) -> Rule:
-            return Rule(quota=UNPUBLISHED, versions=MESSAGE_VERSIONS, perform=perform)
+        def message(perform: Any, **to: Any) -> Rule:
+            takes = Fields(required={"AppId": an_id, **to, **WORDS})
+            return Rule(quota=UNPUBLISHED, versions=MESSAGE_VERSIONS, takes=takes, perform=perform)
 
+        whom = {"RoomId": an_id, "UserId": an_id, "ForbiddenInterval": BAN}
+        ban = Fields(required={"AppId": an_id}, optional={**whom, "IP": ip})
+        silence = number(LEAST_SILENCE, MOST_SILENCE, 0)
         return {
-            "BanRoomUser": both(40, self._ban_room_user),
-            "UpdateBanRoomUserRule": both(20, self._update_ban_room_user_rule),
-            "KickUser": old(60, self._kick_user),
-            "DismissRoom": old(60, self._dismiss_room),
-            "BanUserStream": both(60, self._ban_user_stream),
-            "UnbanUserStream": both(60, self._unban_user_stream),
+            "BanRoomUser": both(40, ban, self._ban_room_user),
+            "UpdateBanRoomUserRule": both(
+                20, Fields(required={"AppId": an_id}, optional=whom), self._update_ban_room_user_rule
+            ),
+            "KickUser": old(60, Fields(required=USER), self._kick_user),
+            "DismissRoom": old(60, Fields(required=ROOM), self._dismiss_room),
+            "BanUserStream": both(
+                60, Fields(required=USER, optional={**STREAM, "ForbiddenInterval": silence}), self._ban_user_stream
+            ),
+            "UnbanUserStream": both(60, Fields(required=USER, optional=STREAM), self._unban_user_stream),
             "LimitTokenPrivilege": Rule(
-                quota=40, versions=frozenset({"2023-11-01"}), perform=self._limit_token_privilege
+                quota=40,
+                versions=frozenset({"2023-11-01"}),
+                takes=Fields(
+                    required={**USER, "Token": text(), "ForbiddenInterval": number(LEAST_SILENCE, MOST_SILENCE)}
+                ),
+                perform=self._limit_token_privilege,
             ),
             "GetRoomOnlineUsers": Rule(
                 method="GET",
                 quota=40,
                 versions=frozenset({"2023-08-01", "2023-11-01"}),
+                takes=Fields(required=ROOM),
                 perform=self._get_room_online_users,
             ),
-            "SendUnicast": message(self._send_unicast),
-            "SendRoomUnicast": message(self._send_room_unicast),
-            "BatchSendRoomUnicast": message(self._batch_send_room_unicast),
-            "SendBroadcast": message(self._send_broadcast),
+            "SendUnicast": message(self._take, To=an_id),
+            "SendRoomUnicast": message(self._take, RoomId=an_id, To=an_id),
+            "BatchSendRoomUnicast": message(self._take, RoomId=an_id, To=list_of(an_id, least=1)),
+            "SendBroadcast": message(self._take, RoomId=an_id),
         }
+
+    def take_changed(self) -> list[Room]:
+        """Return the rooms where somebody came or went since."""
+        changed, self._changed = self._changed, {}
+        return list(changed)
+
+    def _note_change(self, room: tuple[str, ...]) -> None:
+        app, name = room
+        self._changed[app, name] = None
 
     def join(self, room: Room, member: Member, now: float) -> bool:
         """Let a user in unless a ban keeps the user out."""
@@ -97,42 +133,42 @@ class People:
 
     def _ban_room_user(self, given: Given, now: float, version: str) -> Any:
         ban = self._ban_of(given)
-        interval = number_of(given, "ForbiddenInterval")
         was_in_force = self._bans.get(ban, 0) > now
-        if interval:
-            # What is out of the range is brought into it.
-            self._bans[ban] = now + min(max(interval, 10), 604_800)
+        self._set_ban(ban, given, now)
         self._remove(ban)
         return _yes(version, "Room has been banned" if was_in_force else "success")
 
     def _update_ban_room_user_rule(self, given: Given, now: float, _: str) -> Any:
-        ban = self._ban_of({name: value for name, value in given.items() if name != "IP"})
-        interval = number_of(given, "ForbiddenInterval")
+        ban = self._ban_of(given)
         # OPEN: a rule that is not there. Here lifting it is a success, and so is setting it.
-        if interval:
-            self._bans[ban] = now + min(max(interval, 10), 604_800)
-        else:
+        if not self._set_ban(ban, given, now):
             self._bans.pop(ban, None)
         return {"Message": "success"}
 
+    def _set_ban(self, ban: _Ban, given: Given, now: float) -> bool:
+        """Set a ban if it is for any time."""
+        interval = given.get("ForbiddenInterval", 0)
+        if interval:
+            self._bans.put(ban, now + min(max(interval, LEAST_BAN), MOST_BAN), now)
+        return bool(interval)
+
     def _ban_of(self, given: Given) -> _Ban:
-        app, room, user = id_of(given, "AppId"), optional_id(given, "RoomId"), optional_id(given, "UserId")
-        ip = given.get("IP")
-        if room is None and user is None and ip is None:
+        app, room, user, address = given["AppId"], given.get("RoomId"), given.get("UserId"), given.get("IP")
+        if room is None and user is None and address is None:
             raise Refused("InvalidParameter", "one of RoomId, UserId and IP is needed")
         # OPEN: an address together with a room or a user. Here the address stands alone.
-        return (app, room, user, None) if ip is None else (app, None, None, str(ip))
+        return (app, room, user, None) if address is None else (app, None, None, address)
 
     def _remove(self, ban: _Ban) -> None:
-        app, room, user, ip = ban
+        app, room, user, address = ban
         for where, member in self.rooms.everybody():
             is_there = where[0] == app and room in (None, where[1])
-            if is_there and user in (None, member.user_id) and ip in (None, member.ip):
+            if is_there and user in (None, member.user_id) and address in (None, member.ip):
                 self.rooms.remove(where, member.user_id)
 
     def _kick_user(self, given: Given, _: float, version: str) -> Any:
         # OPEN: a user who is not there.
-        self.rooms.remove(room_of(given), id_of(given, "UserId"))
+        self.rooms.remove(room_of(given), given["UserId"])
         return _yes(version)
 
     def _dismiss_room(self, given: Given, _: float, version: str) -> Any:
@@ -143,35 +179,28 @@ class People:
     # Streams: https://www.volcengine.com/docs/6348/1188354
 
     def _ban_user_stream(self, given: Given, now: float, version: str) -> Any:
-        interval = number_of(given, "ForbiddenInterval")
-        if interval and not 60 <= interval <= 259_200:  # noqa: PLR2004 - the documented range
-            raise Refused("InvalidParameter", "ForbiddenInterval is out of range")  # OPEN: or brought into it
-        self._silence(given, now + interval if interval else math.inf, version)
+        interval = given.get("ForbiddenInterval", 0)
+        self._silence(given, now + interval if interval else math.inf, now, version)
         return _yes(version)
 
-    def _unban_user_stream(self, given: Given, _: float, version: str) -> Any:
-        self._silence(given, 0, version)
+    def _unban_user_stream(self, given: Given, now: float, version: str) -> Any:
+        self._silence(given, 0, now, version)
         return _yes(version)
 
-    def _silence(self, given: Given, until: float, version: str) -> None:
-        room, user = room_of(given), id_of(given, "UserId")
-        if version == OLD:
-            text_of(given, "Token")
-        # OPEN: what leaving one out means; documents and Go SDK disagree. Here it stays as it is.
-        if flag_of(given, "Video"):
-            self._silenced[room, user, "video"] = until
-        if flag_of(given, "Audio"):
-            self._silenced[room, user, "audio"] = until
+    def _silence(self, given: Given, until: float, now: float, version: str) -> None:
+        if version == OLD and "Token" not in given:
+            raise Refused("InvalidParameter", "Token is absent")
+        media: list[tuple[str, Medium]] = [("Video", "video"), ("Audio", "audio")]
+        for name, medium in media:
+            if given.get(name):
+                self._silenced.put((room_of(given), given["UserId"], medium), until, now)
 
     def _limit_token_privilege(self, given: Given, now: float, _: str) -> Any:
-        room, user = room_of(given), id_of(given, "UserId")
-        text_of(given, "Token")
-        interval = number_of(given, "ForbiddenInterval")
-        if not 60 <= interval <= 259_200:  # noqa: PLR2004 - the documented range
-            raise Refused("InvalidParameter", "ForbiddenInterval is out of range")
+        until = now + given["ForbiddenInterval"]
         media: tuple[Medium, ...] = ("audio", "video")
-        self._silenced |= {(room, user, medium): now + interval for medium in media}
-        return {"Message": "Success", "EndTime": int(now + interval)}
+        for medium in media:
+            self._silenced.put((room_of(given), given["UserId"], medium), until, now)
+        return {"Message": "Success", "EndTime": int(until)}
 
     def _get_room_online_users(self, given: Given, _: float, __: str) -> Any:
         room = room_of(given)
@@ -181,33 +210,8 @@ class People:
         visible = {"TotalUser": len(users), "VisibleUserList": users}
         return {"RoomExists": True, **visible, "TotalInvisibleUser": 0, "InvisibleUserList": []}
 
-    # Messages are taken, not delivered: there is nobody to read them.
-
-    def _send_unicast(self, given: Given, _: float, __: str) -> Any:
-        id_of(given, "AppId")
-        id_of(given, "To")
-        return self._take(given)
-
-    def _send_room_unicast(self, given: Given, _: float, __: str) -> Any:
-        room_of(given)
-        id_of(given, "To")
-        return self._take(given)
-
-    def _batch_send_room_unicast(self, given: Given, _: float, __: str) -> Any:
-        room_of(given)
-        users = given.get("To")
-        if not isinstance(users, list) or not users:
-            raise Refused("InvalidParameter.IllegalTo", "To must be a list of users")
-        for user in users:
-            checked_id(user, "To")
-        return self._take(given)
-
-    def _send_broadcast(self, given: Given, _: float, __: str) -> Any:
-        room_of(given)
-        return self._take(given)
-
-    def _take(self, given: Given) -> Any:
-        id_of(given, "From")
+    def _take(self, given: Given, _: float, __: str) -> Any:
+        """Take a message. It is not delivered: there is nobody to read it."""
         message_of(given)
         self.messages.append(given)
         return {"Message": "Success"}
@@ -216,3 +220,7 @@ class People:
 def _yes(version: str, message: str = "success") -> dict[str, str]:
     """Answer yes: the older version spells it in lower case, says the vendor's Go SDK."""
     return {"message" if version == OLD else "Message": message}
+
+
+def _has_passed(until: float, now: float) -> bool:
+    return until <= now

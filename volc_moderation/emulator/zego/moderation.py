@@ -13,14 +13,58 @@ from typing import Any
 
 import attrs
 
+from volc_moderation.emulator.memory import Ended
 from volc_moderation.emulator.rooms import Member
-from volc_moderation.emulator.vendor import Callback, Medium, Rule
-from volc_moderation.emulator.zego.parameters import BAD_PARAMETER, Given, Refused, number_of, text_of
+from volc_moderation.emulator.vendor import Callback, Fields, Medium, Rule
+from volc_moderation.emulator.zego.parameters import (
+    A_TEXT,
+    BAD_PARAMETER,
+    FLAG,
+    ROOM_ID,
+    TEXTS,
+    Given,
+    Refused,
+    digits,
+    number,
+    object_of,
+    text,
+)
 
 #: https://doc-zh.zego.im/article/19662: at most five more, each so many seconds after the one before.
 PAUSES = (2.0, 4.0, 8.0, 16.0, 32.0)
 THIRTY_DAYS = 2_592_000
 _BEIJING = timezone(timedelta(hours=8))
+
+#: ZEGO's samples have an empty address where there is none.
+_URLS = {name: text(may_be_empty=True) for name in ("ResultCallbackUrl", "StatusCallbackUrl")}
+_LISTS = {"RiskTypeList": TEXTS, "BusinessTypeList": TEXTS}
+_TEXTS_BACK = dict.fromkeys(("ReturnAllText", "ReturnPreText", "ReturnPreAudio"), FLAG)
+_WHERE = {"RoomId": ROOM_ID, "EventId": A_TEXT}
+
+START_AUDIO = Fields(
+    required={**_WHERE, "AudioLanguage": A_TEXT},
+    # OPEN: whether LabelLanguage is required; pages disagree.
+    optional={
+        **_LISTS,
+        **_URLS,
+        **_TEXTS_BACK,
+        "LabelLanguage": A_TEXT,
+        "IsMixingEnabled": FLAG,
+        "ReturnFinishInfo": FLAG,
+    },
+)
+START_VIDEO = Fields(
+    required={
+        **_WHERE,
+        # The documents have the frequency from above 0 to 60, as a whole number.
+        "VideoParam": object_of(**_LISTS, **_URLS, ReturnAllImg=FLAG, DetectFrequency=number(1, 60)),
+    },
+    optional={
+        "AudioParam": object_of(**_LISTS, **_URLS, **_TEXTS_BACK, AudioLanguage=A_TEXT),
+        "Language": A_TEXT,
+        "ReturnFinishInfo": FLAG,
+    },
+)
 
 
 @attrs.define(kw_only=True)
@@ -65,18 +109,24 @@ class Moderation:
         self._app_id = app_id
         self._callback_secret = callback_secret
         self._tasks: dict[str, Task] = {}
+        self._past: Ended[str] = Ended(self._tasks.pop)
         self._ended: list[Callback] = []
         self._numbers = itertools.count(7_500_000_000_000_000_001)
 
     def rules(self) -> dict[str, Rule]:
         """Return the actions of this file: 100 per second each."""
-        token = Rule(method="GET", quota=100, perform=self._generate_identify_token)
+
+        def post(takes: Fields, perform: Any) -> Rule:
+            return Rule(quota=100, takes=takes, perform=perform)
+
+        task = Fields(required={"TaskId": A_TEXT})
+        time = Fields(optional={"EffectiveTime": digits(1, THIRTY_DAYS)})
         return {
-            "StartCensorAudioV2": Rule(quota=100, perform=self._start_censor_audio),
-            "StopCensorAudioV2": Rule(quota=100, perform=self._stop_censor_audio),
-            "StartCensorVideoV2": Rule(quota=100, perform=self._start_censor_video),
-            "StopCensorVideoV2": Rule(quota=100, perform=self._stop_censor_video),
-            "GenerateIdentifyToken": token,
+            "StartCensorAudioV2": post(START_AUDIO, self._start_censor_audio),
+            "StopCensorAudioV2": post(task, self._stop_censor_audio),
+            "StartCensorVideoV2": post(START_VIDEO, self._start_censor_video),
+            "StopCensorVideoV2": post(task, self._stop_censor_video),
+            "GenerateIdentifyToken": attrs.evolve(post(time, self._generate_identify_token), method="GET"),
         }
 
     def report(self, room: str, member: Member, verdict: str, media: tuple[Medium, ...], now: float) -> list[Callback]:
@@ -97,28 +147,27 @@ class Moderation:
     # Actions
 
     def _start_censor_audio(self, given: Given, now: float, _: str) -> Any:
-        text_of(given, "AudioLanguage")
         _check_lists(given)
         return self._start("audio", given, [Half.read("audio", given, "ReturnAllText")], now)
 
     def _start_censor_video(self, given: Given, now: float, _: str) -> Any:
-        video, audio = given.get("VideoParam"), given.get("AudioParam") or {}
-        if not isinstance(video, dict) or not isinstance(audio, dict):
-            raise Refused(BAD_PARAMETER, "VideoParam is absent or malformed")
+        video, audio = given["VideoParam"], given.get("AudioParam", {})
         _check_lists(video)
-        number_of(video, "DetectFrequency", 1, 60, default=3)
         halves = [Half.read("video", video, "ReturnAllImg")]
         if audio.get("RiskTypeList") or audio.get("BusinessTypeList"):
             halves.append(Half.read("audio", audio, "ReturnAllText"))
         return self._start("video", given, halves, now)
 
     def _start(self, kind: str, given: Given, halves: list[Half], now: float) -> Any:
-        room, finish_info = text_of(given, "RoomId"), given.get("ReturnFinishInfo") == 1
-        text_of(given, "EventId")
         # OPEN: what a second start of the same room does. Here it makes a second task.
         task_id = secrets.token_hex(16)
         self._tasks[task_id] = Task(
-            task_id=task_id, room=room, kind=kind, halves=halves, started=now, finish_info=finish_info
+            task_id=task_id,
+            room=given["RoomId"],
+            kind=kind,
+            halves=halves,
+            started=now,
+            finish_info=given.get("ReturnFinishInfo") == 1,
         )
         return {"TaskId": task_id}
 
@@ -129,17 +178,19 @@ class Moderation:
         self._stop("video", given, now)
 
     def _stop(self, kind: str, given: Given, now: float) -> None:
-        task = self._tasks.get(text_of(given, "TaskId"))
+        task = self._tasks.get(given["TaskId"])
         # OPEN: an unknown task, one of the other kind, and one that has ended. Here the last is a success.
         if task is None or task.kind != kind:
             raise Refused(BAD_PARAMETER, "there is no such task")
-        if task.running and task.finish_info:
+        if not task.running:
+            return
+        if task.finish_info:
             self._ended += [self._status(task, half, now) for half in task.halves if half.status_url]
         task.running = False
+        self._past.add(task.task_id)
 
     def _generate_identify_token(self, given: Given, _: float, __: str) -> Any:
-        seconds = number_of(given, "EffectiveTime", 1, THIRTY_DAYS, default=3600)
-        return {"IdentifyToken": secrets.token_hex(16), "RemainTime": seconds}
+        return {"IdentifyToken": secrets.token_hex(16), "RemainTime": given.get("EffectiveTime", 3600)}
 
     # Callbacks: https://doc-zh.zego.im/article/21500 (audio), https://doc-zh.zego.im/article/19698 (video)
 

@@ -6,60 +6,94 @@ https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/
 from collections import deque
 from typing import Any
 
+from volc_moderation.emulator.memory import MOST, Ended, Swept
 from volc_moderation.emulator.rooms import Member, Rooms
-from volc_moderation.emulator.vendor import Rule
+from volc_moderation.emulator.vendor import Check, Fields, Rule
 from volc_moderation.emulator.zego.parameters import (
+    A_TEXT,
     BAD_PARAMETER,
     NO_ROOM,
+    QUERY_FLAG,
+    ROOM_ID,
+    USER_ID,
     Given,
     Refused,
+    digits,
+    is_number,
     list_of,
-    number_of,
-    optional_text,
-    text_of,
+    text,
+    truth,
 )
 
+#: https://doc-zh.zego.im/article/19702
 TOO_MANY_USERS = 50011
+TOO_LONG_A_MESSAGE = 50012
+NO_MESSAGE = 1008
 OFFLINE = 50003
 STREAM_UNKNOWN, STREAM_CLOSED = 41004, 41006
+#: Of the media service, where 3 would be a wrong signature.
+BAD_LIST, BAD_STREAM = 30006, 30009
 
 #: Seconds in which ``Sequence`` must grow.
 SEQUENCE_WINDOW = 10
 
+ROOM = {"RoomId": ROOM_ID}
+PAGE = {"Mode": QUERY_FLAG, "Limit": digits(0, 200), "Marker": text(may_be_empty=True)}
+WHY = {"CustomReason": text(256, may_be_empty=True)}
+ONE_STREAM = {"StreamId": text(256, too_long=BAD_STREAM), "Sequence": A_TEXT}
+#: Both generations of the pages spell this list ``StreamId[]``.
+STREAMS = {
+    "StreamId[]": list_of(
+        text(256, too_long=BAD_STREAM), least=1, most=20, in_query=True, malformed=BAD_LIST, too_many=BAD_LIST
+    ),
+    "Sequence": A_TEXT,
+}
+
 
 class People:
-    """The rooms of one app, and the streams in them."""
+    """The rooms of one app, and the streams in them. OPEN: whether the test environment has rooms of its own."""
 
     def __init__(self) -> None:
         self.rooms = Rooms()
-        self.messages: deque[Given] = deque(maxlen=10_000)
+        self.messages: deque[Given] = deque(maxlen=MOST)
         self._barred: set[str] = set()
         #: When a stream was published, and when it ended, in Unix milliseconds.
         self._streams: dict[str, tuple[int, int | None]] = {}
-        self._sequences: dict[str, tuple[int, float]] = {}
+        self._closed: Ended[str] = Ended(self._streams.pop)
+        #: The last of a stream, and when it came.
+        self._sequences: Swept[str, tuple[int, float]] = Swept(lambda last, now: now - last[1] >= SEQUENCE_WINDOW)
 
     def rules(self) -> dict[str, Rule]:
-        """Return the actions of this file, all GET."""
+        """Return the actions of this file, all GET. The quotas are those of each action's page."""
 
-        def get(quota: int, perform: Any, room_quota: tuple[int, float] | None = None) -> Rule:
-            return Rule(method="GET", quota=quota, room_quota=room_quota, perform=perform)
+        def get(quota: int, required: Any, perform: Any, optional: Any = None, **more: Any) -> Rule:
+            takes = Fields(required=required, optional=optional or {})
+            return Rule(method="GET", quota=quota, takes=takes, perform=perform, **more)
 
-        def stream(quota: int, perform: Any) -> Rule:
-            return Rule(method="GET", quota=quota, family="media-service", perform=perform)
+        def stream(quota: int, test_quota: int, required: Any, perform: Any) -> Rule:
+            takes = Fields(required=required, brackets=True)
+            more: Any = {"family": "media-service", "test_quota": test_quota}
+            return Rule(method="GET", quota=quota, takes=takes, perform=perform, **more)
 
         return {
-            "KickoutUser": get(50, self._kickout_user),
-            "CloseRoom": get(1, self._close_room),
-            "DescribeUsers": get(10, self._describe_users),
-            "DescribeUserList": get(200, self._describe_user_list, (1, 1.0)),
-            "DescribeUserNum": get(10, self._describe_user_num),
-            "DescribeSimpleStreamList": get(50, self._describe_simple_stream_list, (1, 10.0)),
-            "SendCustomCommand": get(100, self._send_custom_command),
-            "ForbidRTCStream": stream(20, self._forbid),
-            "ForbidRTCStreams": stream(20, self._forbid),
-            "ResumeRTCStream": stream(20, self._resume),
-            "ResumeRTCStreams": stream(20, self._resume),
-            "DescribeRTCStreamState": stream(40, self._describe_rtc_stream_state),
+            "KickoutUser": get(50, {**ROOM, "UserId[]": _up_to(5, USER_ID, TOO_MANY_USERS)}, self._kickout_user, WHY),
+            "CloseRoom": get(1, ROOM, self._close_room, {**WHY, "RoomCloseCallback": truth}),
+            "DescribeUsers": get(10, {**ROOM, "UserId[]": _up_to(10, USER_ID)}, self._describe_users),
+            "DescribeUserList": get(200, ROOM, self._describe_user_list, PAGE, room_quota=(1, 1.0)),
+            "DescribeUserNum": get(10, {"RoomId[]": _up_to(10, ROOM_ID)}, self._describe_user_num, test_quota=1),
+            "DescribeSimpleStreamList": get(50, ROOM, self._describe_simple_stream_list, room_quota=(1, 10.0)),
+            "SendCustomCommand": get(
+                100,
+                {**ROOM, "FromUserId": USER_ID, "MessageContent": _message},
+                self._send_custom_command,
+                {"ToUserId[]": _up_to(10, USER_ID, TOO_MANY_USERS)},
+                test_quota=10,
+            ),
+            "ForbidRTCStream": stream(20, 5, ONE_STREAM, self._forbid),
+            "ForbidRTCStreams": stream(20, 5, STREAMS, self._forbid),
+            "ResumeRTCStream": stream(20, 5, ONE_STREAM, self._resume),
+            "ResumeRTCStreams": stream(20, 5, STREAMS, self._resume),
+            "DescribeRTCStreamState": stream(40, 10, ONE_STREAM, self._describe_rtc_stream_state),
         }
 
     def join(self, room: str, member: Member, now: float) -> None:
@@ -69,6 +103,7 @@ class People:
         self.rooms.enter((room,), member)
         if member.stream_id is not None:
             self._streams[member.stream_id] = (int(now * 1000), None)
+            self._closed.discard(member.stream_id)
 
     def remove(self, room: str, user: str, now: float) -> None:
         """Take a user out, whose stream ends."""
@@ -79,6 +114,7 @@ class People:
     def _end(self, stream: str, now: float) -> None:
         began, _ = self._streams.get(stream, (int(now * 1000), None))
         self._streams[stream] = (began, int(now * 1000))
+        self._closed.add(stream)
 
     def _members(self, room: str) -> list[Member]:
         if (room,) not in self.rooms:
@@ -88,43 +124,38 @@ class People:
     # Rooms
 
     def _kickout_user(self, given: Given, now: float, _: str) -> None:
-        room = text_of(given, "RoomId", most_bytes=128)
-        users = list_of(given, "UserId", 5, too_many=TOO_MANY_USERS)
-        optional_text(given, "CustomReason", most_bytes=256)
+        room = given["RoomId"]
         self._members(room)
         # OPEN: a user who is not in the room.
-        for user in users:
+        for user in given["UserId"]:
             self.remove(room, user, now)
 
     def _close_room(self, given: Given, now: float, _: str) -> None:
-        room = text_of(given, "RoomId", most_bytes=128)
-        optional_text(given, "CustomReason", most_bytes=256)
+        room = given["RoomId"]
         if (room,) not in self.rooms:
             raise Refused(5018, "the room was destroyed or does not exist")
         for member in self.rooms.members((room,)):
             self.remove(room, member.user_id, now)
 
     def _describe_users(self, given: Given, _: float, __: str) -> Any:
-        there = {member.user_id: member for member in self._members(text_of(given, "RoomId"))}
-        users = list_of(given, "UserId", 10)
+        there = {member.user_id: member for member in self._members(given["RoomId"])}
         return {
             "UserStatusList": [
                 {"UserId": user, "Status": 1, "LoginTime": int(there[user].joined * 1000), "UserRole": 1}
                 if user in there
                 else {"UserId": user, "Status": 0, "LoginTime": 0, "UserRole": 0}
-                for user in users
+                for user in given["UserId"]
             ]
         }
 
     def _describe_user_list(self, given: Given, _: float, __: str) -> Any:
-        members = self.rooms.members((text_of(given, "RoomId"),))
-        if number_of(given, "Mode", 0, 1, default=0) == 1:
+        members = self.rooms.members((given["RoomId"],))
+        if given.get("Mode") == 1:
             members.reverse()
-        limit = number_of(given, "Limit", 0, 200, default=200)
-        after = optional_text(given, "Marker")
+        limit, after = given.get("Limit", 200), given.get("Marker")
         ids = [member.user_id for member in members]
         # OPEN: what a marker is. Here it is the last user of the page; one that nobody has got ends the list.
-        first = 0 if after is None else ids.index(after) + 1 if after in ids else len(ids)
+        first = 0 if not after else ids.index(after) + 1 if after in ids else len(ids)
         page = ids[first : first + limit]
         return {
             "Marker": page[-1] if page and first + limit < len(ids) else "",
@@ -132,7 +163,7 @@ class People:
         }
 
     def _describe_user_num(self, given: Given, _: float, __: str) -> Any:
-        counts = [(room, len(self.rooms.members((room,)))) for room in list_of(given, "RoomId", 10)]
+        counts = [(room, len(self.rooms.members((room,)))) for room in given["RoomId"]]
         return {"UserCountList": [{"RoomId": room, "UserCount": n, "AdminUserCount": 0} for room, n in counts]}
 
     def _describe_simple_stream_list(self, given: Given, _: float, __: str) -> Any:
@@ -144,37 +175,33 @@ class People:
                 "CreateTime": self._streams[member.stream_id][0],
                 "StreamNumberId": number,
             }
-            for number, member in enumerate(self.rooms.members((text_of(given, "RoomId"),)), 1)
+            for number, member in enumerate(self.rooms.members((given["RoomId"],)), 1)
             if member.stream_id is not None
         ]
         return {"StreamList": streams}
 
     def _send_custom_command(self, given: Given, _: float, __: str) -> Any:
-        text_of(given, "FromUserId")
-        text_of(given, "MessageContent", most_bytes=1024)
-        there = {member.user_id for member in self._members(text_of(given, "RoomId"))}
-        has_receivers = "ToUserId[]" in given or "ToUserId" in given
-        users = list_of(given, "ToUserId", 10, too_many=TOO_MANY_USERS) if has_receivers else []
+        there = {member.user_id for member in self._members(given["RoomId"])}
         self.messages.append(given)
-        return {"FailUsers": [{"Uid": user, "Code": OFFLINE} for user in users if user not in there]}
+        failed = [user for user in given.get("ToUserId", ()) if user not in there]
+        return {"FailUsers": [{"Uid": user, "Code": OFFLINE} for user in failed]}
 
     # Streams: https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/
-
-    def _ordered(self, given: Given, streams: list[str], now: float) -> None:
-        sequence = text_of(given, "Sequence")
-        # OPEN: what a sequence may be besides a number, and the code for one that does not grow.
-        if not (sequence.isascii() and sequence.isdecimal()):
-            raise Refused(BAD_PARAMETER, "Sequence must be a number")
-        for stream in streams:
-            before, when = self._sequences.get(stream, (-1, 0.0))
-            if int(sequence) <= before and now - when < SEQUENCE_WINDOW:
-                raise Refused(BAD_PARAMETER, "Sequence did not grow")
-        self._sequences |= {stream: (int(sequence), now) for stream in streams}
+    # In the test environment, ids there are ``zegotest-<AppId>-<id>``, say the pages. Here any id will do.
 
     def _named(self, given: Given, now: float) -> list[str]:
-        is_one = isinstance(given.get("StreamId"), str)
-        streams = [text_of(given, "StreamId", most_bytes=256)] if is_one else list_of(given, "StreamId", 20)
-        self._ordered(given, streams, now)
+        """Return the streams of a call whose sequence grows."""
+        streams = given["StreamId"] if isinstance(given["StreamId"], list) else [given["StreamId"]]
+        # OPEN: what a sequence may be besides a number, and the code for one that does not grow.
+        if not is_number(given["Sequence"]):
+            raise Refused(BAD_PARAMETER, "Sequence must be a number")
+        sequence = int(given["Sequence"])
+        for stream in streams:
+            before, when = self._sequences.get(stream, (-1, 0.0))
+            if sequence <= before and now - when < SEQUENCE_WINDOW:
+                raise Refused(BAD_PARAMETER, "Sequence did not grow")
+        for stream in streams:
+            self._sequences.put(stream, (sequence, now), now)
         return streams
 
     def _forbid(self, given: Given, now: float, _: str) -> None:
@@ -198,3 +225,13 @@ class People:
         if ended is not None:
             raise Refused(STREAM_CLOSED, "the stream is closed")
         return {"create_time": str(began), "close_time": ""}
+
+
+def _message(name: str, value: Any) -> str:
+    if value in (None, ""):
+        raise Refused(NO_MESSAGE, f"{name} is empty")
+    return str(text(1024, too_long=TOO_LONG_A_MESSAGE)(name, value))
+
+
+def _up_to(most: int, item: Check, too_many: int = BAD_PARAMETER) -> Check:
+    return list_of(item, least=1, most=most, in_query=True, too_many=too_many)

@@ -1,0 +1,170 @@
+"""Commands that share quotas or a queue through Redis: outages, addresses with passwords, workers that come and go."""
+
+import asyncio
+import gc
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.commands import MAIN, STOP, Command, received, refuse, rooms
+from tests.doubles import free_port
+from volc_moderation.cli.environment import REDIS
+from volc_moderation.emulator import Fault
+from volc_moderation.testing import ModerationEmulator
+
+# coredis leaves a stream open when it cannot connect
+pytestmark = pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")
+
+PASSWORD = "pa-ss@word"  # noqa: S105 - an example
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """Return the address of a Redis that is not there."""
+    return f"redis://127.0.0.1:{free_port()}"
+
+
+@pytest.fixture
+def address(valkey: str, redis: Any) -> str:
+    """Return the address of an empty one."""
+    return valkey
+
+
+# Outages
+
+
+@pytest.mark.parametrize("name", ["bulk", "sweep"])
+def test_quotas_that_cannot_be_shared_end_a_run(
+    command: Command, folder: Path, vendor: ModerationEmulator, nowhere: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while, with nothing lost, and what to do said."""
+    monkeypatch.setattr("volc_moderation.jobs.lane.STORE_PATIENCE", 1.5)
+    began = time.monotonic()
+    arguments = {"bulk": STOP, "sweep": ("--set", "app_id=app")}[name]
+    code, _, errors = command(name, rooms(folder, 300), *arguments, "--redis", nowhere)
+    assert code == 1, errors
+    assert 1.5 < time.monotonic() - began < 10
+    assert re.search(r"^(StopWebcast|ListDetectionTask) waits: the store of quotas ", errors, re.MULTILINE)
+    assert "It cannot go on: " in errors
+    assert sum(one.get("received", 0) for one in vendor.counts().values()) == 0
+    if name == "bulk":
+        assert "0 done, 300 left." in errors
+        assert f"Go on with: volc-moderation bulk --resume --journal stops.csv.jobs --redis {nowhere}\n" in errors
+        assert command("bulk", "--resume", "--journal", "stops.csv.jobs")[0] == 0
+        assert received(vendor) == 300
+
+
+def test_a_queue_that_is_not_there(command: Command, folder: Path, vendor: ModerationEmulator, nowhere: str) -> None:
+    code, _, errors = command("bulk", rooms(folder, 3), *STOP, "--engine", "streaq", "--redis", nowhere)
+    assert (code, "the queue cannot be reached: " in errors) == (1, True)
+    code, _, errors = command("worker", "--redis", nowhere)
+    assert (code, "the queue cannot be reached: " in errors) == (1, True)
+    code, _, errors = command("bulk", rooms(folder, 3, "other.csv"), *STOP, "--engine", "streaq")
+    assert (code, errors) == (2, f"--engine streaq needs --redis, such as --redis redis://localhost, or {REDIS}\n")
+    gc.collect()
+
+
+# Addresses
+
+
+@pytest.mark.parametrize("engine", [(), ("--engine", "streaq")], ids=["local", "streaq"])
+@pytest.mark.parametrize(
+    "given", ["redis://:{}@127.0.0.1:{}/0", "redis://127.0.0.1:{1}/0?password={0}", "redis://user:{}@127.0.0.1:{}"]
+)
+def test_a_password_is_not_printed(
+    command: Command,
+    folder: Path,
+    vendor: ModerationEmulator,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    given: str,
+    engine: tuple[str, ...],
+) -> None:
+    """Neither where the server wants none, nor where it cannot be reached."""
+    monkeypatch.setattr("volc_moderation.jobs.lane.STORE_PATIENCE", 0.5)
+    refuse(vendor, "room-0", "AccessDenied")
+    said = ""
+    for port in (address.rpartition(":")[2].partition("/")[0], str(free_port())):
+        for name in ("bulk", "worker"):
+            journal = ("--journal", f"{port}.jobs")
+            arguments = [rooms(folder, 1), *STOP, *engine, *journal] if name == "bulk" else []
+            if name == "worker" and (not engine or port in address):
+                continue  # it would work
+            if engine and port in address and "user" not in given and "@" in given:
+                continue  # it would wait for a worker
+            code, output, errors = command(name, *arguments, "--redis", given.format(PASSWORD, port))
+            assert code in {1, 10, 11}, errors
+            said += output + errors
+    assert PASSWORD not in said
+    assert "word" not in said.replace("password", "")
+    gc.collect()
+
+
+def test_an_address_of_the_environment(
+    command: Command, folder: Path, vendor: ModerationEmulator, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It need not be given, so that nobody reads it from the list of processes; and is not printed."""
+    monkeypatch.setenv(REDIS, address)
+    refuse(vendor, "room-1", "AccessDenied")
+    code, _, errors = command("bulk", rooms(folder, 3), *STOP)
+    assert code == 10
+    assert "Try those again with: volc-moderation bulk --resume --journal stops.csv.jobs --retry-failed\n" in errors
+    monkeypatch.setenv(REDIS, "")  # as if it were not set
+    code, _, errors = command("bulk", "--resume", "--journal", "stops.csv.jobs", "--retry-failed")
+    assert code == 0, errors
+
+
+@pytest.mark.parametrize("name", ["bulk", "sweep", "worker"])
+def test_what_is_no_address_is_2(command: Command, folder: Path, vendor: ModerationEmulator, name: str) -> None:
+    arguments = {"bulk": [rooms(folder, 1), *STOP], "sweep": [rooms(folder, 1), "--set", "app_id=a"], "worker": []}[
+        name
+    ]
+    for wrong in (f"localhost:{PASSWORD}", "http://localhost"):
+        code, _, errors = command(name, *arguments, "--redis", wrong)
+        assert (code, errors) == (2, "--redis must be an address such as redis://localhost:6379\n")
+
+
+# Workers
+
+
+async def start(*arguments: str, folder: Path) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, *MAIN, *arguments, cwd=folder, env=os.environ, stderr=asyncio.subprocess.PIPE
+    )
+
+
+async def test_a_rolling_deployment_slows_nothing(
+    folder: Path, vendor: ModerationEmulator, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is asked to stop hands back what it cannot finish; whoever works next has it at once."""
+    monkeypatch.setenv(REDIS, address)
+    # Calls take long, so that the worker has many of which it has sent few.
+    vendor.play(Fault(kind="delay", action="StopWebcast", seconds=1.0, first=1000))
+    run = await start("bulk", rooms(folder, 120), *STOP, "--engine", "streaq", "--rate", "20", folder=folder)
+    assert run.stderr is not None
+    lines = [(await run.stderr.readline()).decode() for _ in range(2)]
+    assert any("no worker listens to the queue" in line for line in lines), lines
+    first = await start("worker", "--rate", "20", "--concurrency", "64", folder=folder)
+    async with asyncio.timeout(20):
+        while received(vendor) < 20:
+            await asyncio.sleep(0.05)
+    second = await start("worker", "--rate", "20", "--concurrency", "64", folder=folder)
+    first.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    _, told = await first.communicate()
+    assert first.returncode == 0
+    (handed_back,) = re.findall(r"Stopped\. (\d+) jobs that were not finished went back to the queue\.", told.decode())
+    _, errors = await run.communicate()
+    took = time.monotonic() - began
+    second.send_signal(signal.SIGTERM)
+    await second.communicate()
+    assert (run.returncode, "120 done" in errors.decode()) == (0, True)
+    assert received(vendor) == 120
+    assert int(handed_back) >= 0
+    assert took < 14, "what the first worker had waited until it was taken for dead"

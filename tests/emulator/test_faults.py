@@ -1,0 +1,153 @@
+"""Faults on demand: which calls they strike, how often, and what is no fault at all."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.doubles import Vendors, loop_clock, volcengine_client, zego_client
+from tests.emulator.raw import ask_volcengine, prepared
+from volc_moderation import APIError, RetryPolicy, TransportError
+from volc_moderation.emulator import Emulator, Fault
+from volc_moderation.testing import ModerationEmulator
+
+ROOM: dict[str, Any] = {"app_id": "app", "room_id": "room"}
+ONCE = RetryPolicy(attempts=1)
+
+
+@pytest.mark.looptime
+async def test_a_fault_is_for_the_first_calls_that_match(vendors: Vendors) -> None:
+    vendors.emulator.play(Fault(kind="code", code=50007, action="StopCensorAudioV2", match={"TaskId": "t"}, first=2))
+    zego = zego_client(http_client=vendors.http_client, clock=loop_clock, retry=ONCE)
+    codes = []
+    for task_id in ("other", "t", "t", "t"):
+        with pytest.raises(APIError) as caught:
+            await zego.stop_censor_audio(task_id=task_id)
+        codes.append(caught.value.code)
+    assert codes == [2, 50007, 50007, 2]
+    assert vendors.emulator.counts()["StopCensorAudioV2"]["faults"] == 2
+
+
+async def test_a_reset_without_a_socket(vendors: Vendors) -> None:
+    vendors.emulator.play(Fault(kind="reset"))
+    client = volcengine_client(http_client=vendors.http_client, clock=loop_clock, retry=ONCE)
+    with pytest.raises(TransportError, match="ConnectionResetError"):
+        await client.stop_detection(**ROOM)
+
+
+async def struck(emulator: Emulator, calls: int) -> list[int]:
+    """Return which of so many calls got a fault, from 1."""
+    codes = [(await ask_volcengine(emulator, "KickUser", {**KICK}))[0] for _ in range(calls)]
+    return [number for number, code in enumerate(codes, 1) if code == "Faulty"]
+
+
+KICK = {"AppId": "app", "RoomId": "room", "UserId": "user"}
+
+
+@pytest.mark.parametrize(
+    ("often", "strikes"),
+    [
+        ({}, [1]),
+        ({"first": 2}, [1, 2]),
+        ({"every": 3}, [3, 6, 9, 12]),
+        ({"every": 1}, list(range(1, 14))),
+        ({"every": 3, "first": 2}, [3, 6]),
+        ({"every": 3, "first": 1}, [3]),
+        ({"every": None, "first": None}, [1]),
+    ],
+)
+async def test_how_often_a_fault_strikes(often: dict[str, Any], strikes: list[int]) -> None:
+    emulator = prepared()
+    emulator.play(Fault(kind="code", code="Faulty", **often))
+    assert await struck(emulator, 13) == strikes
+
+
+async def test_the_same_fault_may_be_played_again() -> None:
+    emulator, fault = prepared(), Fault(kind="code", code="Faulty")
+    emulator.play(fault)
+    emulator.play(fault)
+    assert await struck(emulator, 3) == [1, 2]
+    emulator.reset()
+    emulator.play(fault)
+    assert await struck(emulator, 3) == [1]
+    assert emulator._faults == []  # what is spent is not tried with every call
+
+
+@pytest.mark.parametrize("often", [{}, {"first": 2}, {"every": 2}, {"every": 2, "first": 2}])
+async def test_a_fault_goes_over_the_wire(moderation_emulator: ModerationEmulator, often: dict[str, Any]) -> None:
+    fault = Fault(kind="code", code="Faulty", match={"RoomId": "room"}, retry_after=1, status=503, **often)
+    assert Fault(**fault.asdict()) == fault
+    moderation_emulator.play(fault)
+    here = prepared()
+    here.play(fault)
+    async with volcengine_client(base_url=moderation_emulator.base_url, retry=ONCE) as client:
+        calls = [client.kick_user(**ROOM, user_id="user") for _ in range(5)]
+        outcomes = [await asyncio.gather(call, return_exceptions=True) for call in calls]
+    expected = await struck(here, 5)
+    assert expected
+    assert [number for number, (outcome,) in enumerate(outcomes, 1) if isinstance(outcome, APIError)] == expected
+
+
+@pytest.mark.parametrize("kind", ["status", "code", "body"])
+@pytest.mark.parametrize("status", [204, 205, 304])
+async def test_an_answer_without_a_body(moderation_emulator: ModerationEmulator, kind: Any, status: int) -> None:
+    """Over a socket, where one with a body would break the connection."""
+    moderation_emulator.play(Fault(kind=kind, code=1, body="words", status=status, every=1))
+    async with zego_client(base_url=moderation_emulator.base_url, retry=ONCE) as zego:
+        with pytest.raises(TransportError) as caught:
+            await zego.stop_censor_audio(task_id="t")
+    assert caught.value.status == status
+
+
+#: What each field of a fault must not be.
+WRONG_FIELDS: dict[str, list[Any]] = {
+    "kind": ["unheard", [], {}, None, 5],
+    "action": [5, [], True],
+    "match": [5, [], "x", None, True],
+    "first": [True, 0, -1, "x", 1.0, [], {}],
+    "every": [True, 0, -1, "x", 1.0, [], {}],
+    "retry_after": [True, -1, "x", 1.0, []],
+    "code": [{}, [], True, 1.5],
+    "message": [5, None, []],
+    "status": [600, 199, "x", True, 200.0, []],
+    "body": [5, None, [], True],
+    "carried_out": ["yes", 1, None],
+    "unheard": [1],
+    "_seen": [1],
+}
+WRONG: list[Any] = [
+    *([], 5, None, "reset", {}, {"kind": "code"}, {"kind": "code", "code": None}),
+    *({"kind": "reset", field: value} for field, values in WRONG_FIELDS.items() for value in values),
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_the_admin_route_refuses_nonsense(wrong: Any) -> None:
+    transport = httpx.ASGITransport(app=Emulator())
+    async with httpx.AsyncClient(transport=transport, base_url="http://host") as client:
+        answer = await client.post("/_emulator/faults", json=wrong)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"\xff", b"[" * 100_000, b'{"a":' * 100_000),
+        b'{"kind": "reset", "match": {"a": ' + 500 * b"[" + 500 * b"]" + b"}}",
+        b'{"kind": "body", "body": "\\ud800"}',
+        b'{"kind": "reset", "match": {"a": NaN}}',
+        b'{"kind": "reset", "first": ' + 5000 * b"9" + b"}",
+    ],
+)
+async def test_the_admin_route_refuses_what_is_no_json(body: bytes) -> None:
+    transport = httpx.ASGITransport(app=Emulator())
+    async with httpx.AsyncClient(transport=transport, base_url="http://host") as client:
+        assert (await client.post("/_emulator/faults", content=body)).status_code == 400
+
+
+@pytest.mark.parametrize("field", ["message", "body", "code"])
+def test_a_fault_that_cannot_be_sent(field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        Fault(**{"kind": "code", "code": 1, field: "lone \ud800"})  # type: ignore[arg-type]
