@@ -117,7 +117,7 @@ async def test_no_way_is_1(keys: dict[str, str]) -> None:
     "arguments",
     [
         ["call", "StopCensorAudioV2"],
-        ["call", "StopCensorAudioV2", "--task-id", "with blank"],
+        ["call", "StopCensorAudioV2", "--task-id", "two\nlines"],
         ["call", "StopCensorAudioV2", "--task-id", "t", "--deadline", "0"],
         ["call", "Unheard"],
         ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "often"],

@@ -85,8 +85,7 @@ def run(arguments: list[str]) -> int:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
-        for line in str(error).splitlines():
-            stderr().print(line, soft_wrap=True)
+        stderr().print(str(error), soft_wrap=True)
         return BAD_USAGE
     except KeyboardInterrupt:
         return INTERRUPTED

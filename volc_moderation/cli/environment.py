@@ -32,13 +32,13 @@ Redis = Annotated[str, Parameter(env_var=REDIS)]
 @contextlib.asynccontextmanager
 async def clients_of_environment(rate: int | None, redis: str | None) -> AsyncIterator["Environment"]:
     """Make a client for each vendor whose keys the environment has. Raises ``SourceError`` for what is no address."""
-    if redis is not None and redis.partition("://")[0] not in {"redis", "rediss", "unix"}:
+    if redis and redis.partition("://")[0] not in {"redis", "rediss", "unix"}:
         raise SourceError("--redis must be an address such as redis://localhost:6379")
     async with contextlib.AsyncExitStack() as stack:
         kinds: list[type[VolcengineClient | ZegoClient]] = [VolcengineClient, ZegoClient]
         limits = {name: most for kind in kinds for name, most in _limits(kind, rate).items()}
         quotas: WindowQuotas | RedisQuotas = WindowQuotas(limits)
-        if redis is not None:
+        if redis:  # a variable that is set to nothing is as if it were not set
             quotas = await stack.enter_async_context(RedisQuotas(redis, limits))
         clients: list[Client] = []
         faults: dict[str, ConfigurationError] = {}
@@ -91,7 +91,7 @@ def _limit(quota: Quota, rate: int) -> int:
 
 def shown_redis(address: str | None) -> str | None:
     """Return the address as a command that is printed gives it: without a password, and not if it is found anyway."""
-    if address is None or address == os.environ.get(REDIS):
+    if not address or address == os.environ.get(REDIS):
         return None
     return without_password(address)
 

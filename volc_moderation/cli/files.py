@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 
 from volc_moderation import SourceError
 from volc_moderation.cli.environment import Environment
@@ -20,10 +21,16 @@ SHOWN = 20
 
 
 def check_names(files: Sequence[str]) -> None:
-    """See that what was taken for files are no misspelt options: - is one, for standard input."""
+    """See that what was taken for files are files, and no misspelt options: - is one, for standard input."""
     for file in files:
-        if file.startswith("-") and file != STDIN:
+        if file == STDIN:
+            continue
+        if file.startswith("-"):
             raise SourceError(f"there is no option {file}; for a file of this name give ./{file}")
+        try:
+            Path(file).stat()
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def constants_of(texts: Sequence[str]) -> dict[str, str]:

@@ -127,7 +127,7 @@ class Progress:
             tally.deferred, tally.next_due, tally.last_due = deferred.get(lane.lane, (0, None, None))
             trouble = "" if lane.trouble is None else str(lane.trouble)
             if trouble and trouble != tally.trouble and self._live is None:
-                self._console.print(f"{tally.lane.action} waits: {trouble}", soft_wrap=True)
+                self._console.print(f"waiting: {trouble}", soft_wrap=True)
             tally.trouble = trouble
             if tally.lane.action in quotas:
                 tally.cap = quotas[tally.lane.action].effective

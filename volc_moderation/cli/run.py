@@ -98,9 +98,12 @@ async def run_journal(
 ) -> int:
     """Run the jobs of a journal until they have ended, show it, and return the exit code.
 
-    Raises ``ModerationError`` if it cannot begin.
+    Raises ``ConfigurationError`` if there is no client for some of them.
     """
-    fault = await make_calls(journal, environment, options, console, interrupts)
+    try:
+        fault = await make_calls(journal, environment, options, console, interrupts)
+    except JournalError as error:
+        fault = error
     return await _conclude(journal, options, console, fault, interrupts)
 
 

@@ -110,7 +110,7 @@ def sweep(
     before = time.time() - age if age else ALL
     # What is found out and left to do does not outlive the command: it can simply be run again.
     with tempfile.TemporaryDirectory() as folder:
-        options = RunOptions(journal=Path(folder) / "sweep", rate=rate, redis=redis or None, output=output)
+        options = RunOptions(journal=Path(folder) / "sweep", rate=rate, redis=redis, output=output)
         return asyncio.run(_sweep(files, rows, options, console, before=before, dry_run=dry_run))
 
 

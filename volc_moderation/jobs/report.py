@@ -45,7 +45,9 @@ def write_report(journal: Journal, path: Path, *, now: float) -> None:
     """
     standing = journal.standing()
     actions = VolcengineClient.actions() | ZegoClient.actions()
-    lanes = {number: _Lane(lane, name, actions.get(lane.action)) for number, lane, name in _named(journal.lanes())}
+    lanes = {
+        number: _Lane(lane, printable(name), actions.get(lane.action)) for number, lane, name in _named(journal.lanes())
+    }
     span = _span(journal)
     parts = [_figures(standing, span, now)]
     if span is not None:

@@ -1,0 +1,230 @@
+"""What comes from files, vendors and journals is shown by the commands as text, and does nothing to the terminal."""
+
+import io
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.table import Table
+
+from tests.cli.commands import MAIN, STOP, Command, refuse, rooms
+from tests.doubles import environment, free_port
+from volc_moderation import QuotaUnavailable
+from volc_moderation.cli.progress import Progress, Tally
+from volc_moderation.cli.run import Interrupts
+from volc_moderation.cli.terminal import Terminal
+from volc_moderation.emulator import Fault
+from volc_moderation.jobs.job import Lane
+from volc_moderation.testing import ModerationEmulator
+
+#: Clears the screen, turns the direction of text, forges a line, colours by markup, and has half a character.
+HOSTILE = "\x1b[2J\u202e\n9 done.\r[red]x[/] :smile:\x9b1m\u2028\x7f"
+SHOWN = r"\x1b[2J\u202e\n9 done.\r[red]x[/] :smile:\x9b1m\u2028\x7f"
+
+
+def assert_harmless(text: str) -> None:
+    assert text.isascii() or all(one.isprintable() for one in text if not one.isspace())
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", text)
+    assert not re.search(r"^9 done", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_every_way_to_print(is_terminal: bool) -> None:
+    """Each str that rich meets is shown as it is; a style that is asked for is all that reaches the terminal."""
+    written = io.StringIO()
+    terminal = Terminal(written)
+    terminal._force_terminal = is_terminal
+    terminal.width = 500
+    table = Table("plain", HOSTILE, title=HOSTILE)
+    table.add_row(HOSTILE, HOSTILE)
+    terminal.print(HOSTILE, style="red", soft_wrap=True)
+    terminal.print(table)
+    terminal.print(terminal.one_line(HOSTILE, style="dim"), HOSTILE)
+    text = re.sub(r"\x1b\[[\d;]*m", "", written.getvalue())
+    assert text.count(SHOWN) == 7
+    assert_harmless(text)
+
+
+def test_what_a_vendor_says(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+    code = f"Odd{HOSTILE}"
+    refuse(vendor, "room-0", code, message=HOSTILE)
+    status, _, errors = command("bulk", rooms(folder, 2), *STOP, "--output", "out.jsonl")
+    assert status == 10
+    assert f"  1 times Odd{SHOWN}: {SHOWN}\n" in errors
+    assert_harmless(errors)
+    assert_harmless((folder / "out.jsonl").read_text())
+    lines = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert [line.get("code") for line in lines].count(code) == 1
+    for arguments in (("--state", "failed"), ("--export",), ("--code", code)):
+        _, output, errors = command("jobs", "stops.csv.jobs", *arguments)
+        assert "Odd" in output
+        assert_harmless(output + errors)
+    refuse(vendor, "room-0", code, message=HOSTILE)
+    stop = ("--app-id", "app", "--room-id", "room-0", "--task-id", "t")
+    status, output, errors = command("call", "StopWebcast", *stop)
+    assert (status, json.loads(errors)["code"]) == (1, code)
+    assert_harmless(output + errors)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'"{HOSTILE}"\nx\n',
+        f'room_id\n"{HOSTILE}"\n',
+        json.dumps({"room_id": HOSTILE}) + "\n",
+        json.dumps({"room_id": "r", HOSTILE: 1}) + "\n",
+        json.dumps({"room_id": "\ud800"}) + "\n",
+        json.dumps({"action": HOSTILE, "room_id": "r"}) + "\n",
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--skip-bad",)])
+def test_what_a_file_says(
+    command: Command, folder: Path, vendor: ModerationEmulator, content: str, options: tuple[str, ...]
+) -> None:
+    (folder / "\x1b[31mstops.csv").write_text(content, newline="")
+    status, output, errors = command("bulk", "\x1b[31mstops.csv", *STOP, *options)
+    assert status == 2
+    assert output + errors
+    assert_harmless(output + errors)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("bulk", f"-{HOSTILE}"),
+        ("bulk", HOSTILE),
+        ("bulk", "x", "--set", HOSTILE),
+        ("bulk", "x", "--limit", HOSTILE),
+        ("bulk", "x", "--action", HOSTILE),
+        ("bulk", "--resume", "--journal", HOSTILE),
+        ("bulk", "x", "--output", f"no/such/{HOSTILE}"),
+        ("bulk", "x", "--redis", HOSTILE),
+        ("sweep", "x", "--older-than", HOSTILE),
+        ("jobs", HOSTILE),
+        ("call", HOSTILE),
+        ("call", "StopWebcast", "--app-id", HOSTILE, "--room-id", "r", "--task-id", "t"),
+        ("worker", "--redis", HOSTILE),
+        ("emulator", "--port", HOSTILE),
+        ("demo", "--resume", HOSTILE),
+        (HOSTILE,),
+    ],
+)
+def test_what_is_given(command: Command, vendor: ModerationEmulator, arguments: tuple[str, ...]) -> None:
+    status, output, errors = command(*arguments)
+    assert status == 2
+    assert output + errors
+    assert_harmless(output + errors)
+
+
+def test_what_a_journal_of_somebody_else_says(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+
+    assert command("bulk", rooms(folder, 1), *STOP)[0] == 0
+    database = sqlite3.connect(folder / "stops.csv.jobs")
+    with database:
+        database.execute("UPDATE note SET value = ? WHERE name = 'owner'", (HOSTILE,))
+        database.execute("UPDATE lane SET action = ?", (HOSTILE,))
+        database.execute("UPDATE job SET key = ?, message = ?, code = ?", 3 * (HOSTILE,))
+    database.close()
+    for arguments in ((), ("--state", "done"), ("--export",), ("--report", "report.html")):
+        status, output, errors = command("jobs", "stops.csv.jobs", *arguments)
+        assert status == 0
+        assert_harmless(output + errors)
+    assert_harmless((folder / "report.html").read_text())
+    status, output, errors = command("bulk", "--resume", "--journal", "stops.csv.jobs")
+    assert_harmless(output + errors)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_cannot_show_it(folder: Path, vendor: ModerationEmulator, encoding: str) -> None:
+    """A text ends no command, and Python's own logging adds no line of its own."""
+    vendor.play(Fault(kind="code", action="StopWebcast", code="房间", message="日本", first=2))
+    keys = environment(vendor.base_url) | {"PYTHONIOENCODING": encoding}
+    for arguments in (
+        ("bulk", rooms(folder, 1), *STOP),
+        ("call", "StopWebcast", "--app-id", "a", "--room-id", "r", "--task-id", "t"),
+    ):
+        process = subprocess.run(  # noqa: S603 - our own
+            [sys.executable, *MAIN, *arguments], cwd=folder, env=os.environ | keys, capture_output=True, check=False
+        )
+        assert process.returncode in {1, 10}
+        text = process.stderr.decode(encoding)
+        assert "Traceback" not in text
+        assert ("房间" if encoding == "utf-8" else r"\u623f\u95f4") in text
+
+
+def test_logs_do_not_come_between(folder: Path, vendor: ModerationEmulator) -> None:
+    keys = environment(f"http://127.0.0.1:{free_port()}")
+    process = subprocess.run(  # noqa: S603 - our own
+        [sys.executable, *MAIN, "worker", "--redis", f"redis://127.0.0.1:{free_port()}"],
+        cwd=folder,
+        env=os.environ | keys,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 1
+    assert len(process.stderr.splitlines()) == 2, process.stderr
+
+
+# What is shown meanwhile
+
+
+class Held:
+    """A lane whose calls wait."""
+
+    def __init__(self, lane: Lane, trouble: Any) -> None:
+        self.lane, self.trouble = lane, trouble
+
+
+def test_trouble_is_told_at_once_and_ends_no_sooner_for_a_guess() -> None:
+    """Once for each kind, on a line of its own where there is no terminal; nobody knows then how long it will take."""
+    lane = Lane("volcengine", "a", "StopWebcast", "2020-12-01")
+    written = io.StringIO()
+    progress = Progress(Terminal(written))
+    held: Any = Held(lane, None)
+    progress.tallies[lane] = tally = Tally(lane, 100, 150.0)
+    tally._answers.append((tally._began, 50))
+    tally.done = 50
+    progress.refresh({}, [held], {})
+    assert tally.seconds_left() is not None
+    held.trouble = QuotaUnavailable(f"away {HOSTILE}")
+    for _ in range(3):
+        progress.refresh({}, [held], {})
+    assert written.getvalue() == f"waiting: away {SHOWN}\n"
+    assert tally.seconds_left() is None
+    held.trouble = None
+    progress.refresh({}, [held], {})
+    assert tally.seconds_left() is not None
+    held.trouble = QuotaUnavailable("away again")
+    progress.refresh({}, [held], {})
+    assert written.getvalue().endswith("waiting: away again\n")
+
+
+def test_a_terminal_shows_it_as_text() -> None:
+    lane = Lane("volcengine", "a", HOSTILE, "2020-12-01")
+    written = io.StringIO()
+    terminal = Terminal(written)
+    terminal._force_terminal, terminal.width = True, 300
+    progress = Progress(terminal)
+    held: Any = Held(lane, QuotaUnavailable(HOSTILE))
+    progress.tallies[lane] = Tally(lane, 100, 150.0)
+    with progress:
+        progress.refresh({}, [held], {})
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|\r", "", written.getvalue())
+    assert f"  waiting: {SHOWN}" in text
+    assert_harmless(text)
+
+
+async def test_the_first_signal_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    written = io.StringIO()
+    interrupts = Interrupts(Terminal(written))
+    interrupts._hear()
+    interrupts._hear()
+    assert written.getvalue() == "Stopping: calls in flight are finished. Once more to stop at once.\n"
+    assert interrupts.count == 2
