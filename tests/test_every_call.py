@@ -10,7 +10,7 @@ import pytest
 from tests.actions import ACTIONS, LEAST, MOST
 from tests.doubles import volcengine_client, zego_client
 from volc_moderation import NoQuotas
-from volc_moderation.cli.call import method_name
+from volc_moderation.action import method_name
 from volc_moderation.testing import ModerationEmulator
 from volc_moderation.volcengine import VolcengineAction, VolcengineClient
 from volc_moderation.zego import CensorTask, ZegoClient

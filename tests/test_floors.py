@@ -55,7 +55,7 @@ FLOORS: list[tuple[tuple[str, ...], set[str]]] = [
     (("jobs/lane.py",), {"attrs"}),
     (("jobs/runner.py",), set()),
     (("jobs/jobs.py",), set()),
-    (("jobs/streaq_queue.py",), {"coredis", "streaq"}),
+    (("jobs/streaq_queue.py",), {"anyio", "coredis", "streaq"}),
     (("jobs/distributed.py",), {"anyio", "streaq"}),
     (("jobs/follow.py",), set()),
     (("jobs/sources.py",), {"attrs", "pyarrow"}),

@@ -103,12 +103,18 @@ def test_the_two_commands_are_those_of_ci() -> None:
     ci = (ROOT / ".ci" / "run").read_text()
     first, second = COMMANDS[:2]
     assert first.endswith("volc-moderation demo")
-    for part in second.split(" && ")[1:]:
+    parts = second.split(" && ")[1:]
+    assert parts
+    for part in parts:
         assert part in ci
 
 
 def test_what_the_readme_names_is_there() -> None:
-    for path in re.findall(r"\]\(((?:docs|examples|benchmarks)/[^)]+)\)", README):
+    paths = re.findall(r"\]\(((?:docs|examples|benchmarks)/[^)]+)\)", README)
+    modules = re.findall(r"python -m (benchmarks\.\w+)", README)
+    assert paths
+    assert modules
+    for path in paths:
         assert (ROOT / path).is_file()
-    for module in re.findall(r"python -m (benchmarks\.\w+)", README):
+    for module in modules:
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file()

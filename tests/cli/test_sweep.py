@@ -10,10 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-import volc_moderation.cli.environment
 from tests.cli.commands import Command, received, rooms
 from tests.doubles import mocked, volcengine_client, volcengine_no, volcengine_yes
-from volc_moderation import NoQuotas
+from volc_moderation import NoQuotas, VolcengineClient
 from volc_moderation.emulator import Fault
 from volc_moderation.testing import ModerationEmulator
 
@@ -165,7 +164,7 @@ def listed(
         def from_env(**_: Any) -> Any:
             return volcengine_client(http_client=mocked(handler), quotas=NoQuotas())
 
-        monkeypatch.setattr(volc_moderation.cli.environment.VolcengineClient, "from_env", from_env)
+        monkeypatch.setattr(VolcengineClient, "from_env", from_env)
         code, _, errors = command("sweep", rooms(folder, 1, "rooms.csv"), *SET, *options)
         return code, errors, stops
 

@@ -1,4 +1,4 @@
-"""What random histories of ``Jobs`` are made of: a disk that outlives crashes, a vendor with moods, a clock that steps."""
+"""What random histories of ``Jobs`` are made of: a disk that outlives crashes, a moody vendor, a clock that steps."""
 
 import asyncio
 import json

@@ -1,7 +1,7 @@
 """Random histories of ``Jobs``, in virtual time: no accepted job is lost, none is left undone, and who waits returns.
 
-Jobs are submitted, submitted again, and their submitting cancelled; the program is closed, killed and started again; the
-clock of the machine steps; the vendor refuses, breaks off, keeps silent, answers nonsense; what a user brought raises.
+Jobs are submitted, submitted again, and their submitting cancelled; the program is closed, killed and started again;
+the clock of the machine steps; the vendor refuses, breaks off, keeps silent, answers nonsense; a user's part raises.
 """
 
 import asyncio
@@ -162,7 +162,7 @@ class History:
         return accepted.times > 1 or accepted.name in self.cancelled
 
     def check_starts(self, accepted: Accepted, moods: list[str]) -> None:
-        """What must not be made twice is made once for each time that it was submitted, and again where that is advised."""
+        """See that what must not be made twice is made once, unless it was submitted again or that is advised."""
         if not accepted.action.repeatable and accepted.times == 1 and accepted.name not in self.cancelled:
             assert len([mood for mood in moods if mood not in ADVISED]) <= 1
 

@@ -553,7 +553,7 @@ def test_a_damaged_journal_is_said_to_be_so(journal: Journal, damage: str) -> No
     submit(journal)
     journal.query("PRAGMA writable_schema = 1")
     journal.query(damage)
-    with pytest.raises(JournalError, match="stops.db failed: "):
+    with pytest.raises(JournalError, match=r"stops\.db failed: "):
         all_jobs(journal)
 
 

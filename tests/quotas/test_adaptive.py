@@ -9,6 +9,7 @@ from tests.doubles import in_turn, mocked, volcengine_client, volcengine_no, zeg
 from tests.quotas.judge import KEY, Judge, Of, call
 from volc_moderation import ModerationError, RetryPolicy, ThrottledError, WindowQuotas
 from volc_moderation.quotas import Quota, QuotaKey, QuotaState
+from volc_moderation.quotas.adaptive import MEMORY, Refusals
 
 pytestmark = pytest.mark.looptime
 
@@ -163,3 +164,14 @@ async def test_what_was_learned_is_not_forgotten_with_the_idle() -> None:
     for number in range(1100):
         (await quotas.acquire(QuotaKey("zego", "1", "DescribeUserList", str(number)), Quota(1))).answered(0.0)
     assert quotas.snapshot()[KEY].effective < 100
+
+
+def test_refusals_are_forgotten_also_if_nobody_looks() -> None:
+    """A vendor that refuses for a week leaves the figures of a minute."""
+    refusals = Refusals()
+    for second in range(10_000):
+        refusals.add(second)
+        refusals.add(second + 0.5)
+    assert len(refusals._counts) <= MEMORY + 1
+    assert refusals.at(9_999.5) == 2 * MEMORY
+    assert refusals.at(10_100) == 0

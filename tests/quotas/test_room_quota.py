@@ -1,13 +1,14 @@
 """What a vendor allows for one room, besides the quota of the action: DescribeSimpleStreamList once in ten seconds."""
 
 import asyncio
+from typing import Any
 
 import attrs
 import httpx
 import pytest
 
 from tests.doubles import in_turn, mocked, zego_answer, zego_client
-from volc_moderation import ThrottledError, WindowQuotas
+from volc_moderation import ModerationError, RetryPolicy, ThrottledError, WindowQuotas
 from volc_moderation.quotas import Quota, QuotaKey
 from volc_moderation.quotas.store import CROWD
 
@@ -97,6 +98,20 @@ async def test_a_refusal_for_the_room_waits_for_its_window() -> None:
             await zego_client(http_client=http_client, deadline=5).describe_simple_stream_list(room_id="other")
         assert caught.value.retry_after == 10
         assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"), [(zego_answer(206), 1.0), (zego_answer(121), None), (zego_answer(30002), None)]
+)
+async def test_other_refusals_do_not_wait_for_the_window_of_the_room(answer: Any, seconds: float | None) -> None:
+    """The 10 s are those of 207 alone: 206 is of the app, and passes with its second."""
+    handler, _ = in_turn(answer)
+    async with mocked(handler) as http_client:
+        with pytest.raises(ModerationError) as caught:
+            await zego_client(http_client=http_client, retry=RetryPolicy(attempts=1)).describe_simple_stream_list(
+                room_id="room"
+            )
+    assert getattr(caught.value, "retry_after", None) == seconds
 
 
 async def test_rooms_that_came_and_went_are_forgotten() -> None:

@@ -265,7 +265,9 @@ async def test_accounts_are_not_told_to_the_store(redis: Redis, valkey: str) -> 
 async def test_nothing_stays_in_the_store_for_ever(redis: Redis, valkey: str) -> None:
     async with RedisQuotas(valkey) as quotas:
         await quotas.acquire(KEY, Quota(5))
-    assert all(redis.ttl(name) > 0 for name in redis.scan_iter())
+    times = [redis.ttl(name) for name in redis.scan_iter()]
+    assert times
+    assert min(times) > 0
 
 
 async def test_idle_quotas_are_forgotten(redis: Redis, valkey: str) -> None:

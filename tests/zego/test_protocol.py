@@ -109,6 +109,14 @@ def test_what_does_not_fit_is_named(data: Any, path: str) -> None:
     assert caught.value.maybe_sent
 
 
+@pytest.mark.parametrize("data", [[], "", 0, [1], {"StreamState": "x"}])
+def test_a_finding_is_of_an_object(data: Any) -> None:
+    """Its code comes with the result, and does not make one of what is none."""
+    with pytest.raises(DecodeError) as caught:
+        decode(DescribeRTCStreamState(stream_id="s", sequence="1"), REQUEST, answer(data=data))
+    assert caught.value.path.startswith("Data")
+
+
 CLASSES: dict[Family | None, dict[type[APIError], tuple[int, ...]]] = {
     None: {
         InvalidRequestError: (100000000, 100000001, 100000006, 100000007),

@@ -16,7 +16,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from anyio import CancelScope
+from anyio import CancelScope, move_on_after
 from streaq import StreaqRetry
 
 from volc_moderation.action import Action
@@ -27,7 +27,7 @@ from volc_moderation.jobs.clients import Clients, write
 from volc_moderation.jobs.event import shown
 from volc_moderation.jobs.job import Job, JobState, Lane, key_of
 from volc_moderation.jobs.outcome import Outcome
-from volc_moderation.jobs.streaq_queue import count_workers, hand_back, make_worker, queue_faults
+from volc_moderation.jobs.streaq_queue import count_workers, end_within, hand_back, make_worker, queue_faults
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
@@ -137,15 +137,22 @@ class DistributedJobs:
         await self._stack.aclose()
 
     async def work(self) -> None:
-        """Be a worker, until SIGINT or SIGTERM.
+        """Be a worker, until SIGINT or SIGTERM, or until this is cancelled.
 
         What is in flight is finished then, for up to 15 s; what was taken from the queue and not begun is handed back,
-        and is at the disposal of the other workers at once.
+        and is at the disposal of the other workers at once: ``handed_back`` tells how many jobs that were.
 
         Raises ``JournalError`` if the queue cannot be reached.
         """
         with queue_faults():
-            await self._worker.run_async()
+            working = asyncio.get_running_loop().create_task(self._worker.run_async())
+            try:
+                await asyncio.shield(working)
+            except asyncio.CancelledError:
+                end_within(self._worker, GRACE)
+                working.cancel()
+                await asyncio.wait([working])
+                raise
 
     # Submitting and asking
 
@@ -229,9 +236,11 @@ class DistributedJobs:
     @asynccontextmanager
     async def _hand_back_at_the_end(self) -> AsyncIterator[None]:
         """Give back what this worker has taken from the queue and not begun, rather than let it wait for long."""
-        yield
-        with queue_faults():
-            self.handed_back = await hand_back(self._worker)
+        try:
+            yield
+        finally:
+            with move_on_after(IDLE, shield=True), queue_faults():
+                self.handed_back = await hand_back(self._worker)
 
     async def _perform(  # noqa: PLR0917 - a task's arguments travel as a list
         self, key: str, lane: Sequence[str], parameters: str, line: int | None, row: int, follower: str, run: int

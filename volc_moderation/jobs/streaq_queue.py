@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from anyio import current_time
 from coredis.exceptions import RedisError
 from streaq import Worker
 from streaq.constants import REDIS_GROUP, REDIS_HEALTH
@@ -39,10 +40,20 @@ return count
 def make_worker(address: str, **settings: Any) -> Worker[None] | ConfigurationError:
     """Make streaq's worker; for what is no address, return an error: the traceback of one raised would show it."""
     try:
+        # coredis takes a text without a scheme for an address of this machine.
+        if address.partition("://")[0] not in {"redis", "rediss", "unix"}:
+            raise ValueError
         return Worker(redis_url=address, **settings)
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold the password
         reason = type(error).__name__
     return ConfigurationError(f"redis must be an address like 'redis://host:6379/0' ({reason})")
+
+
+def end_within(worker: Worker[Any], seconds: float) -> None:
+    """Give the calls in flight some seconds to finish, as streaq does at a signal."""
+    deadline = current_time() + seconds
+    for scope in worker._cancel_scopes.values():  # noqa: SLF001 - of no other name
+        scope.deadline = min(scope.deadline, deadline)
 
 
 async def hand_back(worker: Worker[Any]) -> int:

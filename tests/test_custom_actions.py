@@ -1,0 +1,118 @@
+"""Actions of a user's own, also with annotations that are texts until somebody looks at them.
+
+In a process of their own, since an action that is made once is there for the whole process.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MODULE = """
+{postponed}
+from collections.abc import Sequence
+
+from attrs import field, frozen
+
+from volc_moderation.action import Quota, as_tuple, list_of, model, optional, text
+from volc_moderation.zego.actions import ZegoAction
+
+
+@frozen(kw_only=True)
+class Part:
+    part_name: str
+    numbers: Sequence[int] | None = field(default=None, converter=as_tuple)
+
+
+@frozen(kw_only=True)
+class Found:
+    parts: list[Part]
+    note: str | None = None
+
+
+@frozen(kw_only=True)
+class FindParts(ZegoAction[Found]):
+    quota = Quota(7)
+    result = Found
+    identified_by = ("room_id",)
+
+    room_id: str = field(validator=text())
+    parts: Sequence[Part] | None = field(
+        default=None, converter=as_tuple, validator=optional(list_of(model(Part, part_name=text()), most=2))
+    )
+    count: int | None = None
+    is_deep: bool | None = None
+"""
+
+PROGRAM = """
+import asyncio, json
+from pathlib import Path
+
+import httpx
+
+import custom
+from volc_moderation import DecodeError, InvalidActionError, WindowQuotas, ZegoClient
+from volc_moderation.jobs import Jobs
+from volc_moderation.jobs.rows import Rows
+
+answers = [
+    {"Code": 0, "Message": "success", "RequestId": "r", "Data": {"Parts": [{"PartName": "p", "Numbers": [1, 2]}]}},
+    {"Code": 0, "Message": "success", "RequestId": "r", "Data": {"Parts": [{"PartName": 5}]}},
+    {"Code": 0, "Message": "success", "RequestId": "r", "Data": {"Parts": [], "Note": "none"}},
+]
+asked = []
+
+
+def handler(request):
+    asked.append(json.loads(request.content))
+    return httpx.Response(200, json=answers[len(asked) - 1])
+
+
+async def main():
+    quotas = WindowQuotas({"find_parts": 3})
+    http_client = httpx.AsyncClient(transport=httpx.MockTransport(handler))
+    client = ZegoClient(app_id=1, server_secret="s", http_client=http_client, quotas=quotas)
+    assert ZegoClient.actions()["FindParts"] is custom.FindParts
+    part = custom.Part(part_name="a", numbers=[3])
+    reply = await client.call(custom.FindParts(room_id="r", parts=[part], count=2))
+    assert reply.result == custom.Found(parts=[custom.Part(part_name="p", numbers=(1, 2))]), reply.result
+    assert asked[0] == {"RoomId": "r", "Parts": [{"PartName": "a", "Numbers": [3]}], "Count": 2}, asked
+    assert [state.effective for state in quotas.snapshot().values()] == [3]
+    try:
+        await client.call(custom.FindParts(room_id="r"))
+    except DecodeError as error:
+        assert "part_name" in error.path, error.path
+    else:
+        raise AssertionError("a number was taken for a text")
+    rows = Rows(ZegoClient.actions(), action="FindParts", constants={})
+    made = rows.make({"room_id": "r", "count": "5", "is_deep": "true", "parts": '[{"PartName": "x"}]'})
+    assert made == custom.FindParts(room_id="r", count=5, is_deep=True, parts=[custom.Part(part_name="x")]), made
+    for wrong in ({"room_id": "r", "parts": '[{"PartName": ""}]'}, {"room_id": ""}):
+        try:
+            rows.make(wrong)
+        except InvalidActionError:
+            continue
+        except Exception as error:
+            assert "room_id is missing" in str(error), error
+            continue
+        raise AssertionError(wrong)
+    async with Jobs(Path("jobs.db"), clients=[client]) as jobs:
+        job = await jobs.wait(await jobs.submit(made))
+    assert (job.state.value, job.result) == ("done", {"Parts": [], "Note": "none"}), job
+    assert asked[-1] == {"RoomId": "r", "Count": 5, "IsDeep": True, "Parts": [{"PartName": "x"}]}, asked[-1]
+    await http_client.aclose()
+
+
+asyncio.run(main())
+print("all right")
+"""
+
+
+@pytest.mark.parametrize("postponed", ["", "from __future__ import annotations"], ids=["", "postponed"])
+def test_an_action_of_a_users_own(tmp_path: Path, postponed: str) -> None:
+    (tmp_path / "custom.py").write_text(MODULE.format(postponed=postponed))
+    process = subprocess.run(  # noqa: S603 - our own
+        [sys.executable, "-W", "error", "-c", PROGRAM], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (process.returncode, process.stdout) == (0, "all right\n"), process.stderr
