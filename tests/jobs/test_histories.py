@@ -148,7 +148,7 @@ class History:
             if job.state is JobState.DONE:
                 assert {"yes", "text"} & {mood for _, mood in arrived}
             elif job.state is JobState.GIVEN_UP:
-                assert job.attempts == 3
+                assert job.attempts >= 3  # those that a kill cut off count, too
             elif accepted.action.repeatable:
                 assert FINAL & {mood for _, mood in arrived}, "no repeatable job is left undone"
             elif job.code == "Interrupted":
@@ -168,14 +168,19 @@ class History:
 
 
 def run(history: Coroutine[Any, Any, None]) -> None:
+    """Run a history; what the event loop would only log, such as an error that nobody hears of, is an error here."""
     loop = VirtualLoop()
+    problems: list[Any] = []
+    loop.set_exception_handler(lambda _, problem: problems.append(problem))
     try:
         loop.run_until_complete(history)
     finally:
         loop.close()
+    assert not problems
 
 
 async def tell(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random.seed(seed)  # the jitter
     history = History(seed)
     for _ in range(history.dice.randrange(1, 4)):
         await history.life(monkeypatch, is_last=False)

@@ -459,7 +459,7 @@ def test_what_the_journal_has_reads_back(example: Action[Any]) -> None:
     assert read(write(example), type(example), lane) == example
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"TaskId": 5}', '{"TaskId": "with blank"}', '{"task_id": "t"}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"TaskId": 5}', '{"TaskId": "two\\nlines"}', '{"task_id": "t"}'])
 def test_what_the_journal_had_otherwise_is_said(text: str) -> None:
     with pytest.raises(InvalidActionError, match=r"^StopCensorAudioV2: "):
         read(text, StopCensorAudioV2, Lane("zego", "account", "StopCensorAudioV2"))

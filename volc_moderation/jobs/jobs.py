@@ -73,7 +73,8 @@ class Jobs:
         self._clock = clock
         self._journal: JournalThread | None = None
         self._is_closing = False
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        #: By key; each is told that the job has ended (None), or why it will not be heard of any more.
+        self._waiters: dict[str, list[asyncio.Future[str | None]]] = {}
         self._readers: list[tuple[deque[JobEvent], asyncio.Event]] = []
 
     async def __aenter__(self) -> Self:
@@ -137,7 +138,7 @@ class Jobs:
         for futures in self._waiters.values():
             for future in futures:
                 if not future.done():
-                    future.set_exception(JournalError(reason))
+                    future.set_result(reason)
         for _, more in self._readers:
             more.set()
         self._readers = []
@@ -182,7 +183,7 @@ class Jobs:
         """
         self._opened()
         while True:
-            ended = self._loop.create_future()
+            ended: asyncio.Future[str | None] = self._loop.create_future()
             self._waiters.setdefault(key, []).append(ended)
             try:
                 job = await self.status(key)
@@ -190,7 +191,9 @@ class Jobs:
                     raise KeyError(key)
                 if job.state.has_ended:
                     return job
-                await ended
+                reason = await ended
+                if reason is not None:
+                    raise JournalError(reason)
             finally:
                 self._waiters[key].remove(ended)
                 if not self._waiters[key]:
