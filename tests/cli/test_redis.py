@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,14 @@ from volc_moderation.testing import ModerationEmulator
 
 # coredis leaves a stream open when it cannot connect
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def _what_streaq_leaves() -> Iterator[None]:
+    """Collect the streams that streaq and coredis leave open, where the warnings about them are ignored."""
+    yield
+    gc.collect()
+
 
 PASSWORD = "pa-ss@word"
 
@@ -71,7 +80,6 @@ def test_a_queue_that_is_not_there(command: Command, folder: Path, vendor: Moder
     assert (code, "the queue cannot be reached: " in errors) == (1, True)
     code, _, errors = command("bulk", rooms(folder, 3, "other.csv"), *STOP, "--engine", "streaq")
     assert (code, errors) == (2, f"--engine streaq needs --redis, such as --redis redis://localhost, or {REDIS}\n")
-    gc.collect()
 
 
 # Addresses
@@ -113,7 +121,6 @@ def test_a_password_is_not_printed(
             assert code == 1
             assert "the queue cannot be reached" in errors
             assert "pa-ss" not in output + errors
-    gc.collect()
 
 
 def test_an_address_of_the_environment(

@@ -6,6 +6,7 @@ import gc
 import json
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ pytestmark = [
     # streaq leaves a stream open when it is cancelled
     pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _what_streaq_leaves() -> Iterator[None]:
+    """Collect the streams that streaq and coredis leave open, where the warnings about them are ignored."""
+    yield
+    gc.collect()
+
 
 PASSWORD = "pa-ss"
 TOKEN = "a-token-of-a-user"
@@ -151,7 +160,6 @@ async def test_a_worker_that_ends_hands_back_what_it_has_not_begun(valkey: str) 
                 ended = [await jobs.wait(key) for key in keys]
             assert asyncio.get_running_loop().time() - began < 5
     assert {job.state for job in ended} == {JobState.DONE}
-    gc.collect()
 
 
 async def test_a_start_that_waits_for_a_permit_is_handed_back_unsent(
@@ -186,7 +194,6 @@ async def test_a_start_that_waits_for_a_permit_is_handed_back_unsent(
             ended = [await jobs.wait(key) for key in keys]
     assert {(job.state, job.attempts) for job in ended} == {(JobState.DONE, 1)}
     assert sorted(asked) == [f"r-{n}" for n in range(5)]
-    gc.collect()
 
 
 async def test_a_run_without_workers_says_so(valkey: str, tmp_path: Path) -> None:
@@ -252,7 +259,6 @@ async def test_a_queue_that_cannot_be_reached_shows_no_password() -> None:
             async with DistributedJobs(form, clients=[volcengine()]):
                 pass
         assert PASSWORD not in "".join(traceback.format_exception(lost.value))
-    gc.collect()
 
 
 def _ours(error: BaseException) -> str:
