@@ -26,12 +26,17 @@ def _connect(address: str, wanted_by: str, patience: float) -> object:
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra
         from redis.asyncio.retry import Retry  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.exceptions import ConnectionError, TimeoutError  # noqa: A004, PLC0415
     except ImportError:
         return ConfigurationError(f"{wanted_by} needs redis: pip install 'volc_moderation[redis]'")
     try:
         # Once more, because a connection that was kept may be dead; not longer than there is time for an answer.
         return Redis.from_url(
-            address, socket_timeout=patience / 2, socket_connect_timeout=patience / 2, retry=Retry(NoBackoff(), 1)
+            address,
+            socket_timeout=patience / 2,
+            socket_connect_timeout=patience / 2,
+            retry=Retry(NoBackoff(), 1),
+            retry_on_error=[ConnectionError, TimeoutError],  # redis-py before 6 repeats nothing without it
         )
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold the password
         reason = type(error).__name__

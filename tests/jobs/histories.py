@@ -61,7 +61,7 @@ class SlowJournal(JournalThread):
         self._dice = dice
         self._slow_loop = asyncio.get_running_loop()
         self._free_at = 0.0
-        self._inbox: deque[Callable[[], None]] = deque()
+        self._asked: deque[Callable[[], None]] = deque()
         self._futures: set[asyncio.Future[Any]] = set()
         self.is_dead = False
         self._closed = False
@@ -69,10 +69,10 @@ class SlowJournal(JournalThread):
     def _later(self, what: Callable[[], None]) -> None:
         now = self._slow_loop.time()
         self._free_at = max(self._free_at, now) + self._dice.choice([0.0, 0.001, 0.05])
-        self._inbox.append(what)
+        self._asked.append(what)
 
         def act() -> None:
-            oldest = self._inbox.popleft()  # timers of the same moment go off in any order
+            oldest = self._asked.popleft()  # timers of the same moment go off in any order
             if not self.is_dead:
                 oldest()
 
@@ -115,7 +115,7 @@ class SlowJournal(JournalThread):
 
     async def aclose(self) -> None:
         self._closed = True
-        while self._inbox and not self.is_dead:
+        while self._asked and not self.is_dead:
             await asyncio.sleep(0.001)
 
 
