@@ -5,8 +5,10 @@ import gzip
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -292,6 +294,40 @@ def test_standard_input_is_read_through_a_pipe(folder: Path) -> None:
     assert process.stderr.startswith(b"standard input, line 5: StopCensorAudioV2: task_id must be ")
     assert process.stdout.endswith(b"3 calls, 1 bad rows. Nothing was sent.\n")
     assert left_in(folder) == set()
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "signals"),
+    [(["bulk", *STOP], "-", 1), (["bulk", *STOP], "silent", 2), (["sweep"], "-", 2), (["sweep"], "silent", 1)],
+)
+def test_an_interrupt_ends_the_reading_of_what_says_nothing(
+    folder: Path, keys: None, command: list[str], file: str, signals: int
+) -> None:
+    """A terminal, or a pipe that nobody writes into: the reading of it cannot be woken."""
+    os.mkfifo(folder / "silent")
+    (folder / "journals").mkdir()
+    main = (sys.executable, "-c", "from volc_moderation.cli import main; main()")
+    with subprocess.Popen(  # noqa: S603 - our own
+        [*main, *command, "--", file],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"TMPDIR": str(folder / "journals")},
+        text=True,
+    ) as process:
+        try:
+            end = time.monotonic() + 10
+            while not list(folder.rglob("*-wal")) and time.monotonic() < end:
+                time.sleep(0.02)
+            time.sleep(0.1)
+            for _ in range(signals):
+                process.send_signal(signal.SIGTERM)
+                time.sleep(0.1)
+            assert process.wait(10) == 130
+        finally:
+            process.kill()
+        assert process.stderr is not None
+        assert process.stderr.read().endswith("interrupted; nothing was sent\n")
+    assert {one.name for one in folder.rglob("*")} == {"silent", "journals"}
 
 
 def test_a_hyphen_is_standard_input(bulk: Bulk, monkeypatch: pytest.MonkeyPatch) -> None:

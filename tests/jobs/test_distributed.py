@@ -180,6 +180,8 @@ async def test_jobs_of_an_account_that_the_worker_has_no_keys_of(valkey: str) ->
         key = await other.submit(stop())
         with pytest.raises(ConfigurationError, match="none of the clients makes it"):
             await other.submit(StopCensorAudioV2(task_id="t"))
+        with pytest.raises(ConfigurationError, match="delay must be a number of seconds from 0 to"):
+            await other.submit(stop(1), delay=-1)
     async with working(valkey, volcengine()) as jobs:
         job = await jobs.wait(key)
     assert (job.state, job.code) == (JobState.FAILED, "ConfigurationError")

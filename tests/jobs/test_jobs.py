@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import httpx
 import pytest
 
@@ -194,6 +195,41 @@ async def test_what_was_done_long_ago_is_forgotten(path: Path) -> None:
                 await asyncio.sleep(0.01)
 
 
+@attrs.frozen(kw_only=True)
+class Derived(StopWebcast):
+    """Has another name than what it is derived from, so no vendor knows it."""
+
+
+async def test_a_job_of_a_client_that_does_not_make_it_is_refused(path: Path) -> None:
+    """Before it is written down: the next process could not open the journal."""
+    zego = zego_client(http_client=mocked(lambda _: zego_answer()), quotas=NoQuotas())
+    async with Jobs(path, clients=[volcengine(), zego]) as jobs:
+        with pytest.raises(ConfigurationError, match="StopWebcast: this client does not make it"):
+            await jobs.submit(stop(), client=zego)
+        assert sum((await jobs.counts()).values()) == 0
+
+
+@pytest.mark.parametrize("delay", [-1, -0.001, float("nan"), float("inf"), 1e300, "5", None, True])
+async def test_a_delay_that_is_none(path: Path, delay: Any) -> None:
+    async with Jobs(path, clients=[volcengine()]) as jobs:
+        with pytest.raises(ConfigurationError, match="delay must be a number of seconds from 0 to 31,622,400; got "):
+            await jobs.submit(stop(), delay=delay)
+        assert sum((await jobs.counts()).values()) == 0
+
+
+async def test_what_is_submitted_on_its_way_waits_for_its_delay(path: Path) -> None:
+    vendor = Vendor()
+    async with Jobs(path, clients=[vendor.client]) as jobs:
+        key = await jobs.submit(stop())
+        await vendor.asked_for(1)
+        await jobs.submit(stop(), delay=0.3)
+        began = asyncio.get_running_loop().time()
+        vendor.go.set()
+        await jobs.wait(key)
+        assert vendor.asked == 2
+        assert asyncio.get_running_loop().time() - began >= 0.3
+
+
 async def test_wrong_use(path: Path) -> None:
     jobs = Jobs(path, clients=[volcengine()])
     with pytest.raises(ConfigurationError, match="async with Jobs"):
@@ -201,6 +237,10 @@ async def test_wrong_use(path: Path) -> None:
     async with jobs:
         with pytest.raises(ConfigurationError, match="none of the clients makes it"):
             await jobs.submit(StopCensorAudioV2(task_id="t"))
+        with pytest.raises(ConfigurationError, match="client must be one of the clients"):
+            await jobs.submit(stop(), client=volcengine())
+        with pytest.raises(ConfigurationError, match="Derived is no action of its own"):
+            await jobs.submit(Derived(app_id="a", room_id="r", task_id="t"))
         with pytest.raises(ConfigurationError, match="a job is an action"):
             await jobs.submit("StopWebcast")  # type: ignore[arg-type]
         with pytest.raises(JournalError, match="is in use"):

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield journal
 
 
-def submit(journal: Journal, key: str = "k", *, due: float = NOW, parameters: str = "{}") -> None:
+def submit(journal: Journal, key: str = "k", *, due: float = NOW, parameters: str = "{}", delay: float = 0.0) -> None:
     with journal.transaction():
-        journal.submit(key, journal.lane(LANE), parameters, due=due, now=NOW)
+        journal.submit(key, journal.lane(LANE), parameters, due=due + delay, delay=delay, now=NOW)
 
 
 def take(journal: Journal, most: int = 10, *, now: float = NOW) -> list[int]:
@@ -94,6 +95,45 @@ def test_a_job_that_is_submitted_while_it_is_on_its_way_is_done_again(journal: J
     assert state(journal) is JobState.PENDING
     write(journal, take(journal)[0])
     assert state(journal) is JobState.DONE
+
+
+def test_what_is_to_be_done_again_later_waits_for_its_delay(journal: Journal) -> None:
+    """From the end of the call that is on its way."""
+    submit(journal)
+    (row,) = take(journal)
+    submit(journal, delay=60)
+    write(journal, row, now=NOW + 2, due=NOW + 2, attempts=3)
+    job = journal.find("k")
+    assert job is not None
+    assert (job.state, job.due, job.attempts, job.ended) == (JobState.PENDING, NOW + 62, 0, None)
+    assert take(journal, now=NOW + 61) == []
+    with journal.transaction():
+        journal.bring_near(now=NOW - 3600)
+    write(journal, take(journal, now=NOW - 3540)[0])
+    assert state(journal) is JobState.DONE
+
+
+@pytest.mark.parametrize(
+    ("wait", "attempts", "is_made_again"), [(300.0, 0, False), (60.0, 0, False), (2.0, 1, True), (0.0, 1, True)]
+)
+def test_a_late_attempt_is_the_one_that_was_asked_for_again(
+    journal: Journal, wait: float, attempts: int, is_made_again: bool
+) -> None:
+    """An early one is not: it may come before what it is to stop."""
+    submit(journal)
+    (row,) = take(journal)
+    submit(journal, delay=60)
+    write(journal, row, "pending", due=NOW + wait, delay=wait)
+    job = journal.find("k")
+    assert job is not None
+    assert (job.due, job.attempts) == (NOW + wait, attempts)
+    submit(journal, parameters='{"a":1}')  # it waits, and so is the same job
+    write(journal, take(journal, now=NOW + wait)[0], now=NOW + wait, due=NOW + wait)
+    job = journal.find("k")
+    assert job is not None
+    assert job.state is (JobState.PENDING if is_made_again else JobState.DONE)
+    if is_made_again:
+        assert job.due == NOW + wait + 60
 
 
 @pytest.mark.parametrize("ended", ["done", "failed", "given up"])
@@ -179,6 +219,31 @@ def test_what_was_on_its_way_is_looked_at_again(journal: Journal, repeatable: bo
     job = journal.find("k")
     assert job is not None
     assert (job.state, job.maybe_sent) == (expected, True)
+
+
+@pytest.mark.parametrize(
+    ("repeatable", "delay", "due", "is_made_twice"),
+    [
+        (False, 0.0, NOW + 9, False),
+        (False, 60.0, NOW + 69, False),
+        (True, 0.0, NOW + 9, False),
+        (True, 60.0, NOW + 9, True),
+    ],
+)
+def test_what_was_submitted_again_is_made_even_if_the_process_died(
+    journal: Journal, repeatable: bool, delay: float, due: float, is_made_twice: bool
+) -> None:
+    """Of the first call nobody knows what became; the second one was accepted, too."""
+    submit(journal)
+    take(journal)
+    submit(journal, delay=delay)
+    with journal.transaction():
+        assert journal.recover(1, repeatable=repeatable, due=NOW + 9, now=NOW + 8) == 1
+    job = journal.find("k")
+    assert job is not None
+    assert (job.state, job.due, job.ended, job.maybe_sent) == (JobState.PENDING, due, None, True)
+    write(journal, take(journal, now=due)[0], now=due)
+    assert state(journal) is (JobState.PENDING if is_made_twice else JobState.DONE)
 
 
 def test_what_was_taken_and_not_sent_is_given_back(journal: Journal) -> None:
@@ -455,6 +520,36 @@ def test_a_lock_that_was_removed_is_taken_anew(tmp_path: Path) -> None:
     second.close()
 
 
+@pytest.mark.parametrize("when", ["before it is opened", "before it is locked"])
+@pytest.mark.parametrize("is_new_there", [True, False])
+def test_a_lock_that_is_removed_while_it_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, is_new_there: bool
+) -> None:
+    """A run that ends without a job takes its lock away at this moment, and the next one may have made its own."""
+    path = tmp_path / "stops.db"
+    first, others = Journal(path, keep_empty=False), []
+    connect = sqlite3.connect
+
+    def slow(name: str, **options: Any) -> Any:
+        monkeypatch.undo()
+        lock = connect(name, **options) if when == "before it is locked" else None
+        first.close()
+        if is_new_there:
+            others.append(Journal(path))
+        return lock or connect(name, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", slow)
+    if is_new_there:
+        with pytest.raises(JournalError, match="is in use"):
+            Journal(path)
+    else:
+        others.append(Journal(path))
+    for one in others:
+        with pytest.raises(JournalError, match="is in use"):
+            Journal(path)
+        one.close()
+
+
 def test_a_journal_that_nothing_came_into_leaves_nothing_behind(tmp_path: Path) -> None:
     Journal(tmp_path / "stops.db", keep_empty=False).close()
     assert list(tmp_path.iterdir()) == []
@@ -595,3 +690,16 @@ def test_a_journal_of_the_first_schema_is_brought_up(tmp_path: Path) -> None:
         assert take(journal) == [2]
         assert load(journal, "a").again == 1
     Journal(path).close()
+
+
+def test_what_waits_in_a_journal_of_the_first_schema_goes_on_waiting(tmp_path: Path) -> None:
+    path, now = tmp_path / "stops.db", time.time()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript((Path(__file__).parent.parent / "vectors" / "journal-1.sql").read_text())
+        db.execute("UPDATE job SET due = ? WHERE key = 'b'", (now + 3600,))
+    with contextlib.closing(Journal(path)) as journal:
+        with journal.transaction():
+            journal.bring_near(now=now)
+            assert journal.take(1, 10, due=now + 3500, now=now)[0] == []
+            journal.bring_near(now=now - 7200)
+        assert take(journal, now=now - 3500) == [2]

@@ -144,16 +144,23 @@ async def test_nobody_is_asked_while_nobody_waits(redis: Redis) -> None:
     assert redis.zcard("{test}:held") == 0
 
 
-async def test_the_permits_of_a_dead_process_return_by_themselves(redis: Redis) -> None:
-    processes, judge = Processes(redis, Quota(5)), Judge(0.02, 0.05)
+@pytest.mark.parametrize("window", [1.0, 10.0])
+async def test_the_permits_of_a_dead_process_return_by_themselves(redis: Redis, window: float) -> None:
+    """A window after the last moment at which it may have sent something with them."""
+    processes, judge = Processes(redis, Quota(1, window=window)), Judge(0.02, 0.05)
     dead, alive = processes.start(), processes.start()
-    for _ in range(5):
-        await dead.acquire("interactive")
+    held = await dead.acquire("interactive")
+    assert isinstance(held, SharedPermit)
     assert dead._task is not None
     dead._task.cancel()
     died = now()
-    await call(alive, judge)
-    assert now() - died == pytest.approx(LEASE, abs=0.5)
+    waiting = asyncio.create_task(call(alive, judge))
+    while held.is_valid():
+        await asyncio.sleep(0.1)
+    sent = now()
+    await waiting
+    assert sent - died == pytest.approx(LEASE - MARGIN, abs=0.2)
+    assert now() - died == pytest.approx(LEASE + window, abs=0.5)
 
 
 async def test_a_request_that_takes_long_keeps_its_permit(redis: Redis) -> None:

@@ -331,14 +331,37 @@ async def test_a_window_may_be_longer_than_a_second() -> None:
     assert loop.time() - began == pytest.approx(5, abs=0.01)
 
 
-@pytest.mark.looptime
-async def test_several_loops_may_be_inherited_from() -> None:
-    quotas, loop = WindowQuotas(), asyncio.get_running_loop()
+def test_several_loops_may_be_inherited_from() -> None:
+    quotas = WindowQuotas()
+
+    async def acquire() -> None:
+        await quotas.acquire(KEY, Quota(2))
+
+    began = time.monotonic()
     for _ in range(2):
-        quotas.inherit({KEY: [loop.time() + 1]})
-    began = loop.time()
-    await quotas.acquire(KEY, Quota(2))
-    assert loop.time() - began == pytest.approx(1, abs=0.01)
+        quotas.inherit({KEY: [began + 0.2]})
+    asyncio.run(acquire())
+    assert 0.2 <= time.monotonic() - began < 0.5
+
+
+def test_a_quota_outlives_a_loop_that_does_not_use_it() -> None:
+    """What one loop sent is not forgotten because the next one calls something else, nothing, or is a virtual one."""
+    key, other = (QuotaKey("volcengine", "unused in between", action) for action in ("StopWebcast", "StopDetection"))
+
+    async def acquire(key: QuotaKey) -> None:
+        (await quotas_of_running_loop().acquire(key, Quota(1))).answered(0)
+
+    async def acquire_nothing() -> None:
+        quotas_of_running_loop()
+
+    asyncio.run(acquire(key))
+    began = time.monotonic()
+    asyncio.run(acquire(other))
+    asyncio.run(acquire_nothing())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(acquire(key))
+    asyncio.run(acquire(key))
+    assert time.monotonic() - began >= 0.98
 
 
 def test_real_and_virtual_loops_do_not_inherit_from_each_other() -> None:

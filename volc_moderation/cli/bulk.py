@@ -181,7 +181,7 @@ async def _bulk(
                     await journal.do(lambda journal: journal.retry_ended(due=time.time()))
                 return await run_journal(journal, environment, options, console, interrupts)
         except SourceError as error:
-            return INTERRUPTED if interrupts.count else complain(console, error)
+            return complain(console, error, INTERRUPTED if interrupts.count else BAD_INPUT)
         except ConfigurationError as error:
             return complain(console, error, BAD_CREDENTIALS)
         except JournalError as error:

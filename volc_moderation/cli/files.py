@@ -12,10 +12,12 @@ from volc_moderation.cli.run import BAD_INPUT, Interrupts
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread, open_journal
-from volc_moderation.jobs.load import Loaded, check, load
+from volc_moderation.jobs.load import CANCELLED, Loaded, check, load
 from volc_moderation.jobs.rows import Rows
 from volc_moderation.jobs.sources import STDIN
 
+#: Seconds between two looks at how far the loading of files is, and that it has to end after an interrupt.
+LOOK, PATIENCE = 0.1, 1.0
 #: Bad rows that are shown when there are more; a dry run shows all.
 SHOWN = 20
 
@@ -79,11 +81,17 @@ async def fill(
         actions = check(files, rows, limit=limit, tell_bad=_some_bad(console), loaded=loaded)
         load(journal, actions, environment.of, skip_bad=skip_bad, now=time.time(), loaded=loaded)
 
-    writing = asyncio.create_task(journal.do(write, durable=True))
+    writing = journal.ask(write, durable=True)
+    looks = 0
     with console.status("Checking…") as status:
         while not writing.done():
             status.update(f"Checking: {loaded.rows:,} rows" + (f", {loaded.bad:,} bad" if loaded.bad else ""))
-            await asyncio.wait([writing], timeout=0.1)
+            await asyncio.wait([writing], timeout=LOOK)
+            looks += loaded.is_cancelled
+            if looks > PATIENCE / LOOK or interrupts.count > 1:
+                # It waits for a terminal or a pipe that says nothing, and cannot be woken.
+                journal.abandon()
+                raise SourceError(CANCELLED)
     if loaded.bad > SHOWN:
         console.print(f"… and {loaded.bad - SHOWN:,} more bad rows")
     await writing

@@ -24,7 +24,6 @@ from volc_moderation import (
     JournalError,
     ModerationError,
     SourceError,
-    VolcengineClient,
 )
 from volc_moderation.cli.environment import Environment, Redis, clients_of_environment
 from volc_moderation.cli.files import check_names, complain, constants_of, fill, opened
@@ -32,6 +31,7 @@ from volc_moderation.cli.output import make_private
 from volc_moderation.cli.run import (
     ALL_DONE,
     BAD_CREDENTIALS,
+    BAD_INPUT,
     CANNOT_GO_ON,
     INTERRUPTED,
     SOME_FAILED,
@@ -102,7 +102,8 @@ def sweep(
         age = _seconds(older_than)
         if not files:
             raise SourceError("give a file with the rooms, or - for standard input")
-        rows = Rows(VolcengineClient.actions(), action=ListDetectionTask.name, constants=constants_of(set_))
+        listing = {ListDetectionTask.name: ListDetectionTask}  # a row that names another action is none of a room
+        rows = Rows(listing, action=ListDetectionTask.name, constants=constants_of(set_))
         if output is not None:
             make_private(output)
     except SourceError as error:
@@ -128,7 +129,7 @@ async def _sweep(
                 run = _Sweep(journal, environment, options, console, interrupts, before=before)
                 return await (run.list_only() if dry_run else run.stop())
         except SourceError as error:
-            return INTERRUPTED if interrupts.count else complain(console, error)
+            return complain(console, error, INTERRUPTED if interrupts.count else BAD_INPUT)
         except ConfigurationError as error:
             return complain(console, error, BAD_CREDENTIALS)
         except JournalError as error:

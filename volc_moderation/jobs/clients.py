@@ -29,15 +29,20 @@ class Clients:
         """
         if not isinstance(action, Action):
             raise ConfigurationError(f"a job is an action, such as StopWebcast(…); got {describe(action)}")
-        able = [one for one in self._clients if one.takes(action)] if client is None else [client]
-        if len(able) != 1:
-            reason = "several of the clients make it; say which: client=" if able else "none of the clients makes it"
-            raise ConfigurationError(f"{action.name}: {reason}")
-        if able[0] not in self._clients:
+        if client is not None and client not in self._clients:
             raise ConfigurationError("client must be one of the clients")
+        able = [one for one in (self._clients if client is None else [client]) if one.takes(action)]
+        if len(able) != 1:
+            none = "none of the clients makes it" if client is None else "this client does not make it"
+            reason = "several of the clients make it; say which: client=" if able else none
+            raise ConfigurationError(f"{action.name}: {reason}")
         version = action.version if isinstance(action, VolcengineAction) else ""
         named = able[0], type(action), version
         if named not in self._lanes:
+            if able[0].actions().get(action.name) is not type(action):  # what is written down could not be read again
+                raise ConfigurationError(
+                    f"{type(action).__name__} is no action of its own: it has no result, or another one has its name"
+                )
             self._lanes[named] = Lane(able[0].vendor, hash_of(able[0].account), action.name, version)
         return self._lanes[named]
 

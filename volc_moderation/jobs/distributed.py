@@ -25,7 +25,7 @@ from volc_moderation.errors import ConfigurationError
 from volc_moderation.jobs.attempt import Attempt, attempt
 from volc_moderation.jobs.clients import Clients, write
 from volc_moderation.jobs.event import shown
-from volc_moderation.jobs.job import Job, JobState, Lane, key_of
+from volc_moderation.jobs.job import Job, JobState, Lane, check_delay, key_of
 from volc_moderation.jobs.outcome import Outcome
 from volc_moderation.jobs.streaq_queue import count_workers, end_within, hand_back, make_worker, queue_faults
 from volc_moderation.quotas.permit import Priority
@@ -159,8 +159,11 @@ class DistributedJobs:
     async def submit(self, action: Action[Any], *, delay: float = 0.0, client: Client | None = None) -> str:
         """Queue a call, and return its key. A job with the same key that has not ended is the same job.
 
-        Raises ``ConfigurationError`` if no client makes the call.
+        ``delay``: seconds before it is made, up to a year. ``client`` says which of several makes it.
+
+        Raises ``ConfigurationError`` if no client makes the call, or the delay is none.
         """
+        check_delay(delay)
         lane = self.clients.lane_of(action, client)
         ticket = Ticket(key_of(lane, action), lane, write(action))
         await self.submit_all([ticket], delay=delay)

@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 import attrs
 
 from volc_moderation.action import Action
+from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.wire import JSON, dump_json, parameters
+
+#: Seconds that a job may be put off when it is submitted: a year.
+LONGEST_DELAY = 366 * 86_400
 
 
 class JobState(enum.StrEnum):
@@ -94,6 +98,14 @@ class Job:
 def hash_of(account: str) -> str:
     """Return what stands for an account in a journal, which may lie about for long."""
     return blake2b(account.encode(), digest_size=8).hexdigest()
+
+
+def check_delay(delay: float) -> None:
+    """Raise ``ConfigurationError`` unless a delay is one that a job can wait."""
+    if isinstance(delay, bool) or not isinstance(delay, (int, float)) or not 0 <= delay <= LONGEST_DELAY:
+        raise ConfigurationError(
+            f"delay must be a number of seconds from 0 to {LONGEST_DELAY:,}; got {describe(delay)}"
+        )
 
 
 def key_of(lane: Lane, action: Action[Any]) -> str:

@@ -16,7 +16,7 @@ from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError
 from volc_moderation.jobs.clients import write
 from volc_moderation.jobs.event import JobEvent
-from volc_moderation.jobs.job import Job, JobState, key_of
+from volc_moderation.jobs.job import Job, JobState, check_delay, key_of
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread, open_journal
 from volc_moderation.jobs.runner import Runner
@@ -146,16 +146,19 @@ class Jobs:
     async def submit(self, action: Action[Any], *, delay: float = 0.0, client: Client | None = None) -> str:
         """Write a call down, safe from a crash and a loss of power, and return its key; it is made in the background.
 
-        A job with the same key that still waits is the same job. One that is on its way is done again afterwards, and
-        so is one that has ended. ``delay``: seconds before it is made. ``client`` says which of several makes it. If
-        this is cancelled, the job may have been written down; then it is made.
+        A job with the same key that still waits is the same job. One that is on its way is done again, ``delay``
+        seconds after it has ended, and so is one that has ended. ``delay``: seconds before it is made, up to a year.
+        ``client`` says which of several makes it. If this is cancelled, the job may have been written down; then it is
+        made.
 
         Steps of the machine's clock change nothing while this program runs. If the clock steps back while it is down,
         a job waits for its whole delay again; if ahead, it may be made at once.
 
-        Raises ``JournalError`` if it cannot be written, and ``ConfigurationError`` if no client makes the call.
+        Raises ``JournalError`` if it cannot be written, and ``ConfigurationError`` if no client makes the call, or
+        the delay is none.
         """
         journal, runner = self._opened()
+        check_delay(delay)
         lane = runner.clients.lane_of(action, client)
         key, parameters, due, now = key_of(lane, action), write(action), runner.steady() + delay, self._clock()
 

@@ -81,12 +81,13 @@ class Journal(JournalFile):
     def submit(self, key: str, lane: int, parameters: str, *, due: float, now: float, delay: float = 0.0) -> None:
         """Add a job, or open it again; ``due`` is in ``delay`` seconds.
 
-        If it waits, it is the same job, with the parameters given now. If it is on its way, it is done once more: what
-        it acts on may have been started anew since it was sent.
+        If it waits, it is the same job, with the parameters given now. If it is on its way, it is done once more,
+        ``delay`` seconds after that: what it acts on may have been started anew since it was sent.
         """
         self._db.execute(
             "INSERT INTO job (key, lane, parameters, due, delay, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
-            " ON CONFLICT (key) DO UPDATE SET again = (state = 'sent'), parameters = excluded.parameters"
+            " ON CONFLICT (key) DO UPDATE SET again = again OR state = 'sent', parameters = excluded.parameters,"
+            " again_delay = CASE WHEN state = 'sent' THEN excluded.delay ELSE again_delay END"
             " WHERE state IN ('pending', 'sent')",
             (key, lane, parameters, due, delay, now),
         )
@@ -103,18 +104,21 @@ class Journal(JournalFile):
     def recover(self, lane: int, *, repeatable: bool, due: float, now: float) -> int:
         """Look at what was on its way when the process ended; return how many there are.
 
-        What may be repeated is to be done again; of the rest nobody knows whether the vendor carried it out.
+        What may be repeated is to be done again, and so is what was submitted again while it was on its way; of the
+        rest nobody knows whether the vendor carried it out.
         """
         if repeatable:
-            change = "state = 'pending', maybe_sent = 1, due = ?3, delay = 0"
+            change = "state = 'pending', due = :due, delay = 0, again = again AND again_delay > 0"
         else:
             change = (
-                "state = 'failed', maybe_sent = 1, due = ?3, ended = ?2, code = 'Interrupted',"
+                "state = iif(again, 'pending', 'failed'), due = :due + iif(again, again_delay, 0),"
+                " delay = iif(again, again_delay, 0), attempts = iif(again, 0, attempts), again = 0,"
+                " ended = iif(again, NULL, :now), code = 'Interrupted',"
                 " message = 'the process ended while the call was on its way; whether it was carried out is not known'"
             )
         return self._db.execute(
-            f"UPDATE job SET {change}, again = 0 WHERE lane = ?1 AND state = 'sent'",  # noqa: S608 - of these two
-            (lane, now, due),
+            f"UPDATE job SET {change}, maybe_sent = 1 WHERE lane = :lane AND state = 'sent'",  # noqa: S608 - of these two
+            {"lane": lane, "due": due, "now": now},
         ).rowcount
 
     def retry_ended(self, *, due: float) -> int:

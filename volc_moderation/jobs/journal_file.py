@@ -94,18 +94,21 @@ class JournalFile:
         """Hold a lock that ends with this process. An SQLite file of its own brings one for each system."""
         for _ in range(LOCK_TRIES):
             self._lock_file.touch(mode=0o600)
+            named = _identity(self._lock_file)
             lock = sqlite3.connect(self._lock_file, timeout=0, isolation_level=None, check_same_thread=False)
             try:
                 lock.execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError as error:
                 lock.close()
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                    break
+                if named == _identity(self._lock_file):
                     raise
-                break
-            if _is_held(self._lock_file):
+                continue
+            if named is not None and named == _identity(self._lock_file):
                 self._lock = lock
                 return
-            lock.close()  # whoever held it before has removed the file that this one is of
+            lock.close()  # whoever held it before has removed the file: the lock may be of that, and not of the new one
         owner = ""
         with contextlib.suppress(JournalError), contextlib.closing(JournalFile(self.path, read_only=True)) as other:
             found = other._db.execute("SELECT value FROM note WHERE name = 'owner'").fetchone()  # noqa: SLF001
@@ -139,6 +142,17 @@ class JournalFile:
             with contextlib.suppress(sqlite3.Error):
                 is_needless = self._is_new and not self._keep_empty and self._lock is not None and not self._has_jobs()
             self._db.close()
+        self._let_go(is_needless=is_needless)
+
+    def abandon(self) -> None:
+        """Leave it as it was found, without a wait for what another thread is just doing to it.
+
+        That is lost; the process must end, and until then the file stays open.
+        """
+        self._let_go(is_needless=self._is_new and not self._keep_empty and self._lock is not None)
+        self._is_new = False
+
+    def _let_go(self, *, is_needless: bool) -> None:
         with contextlib.suppress(OSError):
             if is_needless:
                 for end in ("", "-wal", "-shm"):
@@ -233,16 +247,13 @@ def _check_place(shown: Path, file: Path) -> None:
             )
 
 
-def _is_held(lock_file: Path) -> bool:
-    """Tell whether the lock that this process holds is that of the file that has the name now."""
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of the same name, or None if there is none."""
     try:
-        with contextlib.closing(
-            sqlite3.connect(f"{lock_file.as_uri()}?mode=rw", uri=True, timeout=0, isolation_level=None)
-        ) as other:
-            other.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        return error.sqlite_errorcode == sqlite3.SQLITE_BUSY
-    return False
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _move(source: Path, target: Path) -> None:

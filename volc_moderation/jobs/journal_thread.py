@@ -126,6 +126,11 @@ class JournalThread:
                 " were answered are taken for ones on their way"
             )
 
+    def abandon(self) -> None:
+        """Leave the journal as it was found, although the thread may be busy for long; what that does is lost."""
+        self._closed = True
+        self._journal.abandon()
+
     # In the thread
 
     def _run(self) -> None:

@@ -14,6 +14,8 @@ from volc_moderation.jobs.rows import Rows
 from volc_moderation.jobs.sources import read_source
 from volc_moderation.volcengine import VolcengineAction
 
+CANCELLED = "interrupted; nothing was sent"
+
 
 @attrs.define
 class Loaded:
@@ -35,6 +37,11 @@ class Loaded:
         """Read no more; nothing is written then."""
         self.is_cancelled = True
 
+    def go_on(self) -> None:
+        """Go on, unless it was cancelled. Raises ``SourceError``."""
+        if self.is_cancelled:
+            raise SourceError(CANCELLED)
+
 
 def check(
     files: Iterable[str], rows: Rows, *, limit: int | None, tell_bad: Callable[[str], None], loaded: Loaded
@@ -49,8 +56,7 @@ def check(
             for line, row in source.rows:
                 if loaded.rows == limit:
                     return
-                if loaded.is_cancelled:
-                    raise SourceError("interrupted; nothing was sent")
+                loaded.go_on()
                 try:
                     if isinstance(row, SourceError):
                         raise row
@@ -62,6 +68,7 @@ def check(
                 loaded.rows += 1
                 loaded.actions[action.name] = loaded.actions.get(action.name, 0) + 1
                 yield line, action
+    loaded.go_on()
 
 
 def load(

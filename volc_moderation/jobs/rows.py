@@ -79,7 +79,7 @@ def _model_reader(action: type[Action[Any]], one: "attrs.Attribute[Any]") -> Cal
 class Rows:
     """Makes actions of rows.
 
-    :param actions: those that there are, by name.
+    :param actions: those that rows may name, by name.
     :param action: the action of rows that name none.
     :param constants: columns that all rows have, such as ``{"app_id": "…"}``; a row's own goes before.
 
@@ -133,6 +133,8 @@ class Rows:
     def _of(self, action: str) -> _Columns:
         if action not in self._columns:
             if action not in self._actions:
+                if [*self._actions] == [self._default]:
+                    raise SourceError(f"the action of these rows is {self._default}; not {quoted(action)}")
                 raise SourceError(f"there is no action {quoted(action)}{_nearest(action, self._actions)}")
             self._columns[action] = _Columns(self._actions[action])
         return self._columns[action]

@@ -25,6 +25,7 @@ CREATE TABLE job (
     attempts INTEGER NOT NULL DEFAULT 0,
     maybe_sent INTEGER NOT NULL DEFAULT 0,
     again INTEGER NOT NULL DEFAULT 0,
+    again_delay REAL NOT NULL DEFAULT 0,
     was_gone INTEGER NOT NULL DEFAULT 0,
     code, message TEXT, request_id TEXT, result TEXT,
     line INTEGER,
@@ -43,7 +44,15 @@ PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {SCHEMA};
 """
 #: By the schema of an older version: what brings it to the next one.
-UPGRADES = {1: f"ALTER TABLE job ADD COLUMN delay REAL NOT NULL DEFAULT 0; {RUNS} PRAGMA user_version = 2;"}
+UPGRADES = {
+    1: f"""
+PRAGMA user_version = 2;
+ALTER TABLE job ADD COLUMN delay REAL NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN again_delay REAL NOT NULL DEFAULT 0;
+UPDATE job SET delay = max(0, due - (julianday('now') - 2440587.5) * 86400) WHERE state = 'pending';
+{RUNS}
+"""  # noqa: S608 - our own
+}
 
 #: What happens to a job that has ended when it is to be made again: all but its key is that of the new one.
 REOPEN = """
@@ -128,17 +137,22 @@ class Standing(NamedTuple):
         return self.done + self.failed + self.given_up + self.unfinished
 
 
-#: The columns of ``Record`` by their places, all rows in one step.
+#: The columns of ``Record`` by their places, all rows in one step. What was submitted again meanwhile is made by the
+#: next attempt, unless that comes too early: then once more after the last one.
 RECORD = """
 UPDATE job SET
-    state = CASE again WHEN 1 THEN 'pending' ELSE r.state END, due = r.due, delay = r.delay,
-    attempts = CASE again WHEN 1 THEN 0 ELSE r.attempts END, again = 0,
+    state = CASE WHEN again THEN 'pending' ELSE r.state END,
+    due = r.due + CASE WHEN again AND has_ended THEN again_delay ELSE 0 END,
+    delay = CASE WHEN again AND has_ended THEN again_delay ELSE r.delay END,
+    attempts = CASE WHEN again AND (has_ended OR again_delay <= r.delay) THEN 0 ELSE r.attempts END,
+    again = again AND NOT has_ended AND again_delay > r.delay,
     maybe_sent = r.maybe_sent, was_gone = r.was_gone, code = r.code, message = r.message, request_id = r.request_id,
     result = r.result, round_trip = r.round_trip, waited = r.waited,
-    ended = CASE r.state WHEN 'pending' THEN NULL ELSE r.now END
+    ended = CASE WHEN has_ended AND NOT again THEN r.now END
 FROM (
     SELECT
-    {}
+    {},
+    json_extract(value, '$[2]') NOT IN ('pending', 'sent') AS has_ended
     FROM json_each(?)
 ) AS r WHERE job.id = r.id
 """.format(", ".join(f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(Record._fields)))

@@ -64,7 +64,12 @@ def quoted(name: str) -> str:
     return repr(name if len(name) <= SHOWN else f"{name[:SHOWN]}…")
 
 
-def read_source(name: str, *, stdin: Callable[[], IO[bytes]] = lambda: sys.stdin.buffer) -> Source:
+def _stdin() -> IO[bytes]:
+    """Return standard input without its buffer, which nobody can hold who is still reading when the process ends."""
+    return cast("IO[bytes]", getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
+
+
+def read_source(name: str, *, stdin: Callable[[], IO[bytes]] = _stdin) -> Source:
     """Open a file, or standard input for ``-``. Raises ``SourceError`` now, or while its rows are read."""
     shown = "standard input" if name == STDIN else name
     try:

@@ -291,7 +291,7 @@ class Asker:
             "limit": quota.limit,
             "published": quota.published,
             "window": _micros(quota.window),
-            "lease": _micros(LEASE),
+            "lease": _micros(LEASE + quota.window),
             "forget": _micros(self._forget()),
             "silence": _micros(quota.window + PATIENCE),
             "remember": int((KEEP if quota.published else KEEP_LEARNED) * 1000),

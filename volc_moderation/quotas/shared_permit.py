@@ -6,9 +6,10 @@ from typing import Protocol
 
 import attrs
 
-#: Seconds after which a permit returns by itself if its process is not heard of. Half of it before, the process says
-#: that the request is still on its way.
-LEASE = 10.0
+#: Seconds after which a process that is not heard of is taken for dead: what it had sent with a permit, the vendor
+#: counts for a window from then on, and then the permit returns. Half of it before, the process says that the request
+#: is still on its way.
+LEASE = 9.0
 #: Seconds before the end of its lease from which on a permit is not used any more: a request takes its time to arrive.
 MARGIN = 2.0
 

@@ -63,15 +63,20 @@ class WindowQuotas(Store["Window"]):
         self._is_monotonic = False
 
     def inherit(self, returns: Mapping[QuotaKey, list[float]]) -> None:
-        """Take over permits of a store whose loop has ended: the vendor still counts what it sent."""
+        """Take over permits of a store whose loop has ended: the vendor still counts what it sent.
+
+        Times are those of ``time.monotonic``.
+        """
         for key, times in returns.items():
             self._inherited.setdefault(key, []).extend(times)
 
     def returns(self) -> dict[QuotaKey, list[float]]:
-        """Return when the permits return that are out, for a store of another loop that tells the same time."""
-        if not self._is_monotonic:  # a virtual loop, whose times mean nothing to others
-            return {}
-        return {key: window.returns(time.monotonic()) for key, window in self._windows.items()}
+        """Return when the permits return that are out, for a store of another loop; what is inherited goes on to it."""
+        now = time.monotonic()
+        out = {key: [when for when in times if when > now] for key, times in self._inherited.items()}
+        if self._is_monotonic:  # else a virtual loop, whose times mean nothing to others
+            out |= {key: window.returns(now) for key, window in self._windows.items()}
+        return out
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_monotonic = _is_monotonic(loop)
@@ -86,7 +91,8 @@ class WindowQuotas(Store["Window"]):
         return attrs.evolve(whole, limit=whole.limit // self._processes)
 
     def _open(self, key: QuotaKey, quota: Quota, loop: asyncio.AbstractEventLoop) -> "Window":
-        return Window(quota, loop, self._bulk_share, self._inherited.pop(key, []))
+        inherited = self._inherited.pop(key, []) if self._is_monotonic else []
+        return Window(quota, loop, self._bulk_share, inherited)
 
 
 def quotas_of_running_loop() -> WindowQuotas:
@@ -100,9 +106,7 @@ def quotas_of_running_loop() -> WindowQuotas:
         if running not in _stores:
             store = WindowQuotas()
             for loop in [loop for loop in _stores if loop.is_closed()]:
-                ended = _stores.pop(loop)
-                if _is_monotonic(running):
-                    store.inherit(ended.returns())
+                store.inherit(_stores.pop(loop).returns())
             _stores[running] = store
         return _stores[running]
 
