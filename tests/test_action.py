@@ -16,7 +16,7 @@ from tests.actions import ACTIONS, ADDED, LEAST, MOST, WHO, WRONG
 from tests.doubles import body_of, in_turn, mocked, volcengine_client, volcengine_yes, zego_answer, zego_client
 from tests.strategies import identifiers, texts
 from volc_moderation import DecodeError, InvalidActionError, Quota, VolcengineClient, ZegoClient
-from volc_moderation.action import WIRE_NAME, method_name
+from volc_moderation.action import WIRE_NAME, at_least, flag, integer, list_of, message, method_name, text
 from volc_moderation.volcengine import (
     BanRoomUser,
     BanUserStream,
@@ -387,6 +387,39 @@ def test_ids_of_zego_have_lengths(action: Any) -> None:
             else:
                 with pytest.raises(InvalidActionError, match=f"{LENGTHS[field]} bytes"):
                     action(**given)
+
+
+@pytest.mark.parametrize(
+    ("rule", "taken", "refused", "said"),
+    [
+        (text(most=3), "abc", "abcd", "a str that is not empty, without control characters, of at most 3 characters"),
+        (
+            text(most_bytes=3),
+            "é1",
+            "éé",
+            "a str that is not empty, without control characters, of at most 3 bytes in UTF-8",
+        ),
+        (message(), "\n", "\ud800", "a str that is not empty and can be encoded in UTF-8"),
+        (message(most_bytes=2), "é", "éa", "a str that is not empty and can be encoded in UTF-8, of at most 2 bytes"),
+        (integer(2, 30), 30, 31, "an int from 2 to 30"),
+        (integer(2, 30, off=0), 0, 1, "an int from 2 to 30, or 0 for off"),
+        (integer(0, 1), 1, True, "an int from 0 to 1"),
+        (at_least(1), 2**31 - 1, 2**31, "an int of at least 1"),
+        (at_least(1), 1, 0, "an int of at least 1"),
+        (flag(), False, 0, "a bool"),
+        (list_of(text()), (), "a", "a list"),
+        (list_of(text(), least=1), ("a",), (), "a list of at least 1 items"),
+        (list_of(text(), most=2), ("a", "b"), ("a", "b", "c"), "a list of at most 2 items"),
+        (list_of(text(), least=1, most=2), ("a", "b"), (), "a list of 1 to 2 items"),
+    ],
+)
+def test_a_rule_says_what_it_wants(rule: Any, taken: object, refused: object, said: str) -> None:
+    stop = StopCensorAudioV2(task_id="t")
+    field = attrs.fields(StopCensorAudioV2).task_id
+    rule(stop, field, taken)
+    with pytest.raises(InvalidActionError) as caught:
+        rule(stop, field, refused)
+    assert (caught.value.action, caught.value.field, caught.value.rule) == ("StopCensorAudioV2", "task_id", said)
 
 
 def test_a_users_token_does_not_show() -> None:

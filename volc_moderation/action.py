@@ -189,17 +189,6 @@ def flag() -> Rule:
     return check
 
 
-def one_of(*choices: str) -> Rule:
-    """Check a str that is one of ``choices``."""
-    rule = f"one of {', '.join(map(repr, choices))}"
-
-    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-        if not isinstance(value, str) or value not in choices:
-            raise _broken(instance, attribute, rule, value)
-
-    return check
-
-
 def ip_address() -> Rule:
     """Check an IPv4 or IPv6 address."""
 

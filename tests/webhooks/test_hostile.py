@@ -12,10 +12,20 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import attrs
 import pytest
 
 from tests.webhooks.test_app import made, status
 from volc_moderation import CallbackError, Event
+from volc_moderation.callback import (
+    MOST_PARAMETERS,
+    MOST_VALUES,
+    dedupe_key,
+    json_of,
+    load_encoded,
+    load_object,
+    model_of,
+)
 from volc_moderation.testing import CALLBACK_SECRET as SECRET
 from volc_moderation.testing import make_volcengine_callback, make_zego_callback
 from volc_moderation.volcengine import callbacks as volcengine
@@ -189,3 +199,29 @@ async def test_many_are_told_apart() -> None:
     answers = [await status(made(handle, seen=keys), body, "/zego") for body in taken]
     assert answers.count(200) > 5
     assert len(set(keys.asked)) == answers.count(200)
+
+
+@pytest.mark.parametrize(("more", "is_read"), [(0, True), (1, False)])
+def test_limits_are_kept_exactly(more: int, is_read: bool) -> None:
+    lists = "[" + ",".join(["[]"] * (MOST_VALUES - 1 + more)) + "]"
+    assert (json_of(lists) == lists) is not is_read
+    assert (load_object(f'{{"X":{lists.replace("[],", "", 1)}}}') is not None) is is_read
+    assert (load_object(f'{{"X":{lists.replace("[],", "", 1)}}}'.encode()) is not None) is is_read
+    form = "&".join(f"a{number}=1" for number in range(MOST_PARAMETERS + more)).encode()
+    assert (load_encoded(form, {}) is not None) is is_read
+    content = {"RiskInfoList": [[0] * (MOST_VALUES - 2 + more)]}
+    with contextlib.ExitStack() as stack:
+        if not is_read:
+            stack.enter_context(pytest.raises(CallbackError, match="of at most 10000 values"))
+        model_of(content, Anything, "data")
+
+
+@attrs.frozen
+class Anything:
+    """Has no fields, so that whatever there is is passed over."""
+
+
+def test_the_key_of_an_event_is_the_same_in_every_version() -> None:
+    """For those that a memory has from before an upgrade."""
+    assert dedupe_key("zego", "a", "bc") == "zego:f77a2483d9d6b87292c965d953ab10d3961cf9b8"
+    assert dedupe_key("zego", "ab", "c") != dedupe_key("zego", "a", "bc")
