@@ -1,7 +1,11 @@
 """The command ``sweep``: it ends with 0 only if nothing runs that was to be stopped."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +14,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cli.commands import Command, received, rooms
+from tests.cli.commands import MAIN, Command, received, rooms
 from tests.doubles import mocked, volcengine_client, volcengine_no, volcengine_yes
 from volc_moderation import NoQuotas, VolcengineClient
+from volc_moderation.cli.sweep import _seconds
 from volc_moderation.emulator import Fault
 from volc_moderation.testing import ModerationEmulator
 
 SET = ("--set", "app_id=app")
+NOT_FOUND = "InvalidParameter.ErrorActiveTaskNotFound"
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +147,69 @@ def test_a_stop_that_is_refused_is_10(command: Command, folder: Path, vendor: Mo
     assert code == 10
     assert "0 stopped, 0 already gone, 1 still running" in errors
     assert "times AccessDenied" in errors
+
+
+@pytest.mark.parametrize(("first", "said"), [(True, "1 stopped, 0 already gone"), (False, "0 stopped, 1 already gone")])
+def test_a_stop_whose_first_answer_was_lost_counts_as_a_stop(
+    command: Command, folder: Path, vendor: ModerationEmulator, first: bool, said: str
+) -> None:
+    start(command, "room-0")
+    if first:
+        vendor.play(Fault(kind="reset", action="StopDetection", carried_out=True))
+    else:  # somebody else has stopped it since it was listed
+        vendor.play(Fault(kind="code", action="StopDetection", code=NOT_FOUND, carried_out=True))
+    code, _, errors = command("sweep", rooms(folder, 1, "rooms.csv"), *SET)
+    assert code == 0, errors
+    assert f"1 moderations found in 1 rooms: {said}" in errors
+
+
+def test_it_takes_no_more_steps_when_it_is_interrupted(folder: Path, vendor: ModerationEmulator) -> None:
+    """What is being listed is listed; nothing is stopped, and it says how to go on."""
+    rooms(folder, 300, "rooms.csv")
+    with subprocess.Popen(  # noqa: S603 - our own
+        [sys.executable, *MAIN, "sweep", "rooms.csv", *SET], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            end = time.monotonic() + 10
+            while received(vendor, "ListDetectionTask") < 10 and time.monotonic() < end:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
+        finally:
+            process.kill()
+        assert process.stderr is not None
+        errors = process.stderr.read()
+    assert errors.endswith("It was interrupted: run it again.\n")
+    assert "0 moderations found in " in errors
+    assert received(vendor, "StopDetection") == 0
+
+
+def test_without_keys_it_is_3(command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("VOLCENGINE", "VOLC_"))]:
+        monkeypatch.delenv(name)
+    code, _, errors = command("sweep", rooms(folder, 1, "rooms.csv"), *SET)
+    assert code == 3
+    assert "VOLCENGINE_ACCESS_KEY" in errors
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("7", 7), ("90s", 90), ("30m", 1800), ("2h", 7200), ("1d", 86_400), ("0s", 0)]
+)
+def test_ages(text: str, seconds: float) -> None:
+    assert _seconds(text) == seconds
+
+
+def test_lines_are_not_cut_for_a_narrow_terminal(
+    command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(command, "room-0")
+    vendor.play(Fault(kind="code", action="StopDetection", code="AccessDenied", every=1))
+    monkeypatch.setenv("COLUMNS", "20")
+    _, _, errors = command("sweep", rooms(folder, 1, "rooms.csv"), *SET)
+    assert last_line(errors) == "1 moderations found in 1 rooms: 0 stopped, 0 already gone, 1 still running."
+    assert re.search(
+        r"^  still runs: app app, room room-0, user [^\n]+: video and audio, since 20.{17}\.$", errors, re.MULTILINE
+    )
 
 
 def test_a_room_that_cannot_be_listed_is_10(command: Command, folder: Path, vendor: ModerationEmulator) -> None:

@@ -33,6 +33,7 @@ OLD, YOUNG = task("old"), task("young", 101)
         (room(OLD), [ROOM]),
         (room(OLD, task("more", 100)), [ROOM]),
         (room(YOUNG), []),
+        (room(task("just", 100), YOUNG), ["just"]),
         (room(task("odd", status=9)), [ROOM]),
         (room(OLD, task("more"), YOUNG), ["old", "more"]),
         (room(YOUNG, before=ALL), [ROOM]),
@@ -58,6 +59,12 @@ def test_a_refusal_proves_that_one_of_the_room_runs() -> None:
     swept.see([], [])
     assert swept.next_stops() == []
     assert swept.counts() == {"found": 1, "stopped": 1, "already gone": 0, "still running": 0}
+
+
+def test_a_room_that_was_never_listed() -> None:
+    """Has nothing that could not be read; it is the one who lists who says that it could not be listed."""
+    swept = SweptRoom("app", "room", None, 100)
+    assert (swept.unreadable, swept.is_listed, swept.next_stops()) == (0, True, [])
 
 
 @pytest.mark.parametrize(

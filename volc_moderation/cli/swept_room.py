@@ -84,9 +84,7 @@ class SweptRoom:
     def next_stops(self) -> list[str | None]:
         """Return what to stop next: users, or ``ROOM``; nothing if nothing old runs, or nothing more can be done."""
         old = self.old
-        if not self.is_listed:
-            return []
-        if not old and not (self.unreadable and self.before == ALL):
+        if not self.is_listed or not (old or self.unreadable):
             return []
         if self.user_id is None and ROOM not in self.outcomes and self._may_stop_room():
             return [ROOM]
