@@ -1,0 +1,108 @@
+"""One attempt of a job: what it tells of itself, whatever the call comes to."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.doubles import loop_clock, volcengine_client, volcengine_yes, zego_answer, zego_client
+from volc_moderation.client import Client
+from volc_moderation.jobs.attempt import Attempt, attempt
+from volc_moderation.jobs.clients import Clients, write
+from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.job import JobState
+from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.schema import Row
+from volc_moderation.quotas import NoQuotas, Priority, Quota, QuotaKey
+from volc_moderation.volcengine import LimitTokenPrivilege, StopWebcast
+from volc_moderation.zego import StartCensorAudioV2
+
+STOP = StopWebcast(app_id="a", room_id="r", task_id="t")
+START = StartCensorAudioV2(room_id="r", event_id="e", audio_language="en", risk_type_list=["BAN"])
+
+
+class Slow(NoQuotas):
+    """A store that gives a permit after half a second, or fails."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.fault = fault
+
+    async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Any:
+        await asyncio.sleep(0.5)
+        if self.fault is not None:
+            raise self.fault
+        return await super().acquire(key, quota, priority)
+
+
+def over(answer: Callable[[], Any]) -> httpx.AsyncClient:
+    async def handler(_: httpx.Request) -> Any:
+        await asyncio.sleep(0.3)
+        return answer()
+
+    return httpx.AsyncClient(transport=httpx.MockTransport(handler))
+
+
+async def make(client: Client, action: Any, *, maybe_sent: bool = False) -> Attempt:
+    return await attempt(
+        write(action),
+        Clients([client]).lane_of(action),
+        client=client,
+        made=type(action),
+        attempts=1,
+        maybe_sent=maybe_sent,
+        last_code=None,
+        policy=None,
+        priority="bulk",
+    )
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("answer", "state"), [(zego_answer(data={"TaskId": "t"}), JobState.DONE), (zego_answer(50009), JobState.PENDING)]
+)
+async def test_its_waiting_and_its_round_trip_are_told_apart(answer: httpx.Response, state: JobState) -> None:
+    client = zego_client(http_client=over(lambda: answer), clock=loop_clock, quotas=Slow())
+    ended = await make(client, START)
+    assert ended.outcome.state is state
+    assert (ended.waited, ended.round_trip) == (pytest.approx(0.5, abs=0.01), pytest.approx(0.3, abs=0.01))
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("earlier", "is_sent"), [(False, False), (False, True), (True, False)])
+async def test_a_foreign_exception_tells_whether_anything_may_have_left(earlier: bool, is_sent: bool) -> None:
+    def fail() -> None:
+        raise KeyError("of a transport of the user's")
+
+    store = Slow() if is_sent else Slow(KeyError("of a store of the user's"))
+    client = zego_client(http_client=over(fail), clock=loop_clock, quotas=store)
+    ended = await make(client, START, maybe_sent=earlier)
+    assert (ended.outcome.state, ended.outcome.code, ended.error) == (JobState.FAILED, "KeyError", None)
+    assert ended.outcome.maybe_sent is (earlier or is_sent)
+    assert ended.round_trip == pytest.approx(0.8 if is_sent else 0.5, abs=0.01)
+
+
+def test_an_event_tells_all_of_its_job() -> None:
+    lane = Clients([volcengine_client(http_client=over(volcengine_yes))]).lane_of(STOP)
+    row = Row(1, "key", write(STOP), 2, 0, None, 7)
+    outcome = Outcome(
+        JobState.FAILED, maybe_sent=True, code="No", message="no", advice="ask", request_id="r-1", result='{"a":1}'
+    )
+    event = JobEvent(lane, 2, None, StopWebcast, row, outcome)
+    assert (event.key, event.line, event.action, event.state) == ("key", 7, "StopWebcast", JobState.FAILED)
+    assert (event.maybe_sent, event.was_gone, event.code, event.message) == (True, False, "No", "no")
+    assert (event.advice, event.request_id, event.result) == ("ask", "r-1", {"a": 1})
+    assert event.parameters == {"AppId": "a", "RoomId": "r", "TaskId": "t"}
+    assert JobEvent(lane, 2, None, StopWebcast, row._replace(parameters="[]"), outcome).parameters == {}
+    assert JobEvent(lane, 2, None, StopWebcast, row, Outcome(JobState.DONE)).result is None
+
+
+def test_an_event_shows_no_token() -> None:
+    action = LimitTokenPrivilege(app_id="a", room_id="r", user_id="u", token="s3cret", forbidden_interval=60)
+    lane = Clients([volcengine_client(http_client=over(volcengine_yes))]).lane_of(action)
+    event = JobEvent(
+        lane, 1, None, LimitTokenPrivilege, Row(1, "k", write(action), 1, 0, None, None), Outcome(JobState.DONE)
+    )
+    assert "s3cret" not in f"{event.parameters}"
+    assert "***" in f"{event.parameters}"
