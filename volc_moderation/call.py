@@ -48,6 +48,8 @@ class Call(Generic[R]):
     #: An earlier attempt may have been carried out.
     maybe_done: bool = False
     signed_again: bool = False
+    #: The client was closed before the request left.
+    is_closed: bool = False
     last_error: ModerationError | None = None
 
     def describe(self, error: ModerationError) -> None:

@@ -155,6 +155,7 @@ class Client(ABC):
         for call in self._unsent:
             if not call.scope.expired():
                 call.scope.reschedule(now)
+                call.is_closed = True
         await self._transport.aclose()
 
     async def call(
@@ -213,7 +214,7 @@ class Client(ABC):
         finally:
             self._unsent.discard(call)
         # Out of the except block, so that what httpx was doing, address and headers included, is not chained to it.
-        if self._closed and call.sent_at is None and (expires is None or loop.time() < expires):
+        if call.is_closed:
             ended = call.last_error or ConfigurationError(_CLOSED)
             call.describe(ended)
             raise ended
