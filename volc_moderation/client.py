@@ -218,7 +218,7 @@ class Client(ABC):
             ended = call.last_error or ConfigurationError(_CLOSED)
             call.describe(ended)
             raise ended
-        late = DeadlineExceeded(f"not done within {limit:g} s", maybe_sent=call.sent_at is not None or call.maybe_done)
+        late = DeadlineExceeded(f"not done within {limit:g} s", maybe_sent=call.sent_at is not None)
         call.describe(late)
         raise late from call.last_error
 

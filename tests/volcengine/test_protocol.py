@@ -275,6 +275,7 @@ def test_an_unheard_code_goes_by_the_status(status: int, cls: type[APIError]) ->
     assert type(error) is cls
     assert error.code == "Unheard.Of"
     assert error.advice is None
+    assert error.retry_after == (1 if status == 429 else None)
 
 
 @pytest.mark.parametrize("error", [{}, {"Code": None}, {"Code": 5, "Message": 7}, "text", [], 0, False])
@@ -291,8 +292,11 @@ def test_an_envelope_without_an_error_at_500_is_one() -> None:
         read(STOP, answer("ok", status=400))
 
 
-@pytest.mark.parametrize(("given", "seconds"), [("3", 3), ("0", 1), ("soon", 1), ("-1", 1), ("9" * 400, 1)])
-def test_retry_after_of_the_response_is_honoured(given: str, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("3", 3), ("0", 1), ("soon", 1), ("-1", 1), ("9" * 400, 1), ("9999", 9999), ("10000", 1), ("\xb2", 1)],
+)
+def test_retry_after_of_the_response_is_honoured(given: Any, seconds: float) -> None:
     assert refusal("FlowLimitExceeded", 429, **{"Retry-After": given}).retry_after == seconds
 
 
