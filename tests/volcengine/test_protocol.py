@@ -65,7 +65,7 @@ def read(action: Action[Any], response: Response, *, repeated: bool = False) -> 
     return decode(action, REQUEST, response, repeated=repeated).result
 
 
-def refusal(code: str, status: int = 400, message: str = "no", **headers: str) -> APIError:
+def refusal(code: str, status: int = 400, message: str = "no", **headers: Any) -> APIError:
     with pytest.raises(APIError) as caught:
         read(STOP, answer(error={"Code": code, "Message": message}, status=status, **headers))
     return caught.value
@@ -294,7 +294,7 @@ def test_an_envelope_without_an_error_at_500_is_one() -> None:
 
 @pytest.mark.parametrize(
     ("given", "seconds"),
-    [("3", 3), ("0", 1), ("soon", 1), ("-1", 1), ("9" * 400, 1), ("9999", 9999), ("10000", 1), ("\xb2", 1)],
+    [("3", 3), ("0", 1), ("soon", 1), ("-1", 1), ("9" * 400, 1), ("9999", 9999), ("10000", 1), (b"\xb2", 1)],
 )
 def test_retry_after_of_the_response_is_honoured(given: Any, seconds: float) -> None:
     assert refusal("FlowLimitExceeded", 429, **{"Retry-After": given}).retry_after == seconds
