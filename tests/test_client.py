@@ -324,6 +324,23 @@ async def test_no_quotas() -> None:
         await asyncio.gather(*(client.stop_webcast(**STOP) for _ in range(500)))
 
 
+async def test_the_store_is_told_of_the_priority() -> None:
+    asked: list[Priority] = []
+
+    class Store(NoQuotas):
+        async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Any:
+            asked.append(priority)
+            return await super().acquire(key, quota, priority)
+
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        for priority in ("interactive", "bulk"):
+            client = volcengine_client(http_client=http_client, quotas=Store(), priority=priority)
+            await client.stop_webcast(**STOP)
+            await client.call(StopWebcast(**STOP), priority="interactive")
+            await client.call(StopWebcast(**STOP), priority="bulk")
+    assert asked == ["interactive", "interactive", "bulk", "bulk", "interactive", "bulk"]
+
+
 async def test_an_action_of_the_other_vendor_is_refused() -> None:
     async with volcengine_client() as client:
         with pytest.raises(ConfigurationError, match="got StopCensorAudioV2"):

@@ -3,7 +3,12 @@
 import pytest
 
 from volc_moderation import ConfigurationError
-from volc_moderation.credentials import volcengine_keys_from_env, zego_keys_from_env
+from volc_moderation.credentials import (
+    MAX_UINT32,
+    VolcengineCredentials,
+    volcengine_keys_from_env,
+    zego_keys_from_env,
+)
 
 NEW = {"VOLCENGINE_ACCESS_KEY": "AK", "VOLCENGINE_SECRET_KEY": "SK"}
 OLD = {"VOLC_ACCESSKEY": "old AK", "VOLC_SECRETKEY": "old SK"}
@@ -12,6 +17,7 @@ OLD = {"VOLC_ACCESSKEY": "old AK", "VOLC_SECRETKEY": "old SK"}
 def test_the_newer_names_come_first() -> None:
     assert volcengine_keys_from_env(NEW | OLD) == ("AK", "SK", None)
     assert volcengine_keys_from_env(NEW | {"VOLCENGINE_SESSION_TOKEN": "T"}) == ("AK", "SK", "T")
+    assert volcengine_keys_from_env(NEW | {"VOLCENGINE_SESSION_TOKEN": ""}) == ("AK", "SK", None)
     assert volcengine_keys_from_env(OLD | {"VOLCENGINE_SESSION_TOKEN": "T"}) == ("old AK", "old SK", None)
 
 
@@ -32,3 +38,22 @@ def test_an_app_id_is_a_number(app_id: str) -> None:
     with pytest.raises(ConfigurationError, match="ZEGO_APP_ID must be a decimal number"):
         zego_keys_from_env({"ZEGO_APP_ID": app_id, "ZEGO_SERVER_SECRET": "s"})
     assert zego_keys_from_env({"ZEGO_APP_ID": "7", "ZEGO_SERVER_SECRET": "s"}) == (7, "s")
+    largest = {"ZEGO_APP_ID": str(MAX_UINT32), "ZEGO_SERVER_SECRET": "s"}
+    assert zego_keys_from_env(largest) == (4_294_967_295, "s")
+
+
+def test_what_shows_of_a_key() -> None:
+    """As much as tells one key from another."""
+    keys = VolcengineCredentials.make("AKLTNzY1", "secret", "token")
+    assert (
+        repr(keys)
+        == "VolcengineCredentials(access_key='AKLT***', secret_key=Secret('***'), session_token=Secret('***'))"
+    )
+
+
+@pytest.mark.parametrize("field", ["access_key", "secret_key", "session_token"])
+@pytest.mark.parametrize("wrong", ["", " ", "a b", "a\n", "\x7f", "\xe9", 5, b"key"])
+def test_keys_that_are_none(field: str, wrong: object) -> None:
+    keys: dict[str, object] = {"access_key": "AK", "secret_key": "SK", "session_token": "T"}
+    with pytest.raises(ConfigurationError, match=f"{field} must be a str of printable ASCII without blanks; got "):
+        VolcengineCredentials.make(**keys | {field: wrong})  # type: ignore[arg-type]
