@@ -27,7 +27,7 @@ from volc_moderation import AuthenticationError, ConfigurationError, JournalErro
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import Job, JobState
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.lane import MOST
+from volc_moderation.jobs.lane import FIRST, MOST, OUTAGE
 from volc_moderation.jobs.runner import Runner
 from volc_moderation.volcengine import BanUserStream, StartWebcast, StopWebcast
 from volc_moderation.zego import CloseRoom, StartCensorAudioV2, StopCensorAudioV2
@@ -246,6 +246,73 @@ async def test_an_outage_uses_no_job_up(journal: InlineJournal) -> None:
     assert runner.lanes[0].trouble is None
     assert {job.attempts for job in all_jobs(journal.journal)} == {1}
     assert asyncio.get_running_loop().time() < 3640
+
+
+@pytest.mark.parametrize(("faults", "least", "most"), [(OUTAGE - 1, 0, 0.1), (OUTAGE, 0.25, 0.6)])
+async def test_so_many_faults_in_a_row_are_an_outage(
+    journal: InlineJournal, faults: int, least: float, most: float
+) -> None:
+    left = faults
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise httpx.ConnectError("no way")
+        return volcengine_yes()
+
+    client = volcengine_client(http_client=mocked(handler), clock=loop_clock, quotas=NoQuotas())
+    fill(journal.journal, stops(20), client)
+    await run(journal, client)
+    assert least <= asyncio.get_running_loop().time() <= most
+
+
+async def test_an_outage_is_looked_at_less_and_less_often(journal: InlineJournal) -> None:
+    """Twice as long each time, with jitter, up to half a minute."""
+    asked: list[float] = []
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        asked.append(asyncio.get_running_loop().time())
+        if asked[-1] < 300:
+            raise httpx.ConnectError("no way")
+        return volcengine_yes()
+
+    client = volcengine_client(http_client=mocked(handler), clock=loop_clock, quotas=NoQuotas())
+    fill(journal.journal, stops(20), client)
+    await run(journal, client)
+    looks = [when for when in asked[FIRST:] if when < 300]
+    assert len(looks) > 10
+    gaps = [after - before for before, after in itertools.pairwise([0.0, *looks])]
+    for number, gap in enumerate(gaps):
+        longest = min(30.0, 0.5 * 2**number)
+        assert longest / 2 - 0.01 <= gap <= longest + 0.01
+
+
+async def test_only_what_must_not_be_repeated_costs_a_sync_of_the_disk(journal: InlineJournal) -> None:
+    """That it was sent outlives a loss of power; a stop would simply be made again."""
+    taken: list[bool] = []
+
+    class Watched(InlineJournal):
+        def ask(self, act: Any, *, durable: bool = False, then: Any = None) -> Any:
+            taken.append(durable)
+            return super().ask(act, durable=durable, then=then)
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return zego_answer(data={"TaskId": "t"})
+
+    client = zego_client(http_client=mocked(handler), clock=loop_clock, quotas=NoQuotas())
+    watched = Watched(journal.journal)
+    fill(journal.journal, censor_stops(3), client)
+    await run(watched, client)
+    assert taken
+    assert not any(taken)
+    fill(
+        journal.journal,
+        [StartCensorAudioV2(room_id="r", event_id="e", audio_language="en", risk_type_list=["BAN"])],
+        client,
+    )
+    await run(watched, client)
+    assert any(taken)
 
 
 async def test_refused_keys_end_the_run_at_once(journal: InlineJournal) -> None:
