@@ -27,7 +27,7 @@ from benchmarks.quota import FAR
 from benchmarks.quota_server import QuotaServer
 from benchmarks.results import Result, bars
 from volc_moderation import NoQuotas, VolcengineClient, WindowQuotas
-from volc_moderation.transport import IN_FLIGHT
+from volc_moderation.gate import IN_FLIGHT
 
 CALLS = (1000, 5000, 20_000)
 #: Seconds after which a case is killed.

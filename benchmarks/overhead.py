@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from benchmarks.programs import KEYS
 from benchmarks.results import Result, bars
 from volc_moderation import VolcengineClient, WindowQuotas
-from volc_moderation.transport import IN_FLIGHT
+from volc_moderation.gate import IN_FLIGHT
 from volc_moderation.volcengine import StopWebcast
 
 ROUNDS = 12

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import enum
 import pickle
 import time
 from email.utils import formatdate
@@ -33,8 +34,8 @@ from volc_moderation import (
     WindowQuotas,
 )
 from volc_moderation.emulator import EmulatorProcess, Fault
+from volc_moderation.gate import IN_FLIGHT
 from volc_moderation.quotas import Permit, Priority, Quota, QuotaKey
-from volc_moderation.transport import IN_FLIGHT
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.wire import Response
 from volc_moderation.zego import StopCensorAudioV2
@@ -322,6 +323,41 @@ async def test_no_quotas() -> None:
     async with mocked(lambda _: volcengine_yes()) as http_client:
         client = volcengine_client(http_client=http_client, quotas=NoQuotas())
         await asyncio.gather(*(client.stop_webcast(**STOP) for _ in range(500)))
+
+
+@pytest.mark.looptime
+async def test_a_wait_that_came_to_nothing_is_told() -> None:
+    """For the quota, and for the next attempt."""
+    async with mocked(lambda _: volcengine_yes()) as http_client:
+        client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}))
+        await client.stop_webcast(**STOP)
+        with pytest.raises(DeadlineExceeded) as caught:
+            await client.call(StopWebcast(**STOP), deadline=0.5)
+    assert caught.value.waited == pytest.approx(0.5, abs=0.01)
+
+
+class Room(str, enum.Enum):  # noqa: UP042 - its own text is another one
+    """Texts with names of their own, as programs have them."""
+
+    LOBBY = "lobby"
+
+
+async def test_an_enum_is_sent_as_its_text_everywhere() -> None:
+    """In a body and in a query: else the start acts on another room than the listing."""
+    sent: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        sent.append(f"{request.url.query.decode()} {request.content.decode()}")
+        is_zego = "SignatureNonce" in request.url.params
+        return zego_answer(data={}) if is_zego else volcengine_yes({"EventData": [], "Message": "ok"})
+
+    async with mocked(handler) as http_client:
+        client, zego = volcengine_client(http_client=http_client), zego_client(http_client=http_client)
+        await client.start_detection(app_id="a", room_id=Room.LOBBY)
+        await client.list_detection_task(app_id="a", room_id=Room.LOBBY)
+        await zego.kickout_user(room_id=Room.LOBBY, user_id=[Room.LOBBY])
+    assert [line.count("lobby") for line in sent] == [1, 1, 2]
+    assert not [line for line in sent if "LOBBY" in line]
 
 
 async def test_the_store_is_told_of_the_priority() -> None:

@@ -18,8 +18,8 @@ from volc_moderation import (
     TransportError,
     WindowQuotas,
 )
+from volc_moderation.gate import IN_FLIGHT
 from volc_moderation.quotas import Priority, Quota, QuotaKey
-from volc_moderation.transport import IN_FLIGHT
 from volc_moderation.volcengine import ListDetectionTask, StopWebcast
 from volc_moderation.zego import DescribeUserList, KickoutUser
 

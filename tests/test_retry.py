@@ -247,6 +247,39 @@ async def test_an_unknown_outcome_is_repeated_only_if_that_is_safe() -> None:
 
 
 @pytest.mark.looptime
+@pytest.mark.looptime
+@pytest.mark.parametrize(("code", "requests"), [("ServiceUnavailableTemp", 3), ("InvalidAccessKey", 1)])
+async def test_a_header_that_asks_for_no_wait_changes_nothing(code: str, requests: int) -> None:
+    """Repeats still spread out, and what will be refused again is not signed again."""
+    asked: list[float] = []
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        asked.append(asyncio.get_running_loop().time())
+        return volcengine_no(code, status=503, **{"Retry-After": "0"})
+
+    async with mocked(handler) as http_client:
+        client = volcengine_client(http_client=http_client, retry=RetryPolicy(attempts=3, base=60, cap=60))
+        with pytest.raises(APIError):
+            await client.stop_detection(app_id="a", room_id="r")
+    assert len(asked) == requests
+    assert len(set(asked)) == requests
+
+
+@pytest.mark.looptime
+async def test_a_cancellation_is_heard_while_the_client_closes() -> None:
+    async with mocked(lambda _: zego_answer(50009)) as http_client:
+        client = zego_client(http_client=http_client)
+        call = asyncio.create_task(client.stop_censor_audio(task_id="t"))
+        await asyncio.sleep(1)
+
+        async def cancel() -> None:
+            call.cancel()
+
+        await asyncio.gather(client.aclose(), cancel())
+        await asyncio.wait([call])
+        assert call.cancelled()
+
+
 async def test_a_start_that_cannot_have_arrived_is_repeated() -> None:
     handler, asked = in_turn(httpx.ConnectError("refused"), zego_answer(data={"TaskId": "t"}))
     async with mocked(handler) as http_client:

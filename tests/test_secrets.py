@@ -15,7 +15,7 @@ from tests.doubles import in_turn, mocked, volcengine_no, volcengine_yes, zego_a
 from volc_moderation import ModerationError, RetryPolicy, VolcengineClient, ZegoClient
 from volc_moderation.credentials import Secret, VolcengineCredentials, ZegoCredentials
 from volc_moderation.emulator import EmulatorProcess, Fault, Settings
-from volc_moderation.quotas import QuotaKey
+from volc_moderation.quotas import Priority, QuotaKey
 from volc_moderation.transport import Transport
 
 pytestmark = pytest.mark.usefixtures("library")
@@ -153,8 +153,8 @@ async def test_reprs(monkeypatch: pytest.MonkeyPatch) -> None:
     passed: list[object] = []
     send = Transport.send
 
-    async def keep(self: Transport, prepare: Callable[[], Any]) -> Any:
-        exchange = await send(self, prepare)
+    async def keep(self: Transport, prepare: Callable[[], Any], priority: Priority) -> Any:
+        exchange = await send(self, prepare, priority)
         passed.extend(exchange)
         return exchange
 
@@ -209,6 +209,22 @@ def test_header_compression_in_logs(caplog: pytest.LogCaptureFixture, name: str)
     assert_clean(caplog.text)
     assert ACCESS_KEY not in caplog.text
     assert "accept" in caplog.text
+
+
+@pytest.mark.parametrize("result", [None, {"Message": ""}])
+async def test_ids_that_repeat_a_key(result: object) -> None:
+    """In a refusal, and in an answer that proves nothing."""
+    metadata: dict[str, object] = {"RequestId": TOKEN}
+    if result is None:
+        metadata["Error"] = {"Code": f"Odd.{SECRET_KEY}", "Message": f"{ACCESS_KEY} is unknown"}
+    answer = httpx.Response(400 if result is None else 200, json={"ResponseMetadata": metadata, "Result": result})
+    answer.headers["X-Tt-Logid"] = TOKEN
+    async with mocked(lambda _: answer) as http_client:
+        volcengine, _zego = clients(http_client=http_client, retry=RetryPolicy(attempts=1))
+        with pytest.raises(ModerationError) as caught:
+            await volcengine.stop_detection(app_id="a", room_id="r")
+    assert_clean(f"{caught.value!r} {vars(caught.value)}")
+    assert ACCESS_KEY not in f"{caught.value!r} {vars(caught.value)}"
 
 
 async def test_a_hint_that_repeats_a_key() -> None:

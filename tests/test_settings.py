@@ -58,6 +58,8 @@ def _zego(**settings: Any) -> ZegoClient:
         (_volcengine, {"session_token": "line\r\nX-Evil: 1"}, "session_token"),
         (_volcengine, {"session_token": "密"}, "session_token"),
         (_volcengine, {"region": ""}, "region"),
+        (_volcengine, {"account": 5}, "account"),
+        (_volcengine, {"account": ""}, "account"),
         (_volcengine, {"region": "cn/north"}, "region"),
         (_volcengine, {"base_url": "rtc.volcengineapi.com"}, "base_url"),
         (_volcengine, {"base_url": "https://host/path"}, "base_url"),

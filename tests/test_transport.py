@@ -22,7 +22,8 @@ from volc_moderation import (
 )
 from volc_moderation.emulator import EmulatorProcess, Fault
 from volc_moderation.errors import DecodeError
-from volc_moderation.transport import IN_FLIGHT, BaseURL
+from volc_moderation.gate import IN_FLIGHT
+from volc_moderation.transport import BaseURL
 from volc_moderation.wire import Request
 from volc_moderation.zego import StopCensorAudioV2
 

@@ -255,9 +255,11 @@ class Client(ABC):
             permits: list[Permit] = []
             try:
                 asked = loop.time()
-                await self._acquire(call.action, call.priority, permits)
-                call.waited += loop.time() - asked
-                request, response = await self._transport.send(partial(self._sign, call, permits))
+                try:
+                    await self._acquire(call.action, call.priority, permits)
+                finally:
+                    call.waited += loop.time() - asked
+                request, response = await self._transport.send(partial(self._sign, call, permits), call.priority)
             except BaseException as error:
                 for permit in permits:
                     permit.abandoned(None if call.sent_at is None else loop.time() - call.sent_at)
@@ -324,10 +326,14 @@ class Client(ABC):
 
     async def _sleep(self, call: Call[Any], seconds: float) -> None:
         """Wait for the next attempt, or for the end of the client."""
-        began = asyncio.get_running_loop().time()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), seconds)
-        call.waited += asyncio.get_running_loop().time() - began
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._closing.wait()
+        finally:
+            call.waited += loop.time() - began
 
     def _learn_skew(self, response: Response) -> None:
         try:

@@ -69,8 +69,8 @@ def refusal(
     error = meaning.error(
         request.redact(message),
         code=request.redact(code) if isinstance(code, str) else code,
-        request_id=None if request_id is None else request.redact(request_id),
-        log_id=response.headers.get("x-tt-logid"),
+        request_id=request_id,
+        log_id=log_id_of(request, response),
         status=response.status,
         retry_after=_longer(meaning.retry_after, _retry_after(response)),
         advice=meaning.advice,
@@ -80,11 +80,17 @@ def refusal(
     return error
 
 
-def request_id_of(value: object) -> str | None:
+def request_id_of(value: object, request: Request) -> str | None:
     """Read a request id: a text by the documents, but a number names a request as well."""
     if type(value) is int and abs(value) < _LONGEST_NUMBER:
         return str(value)
-    return value if isinstance(value, str) and value else None
+    return request.redact(value) if isinstance(value, str) and value else None
+
+
+def log_id_of(request: Request, response: Response) -> str | None:
+    """Read the id of Volcengine's logs."""
+    log_id = response.headers.get("x-tt-logid")
+    return log_id and request.redact(log_id)
 
 
 #: A longer one is no id, and dear to write.
@@ -117,5 +123,7 @@ def unusable(request: Request, response: Response) -> ModerationError:
 
 
 def _retry_after(response: Response) -> float | None:
+    """Return the wait that a header asks for. One of 0 asks for none, and is no reason to wait less than otherwise."""
     seconds = response.headers.get("retry-after", "")
-    return float(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < len("10000") else None
+    wait = float(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < len("10000") else 0.0
+    return wait or None

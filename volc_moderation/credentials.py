@@ -58,8 +58,9 @@ class VolcengineCredentials:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never show."""
-        return tuple(secret.reveal() for secret in (self.secret_key, self.session_token) if secret is not None)
+        """What must never show, and of the access key no more than its beginning."""
+        secrets = [secret.reveal() for secret in (self.secret_key, self.session_token) if secret is not None]
+        return (*secrets, self.access_key)
 
 
 @attrs.frozen

@@ -18,11 +18,12 @@ import attrs
 import httpx
 
 from volc_moderation.errors import ConfigurationError, TransportError, describe
+from volc_moderation.gate import IN_FLIGHT, Gate, width_for
+from volc_moderation.quotas.permit import Priority
 from volc_moderation.wire import Request, Response
 
-#: Requests in flight. httpx pays for every connection of its pool on every request, and collapses under a queue in the
-#: pool: the gate keeps requests out of that queue. 150 calls/s with a round trip of 300 ms fit through it.
-IN_FLIGHT = 48
+#: Bytes of an answer, unpacked: far more than any has, and few enough that one cannot use up the memory.
+MOST_BYTES = 16 * 2**20
 
 
 class AsyncHTTPClient(Protocol):
@@ -94,7 +95,7 @@ class Transport:
         self._timeout = timeout
         # The gate is as wide as the pool, so there is no wait in the pool; half of the time may go by in connecting.
         self._timeouts = (timeout / 2, timeout, timeout, None)  # connect, read, write, pool
-        self._gate = asyncio.Semaphore(IN_FLIGHT)
+        self._gate = Gate(width_for(client, self._library.URL(base_url.url)))
 
     @property
     def is_closed(self) -> bool:
@@ -106,7 +107,7 @@ class Transport:
         if self._owned:
             await self._client.aclose()
 
-    async def send(self, prepare: Callable[[], Request]) -> tuple[Request, Response]:
+    async def send(self, prepare: Callable[[], Request], priority: Priority) -> tuple[Request, Response]:
         """Send what ``prepare()`` returns, which is called last, so that no wait makes a signature stale.
 
         Returns the request that was sent, and its answer.
@@ -114,40 +115,51 @@ class Transport:
         Raises ``TransportError``. What httpx raised stays behind: its frames hold addresses and headers, signatures
         included.
         """
-        async with self._gate:
-            request = prepare()
-            started = asyncio.get_running_loop().time()
-            try:
-                # httpx's own read timeout starts again with every byte that comes; this one does not.
-                async with asyncio.timeout(self._timeout):
-                    answer = await self._client.send(
-                        self._client.build_request(
-                            request.method,
-                            request.url,
-                            headers=request.headers,
-                            content=request.body or None,
-                            timeout=self._timeouts,
-                        ),
-                        auth=None,
-                        follow_redirects=False,
-                    )
-            except TimeoutError:
-                error = TransportError(f"no answer within {self._timeout:g} s{self._route()}", maybe_sent=True)
-            except (self._library.HTTPError, self._library.InvalidURL, UnicodeError) as caught:
-                # httpx looks at a redirect's address even if it does not follow it.
-                error = self._describe(caught, request)
-            except OSError as caught:
-                reason = f"the connection failed: {type(caught).__name__}{self._route()}"
-                error = TransportError(reason, maybe_sent=True)
-            except asyncio.CancelledError as cancelled:
-                raise cancelled.with_traceback(None) from None  # its frames hold addresses and headers too
-            except RuntimeError:
-                if not self._client.is_closed:
-                    raise
-                error = TransportError("the HTTP client was closed meanwhile", maybe_sent=True)
-            else:
+        await self._gate.enter(priority)
+        try:
+            return await self._exchange(prepare())
+        finally:
+            self._gate.leave()
+
+    async def _exchange(self, request: Request) -> tuple[Request, Response]:
+        started = asyncio.get_running_loop().time()
+        try:
+            # httpx's own read timeout starts again with every byte that comes; this one does not.
+            async with asyncio.timeout(self._timeout):
+                answer = await self._client.send(
+                    self._client.build_request(
+                        request.method,
+                        request.url,
+                        headers=request.headers,
+                        content=request.body or None,
+                        timeout=self._timeouts,
+                    ),
+                    stream=True,
+                    auth=None,
+                    follow_redirects=False,
+                )
+                body = await _read(answer)
+        except TimeoutError:
+            error = TransportError(f"no answer within {self._timeout:g} s{self._route()}", maybe_sent=True)
+        except (self._library.HTTPError, self._library.InvalidURL, UnicodeError) as caught:
+            # httpx looks at a redirect's address even if it does not follow it.
+            error = self._describe(caught, request)
+        except OSError as caught:
+            reason = f"the connection failed: {type(caught).__name__}{self._route()}"
+            error = TransportError(reason, maybe_sent=True)
+        except asyncio.CancelledError as cancelled:
+            raise cancelled.with_traceback(None) from None  # its frames hold addresses and headers too
+        except RuntimeError:
+            if not self._client.is_closed:
+                raise
+            error = TransportError("the HTTP client was closed meanwhile", maybe_sent=True)
+        else:
+            if body is not None:
                 round_trip = asyncio.get_running_loop().time() - started
-                return request, Response(answer.status_code, answer.headers, answer.content, round_trip)
+                return request, Response(answer.status_code, answer.headers, body, round_trip)
+            error = TransportError(
+                f"an answer of more than {MOST_BYTES:,} bytes", maybe_sent=True, status=answer.status_code
+            )
         raise error
 
     def _describe(self, error: Exception, request: Request) -> TransportError:
@@ -182,6 +194,21 @@ class Transport:
             return f" through the proxy {proxy.scheme.decode()}://{proxy.host.decode()}:{proxy.port}"
         except AttributeError:
             return ""
+
+
+async def _read(answer: httpx.Response) -> bytes | None:
+    """Read an answer to its end, and unpack it; None if it is too long, which its header need not say."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for part in answer.aiter_bytes():
+            size += len(part)
+            if size > MOST_BYTES:
+                return None
+            parts.append(part)
+    finally:
+        await answer.aclose()
+    return b"".join(parts)
 
 
 def _make_client(base_url: BaseURL) -> httpx.AsyncClient:

@@ -77,7 +77,8 @@ def dump_json(value: object) -> bytes:
 def load_json(body: bytes | str) -> JSON | None:
     """Decode a JSON object; None for anything else, however broken."""
     try:
-        value = json.loads(body)
+        # Not what Python guesses from the first bytes: JSON between systems is UTF-8. RFC 8259, section 8.1
+        value = json.loads(body.decode("utf-8-sig", "surrogatepass") if isinstance(body, bytes) else body)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -124,7 +125,8 @@ def text_parameters(action: object) -> list[tuple[str, str]]:
 
 
 def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    # An Enum that is a str, too, has another text of its own than what JSON has of it.
+    return str.__str__(value) if isinstance(value, str) else json.dumps(value)
 
 
 def to_json(model: object) -> object:

@@ -18,6 +18,7 @@ import pytest
 from tests.doubles import environment
 from volc_moderation import AuthenticationError
 from volc_moderation.cli.app import run
+from volc_moderation.quotas import Priority
 from volc_moderation.transport import Transport
 
 #: Nobody listens there.
@@ -36,7 +37,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Keep what was sent, and end the run by it."""
     sent: list[object] = []
 
-    async def send(self: Transport, prepare: Callable[[], object]) -> Any:
+    async def send(self: Transport, prepare: Callable[[], object], priority: Priority) -> Any:
         sent.append(prepare())
         raise AuthenticationError("sent", code="Sent")
 

@@ -22,6 +22,7 @@ from volc_moderation import (
     ServerError,
     TemporaryError,
     ThrottledError,
+    TransportError,
 )
 from volc_moderation.action import Action
 from volc_moderation.credentials import VolcengineCredentials
@@ -415,3 +416,13 @@ async def test_a_users_token_is_struck_from_a_message() -> None:
                 app_id="app", room_id="room", user_id="user", token="t0k3n", forbidden_interval=60
             )
     assert caught.value.message == "Token *** is malformed"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le"])
+def test_an_answer_is_utf_8(encoding: str) -> None:
+    """What Python would guess from its first bytes may have texts that nothing can print."""
+    body = '{"ResponseMetadata":{"Error":{"Code":"InvalidParameter","Message":"\\ud800"}}}'.encode(encoding)
+    with pytest.raises(TransportError, match="bytes that are not the vendor's JSON"):
+        decode(STOP, REQUEST, Response(200, {}, body, 0.1), repeated=False)
+    with_mark = b"\xef\xbb\xbf" + json.dumps({"ResponseMetadata": {}, "Result": "ok"}).encode()
+    assert decode(STOP, REQUEST, Response(200, {}, with_mark, 0.1), repeated=False).result.message == "ok"

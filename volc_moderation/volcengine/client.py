@@ -72,6 +72,8 @@ class VolcengineClient(VolcengineMethods):
         credentials = VolcengineCredentials.make(access_key, secret_key, session_token)
         if not isinstance(region, str) or not region or not region.replace("-", "").isalnum() or not region.isascii():
             raise ConfigurationError(f"region must be a str like 'cn-north-1'; got {describe(region)}")
+        if account is not None and (not isinstance(account, str) or not account):
+            raise ConfigurationError(f"account must be a str that is not empty, or None; got {describe(account)}")
         super().__init__(
             base_url=base_url,
             quotas=quotas,

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from volc_moderation.action import MAX_INT32, Action
-from volc_moderation.codes import UNKNOWN, Meaning, meaning_of_status, refusal, request_id_of, unusable
+from volc_moderation.codes import UNKNOWN, Meaning, log_id_of, meaning_of_status, refusal, request_id_of, unusable
 from volc_moderation.errors import (
     AuthenticationError,
     ConflictError,
@@ -64,8 +64,8 @@ def _read(action: Action[R], request: Request, response: Response, *, repeated: 
     metadata = envelope.get("ResponseMetadata") if envelope else None
     if envelope is None or not isinstance(metadata, dict):
         return unusable(request, response)
-    request_id = request_id_of(metadata.get("RequestId"))
-    log_id = response.headers.get("x-tt-logid")
+    request_id = request_id_of(metadata.get("RequestId"), request)
+    log_id = log_id_of(request, response)
     error = metadata.get("Error")
     if error is None and response.status < HTTPStatus.BAD_REQUEST:
         result = parse(_result(envelope.get("Result")), action.result, request_id=request_id)

@@ -83,7 +83,7 @@ def _read(
     code = _integer(envelope.get("Code")) if envelope else None
     if envelope is None or code is None:
         return unusable(request, response)
-    request_id = request_id_of(envelope.get("RequestId"))
+    request_id = request_id_of(envelope.get("RequestId"), request)
     if code == 0 or code in action.findings or (repeated and action.is_settled_by(code)):
         # What an answer without data has in its place is not said: nothing, null, an empty list.
         data = {} if action.result is Done or envelope.get("Data") is None else envelope["Data"]

@@ -257,7 +257,10 @@ class DescribeSimpleStreamList(RoomAction[SimpleStreamList]):
 
 @frozen(kw_only=True)
 class SendCustomCommand(RoomAction[CommandOutcome]):
-    """Send a message to users in a room, such as a warning. It is not repeated after an outcome that nobody knows.
+    """Send a message to users in a room, such as a warning.
+
+    It is not repeated after an outcome that nobody knows, except after the codes for which ZEGO advises that, such as
+    50013: then it may arrive twice.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/send-custom-command
 

@@ -1,0 +1,165 @@
+"""Requests in flight: not more than there are connections, and none for a bulk call while somebody waits."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+
+from tests.doubles import volcengine_client, volcengine_yes, zego_client
+from volc_moderation import NoQuotas, RetryPolicy, TransportError
+from volc_moderation.gate import IN_FLIGHT, Gate, width_for
+from volc_moderation.quotas import Priority
+from volc_moderation.volcengine import KickUser, StopWebcast
+from volc_moderation.zego import StartCensorAudioV2
+
+STOP: dict[str, Any] = {"app_id": "app", "task_id": "task"}
+
+
+@pytest.mark.looptime
+async def test_an_interactive_call_goes_before_bulk_calls_that_wait() -> None:
+    """Whatever they call: a slow vendor keeps all places taken."""
+    arrived: list[str] = []
+
+    async def slow(request: httpx.Request) -> httpx.Response:
+        arrived.append(request.url.params["Action"])
+        await asyncio.sleep(5)
+        return volcengine_yes()
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(slow)) as http_client:
+        client = volcengine_client(http_client=http_client, quotas=NoQuotas())
+        stops = [StopWebcast(room_id=f"room-{number}", **STOP) for number in range(4 * IN_FLIGHT)]
+        bulk = [asyncio.create_task(client.call(stop, priority="bulk")) for stop in stops]
+        await asyncio.sleep(1)
+        await client.call(KickUser(app_id="app", room_id="r", user_id="u"))
+        assert asyncio.get_running_loop().time() == pytest.approx(10, abs=0.1)
+        assert arrived.index("KickUser") == IN_FLIGHT
+        await asyncio.gather(*bulk)
+    assert asyncio.get_running_loop().time() == pytest.approx(25, abs=0.1)
+
+
+async def test_bulk_calls_get_their_share() -> None:
+    gate, entered = Gate(1), []
+
+    async def pass_through(priority: Priority) -> None:
+        await gate.enter(priority)
+        entered.append(priority)
+        gate.leave()
+
+    await gate.enter("bulk")
+    waiting = [asyncio.create_task(pass_through("interactive")) for _ in range(20)]
+    waiting += [asyncio.create_task(pass_through("bulk")) for _ in range(2)]
+    await asyncio.sleep(0)
+    gate.leave()
+    await asyncio.gather(*waiting)
+    assert [place for place, priority in enumerate(entered) if priority == "bulk"] == [9, 19]
+
+
+@pytest.mark.parametrize("leaves_first", [True, False])
+async def test_a_place_is_not_lost_with_who_waits_for_it(leaves_first: bool) -> None:
+    gate = Gate(1)
+    await gate.enter("bulk")
+    waiting = [asyncio.create_task(gate.enter("bulk")) for _ in range(3)]
+    await asyncio.sleep(0)
+    if leaves_first:
+        gate.leave()  # the first one has the place, and does not know yet
+    for one in waiting:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    if not leaves_first:
+        gate.leave()
+    async with asyncio.timeout(1):
+        await gate.enter("interactive")
+    other = asyncio.create_task(gate.enter("interactive"))
+    await asyncio.sleep(0)
+    assert not other.done()
+    gate.leave()
+    await other
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+@pytest.mark.parametrize(
+    ("most", "width"), [(100, IN_FLIGHT), (10, 10), (1000, IN_FLIGHT), (None, IN_FLIGHT), (1, 1), (0, 1)]
+)
+async def test_the_gate_is_no_wider_than_the_pool(library: Any, most: int | None, width: int) -> None:
+    url = library.URL("https://host/")
+    async with library.AsyncClient(limits=library.Limits(max_connections=most)) as client:
+        assert width_for(client, url) == width
+        client._transport._pool._http2 = True  # many requests in each connection
+        assert width_for(client, url) == IN_FLIGHT
+    async with library.AsyncClient(transport=library.MockTransport(lambda _: None)) as client:
+        assert width_for(client, url) == IN_FLIGHT
+
+
+async def test_nobody_waits_in_the_pool() -> None:
+    """Where a start would be sent with little time left, and its task would run with nobody knowing its id."""
+    body = b'{"Code":0,"Data":{"TaskId":"t"}}'
+    served = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        while await reader.readline():
+            await reader.readuntil(b"}")
+            served += 1
+            await asyncio.sleep(0.2)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        async with httpx.AsyncClient(limits=httpx.Limits(max_connections=4)) as http_client:
+            client = zego_client(http_client=http_client, base_url=base_url, quotas=NoQuotas(), timeout=0.5)
+            starts = [
+                StartCensorAudioV2(room_id=f"r-{number}", event_id="e", audio_language="zh", risk_type_list=["A"])
+                for number in range(16)
+            ]
+            replies = await asyncio.gather(*map(client.call, starts))
+        while len(asyncio.all_tasks()) > 1:  # the server's, which hear of the end
+            await asyncio.sleep(0.01)
+    assert served == len(replies) == 16
+
+
+class Endless(httpx.AsyncByteStream):
+    """An answer that goes on and on."""
+
+    def __init__(self, *, packed: bool) -> None:
+        self.packer = zlib.compressobj(wbits=31) if packed else None
+        self.read = 0
+        self.is_closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            self.read += 1
+            part = b" " * 2**16
+            yield part if self.packer is None else self.packer.compress(part) + self.packer.flush(zlib.Z_SYNC_FLUSH)
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("packed", [True, False])
+async def test_an_answer_is_read_to_a_point(packed: bool) -> None:
+    """What it unpacks to counts: a few hundred KiB could fill the memory."""
+    stream = Endless(packed=packed)
+    headers = {"Content-Encoding": "gzip"} if packed else {}
+    async with httpx.AsyncClient(
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, headers=headers, stream=stream))
+    ) as http_client:
+        client = volcengine_client(http_client=http_client, retry=RetryPolicy(attempts=1))
+        with pytest.raises(TransportError, match="an answer of more than 16,777,216 bytes") as caught:
+            await client.list_detection_task(app_id="a", room_id="r")
+    assert (caught.value.maybe_sent, caught.value.status, stream.is_closed) == (True, 200, True)
+    assert stream.read == 257
+
+
+async def test_a_long_answer_is_read() -> None:
+    user = {"UserId": "u", "RoomId": "r", "MediaType": 3, "CreateTime": 1, "Status": 1}
+    answer = volcengine_yes({"EventData": 100_000 * [user], "Message": "ok"})
+    assert 2**22 < len(answer.content) < 2**24
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer)) as http_client:
+        listed = await volcengine_client(http_client=http_client).list_detection_task(app_id="a", room_id="r")
+    assert len(listed.event_data) == 100_000
