@@ -7,6 +7,7 @@ from volc_moderation.credentials import (
     MAX_UINT32,
     VolcengineCredentials,
     volcengine_keys_from_env,
+    without_password,
     zego_keys_from_env,
 )
 
@@ -57,3 +58,19 @@ def test_keys_that_are_none(field: str, wrong: object) -> None:
     keys: dict[str, object] = {"access_key": "AK", "secret_key": "SK", "session_token": "T"}
     with pytest.raises(ConfigurationError, match=f"{field} must be a str of printable ASCII without blanks; got "):
         VolcengineCredentials.make(**keys | {field: wrong})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("redis://:s3cret@host:6379/0", "redis://:***@host:6379/0"),
+        ("redis://user:s3/c?r#e@t@host/0", "redis://user:***@host/0"),
+        ("redis://user@host", "redis://user@host"),
+        ("rediss://host/0?ssl_password=s3cret&db=1", "rediss://host/0?ssl_password=***&db=1"),
+        ("rediss://host/0?db=1&Password=s3#cret", "rediss://host/0?db=1&Password=***"),
+        ("at redis://:s3cret@a and redis://:s3cret@b", "at redis://:***@a and redis://:***@b"),
+    ],
+)
+def test_passwords_in_addresses(address: str, shown: str) -> None:
+    assert without_password(address) == shown

@@ -43,6 +43,11 @@ class FindParts(ZegoAction[Found]):
     )
     count: int | None = None
     is_deep: bool | None = None
+
+
+@frozen(kw_only=True)
+class FindMoreParts(FindParts):
+    more: int = 1
 """
 
 PROGRAM = """
@@ -74,6 +79,8 @@ async def main():
     http_client = httpx.AsyncClient(transport=httpx.MockTransport(handler))
     client = ZegoClient(app_id=1, server_secret="s", http_client=http_client, quotas=quotas)
     assert ZegoClient.actions()["FindParts"] is custom.FindParts
+    assert ZegoClient.actions()["FindMoreParts"] is custom.FindMoreParts
+    WindowQuotas({"FindMoreParts": 3})
     part = custom.Part(part_name="a", numbers=[3])
     reply = await client.call(custom.FindParts(room_id="r", parts=[part], count=2))
     assert reply.result == custom.Found(parts=[custom.Part(part_name="p", numbers=(1, 2))]), reply.result

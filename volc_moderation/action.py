@@ -74,7 +74,7 @@ def actions_below(base: type[Action[Any]]) -> dict[str, type[Action[Any]]]:
         one = bases.pop(0)
         bases += one.__subclasses__()
         # With slots, attrs makes the class anew; the one that it was made from may live on for a while.
-        if "result" in vars(one) and hasattr(one, "__attrs_attrs__"):
+        if "__attrs_attrs__" in vars(one) and hasattr(one, "result"):
             found[one.name] = one
     return found
 

@@ -34,9 +34,9 @@ def without_password(text: str) -> str:
     return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1***@", text))
 
 
-#: Up to the last @ before the path, since a password may have one itself.
-_USER_PASSWORD = re.compile(r"(://[^:/?#\s]*:)[^/?#\s]*@")
-_QUERY_PASSWORD = re.compile(r"([?&](?:password|username)=)[^&#\s'\"]*", re.IGNORECASE)
+#: Up to the last @, since a password may have one itself, and a / or a ? that nobody has escaped.
+_USER_PASSWORD = re.compile(r"(://[^:/?#\s@]*:)\S*@")
+_QUERY_PASSWORD = re.compile(r"([?&](?:[^=&\s]*password|username)=)[^&\s'\"]*", re.IGNORECASE)
 
 
 @attrs.frozen

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import io
 import json
 import os
 import re
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import MAIN, STOP, Command, received, refuse, rooms
-from volc_moderation.cli.output import Output
 from volc_moderation.emulator import Fault
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.testing import ModerationEmulator
@@ -138,19 +136,29 @@ async def test_an_interrupted_run_goes_on(folder: Path, vendor: ModerationEmulat
 def test_an_output_that_cannot_be_written_ends_the_run(
     command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Full(io.StringIO):
-        name = "out.jsonl"
+    """Half a line came into it: that goes, and what is missing is said to be elsewhere."""
+    write, room = os.write, 1000
 
-        def write(self, text: str) -> int:
+    def fill(file: int, data: bytes) -> int:
+        nonlocal room
+        if not os.path.samestat(os.fstat(file), (folder / "out.jsonl").stat()):
+            return write(file, data)
+        if not room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = write(file, data[:room])
+        room -= written
+        return written
 
-    def make(self: Output, path: Path | None) -> None:
-        self._file, self.fault = Full(), None
-
-    monkeypatch.setattr(Output, "__init__", make)
+    (folder / "out.jsonl").write_bytes(b'{"torn": "by the full disk of yesterd')
+    monkeypatch.setattr(os, "write", fill)
     code, _, errors = command("bulk", rooms(folder, 300), *STOP, "--output", "out.jsonl")
+    monkeypatch.undo()
     assert code == 1
-    assert "out.jsonl cannot be written: No space left on device" in errors
+    assert "out.jsonl cannot be written: No space left on device. The journal has what it lacks" in errors
+    torn, *lines = (folder / "out.jsonl").read_bytes().splitlines(keepends=True)
+    assert torn == b'{"torn": "by the full disk of yesterd\n'
+    assert lines
+    assert all(json.loads(line)["state"] == "done" and line.endswith(b"\n") for line in lines)
     assert "Go on with: volc-moderation bulk --resume --journal stops.csv.jobs --output out.jsonl" in errors
     assert 0 < received(vendor) < 150
 

@@ -346,3 +346,51 @@ class _Streaming(httpx.AsyncBaseTransport):
         scope = {"type": "http", "method": "POST", "path": request.url.path, "headers": [], "root_path": ""}
         await self._app(scope | {"query_string": b""}, receive, send)
         return httpx.Response(sent[0]["status"])
+
+
+def other_splits(body: bytes) -> list[bytes]:
+    """Move the borders between the signed values of a callback of Volcengine, which its signature does not tell."""
+    fields = json.loads(body)
+    nonce, event_id = fields["Nonce"], fields["EventId"]
+    made = [fields | {"Nonce": nonce + event_id, "EventId": f"x{number}"} for number in range(3)]
+    made += [{name: value for name, value in made[0].items() if name != "EventId"}]
+    made += [fields | {"Nonce": nonce + event_id[0], "EventId": event_id[1:]}]
+    return [json.dumps(one).encode() for one in made]
+
+
+async def test_a_signature_that_was_handled_is_not_taken_again() -> None:
+    """What was signed with an id and a nonce fits other ids and nonces as well."""
+    genuine = make_volcengine_callback(envelope={"EventId": "57aa_img_doc", "Nonce": "4821"})
+    handler = Handler()
+    app = made(handler)
+    answers = [await status(app, body) for body in (genuine, genuine, *other_splits(genuine))]
+    assert answers == 7 * [200]
+    assert len(handler.events) == 1
+    # Also if one of the others comes first, and if nothing is handled yet.
+    handler = Handler(ValueError("broken"), ValueError("broken"))
+    app = made(handler)
+    first, *rest = other_splits(genuine)
+    assert [await status(app, body) for body in (first, genuine)] == [500, 500]
+    assert [await status(app, body) for body in (genuine, first, *rest)] == 6 * [200]
+    assert len(handler.events) == 3
+
+
+async def test_an_event_that_is_delivered_again_with_a_new_nonce_is_known() -> None:
+    handler = Handler()
+    app = made(handler)
+    for nonce in ("1", "2"):
+        body = make_volcengine_callback(envelope={"EventId": "57aa_img_doc", "Nonce": nonce})
+        assert await status(app, body) == 200
+    assert len(handler.events) == 1
+
+
+async def test_another_delivery_of_a_signature_waits_for_the_first_one() -> None:
+    genuine = make_volcengine_callback(envelope={"EventId": "57aa_img_doc", "Nonce": "4821"})
+    handler = Handler(0.2)
+    app = made(handler)
+    first = asyncio.create_task(status(app, genuine))
+    await asyncio.sleep(0.1)
+    assert await status(app, other_splits(genuine)[0]) == 503
+    assert await first == 200
+    assert await status(app, other_splits(genuine)[0]) == 200
+    assert len(handler.events) == 1

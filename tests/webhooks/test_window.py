@@ -65,6 +65,15 @@ def test_a_memory_that_is_too_short_is_refused(options: Any) -> None:
         made(Handler(), seen=enough, **options)
 
 
+@pytest.mark.parametrize(("timeout", "least"), [(4.0, 6), (4.5, 6), (30.0, 32)])
+def test_a_memory_of_what_is_being_handled_lasts_until_that_has_ended(timeout: float, least: int) -> None:
+    """Else the next delivery is handled beside it."""
+    with pytest.raises(ConfigurationError, match=f"running_seconds of seen must be more than timeout .* {timeout:g} s"):
+        made(Handler(), seen=RedisSeen(Client(), running_seconds=least - 1), timeout=timeout)
+    made(Handler(), seen=RedisSeen(Client(), running_seconds=least), timeout=timeout)
+    made(Handler(), seen=MemorySeen(), timeout=3000)
+
+
 @pytest.mark.parametrize("options", [{"within": None}, {"zego": None}, {"zego": UNVERIFIED}])
 def test_without_a_window_any_memory_will_do(options: Any) -> None:
     assert made(Handler(), seen=MemorySeen(seconds=1), **options).routes

@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from volc_moderation import __version__
 from volc_moderation.cli.bulk import bulk
-from volc_moderation.cli.call import BAD_USAGE, DONE, REFUSED, make_call_app
+from volc_moderation.cli.call import BAD_USAGE, DONE, make_call_app
 from volc_moderation.cli.demo import Delay, complain, demo
 from volc_moderation.cli.jobs import jobs
 from volc_moderation.cli.sweep import sweep
@@ -20,6 +20,8 @@ from volc_moderation.cli.worker import worker
 from volc_moderation.emulator import Emulator, Settings, listen, serve
 
 INTERRUPTED = 130
+#: The output could not be written, whatever came of the command: EX_IOERR of sysexits.h.
+UNWRITTEN = 74
 
 app = App(
     name="volc-moderation",
@@ -60,8 +62,8 @@ def emulator(
     settings = Settings(delay=delay, report_every=report_every)
     try:
         listener = listen(host, port)
-    except OSError as error:
-        return complain(f"cannot listen on {host}:{port}: {error.strerror}")
+    except (OSError, UnicodeError) as error:
+        return complain(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', 'there is no such name')}")
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     console = stdout()
     for line in (
@@ -89,8 +91,10 @@ def run(arguments: list[str]) -> int:
         return BAD_USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has gone; nothing may be written any more, not even at exit.
+    except OSError as error:
+        # Whoever read the output has gone, or its disk is full: nothing may be written any more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return REFUSED
+        if not isinstance(error, BrokenPipeError):
+            stderr().print(f"standard output cannot be written: {error.strerror}", soft_wrap=True)
+        return UNWRITTEN
     return code if isinstance(code, int) else DONE

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from volc_moderation import ConfigurationError, JournalError, SourceError, VolcengineClient, ZegoClient
 from volc_moderation.cli.environment import Redis, check_streaq, clients_of_environment, shown_redis
-from volc_moderation.cli.files import check_names, complain, constants_of, fill, opened
-from volc_moderation.cli.output import make_private
+from volc_moderation.cli.files import check_names, complain, constants_of, fill, opened, paths_of
+from volc_moderation.cli.output import check_apart, make_private
 from volc_moderation.cli.run import (
     ALL_DONE,
     BAD_CREDENTIALS,
@@ -114,6 +114,7 @@ def bulk(
         if engine == "streaq":
             check_streaq(redis)
         path = _journal_path(files, journal, resume=resume, retry_failed=retry_failed)
+        check_apart({"--output": output, "--report": report}, paths_of(files), journal=path)
         for one in (output, report):
             if one is not None:
                 make_private(one)

@@ -88,10 +88,13 @@ def demo(
 
     """
     console = Terminal(record=svg is not None)
-    for path, is_right in ((svg, svg is None or os.access(svg.parent, os.W_OK)), (resume, _is_journal(resume))):
+    for path, is_right in ((svg, _may_be_written(svg)), (resume, _is_journal(resume))):
         if not is_right:
             return complain(f"cannot use {path}")
-    folder = Path(tempfile.mkdtemp(prefix="volc-moderation-")) if resume is None else resume.parent
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="volc-moderation-")) if resume is None else resume.parent
+    except OSError:
+        return complain("a demo needs a directory for its journal: set TMPDIR to one")
     journal = folder / "demo.jobs" if resume is None else resume
     try:
         code = asyncio.run(_demo(console, journal, webcasts, audio, delay, is_new=resume is None))
@@ -102,7 +105,10 @@ def demo(
         picture = re.sub(
             r"@font-face \{.*?\}\s*", "", console.export_svg(title="volc-moderation demo"), flags=re.DOTALL
         )
-        svg.write_text(picture, encoding="utf-8")
+        try:
+            svg.write_text(picture, encoding="utf-8")
+        except OSError as error:
+            return complain(f"{svg} cannot be written: {error.strerror}")
     return code
 
 
@@ -110,6 +116,10 @@ def complain(what: str) -> int:
     """Say on standard error what is wrong with the usage."""
     stderr().print(what, soft_wrap=True)
     return BAD_USAGE
+
+
+def _may_be_written(path: Path | None) -> bool:
+    return path is None or (os.access(path.parent, os.W_OK) and not path.is_dir())
 
 
 def _is_journal(path: Path | None) -> bool:

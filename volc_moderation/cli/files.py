@@ -24,6 +24,8 @@ SHOWN = 20
 
 def check_names(files: Sequence[str]) -> None:
     """See that what was taken for files are files, and no misspelt options: - is one, for standard input."""
+    if files.count(STDIN) > 1:
+        raise SourceError("standard input can be read once: give - once")
     for file in files:
         if file == STDIN:
             continue
@@ -33,6 +35,11 @@ def check_names(files: Sequence[str]) -> None:
             Path(file).stat()
         except (OSError, ValueError) as error:
             raise SourceError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def paths_of(files: Sequence[str]) -> list[Path]:
+    """Return the files without standard input."""
+    return [Path(file) for file in files if file != STDIN]
 
 
 def constants_of(texts: Sequence[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from volc_moderation import JournalError, SourceError, VolcengineClient, ZegoClient
+from volc_moderation.cli.output import check_apart
 from volc_moderation.cli.run import ALL_DONE, BAD_INPUT, summary
 from volc_moderation.cli.terminal import stderr, stdout
 from volc_moderation.jobs.event import shown
@@ -67,6 +68,7 @@ def jobs(
     try:
         with contextlib.closing(Journal(journal, read_only=True)) as opened:
             if report is not None:
+                check_apart({"--report": report}, journal=journal)
                 write_report(opened, report, now=time.time())
                 console.print(f"Report: {report}", soft_wrap=True)
             most = limit if limit is not None or export else 50

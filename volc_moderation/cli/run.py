@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from volc_moderation import AuthenticationError, JournalError, ModerationError
+from volc_moderation import AuthenticationError, JournalError, ModerationError, SourceError
 from volc_moderation.cli.environment import Environment
 from volc_moderation.cli.output import Output
 from volc_moderation.cli.progress import Progress, time_of
@@ -71,16 +71,18 @@ class Interrupts:
     def _hear(self) -> None:
         self.count += 1
         if self.count == 1:
-            self._console.print("Stopping: calls in flight are finished. Once more to stop at once.")
             self._ask()
+            self._console.print("Stopping: calls in flight are finished. Once more to stop at once.")
         else:
             self._insist()
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
-        """Hear SIGINT and SIGTERM."""
+        """Hear SIGINT, SIGTERM, and SIGHUP of a terminal that is closed, unless that was to be ignored (nohup)."""
         loop = asyncio.get_running_loop()
         signals = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signals.append(signal.SIGHUP)
         try:
             for one in signals:
                 loop.add_signal_handler(one, self._hear)
@@ -206,11 +208,16 @@ async def _conclude(
         console.print(f"Go on with: {options.resume}", soft_wrap=True)
     elif standing.failed or standing.given_up:
         console.print(f"Try those again with: {options.resume} --retry-failed", soft_wrap=True)
+    code = exit_code(standing, fault, is_interrupted=interrupts.count > 0)
     if options.report is not None:
         report = options.report
-        await journal.do(lambda journal: write_report(journal, report, now=time.time()))
+        try:
+            await journal.do(lambda journal: write_report(journal, report, now=time.time()))
+        except SourceError as error:
+            console.print(str(error), soft_wrap=True)
+            return code or CANNOT_GO_ON
         console.print(f"Report: {report}", soft_wrap=True)
-    return exit_code(standing, fault, is_interrupted=interrupts.count > 0)
+    return code
 
 
 def tell_fault(console: Terminal, fault: ModerationError) -> None:

@@ -26,8 +26,8 @@ from volc_moderation import (
     SourceError,
 )
 from volc_moderation.cli.environment import Environment, Redis, clients_of_environment
-from volc_moderation.cli.files import check_names, complain, constants_of, fill, opened
-from volc_moderation.cli.output import make_private
+from volc_moderation.cli.files import check_names, complain, constants_of, fill, opened, paths_of
+from volc_moderation.cli.output import check_apart, make_private
 from volc_moderation.cli.run import (
     ALL_DONE,
     BAD_CREDENTIALS,
@@ -104,14 +104,19 @@ def sweep(
             raise SourceError("give a file with the rooms, or - for standard input")
         listing = {ListDetectionTask.name: ListDetectionTask}  # a row that names another action is none of a room
         rows = Rows(listing, action=ListDetectionTask.name, constants=constants_of(set_))
+        check_apart({"--output": output}, paths_of(files))
         if output is not None:
             make_private(output)
     except SourceError as error:
         return complain(console, error)
     before = time.time() - age if age else ALL
     # What is found out and left to do does not outlive the command: it can simply be run again.
-    with tempfile.TemporaryDirectory() as folder:
-        options = RunOptions(journal=Path(folder) / "sweep", rate=rate, redis=redis, output=output)
+    try:
+        folder = tempfile.TemporaryDirectory()
+    except OSError:
+        return complain(console, SourceError("a sweep needs a directory for what is left to do: set TMPDIR to one"))
+    with folder as name:
+        options = RunOptions(journal=Path(name) / "sweep", rate=rate, redis=redis, output=output)
         return asyncio.run(_sweep(files, rows, options, console, before=before, dry_run=dry_run))
 
 

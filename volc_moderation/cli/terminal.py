@@ -1,8 +1,10 @@
 """What the commands print with: foreign text shows as text, and does nothing to the terminal."""
 
+import contextlib
 import logging
+import os
 import sys
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -31,9 +33,33 @@ class Terminal(Console):
         return made
 
 
+class _Lasting:
+    """A stream that goes on when nobody reads it any more, or its disk is full: what it would say is left out.
+
+    A run does not end because its log does. Ctrl-C at ``bulk … 2>&1 | tee log`` ends ``tee`` first.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, if that is possible."""
+        with contextlib.suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is left, if that is possible."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def stderr() -> Terminal:
-    """Return where people read how it goes: standard error."""
-    return Terminal(sys.stderr)
+    """Return where people read how it goes: standard error. It may be lost at any time, and nothing is raised."""
+    return Terminal(cast("TextIO", _Lasting(sys.stderr)))
 
 
 def stdout() -> Terminal:
@@ -42,7 +68,18 @@ def stdout() -> Terminal:
 
 
 def prepare() -> None:
-    """Make ready what else reaches the terminal: no text ends a command by its encoding, and no log gets between."""
+    """Make ready what else reaches the terminal: no text ends a command by its encoding, and no log gets between.
+
+    What was closed by who started this is open to nowhere, lest the next file that is opened take its place.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            try:
+                os.fstat(number)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free: this one
+            if name != "stdin":
+                setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - for good
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

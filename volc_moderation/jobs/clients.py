@@ -41,7 +41,7 @@ class Clients:
         if named not in self._lanes:
             if able[0].actions().get(action.name) is not type(action):  # what is written down could not be read again
                 raise ConfigurationError(
-                    f"{type(action).__name__} is no action of its own: it has no result, or another one has its name"
+                    f"{type(action).__name__} is no action of its own: it lacks @attrs.frozen, or another has its name"
                 )
             self._lanes[named] = Lane(able[0].vendor, hash_of(able[0].account), action.name, version)
         return self._lanes[named]

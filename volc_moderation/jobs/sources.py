@@ -65,7 +65,9 @@ def quoted(name: str) -> str:
 
 
 def _stdin() -> IO[bytes]:
-    """Return standard input without its buffer, which nobody can hold who is still reading when the process ends."""
+    """Return standard input without its buffer, which a thread that still reads holds when the process ends."""
+    if sys.stdin is None or sys.stdin.closed:
+        raise SourceError("standard input is closed")
     return cast("IO[bytes]", getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
 
 
@@ -380,8 +382,7 @@ def _length(value: object) -> int:
 
 def _said(error: Exception) -> str:
     """Return what a library says of a fault, in one line that is not long."""
-    words = " ".join(str(error).split())
-    text = "".join(filter(str.isprintable, words)) or type(error).__name__
+    text = "".join(filter(str.isprintable, " ".join(str(error).split()))) or type(error).__name__
     return text if len(text) <= _SAID else f"{text[:_SAID]}…"
 
 

@@ -105,15 +105,18 @@ class WebcastEvent(VolcengineEvent):
 WITHIN_SECONDS: Final[float | None] = None
 
 
-def verify(body: bytes, secret: str | Sequence[str], *, now: float | None = None, within: float | None = None) -> None:
+def verify(body: bytes, secret: str | Sequence[str], *, now: float | None = None, within: float | None = None) -> str:
     """Check that a callback was signed with ``secret``, or with one of several while one is rotated.
+
+    Returns a key of the signature: what comes with one that was handled is a repeat, whatever else it says.
 
     ``within`` also refuses what was made more than so many seconds before or after ``now``, the Unix time. Volcengine
     defines no such window, and delivers again after a while.
 
     The signature covers the values of the envelope, sorted, so that values could change places and still be signed.
     What keeps them in place is their form: times, versions and JSON objects cannot stand for each other. The older of
-    its two forms leaves EventId out, so that an old callback can come again under another id: ``within`` stops that.
+    its two forms leaves EventId out, and nothing tells where a value ends, so that a callback can come again under
+    another id. Its signature stays the same: ``Webhooks`` remembers that, too.
 
     Raises ``CallbackError``, whose ``reason`` is ``forged``, ``stale`` or ``unreadable``; ``ConfigurationError`` for an
     empty secret.
@@ -122,6 +125,7 @@ def verify(body: bytes, secret: str | Sequence[str], *, now: float | None = None
     envelope = _Envelope.read(body)
     check_signature(envelope.fields.get("Signature"), [d for one in secrets for d in envelope.digests(one)])
     check_age(envelope.made_at, now, within)
+    return dedupe_key("volcengine", "signature", str(envelope.fields["Signature"]))
 
 
 def parse(body: bytes) -> VolcengineEvent:

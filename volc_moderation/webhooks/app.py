@@ -54,7 +54,9 @@ class _Rules(Protocol):
     @property
     def WITHIN_SECONDS(self) -> float | None: ...  # noqa: N802 - a constant of a module
 
-    def verify(self, body: bytes, secret: str | Sequence[str], *, now: float | None, within: float | None) -> None: ...
+    def verify(
+        self, body: bytes, secret: str | Sequence[str], *, now: float | None, within: float | None
+    ) -> str | None: ...
 
     def parse(self, body: bytes) -> Event: ...
 
@@ -121,7 +123,7 @@ class Webhooks:
             if secret is not None
         }
         windows = [one.within for one in endpoints.values() if one.secret is not None and one.within is not None]
-        self._seen = _remembering(seen, 2 * max(windows, default=0))
+        self._seen = _remembering(seen, 2 * max(windows, default=0), timeout)
         self.routes = [Route(f"/{name}", endpoint, methods=["POST"]) for name, endpoint in endpoints.items()]
         if not self.routes:
             raise ConfigurationError("one of volcengine and zego must have a secret")
@@ -146,13 +148,12 @@ class Webhooks:
         if body is None:
             return 413
         try:
-            if secret is not None:
-                rules.verify(body, secret, now=self._clock(), within=within)
+            signed = None if secret is None else rules.verify(body, secret, now=self._clock(), within=within)
             event = rules.parse(body)
         except CallbackError as error:
             _log.warning("a callback was refused: %s", error)
             return 400 if error.reason == "unreadable" else 401
-        return await self._handle(event, until)
+        return await self._handle(event, [event.dedupe_key, *([signed] if signed else [])], until)
 
     async def _body(self, request: Request) -> bytes | None:
         """Read the body; None if it is too large, which its length may tell before it is read."""
@@ -166,12 +167,14 @@ class Webhooks:
                 return None
         return bytes(body)
 
-    async def _handle(self, event: Event, until: float) -> int:
-        state = await _patiently(partial(self._seen.begin, event.dedupe_key))
-        if state == "handled":
-            return 200
-        if state == "running":
-            return 503
+    async def _handle(self, event: Event, keys: Sequence[str], until: float) -> int:
+        """Handle an event, unless one with any of the keys is being handled or was."""
+        states = await asyncio.gather(*(_patiently(partial(self._seen.begin, key)) for key in keys))
+        is_handled = "handled" in states
+        if is_handled or "running" in states:
+            fresh = [key for key, state in zip(keys, states, strict=True) if state not in ("handled", "running")]
+            await self._end(fresh, handled=is_handled)
+            return 200 if is_handled else 503
         handled = False
         cancels = _cancels()
         scope = asyncio.timeout_at(until)
@@ -187,8 +190,11 @@ class Webhooks:
             return 503 if is_late else 500
         finally:
             # Also if the server stops in the middle.
-            await asyncio.shield(_patiently(partial(self._seen.end, event.dedupe_key, handled=handled)))
+            await asyncio.shield(self._end(keys, handled=handled))
         return 200
+
+    async def _end(self, keys: Sequence[str], *, handled: bool) -> None:
+        await asyncio.gather(*(_patiently(partial(self._seen.end, key, handled=handled)) for key in keys))
 
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T | None:
@@ -234,13 +240,21 @@ def _is_positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
-def _remembering(seen: Seen | None, seconds: float) -> Seen:
-    """Return a memory that lasts for ``seconds``, or refuse one that is known not to."""
+def _remembering(seen: Seen | None, seconds: float, timeout: float) -> Seen:
+    """Return a memory that lasts for ``seconds``, or refuse one that is known not to.
+
+    What is being handled must be remembered for longer than the ``timeout`` of the handler, too.
+    """
     if seen is None:
         return MemorySeen(seconds=max(REMEMBERED_SECONDS, seconds))
     if isinstance(seen, (MemorySeen, RedisSeen)) and seen.seconds < seconds:
         raise ConfigurationError(
             f"seen must remember for {seconds:g} s, twice the longest within, or what comes again is handled again; "
             f"got {seen.seconds:g} s"
+        )
+    if isinstance(seen, RedisSeen) and seen.running_seconds <= timeout + PATIENCE:
+        raise ConfigurationError(
+            f"running_seconds of seen must be more than timeout and {PATIENCE:g} s, or an event is handled twice at a"
+            f" time; got {seen.running_seconds} for a timeout of {timeout:g} s"
         )
     return seen

@@ -121,7 +121,8 @@ class RedisSeen:
     :param client: a ``redis.asyncio`` client, which whoever made it closes, or an address like ``redis://host:6379/0``
         (extra ``redis``); one per event loop.
     :param seconds: how long an event is remembered, on the server's clock.
-    :param running_seconds: after which an event whose process died in the middle may be handled by another one.
+    :param running_seconds: after which an event whose process died in the middle may be handled by another one; more
+        than the ``timeout`` of the ``Webhooks`` and a second.
 
     Raises ``ConfigurationError`` for a wrong setting, without the address, or if the extra is not installed.
     """
@@ -147,7 +148,7 @@ class RedisSeen:
         self._redis = cast("Redis", client)
         self._prefix = prefix
         self.seconds = seconds
-        self._running_seconds = running_seconds
+        self.running_seconds = running_seconds
         self._me = secrets.token_hex(8)
 
     async def aclose(self) -> None:
@@ -157,7 +158,7 @@ class RedisSeen:
 
     async def begin(self, key: str) -> State:
         """Tell what is known of an event."""
-        answer = await self._ask(_BEGIN, key, self._running_seconds)
+        answer = await self._ask(_BEGIN, key, self.running_seconds)
         if answer in {"running", "handled"}:
             return answer
         return "new"
