@@ -202,13 +202,17 @@ async def _read(answer: httpx.Response) -> bytes | None:
     size = 0
     try:
         async for part in answer.aiter_bytes():
+            parts.append(part)
             size += len(part)
             if size > MOST_BYTES:
-                return None
-            parts.append(part)
-    finally:
+                break
+        else:
+            return b"".join(parts)  # what was read to its end is closed
+    except BaseException:
         await answer.aclose()
-    return b"".join(parts)
+        raise
+    await answer.aclose()
+    return None
 
 
 def _make_client(base_url: BaseURL) -> httpx.AsyncClient:
