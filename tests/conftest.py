@@ -15,6 +15,7 @@ from tests import doubles
 from tests.doubles import Vendors, free_port
 from volc_moderation import transport
 from volc_moderation.emulator import EmulatorProcess
+from volc_moderation.quotas import window
 from volc_moderation.testing import ModerationEmulator
 
 # Otherwise pytest-asyncio asks for the current loop, gets a new one that nobody closes, and any test may hear of it.
@@ -28,6 +29,12 @@ def _no_keys_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         *("VOLC_ACCESSKEY", "VOLC_SECRETKEY", "ZEGO_APP_ID", "ZEGO_SERVER_SECRET", "ZEGO_BASE_URL"),
     ):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_quotas_of_other_tests() -> None:
+    """Loops that have ended leave their permits to the next one: tests do not wait for what others have sent."""
+    window._stores.clear()
 
 
 @pytest.fixture(params=[httpx, httpx2], ids=lambda library: library.__name__)

@@ -28,7 +28,7 @@ GENUINE: list[tuple[str, dict[str, Any]]] = [
 MUTANTS = 12_300
 #: How many of each of the six that ZEGO may also send as a form.
 MUTANT_FORMS = 3_000
-EXAMPLES = 200
+EXAMPLES = 80
 
 
 def outcome(vendor: str, body: bytes) -> tuple[bool, Event | None]:

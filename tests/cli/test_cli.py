@@ -20,6 +20,7 @@ from tests.doubles import environment, free_port, volcengine_client
 from tests.jobs.journals import fill
 from volc_moderation import DeadlineExceeded
 from volc_moderation.cli import main
+from volc_moderation.cli.app import run
 from volc_moderation.cli.call import _print_error
 from volc_moderation.cli.demo import Seen
 from volc_moderation.emulator import Emulator, EmulatorProcess, Fault
@@ -77,7 +78,14 @@ async def test_calls_of_both_vendors(keys: dict[str, str]) -> None:
     assert (code, json.loads(output)["result"]) == (0, {})
 
 
-async def test_flags_numbers_and_models_from_the_shell(keys: dict[str, str], emulator: EmulatorProcess) -> None:
+async def test_flags_numbers_and_models_from_the_shell(
+    keys: dict[str, str],
+    emulator: EmulatorProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
     await emulator.join("volcengine", "r", "u")
     await emulator.join("zego", "r", "u")
     who = ("--app-id", "a", "--room-id", "r", "--user-id", "u")
@@ -92,7 +100,9 @@ async def test_flags_numbers_and_models_from_the_shell(keys: dict[str, str], emu
         ("StartCensorVideoV2", "--room-id", "r", "--event-id", "live_streaming", "--video-param", video),
         ("CloseRoom", "--room-id", "r", "--room-close-callback"),
     )
-    for code, output, errors in await asyncio.gather(*(command("call", *one, **keys) for one in calls)):
+    for one in calls:
+        code = await asyncio.to_thread(run, ["call", *one])
+        output, errors = capsys.readouterr()
         assert (code, errors) == (0, "")
         assert json.loads(output)["attempts"] == 1
 
@@ -137,11 +147,14 @@ async def test_no_way_is_1(keys: dict[str, str]) -> None:
         ["demo", "--empty-delay"],
     ],
 )
-async def test_bad_usage_is_2(arguments: list[str]) -> None:
+def test_bad_usage_is_2(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     keys = {"ZEGO_APP_ID": "1", "ZEGO_SERVER_SECRET": "s", "VOLC_ACCESSKEY": "AK", "VOLC_SECRETKEY": "SK"}
-    code, output, errors = await command(*arguments, **keys)
-    assert code == 2
-    assert output + errors
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    assert run(arguments) == 2
+    assert "".join(capsys.readouterr())
 
 
 async def test_missing_keys_are_2() -> None:
@@ -149,11 +162,10 @@ async def test_missing_keys_are_2() -> None:
     assert (code, json.loads(errors)["message"]) == (2, "ZEGO_APP_ID is not set")
 
 
-async def test_help_and_version() -> None:
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["--help"], ["call", "--help"], ["call", "StartDetection", "--help"], ["--version"]):
-        code, output, _ = await command(*arguments)
-        assert code == 0
-        assert output
+        assert run(arguments) == 0
+        assert capsys.readouterr().out
 
 
 async def test_the_emulator_serves_until_interrupted() -> None:

@@ -455,7 +455,7 @@ async def test_a_certificate_that_is_not_trusted_ends_the_run(
 ) -> None:
     client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock, quotas=NoQuotas())
 
-    async def send(_: object) -> Any:
+    async def send(*_: object) -> Any:
         raise TransportError("not trusted", maybe_sent=False, is_permanent=True)
 
     monkeypatch.setattr(client._transport, "send", send)

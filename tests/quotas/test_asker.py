@@ -366,7 +366,7 @@ async def test_a_fault_of_ours_is_an_error_of_who_waits(redis: Redis, caplog: py
 # Clocks that step
 
 
-@pytest.mark.parametrize("step", [-3600.0, -60.0, -0.5, 0.5, 60.0, 3600.0])
+@pytest.mark.parametrize("step", [-3600.0, -60.0, 0.5, 3600.0])
 async def test_a_step_of_the_stores_clock_changes_nothing(redis: Redis, step: float) -> None:
     """Neither a breach nor a pause, nobody is refused or cancelled."""
     processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
