@@ -313,6 +313,14 @@ def test_what_may_be_repeated_and_what_settles_it() -> None:
     }
 
 
+def test_one_of_two_fields_is_enough() -> None:
+    makers: list[Any] = [UpdateBanRoomUserRule, BanRoomUser]
+    for make in makers:
+        make(app_id="a", room_id="r")
+        make(app_id="a", user_id="u")
+    BanRoomUser(app_id="a", ip="203.0.113.7")
+
+
 @pytest.mark.parametrize(
     ("make", "field", "rule"),
     [

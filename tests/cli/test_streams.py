@@ -1,6 +1,7 @@
 """Standard streams that are closed, full or gone, and files that stand for two things: no call is lost by that."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -35,9 +36,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGHUP], [signal.SIGHUP, signal.SIGTERM]])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_log_that_is_gone_does_not_end_the_calls(
-    folder: Path, vendor: ModerationEmulator, signals: list[signal.Signals]
+    folder: Path, vendor: ModerationEmulator, number: signal.Signals
 ) -> None:
     """Ctrl-C at ``bulk … 2>&1 | tee log`` ends tee as well; a terminal that is closed is no terminal any more."""
     name = rooms(folder, 600)
@@ -46,8 +47,7 @@ def test_a_log_that_is_gone_does_not_end_the_calls(
             wait_for(lambda: received(vendor) > 20)
             assert process.stdout is not None
             process.stdout.close()
-            for one in signals:
-                process.send_signal(one)
+            process.send_signal(number)
             assert process.wait(10) == 130
         finally:
             process.kill()
@@ -89,6 +89,23 @@ def test_full_streams(folder: Path, vendor: ModerationEmulator) -> None:
         made = shell('"$@" >/dev/full', *command)
         assert (made.returncode, made.stderr) == (74, "standard output cannot be written: No space left on device\n")
     assert received(vendor, "StartDetection") == 1
+
+
+def test_a_table_that_nobody_reads(folder: Path, vendor: ModerationEmulator) -> None:
+    assert shell('"$@"', "bulk", rooms(folder, 3), *STOP).returncode == 0
+    made = shell('set -o pipefail; "$@" | true', "jobs", "stops.csv.jobs")
+    assert (made.returncode, made.stderr) == (74, "")
+
+
+def test_another_fault_is_not_taken_for_one_of_the_output(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "something else", "a file")
+
+    monkeypatch.setattr("volc_moderation.cli.app.app", fail)
+    with pytest.raises(OSError, match="something else"):
+        command("jobs", "stops.csv.jobs")
 
 
 def test_standard_input_that_is_closed_or_asked_for_twice(folder: Path) -> None:

@@ -103,3 +103,33 @@ def test_a_result_is_kept_unless_it_is_a_plain_yes(result: object, kept: str | N
         outcome = after_reply(reply, maybe_sent=maybe_sent)
         assert (outcome.state, outcome.request_id, outcome.result) == (JobState.DONE, "r-1", kept)
         assert outcome.maybe_sent is maybe_sent
+
+
+@pytest.mark.parametrize(
+    ("error", "is_outage"),
+    [
+        (BROKEN, True),
+        (UNREACHED, True),
+        (ServerError("oops", code="InternalError"), True),
+        (QuotaUnavailable("away"), True),
+        (TemporaryError("later", code=50009, retry_after=300.0), False),
+        (ThrottledError("many", code=206), False),
+        (InvalidRequestError("no", code=2), False),
+        (DecodeError("odd", path="Data"), False),
+        (GONE, False),
+    ],
+)
+def test_what_may_befall_other_jobs_as_well(error: ModerationError, is_outage: bool) -> None:
+    assert after(error).is_outage is is_outage
+
+
+def test_an_outcome_of_which_no_more_is_known() -> None:
+    outcome = Outcome(JobState.DONE)
+    assert (outcome.wait, outcome.counts, outcome.is_outage, outcome.maybe_sent, outcome.was_gone) == (
+        *(0.0, True),
+        *(False, False, False),
+    )
+
+
+def test_a_long_message_is_cut() -> None:
+    assert len(after(APIError("x" * 2001, code="Odd")).message or "") == 2000

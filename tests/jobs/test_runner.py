@@ -22,13 +22,14 @@ from tests.doubles import (
     zego_answer,
     zego_client,
 )
-from tests.jobs.journals import InlineJournal, all_jobs, fill
+from tests.jobs.journals import InlineJournal, all_jobs, fill, record
 from volc_moderation import AuthenticationError, ConfigurationError, JournalError, NoQuotas, RetryPolicy
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import Job, JobState
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.lane import FIRST, MOST, OUTAGE
 from volc_moderation.jobs.runner import Runner
+from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.volcengine import BanUserStream, StartWebcast, StopWebcast
 from volc_moderation.zego import CloseRoom, StartCensorAudioV2, StopCensorAudioV2
 
@@ -404,3 +405,45 @@ async def test_few_are_taken_however_many_there_are(journal: InlineJournal) -> N
     await run_with(journal, client, tell)
     assert states(journal) == {JobState.DONE: 2000}
     assert most <= MOST
+
+
+async def test_jobs_of_another_account_that_have_ended_stand_in_nobodys_way(
+    journal: InlineJournal, vendors: Vendors
+) -> None:
+    other = volcengine_client(http_client=vendors.http_client, base_url="http://127.0.0.1:1")
+    fill(journal.journal, stops(1), other)
+    with journal.journal.transaction():
+        journal.journal.take(1, 1, due=NOW, now=NOW)
+        journal.journal.record([record(1)])
+    fill(journal.journal, stops(2), vendors.volcengine)
+    await run(journal, vendors.volcengine)
+    assert states(journal) == {JobState.DONE: 3}
+
+
+async def test_what_ends_one_lane_ends_the_run(journal: InlineJournal) -> None:
+    """At the other vendor, nothing more is sent."""
+    asked = 0
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        return zego_answer()
+
+    refused = mocked(lambda _: volcengine_no("InvalidAccessKey", status=401))
+    clients = (
+        volcengine_client(http_client=refused, clock=loop_clock),
+        zego_client(http_client=mocked(handler), clock=loop_clock),
+    )
+    fill(journal.journal, [*stops(1), *censor_stops(3000)], *clients)
+    with pytest.raises(AuthenticationError):
+        await run(journal, *clients)
+    assert asked < 200
+    assert asyncio.get_running_loop().time() < 2
+
+
+async def test_a_steady_clock_begins_with_the_time_of_the_machine() -> None:
+    await asyncio.sleep(100)
+    clock = SteadyClock(lambda: 1000.0)
+    assert clock() == pytest.approx(1000)
+    await asyncio.sleep(5)
+    assert clock() == pytest.approx(1005)

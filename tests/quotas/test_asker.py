@@ -392,6 +392,22 @@ async def test_who_comes_after_a_step_gets_no_more(redis: Redis, step: float) ->
     assert now() < 3
 
 
+@pytest.mark.parametrize("idle", [0.3, 1.0, 5.0, 600.0])
+async def test_who_comes_after_a_pause_learns_what_time_it_is(redis: Redis, idle: float) -> None:
+    """With a newcomer the clock stands still: what it brings back then is not early when the clock goes on."""
+    processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
+    first = processes.start()
+    await call(first, judge)
+    await asyncio.sleep(idle)
+    second = processes.start()
+    began = now()
+    for _ in range(6):
+        await asyncio.gather(*(call(second, judge) for _ in range(60)))
+        await asyncio.gather(*(call(first, judge) for _ in range(60)))
+    assert judge.most <= 60
+    assert now() - began < 14
+
+
 async def test_who_was_idle_during_a_step_does_not_believe_in_it(redis: Redis) -> None:
     """An hour of its own does not mean that an hour has passed since the others called."""
     processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)

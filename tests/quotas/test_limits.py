@@ -80,3 +80,27 @@ async def test_a_quota_of_fewer_calls_than_processes_cannot_be_divided() -> None
 def test_processes_are_counted(processes: Any) -> None:
     with pytest.raises(ConfigurationError, match="processes must be an int of at least 1"):
         WindowQuotas(processes=processes)
+
+
+class Client:
+    """As much of a Redis as it takes to make ``RedisQuotas``."""
+
+    def register_script(self, _: str) -> Any:
+        return None
+
+
+@pytest.mark.parametrize("processes", [0, -1, True, 1.5, "4", None])
+def test_processes_that_share_while_the_store_is_away_are_counted(processes: Any) -> None:
+    with pytest.raises(ConfigurationError, match="processes must be an int of at least 1"):
+        RedisQuotas(Client(), outage="share", processes=processes)
+    assert RedisQuotas(Client(), outage="share", processes=1)._processes == 1
+    assert RedisQuotas(Client(), outage="share", processes=4)._processes == 4
+
+
+def test_the_least_of_each_setting() -> None:
+    for store in (WindowQuotas, lambda *one, **more: RedisQuotas(Client(), *one, **more)):
+        store({"StopWebcast": 1}, bulk_share=0)
+        shares: list[Any] = [-0.1, 1, True, "0.1"]
+        for share in shares:
+            with pytest.raises(ConfigurationError, match="bulk_share must be a number of at least 0, below 1"):
+                store(bulk_share=share)

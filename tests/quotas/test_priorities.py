@@ -10,6 +10,7 @@ from tests.doubles import body_of, mocked, volcengine_client, volcengine_yes, ze
 from tests.quotas.judge import KEY, Judge, Of, call
 from volc_moderation import ConfigurationError, WindowQuotas
 from volc_moderation.quotas import Priority, Quota
+from volc_moderation.quotas.line import Line
 from volc_moderation.volcengine import StopWebcast
 
 pytestmark = pytest.mark.looptime
@@ -106,3 +107,33 @@ async def test_a_wrong_priority_is_named(priority: Any) -> None:
         client = volcengine_client(http_client=http_client)
         with pytest.raises(ConfigurationError, match="priority must be 'interactive' or 'bulk'"):
             await client.call(StopWebcast(app_id="app", room_id="room", task_id="task"), priority=priority)
+
+
+class Nothing:
+    """A permit that is worth nothing."""
+
+    def answered(self, round_trip: float) -> None:
+        """Do nothing."""
+
+    throttled = answered
+
+    def abandoned(self, age: float | None) -> None:
+        """Do nothing."""
+
+
+async def test_what_bulk_calls_got_alone_is_not_owed_to_them() -> None:
+    """Nor to the others: shares are of what both wait for."""
+    line = Line(0.1)
+    for priority in ("bulk", "interactive", "bulk"):
+        for _ in range(55):
+            turn = line.join(priority)
+            line.give(Nothing())
+            assert turn.done()
+    bulk = [line.join("bulk") for _ in range(20)]
+    interactive = [line.join("interactive") for _ in range(20)]
+    given = []
+    for number in range(20):
+        line.give(Nothing())
+        given.append(sum(turn.done() for turn in bulk))
+        assert sum(turn.done() for turn in [*bulk, *interactive]) == number + 1
+    assert given == 9 * [0] + 10 * [1] + [2]

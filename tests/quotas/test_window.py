@@ -13,7 +13,7 @@ from looptime import new_event_loop
 
 from tests.quotas.judge import KEY, Judge, Of, call
 from volc_moderation import ConfigurationError, QuotaUnavailable, WindowQuotas
-from volc_moderation.quotas import Quota, QuotaKey
+from volc_moderation.quotas import Quota, QuotaKey, window
 from volc_moderation.quotas.round_trips import RoundTrips
 from volc_moderation.quotas.window import quotas_of_running_loop
 
@@ -344,6 +344,11 @@ def test_several_loops_may_be_inherited_from() -> None:
     assert 0.2 <= time.monotonic() - began < 0.5
 
 
+def quotas_of_ended_loops() -> set[QuotaKey]:
+    """Return the quotas that the stores of loops which have ended still remember."""
+    return {key for loop, store in window._stores.items() if loop.is_closed() for key in store.returns()}
+
+
 def test_a_quota_outlives_a_loop_that_does_not_use_it() -> None:
     """What one loop sent is not forgotten because the next one calls something else, nothing, or is a virtual one."""
     key, other = (QuotaKey("volcengine", "unused in between", action) for action in ("StopWebcast", "StopDetection"))
@@ -356,12 +361,15 @@ def test_a_quota_outlives_a_loop_that_does_not_use_it() -> None:
 
     asyncio.run(acquire(key))
     began = time.monotonic()
+    assert quotas_of_ended_loops() == {key}
     asyncio.run(acquire(other))
     asyncio.run(acquire_nothing())
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(acquire(key))
     asyncio.run(acquire(key))
     assert time.monotonic() - began >= 0.98
+    time.sleep(1.05)
+    assert quotas_of_ended_loops() == set()  # rooms come and go
 
 
 def test_real_and_virtual_loops_do_not_inherit_from_each_other() -> None:

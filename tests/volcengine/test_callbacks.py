@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from volc_moderation import CallbackError, ConfigurationError, Evidence, Media, Verdict
+from volc_moderation.testing import make_volcengine_callback
 from volc_moderation.volcengine.callbacks import (
     MachineReview,
     MachineReviewResult,
@@ -330,3 +331,16 @@ def test_errors_cross_process_borders_and_tell_no_content() -> None:
 def test_times_have_a_zone() -> None:
     event = parse(signed("MachineReviewResult", {}, EventTime="2026-11-20T08:30:00Z"))
     assert event.occurred_at == datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("name", ["MachineReviewResult", "WebcastStateChanged", "Other"])
+@pytest.mark.parametrize("content", ["not json", "[]", "{}"])
+def test_a_content_that_says_nothing(name: str, content: str) -> None:
+    body = make_volcengine_callback(envelope={"EventType": name, "EventData": content})
+    if name != "Other" and content != "{}":
+        with pytest.raises(CallbackError, match="EventData: expected an object"):
+            parse(body)
+        return
+    event = parse(body)
+    assert (event.verdict, event.media, event.reasons, event.room_id) == (None, None, (), None)
+    assert event.data == ({} if content == "{}" else {"EventData": content})

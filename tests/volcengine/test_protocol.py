@@ -43,7 +43,7 @@ from volc_moderation.volcengine import (
 )
 from volc_moderation.volcengine.protocol import CODES, decode, encode
 from volc_moderation.volcengine.signing import Signer
-from volc_moderation.wire import Request, Response, to_json
+from volc_moderation.wire import Request, Response, load_answer, to_json
 
 STOP = StopWebcast(app_id="app", room_id="room", task_id="task")
 START = StartDetection(app_id="app", room_id="room")
@@ -426,3 +426,11 @@ def test_an_answer_is_utf_8(encoding: str) -> None:
         decode(STOP, REQUEST, Response(200, {}, body, 0.1), repeated=False)
     with_mark = b"\xef\xbb\xbf" + json.dumps({"ResponseMetadata": {}, "Result": "ok"}).encode()
     assert decode(STOP, REQUEST, Response(200, {}, with_mark, 0.1), repeated=False).result.message == "ok"
+
+
+def test_halves_of_characters_end_wherever_they_stand() -> None:
+    body = b'{"ResponseMetadata": {}, "Result": {"Message": "ok", "EventData": ["\\ud800", {"\\udfff": ["\\ud800"]}]}}'
+    assert load_answer(body) == {
+        "ResponseMetadata": {},
+        "Result": {"Message": "ok", "EventData": ["?", {"?": ["?"]}]},
+    }

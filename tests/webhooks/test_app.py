@@ -394,3 +394,17 @@ async def test_another_delivery_of_a_signature_waits_for_the_first_one() -> None
     assert await first == 200
     assert await status(app, other_splits(genuine)[0]) == 200
     assert len(handler.events) == 1
+
+
+async def test_the_largest_body_is_read() -> None:
+    body = make_volcengine_callback()
+    assert await status(made(Handler(), most_bytes=len(body)), body) == 200
+    assert await status(made(Handler(), most_bytes=len(body) - 1), body) == 413
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield body[:100]
+        yield body[100:]
+
+    for most, answer in ((len(body), 200), (len(body) - 1, 413)):
+        async with calling(made(Handler(), most_bytes=most)) as client:
+            assert (await client.post("/volcengine", content=parts())).status_code == answer

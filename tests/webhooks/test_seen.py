@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from volc_moderation import ConfigurationError
+from volc_moderation.redis_client import client_of
 from volc_moderation.testing import CALLBACK_SECRET, make_zego_callback
 from volc_moderation.webhooks import MemorySeen, RedisSeen, Webhooks
 
@@ -220,3 +221,26 @@ async def test_what_redis_says_is_not_logged(caplog: pytest.LogCaptureFixture) -
         "repeated callbacks cannot be told from new ones: ConnectionError"
     ]
     assert "s3cret" not in caplog.text
+
+
+async def test_so_many_are_remembered() -> None:
+    seen = MemorySeen(most=2)
+    for key in "abc":
+        assert await seen.begin(key) == "new"
+        await seen.end(key, handled=True)
+    assert [await seen.begin(key) for key in "bca"] == ["handled", "handled", "new"]
+
+
+@pytest.mark.parametrize("name", ["seconds", "running_seconds"])
+def test_a_bool_is_no_number_of_seconds(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} must be an int of at least 1; got bool"):
+        RedisSeen("redis://host", **{name: True})  # type: ignore[arg-type]
+
+
+async def test_a_store_has_no_more_time_than_there_is() -> None:
+    """Half for a connection that was kept and may be dead, half for a new one."""
+    client: Any = client_of("redis://host", needs="eval", wanted_by="RedisSeen", patience=1.0)
+    settings = client.connection_pool.connection_kwargs
+    assert (settings["socket_timeout"], settings["socket_connect_timeout"]) == (0.5, 0.5)
+    assert settings["retry"]._retries == 1
+    await client.aclose()

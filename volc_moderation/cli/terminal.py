@@ -26,6 +26,10 @@ class Terminal(Console):
         """Make a str what is printed; rich calls it for each one that it meets."""
         return super().render_str(printable(text), **options)
 
+    def on_broken_pipe(self) -> None:
+        """Leave it to who runs the command what that means; rich would end the process here."""
+        raise  # noqa: PLE0704 - called while it is handled
+
     def one_line(self, text: str, *, style: str = "") -> Text:
         """Return a text of one line that is cut where the terminal ends."""
         made = self.render_str(text, style=style)

@@ -20,20 +20,20 @@ local born, node = tonumber(known[1]), known[2]
 
 -- The clock goes on by what the server's clock went on, if that is not less than nothing, and no further than the process
 -- can vouch for, by its own clock since it first heard this one. So neither a step back nor one ahead, by NTP or a
--- failover, makes a second longer or shorter. A process that is new here can vouch for nothing: with it time stands still,
--- and nothing of it is lost, for the next exchange catches up.
-local clock, counted = tonumber(known[8]), tonumber(known[9])
-if not clock then
-  clock, counted = wall, wall
-end
+-- failover, makes a second longer or shorter. What an exchange leaves uncounted, the next one counts.
+-- A process that is new here can vouch for nothing: with it time stands still, and what went by is lost for good. For what
+-- is written down with it stands by this clock, and would end early if that were to catch up.
+local clock, counted = tonumber(known[8]) or wall, tonumber(known[9]) or wall
 if wall < counted then
   counted = wall
 end
 local now = clock
 if ask.now then
   now = math.max(clock, math.min(clock + wall - counted, ask.now))
+  counted = counted + now - clock
+else
+  counted = wall
 end
-counted = counted + now - clock
 
 local resume = math.min(tonumber(known[3]) or 0, now + ask.forget)
 local pace = math.min(tonumber(known[4]) or 0, now + 2 * ask.window)

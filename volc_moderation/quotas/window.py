@@ -76,7 +76,7 @@ class WindowQuotas(Store["Window"]):
         out = {key: [when for when in times if when > now] for key, times in self._inherited.items()}
         if self._is_monotonic:  # else a virtual loop, whose times mean nothing to others
             out |= {key: window.returns(now) for key, window in self._windows.items()}
-        return out
+        return {key: times for key, times in out.items() if times}
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_monotonic = _is_monotonic(loop)
