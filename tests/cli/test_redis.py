@@ -1,13 +1,11 @@
 """Commands that share quotas or a queue through Redis: outages, addresses with passwords, workers that come and go."""
 
 import asyncio
-import gc
 import os
 import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,18 +14,12 @@ import pytest
 
 from tests.cli.commands import MAIN, STOP, Command, received, refuse, rooms
 from tests.doubles import free_port
+from tests.streaq import STREAQ
 from volc_moderation.cli.environment import REDIS
 from volc_moderation.testing import ModerationEmulator
 
 # coredis leaves a stream open when it cannot connect
-pytestmark = pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def _what_streaq_leaves() -> Iterator[None]:
-    """Collect the streams that streaq and coredis leave open, where the warnings about them are ignored."""
-    yield
-    gc.collect()
+pytestmark = STREAQ
 
 
 PASSWORD = "pa-ss@word"

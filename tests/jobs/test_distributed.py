@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-import gc
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from redis import Redis
 
 from tests.doubles import mocked, volcengine_client, volcengine_no, volcengine_yes, zego_answer, zego_client
 from tests.jobs.journals import all_jobs, fill
+from tests.streaq import STREAQ
 from volc_moderation import ConfigurationError, NoQuotas
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.distributed import DistributedJobs, Ticket
@@ -27,18 +27,7 @@ from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
 
 START = StartCensorAudioV2(room_id="r", event_id="e", audio_language="en", risk_type_list=["BAN"])
 
-pytestmark = [
-    pytest.mark.usefixtures("redis"),
-    # streaq leaves a stream open when it is cancelled
-    pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def _what_streaq_leaves() -> Iterator[None]:
-    """Collect the streams that streaq and coredis leave open, where the warnings about them are ignored."""
-    yield
-    gc.collect()
+pytestmark = [pytest.mark.usefixtures("redis"), *STREAQ]
 
 
 def stop(number: int = 0) -> StopWebcast:

@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import gc
 import json
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from redis import Redis
 from tests.doubles import free_port, mocked, volcengine_client, volcengine_yes, zego_answer, zego_client
 from tests.jobs.journals import all_jobs, fill
 from tests.jobs.test_distributed import stop, volcengine, working, zego
+from tests.streaq import STREAQ
 from volc_moderation import ConfigurationError, JournalError, NoQuotas, WindowQuotas
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.distributed import DistributedJobs
@@ -27,18 +26,7 @@ from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.volcengine import LimitTokenPrivilege
 from volc_moderation.zego import StartCensorAudioV2
 
-pytestmark = [
-    pytest.mark.usefixtures("redis"),
-    # streaq leaves a stream open when it is cancelled
-    pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def _what_streaq_leaves() -> Iterator[None]:
-    """Collect the streams that streaq and coredis leave open, where the warnings about them are ignored."""
-    yield
-    gc.collect()
+pytestmark = [pytest.mark.usefixtures("redis"), *STREAQ]
 
 
 PASSWORD = "pa-ss"

@@ -408,6 +408,20 @@ async def test_who_comes_after_a_pause_learns_what_time_it_is(redis: Redis, idle
     assert now() - began < 14
 
 
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+async def test_a_step_between_a_newcomer_and_one_that_comes_back(redis: Redis, step: float) -> None:
+    """What went by before the newcomer is lost, and one that was idle since vouches for more than the clock has."""
+    processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
+    first = processes.start()
+    await call(first, judge)
+    await asyncio.sleep(600)
+    second = processes.start()
+    await asyncio.gather(*(call(second, judge) for _ in range(60)))
+    processes.stepped += step
+    await asyncio.gather(*(call(first, judge) for _ in range(60)))
+    assert judge.most <= 60
+
+
 async def test_who_was_idle_during_a_step_does_not_believe_in_it(redis: Redis) -> None:
     """An hour of its own does not mean that an hour has passed since the others called."""
     processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
