@@ -78,7 +78,8 @@ def load_json(body: bytes | str) -> JSON | None:
     """Decode a JSON object; None for anything else, however broken."""
     try:
         # Not what Python guesses from the first bytes: JSON between systems is UTF-8. RFC 8259, section 8.1
-        value = json.loads(body.decode("utf-8-sig", "surrogatepass") if isinstance(body, bytes) else body)
+        text = body.decode("utf-8", "surrogatepass").removeprefix("\ufeff") if isinstance(body, bytes) else body
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -42,7 +42,7 @@ async def attempt(
     last_code: str | int | None,
     policy: RetryPolicy | None,
     priority: Priority,
-    on_send: Callable[[], None] = lambda: None,
+    on_send: Callable[[], object] = lambda: None,
 ) -> Attempt:
     """Make a call that was written down. ``attempts`` counts this one; the rest is what is known of the one before.
 

@@ -1,6 +1,7 @@
 """The journal: one SQLite file with one row per call. Blocking; ``journal_thread.py`` keeps it off the event loop."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -134,8 +135,9 @@ class Journal(JournalFile):
     def take(self, lane: int, most: int, *, due: float, now: float) -> tuple[list[Row], float | None]:
         """Mark up to ``most`` jobs that are due as sent ``now``, and return them; or else when the next one is due."""
         # One step of SQLite for all rows: for each step, the thread gives the interpreter's lock away.
-        (found,) = self._db.execute(
-            "SELECT json_group_array(json_array(id, key, parameters, attempts + 1, maybe_sent, code, line)) FROM"
+        found, ids = self._db.execute(
+            "SELECT json_group_array(json_array(id, key, parameters, attempts + 1, maybe_sent, code, line)),"
+            " json_group_array(id) FROM"
             " (SELECT * FROM job WHERE state = 'pending' AND lane = ? AND due <= ? ORDER BY due, id LIMIT ?)",
             (lane, due, most),
         ).fetchone()
@@ -144,7 +146,7 @@ class Journal(JournalFile):
             self._db.execute(
                 "UPDATE job SET state = 'sent', sent = ?, attempts = attempts + 1"
                 " WHERE id IN (SELECT value FROM json_each(?))",
-                (now, json.dumps([row.id for row in rows])),
+                (now, ids),
             )
             return rows, None
         (first,) = self._db.execute("SELECT min(due) FROM job WHERE state = 'pending' AND lane = ?", (lane,)).fetchone()
@@ -161,16 +163,14 @@ class Journal(JournalFile):
     def record(self, records: Sequence[Record]) -> None:
         """Write down what became of attempts, and how many ended in each second, for reports."""
         self._db.execute(RECORD, (json.dumps(records),))
-        seconds: dict[tuple[int, int], list[int]] = {}
-        for one in records:
-            counts = seconds.setdefault((one.lane, int(one.now)), [0, 0, 0])
-            counts[0] += 1
-            counts[1] += one.state == JobState.DONE
-            counts[2] += one.state == JobState.PENDING
+        states = Counter([(one.lane, int(one.now), one.state) for one in records])
         self._db.executemany(
             "INSERT INTO second VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET answered = answered"
             " + excluded.answered, done = done + excluded.done, deferred = deferred + excluded.deferred",
-            [(*key, *counts) for key, counts in seconds.items()],
+            [
+                (lane, second, count, count * (state == JobState.DONE), count * (state == JobState.PENDING))
+                for (lane, second, state), count in states.items()
+            ],
         )
 
     def forget(self, *, before: float) -> int:

@@ -5,6 +5,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -138,7 +139,7 @@ class LaneRunner:
     async def _fill(self, calls: asyncio.TaskGroup) -> float | None:
         """Take as many jobs as there are places; return when to look again, on the loop's clock, or None for never."""
         loop = asyncio.get_running_loop()
-        if self._paused_until > loop.time():
+        if self._is_paused:
             return self._paused_until
         places = 1 if self._pauses else int(self._places)
         self._start(calls)
@@ -197,13 +198,14 @@ class LaneRunner:
     async def _work(self, calls: asyncio.TaskGroup) -> None:
         """Make the calls that were taken, one after the other."""
         self._is_starting = False
+        task: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # this is one
         try:
             while self._taken and self._workers <= self._places and not self._is_held:
                 row = self._taken.popleft()
                 self._start(calls)
                 self.in_flight += 1
                 try:
-                    await self._perform(row)
+                    await self._perform(row, task)
                 finally:
                     self.in_flight -= 1
                     self._wake.set()
@@ -212,18 +214,17 @@ class LaneRunner:
             self._wake.set()
 
     @property
+    def _is_paused(self) -> bool:
+        return self._paused_until > 0 and asyncio.get_running_loop().time() < self._paused_until
+
+    @property
     def _is_held(self) -> bool:
-        is_paused = asyncio.get_running_loop().time() < self._paused_until
-        return is_paused or self._is_stopping or self._fault is not None
+        return self._is_stopping or self._fault is not None or self._is_paused
 
-    async def _perform(self, row: Row) -> None:
+    async def _perform(self, row: Row, task: asyncio.Task[None]) -> None:
         """Make one call, and hand its outcome to the journal."""
-        task: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # this is one
         self._unsent[task] = row
-
-        def leave() -> None:
-            self._unsent.pop(task, None)
-
+        leave = partial(self._unsent.pop, task, None)
         try:
             outcome, error, round_trip, waited = await attempt(
                 row.parameters,
@@ -310,7 +311,7 @@ class LaneRunner:
             Record(
                 row.id,
                 self._number,
-                outcome.state.value,
+                outcome.state,
                 due,
                 outcome.wait,
                 attempts,

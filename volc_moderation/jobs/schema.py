@@ -140,6 +140,12 @@ class Standing(NamedTuple):
 #: The columns of ``Record`` by their places, all rows in one step. What was submitted again meanwhile is made by the
 #: next attempt, unless that comes too early: then once more after the last one.
 RECORD = """
+WITH r AS MATERIALIZED (
+    SELECT
+    {},
+    json_extract(value, '$[2]') NOT IN ('pending', 'sent') AS has_ended
+    FROM json_each(?)
+)
 UPDATE job SET
     state = CASE WHEN again THEN 'pending' ELSE r.state END,
     due = r.due + CASE WHEN again AND has_ended THEN again_delay ELSE 0 END,
@@ -149,10 +155,5 @@ UPDATE job SET
     maybe_sent = r.maybe_sent, was_gone = r.was_gone, code = r.code, message = r.message, request_id = r.request_id,
     result = r.result, round_trip = r.round_trip, waited = r.waited,
     ended = CASE WHEN has_ended AND NOT again THEN r.now END
-FROM (
-    SELECT
-    {},
-    json_extract(value, '$[2]') NOT IN ('pending', 'sent') AS has_ended
-    FROM json_each(?)
-) AS r WHERE job.id = r.id
+FROM r WHERE job.id = r.id
 """.format(", ".join(f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(Record._fields)))
