@@ -18,7 +18,7 @@ class Gate:
 
     def __init__(self, width: int) -> None:
         self._free = width
-        self._line = Line(BULK_SHARE)
+        self._line: Line[Gate] = Line(BULK_SHARE)
 
     async def enter(self, priority: Priority) -> None:
         """Wait for a place. Whoever got one leaves it."""
@@ -34,13 +34,7 @@ class Gate:
         else:
             self._free += 1
 
-    def answered(self, _: float) -> None:
-        """Take a place back, as ``leave``: what a permit is told."""
-        self.leave()
-
-    throttled = answered
-
-    def abandoned(self, _: float | None) -> None:
+    def abandoned(self, age: float | None) -> None:  # noqa: ARG002 - the contract of Line
         """Take a place back: whoever it was given to has just been cancelled."""
         self.leave()
 

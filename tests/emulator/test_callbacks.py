@@ -274,8 +274,47 @@ async def test_no_other_machine_is_called(vendors: Vendors) -> None:
     ]
 
 
+@pytest.mark.looptime(False)
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
+async def test_this_machine_is_called(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past a proxy, which may be set for the way out."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    came: list[bytes] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(await reader.readline())
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(take, "0.0.0.0") as server, Vendors() as vendors:  # noqa: S104 - of loopback, more than one
+        url = f"http://{host}:{server.sockets[0].getsockname()[1]}/here"
+        vendors.emulator.join("volcengine", "room", "user")
+        await vendors.volcengine.start_detection(**ROOM, callback=url, media_type=1)
+        for _ in range(2):
+            vendors.emulator.report("volcengine", "room", "user")
+        async with asyncio.timeout(10):
+            while any(one["outcome"] == "pending" for one in vendors.emulator.callbacks()):
+                await asyncio.sleep(0.01)
+        assert [one["outcome"] for one in vendors.emulator.callbacks()] == ["delivered", "delivered"]
+        own = vendors.emulator._deliveries._own
+        assert own is not None
+    assert own.is_closed
+    assert came == 2 * [b"POST /here HTTP/1.1\r\n"]
+
+
 @pytest.mark.parametrize(
-    "url", ["no address", "example.com", "ftp://127.0.0.1/", "http://", "http://[", "http://127.0.0.1:99999/", "//a/"]
+    "url",
+    [
+        "http://127.0.0.1:0/",
+        "no address",
+        "example.com",
+        "ftp://127.0.0.1/",
+        "http://",
+        "http://[",
+        "http://127.0.0.1:99999/",
+        "//a/",
+    ],
 )
 async def test_what_is_no_address_is_not_called(url: str) -> None:
     """Either vendor takes it for one, and moderates."""
@@ -373,5 +412,7 @@ async def test_over_a_socket(emulator: EmulatorProcess, unused_tcp_port_factory:
     await emulator.leave("zego", "room", "user")
     with pytest.raises(ValueError, match="not in the room"):
         await emulator.report("zego", "room", "user")
+    assert (await emulator.counts())["StartCensorAudioV2"]["accepted"] == 1
     await emulator.reset()
     assert await emulator.callbacks() == []
+    assert "StartCensorAudioV2" not in await emulator.counts()

@@ -89,6 +89,13 @@ async def test_a_fault_goes_over_the_wire(moderation_emulator: ModerationEmulato
     assert [number for number, (outcome,) in enumerate(outcomes, 1) if isinstance(outcome, APIError)] == expected
 
 
+async def test_who_is_kept_out(moderation_emulator: ModerationEmulator) -> None:
+    async with volcengine_client(base_url=moderation_emulator.base_url) as client:
+        await client.ban_room_user(**ROOM, user_id="user", forbidden_interval=60)
+    assert not moderation_emulator.join("volcengine", "room", "user", app_id="app")
+    assert moderation_emulator.join("volcengine", "room", "other", app_id="app")
+
+
 @pytest.mark.parametrize("kind", ["status", "code", "body"])
 @pytest.mark.parametrize("status", [204, 205, 304])
 async def test_an_answer_without_a_body(moderation_emulator: ModerationEmulator, kind: Any, status: int) -> None:
@@ -97,6 +104,23 @@ async def test_an_answer_without_a_body(moderation_emulator: ModerationEmulator,
     async with zego_client(base_url=moderation_emulator.base_url, retry=ONCE) as zego:
         with pytest.raises(TransportError) as caught:
             await zego.stop_censor_audio(task_id="t")
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        (Fault(kind="status"), 502),
+        (Fault(kind="status", status=503), 503),
+        (Fault(kind="body", body="words"), 200),
+        (Fault(kind="body", body="words", status=418), 418),
+        (Fault(kind="garbage"), 200),
+    ],
+)
+async def test_the_status_of_a_fault(vendors: Vendors, fault: Fault, status: int) -> None:
+    vendors.emulator.play(fault)
+    with pytest.raises(TransportError) as caught:
+        await zego_client(http_client=vendors.http_client, clock=loop_clock, retry=ONCE).stop_censor_audio(task_id="t")
     assert caught.value.status == status
 
 

@@ -155,6 +155,31 @@ async def test_a_terminal_is_not_waited_for() -> None:
     assert process.returncode == 0
 
 
+async def test_a_parent_behind_a_socket() -> None:
+    ours, theirs = socket.socketpair()
+    ours.sendall(b'{"quotas": {"StopWebcast": 7}}\n')
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "volc_moderation.emulator"), stdin=theirs.fileno(), stdout=asyncio.subprocess.PIPE
+    )
+    theirs.close()
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        assert await quota(json.loads(await process.stdout.readline())["base_url"]) == 7
+        ours.close()
+        assert await process.wait() == 0
+
+
+async def test_no_standard_input_at_all() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'exec "$0" -m volc_moderation.emulator <&-', sys.executable), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        assert await quota(json.loads(await process.stdout.readline())["base_url"]) == 150
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+
+
 @pytest.mark.parametrize(
     ("told", "code", "says"),
     [

@@ -194,6 +194,39 @@ async def test_what_was_done_long_ago_is_forgotten(path: Path) -> None:
                 await asyncio.sleep(0.01)
 
 
+async def test_a_journal_that_cannot_forget_is_used_all_the_same(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forget(_: Journal, *, before: float) -> int:
+        raise JournalError(f"cannot forget what was before {before:g}")
+
+    monkeypatch.setattr(Journal, "forget", forget)
+    async with Jobs(path, clients=[volcengine()], clock=lambda: 1000.0, keep=100) as jobs:
+        async with asyncio.timeout(5):
+            while "cannot forget what was before 900" not in caplog.text:
+                await asyncio.sleep(0.01)
+        assert (await jobs.wait(await jobs.submit(stop()))).state is JobState.DONE
+        assert not any(task.done() for task in jobs._tasks)
+
+
+async def test_what_was_done_is_kept_for_a_week(path: Path) -> None:
+    now = 10_000_000.0
+    async with Jobs(path, clients=[volcengine()], clock=lambda: now) as jobs:
+        key = await jobs.submit(stop())
+        await jobs.wait(key)
+    for later, is_there in ((6.9, True), (7.1, False)):
+        async with Jobs(path, clients=[volcengine()], clock=lambda later=later: now + later * 86_400) as jobs:  # type: ignore[misc]
+            await asyncio.sleep(0.1)
+            assert (await jobs.status(key) is not None) is is_there
+
+
+async def test_who_waited_leaves_nothing_behind(path: Path) -> None:
+    async with Jobs(path, clients=[volcengine()]) as jobs:
+        keys = [await jobs.submit(stop(number)) for number in range(3)]
+        await asyncio.gather(*(jobs.wait(key) for key in (*keys, *keys)))
+        assert not jobs._waiters
+
+
 class Derived(StopWebcast):
     """Is no action of its own, since it is not decorated."""
 

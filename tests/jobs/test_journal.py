@@ -59,6 +59,7 @@ def test_a_job_goes_from_pending_over_sent_to_done(journal: Journal) -> None:
     assert (job.state, job.attempts, job.request_id, job.result) == (JobState.DONE, 1, "r-1", {"TaskId": "t"})
     assert (job.code, job.message, job.parameters, job.lane) == (50009, "later", {"RoomId": "r"}, LANE)
     assert (job.created, job.sent, job.ended, job.round_trip, job.waited) == (NOW, NOW, NOW, 0.07, 0.1)
+    assert not job.is_deferred
     assert journal.find("other") is None
 
 

@@ -112,18 +112,13 @@ async def test_a_wrong_priority_is_named(priority: Any) -> None:
 class Nothing:
     """A permit that is worth nothing."""
 
-    def answered(self, round_trip: float) -> None:
-        """Do nothing."""
-
-    throttled = answered
-
     def abandoned(self, age: float | None) -> None:
         """Do nothing."""
 
 
 async def test_what_bulk_calls_got_alone_is_not_owed_to_them() -> None:
     """Nor to the others: shares are of what both wait for."""
-    line = Line(0.1)
+    line: Line[Nothing] = Line(0.1)
     for priority in ("bulk", "interactive", "bulk"):
         for _ in range(55):
             turn = line.join(priority)

@@ -67,7 +67,7 @@ class Asker:
         self._process = process
         self._outage = outage
         self._processes = processes
-        self._line = Line(bulk_share)
+        self._line: Line[Permit] = Line(bulk_share)
         self._stock: list[SharedPermit] = []  # in the order of their start
         self._in_flight: dict[str, SharedPermit] = {}  # in the order of when they were told of
         self._returns: list[Return] = []

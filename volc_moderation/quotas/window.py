@@ -131,7 +131,7 @@ class Window:
         self._length = quota.window
         self._loop = loop
         self._set_pace(quota.limit)
-        self._line: Line = Line(bulk_share)
+        self._line: Line[Permit] = Line(bulk_share)
         self._granter: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
         # A permit is in flight, or answered and not yet returned, or abandoned and not yet returned.
