@@ -154,6 +154,35 @@ async def test_zego_delivers_six_times_and_then_it_is_lost() -> None:
     assert (callback["outcome"], callback["statuses"]) == ("lost", 6 * [503])
 
 
+@pytest.mark.parametrize(("verdict", "hits"), [("PASS", 0), ("REVIEW", 1), ("REJECT", 1)])
+async def test_what_passes_hits_nothing(verdict: str, hits: int) -> None:
+    receiver, url = Receiver(), f"{HERE}/zego"
+    async with calling_back(receiver) as vendors:
+        for vendor in ("volcengine", "zego"):
+            vendors.emulator.join(vendor, "room", "user", stream_id="s" if vendor == "zego" else None)
+        await vendors.volcengine.start_detection(**ROOM, callback=f"{HERE}/volc", callback_type=1)
+        shown = VideoParam(risk_type_list=["QRCODE"], result_callback_url=url, return_all_img=1)
+        heard = AudioParam(business_type_list=["AGE"], result_callback_url=url, return_all_text=1)
+        await vendors.zego.start_censor_video(room_id="room", event_id="e", video_param=shown, audio_param=heard)
+        for vendor in ("volcengine", "zego"):
+            assert vendors.emulator.report(vendor, "room", "user", verdict=verdict) == 2
+        await settled(vendors)
+    found = {}
+    for _, path, body in receiver.came:
+        given = json.loads(body)
+        if path.endswith("volc"):
+            assert (b"emulated_model" in body) == bool(hits)
+        else:
+            detail = given["Detail"]
+            assert len(detail["RiskInfoList"]) == hits
+            found[given["Event"]] = detail["RiskDetail"]["RiskSource"]
+    assert len(receiver.came) == 4
+    assert found == {
+        "censor_video_v2_img_result": 1002 if hits else 1000,
+        "censor_video_v2_audio_result": 1001 if hits else 1000,
+    }
+
+
 async def test_zego_takes_any_status_of_success() -> None:
     receiver = Receiver(204)
     async with calling_back(receiver) as vendors:

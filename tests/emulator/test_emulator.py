@@ -68,6 +68,12 @@ async def test_room_level_audio_leaves_single_stream_video(vendors: Vendors) -> 
     assert await status_of(vendors) == [("audio", 2, 2), ("video", 1, 2), ("emulated-publisher", 3, 1)]
 
 
+async def test_another_medium_of_the_same_stream_is_added(vendors: Vendors) -> None:
+    for medium, media in ((1, 1), (3, 3), (2, 3)):
+        await vendors.volcengine.start_detection(**ROOM, user_id="u", media_type=medium)
+        assert await status_of(vendors) == [("u", media, 1)]
+
+
 async def test_a_single_stream_under_a_room_is_refused(vendors: Vendors) -> None:
     await vendors.volcengine.start_detection(**ROOM)
     with pytest.raises(ConflictError, match="in progress"):
@@ -96,6 +102,7 @@ async def test_a_webcast(vendors: Vendors) -> None:
     assert (await vendors.volcengine.stop_webcast(**TASK)).message == "ok"
     ended = (await vendors.volcengine.get_web_cast_task(**TASK)).web_cast_task
     assert (ended.status, ended.stop_reason) == (3, "StopByAPI")
+    assert ended.end_time == pytest.approx(loop_clock() * 1000, abs=1000)
     with pytest.raises(NotFoundError, match="has ended"):
         await vendors.volcengine.stop_webcast(**TASK)
     assert (await vendors.volcengine.start_webcast(**TASK, **PAGE)).message == "ok"
@@ -121,6 +128,23 @@ def signed(
 ) -> dict[str, str]:
     signer = Signer(VolcengineCredentials.make("AK", "SK"), region="cn-north-1")
     return signer.sign(method="POST", host="host", query=query, body=body, now=now, content_type="application/json")
+
+
+#: The gateway's numbers and statuses. https://www.volcengine.com/docs/6348/68677
+GATEWAY = {
+    "MissingParameter": (100002, 400),
+    "MissingAuthenticationToken": (100003, 401),
+    "MissingRequestInfo": (100004, 400),
+    "InvalidTimestamp": (100006, 400),
+    "InvalidActionOrVersion": (100008, 404),
+    "InvalidAccessKey": (100009, 401),
+    "SignatureDoesNotMatch": (100010, 401),
+    "MethodNotAllowed": (100020, 405),
+    "InvalidAuthorization": (100024, 400),
+    "InvalidCredential": (100025, 400),
+    "InvalidSecretToken": (100026, 401),
+    "InvalidParameter.IllegalAppId": (None, 400),
+}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +186,8 @@ async def test_volcengine_checks_what_was_signed(change: dict[str, Any], code: s
             headers[name] = change[name]
     emulator = Emulator(KEYS, clock=lambda: NOW)
     response = await post(emulator, headers, change.get("query", query), change.get("body", b"{}"))
-    assert response.json()["ResponseMetadata"]["Error"]["Code"] == code
+    error = response.json()["ResponseMetadata"]["Error"]
+    assert (error["Code"], (error.get("CodeN"), response.status_code)) == (code, GATEWAY[code])
 
 
 @pytest.mark.parametrize(
@@ -185,7 +210,7 @@ async def test_volcengine_checks_the_keys(settings: dict[str, str], code: str | 
         else:
             with pytest.raises(APIError) as caught:
                 await client.start_detection(**ROOM)
-            assert caught.value.code == code
+            assert (caught.value.code, (caught.value.code_n, caught.value.status)) == (code, GATEWAY[code])
 
 
 async def test_any_text_in_a_query_is_signed_alike() -> None:

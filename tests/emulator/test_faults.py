@@ -51,6 +51,7 @@ KICK = {"AppId": "app", "RoomId": "room", "UserId": "user"}
         ({}, [1]),
         ({"first": 2}, [1, 2]),
         ({"every": 3}, [3, 6, 9, 12]),
+        ({"every": 2}, [2, 4, 6, 8, 10, 12]),
         ({"every": 1}, list(range(1, 14))),
         ({"every": 3, "first": 2}, [3, 6]),
         ({"every": 3, "first": 1}, [3]),

@@ -245,6 +245,13 @@ async def test_volcengine_takes_what_is_in_range(action: str) -> None:
         assert (await ask_volcengine(prepared(), action, {**VOLCENGINE[action], **more}))[0] is None, more
 
 
+@pytest.mark.parametrize("action", ["SendUnicast", "SendRoomUnicast", "BatchSendRoomUnicast", "SendBroadcast"])
+async def test_a_binary_message_is_base64(action: str) -> None:
+    for message, code in (("aGk=", None), ("no base64", "InvalidParameter"), ("aGk", "InvalidParameter")):
+        binary = {**VOLCENGINE[action], "Binary": True, "Message": message}
+        assert (await ask_volcengine(prepared(), action, binary))[0] == code, message
+
+
 @pytest.mark.parametrize(("action", "field"), cases(ZEGO_WRONG))
 async def test_zego_refuses_what_is_out_of_range(action: str, field: str) -> None:
     stops = {"StopCensorAudioV2", "StopCensorVideoV2", "DelForbidUserRule"}  # of what is not there

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.doubles import Vendors
-from volc_moderation import InvalidRequestError, NoQuotas, NotFoundError, RetryPolicy, ThrottledError
+from volc_moderation import ConflictError, InvalidRequestError, NoQuotas, NotFoundError, RetryPolicy, ThrottledError
 from volc_moderation.emulator import Emulator, Settings
 
 ROOM: dict[str, Any] = {"app_id": "app", "room_id": "room"}
@@ -261,6 +261,38 @@ async def test_rules_about_users(vendors: Vendors, rule: Any, may_join: bool, ma
     key = {name: value for name, value in rule.items() if name != "disabled_privilege"}
     with pytest.raises(NotFoundError):
         await vendors.zego.del_forbid_user_rule(**key)
+
+
+@pytest.mark.parametrize(("rule_type", "most"), [(1, 100), (2, 200), (3, 200), (4, 200)])
+async def test_so_many_rules_of_a_type_are_in_force(vendors: Vendors, rule_type: int, most: int) -> None:
+    def named(kind: int, number: int) -> dict[str, Any]:
+        key = {"ip": f"10.0.0.{number}", "room_id": f"room-{number}", "user_id": f"user-{number}"}
+        wanted = {1: ("ip",), 2: ("room_id",), 3: ("user_id",), 4: ("room_id", "user_id")}[kind]
+        return {"rule_type": kind, **{name: key[name] for name in wanted}}
+
+    async def forbid(kind: int, number: int, seconds: int = 600) -> None:
+        await vendors.zego.set_forbid_user_rule(**named(kind, number), disabled_privilege=[1], effective_time=seconds)
+
+    await asyncio.gather(*(forbid(rule_type, number, 300 if number else 3600) for number in range(most)))
+    for one_more in (False, True):
+        await forbid(rule_type, most - 1, 300)  # is there already
+        with pytest.raises(ConflictError, match="too many rules"):
+            await forbid(rule_type, most)
+        if one_more:
+            break
+        await forbid(rule_type % 4 + 1, 0)  # of another type
+        await vendors.zego.del_forbid_user_rule(**named(rule_type, 1))
+        await forbid(rule_type, 1, 300)
+    rules = (await vendors.zego.describe_forbid_user_rules(rule_type=rule_type)).rule_list
+    assert len(rules) == most
+    assert {rule.rule_type for rule in rules} == {rule_type}
+    await asyncio.sleep(400)
+    await forbid(rule_type, most)  # most of them have ended
+    rules = (await vendors.zego.describe_forbid_user_rules(rule_type=rule_type)).rule_list
+    assert sorted((rule.ip, rule.room_id, rule.user_id) for rule in rules) == sorted(
+        (name.get("ip"), name.get("room_id"), name.get("user_id"))
+        for name in (named(rule_type, 0), named(rule_type, most))
+    )
 
 
 async def test_rules_about_streams(vendors: Vendors) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -340,7 +340,8 @@ def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version = 99")
     for read_only in (False, True):
         with pytest.raises(JournalError, match="schema 99, of a newer version"):
-            Journal(path, read_only=read_only)
+            Journal(path, read_only=read_only, keep_empty=False)
+        assert path.exists()
 
 
 def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
@@ -557,6 +558,54 @@ def test_a_journal_that_nothing_came_into_leaves_nothing_behind(tmp_path: Path) 
     Journal(tmp_path / "stops.db").close()
     Journal(tmp_path / "stops.db", keep_empty=False).close()
     assert (tmp_path / "stops.db").exists()  # it was there before
+
+
+@pytest.mark.parametrize("end", [Journal.close, Journal.abandon])
+def test_who_has_let_go_removes_nothing_any_more(tmp_path: Path, end: Callable[[Journal], None]) -> None:
+    first = Journal(tmp_path / "stops.db", keep_empty=False)
+    end(first)
+    assert not (tmp_path / "stops.db").exists()
+    with contextlib.closing(Journal(tmp_path / "stops.db")):
+        first.abandon()
+        first.close()
+        assert sorted(path.name for path in tmp_path.iterdir() if "lock" not in path.name) == [
+            *("stops.db", "stops.db-shm", "stops.db-wal")
+        ]
+
+
+def test_a_journal_that_is_abandoned_is_left_as_it_was_found(tmp_path: Path) -> None:
+    path = tmp_path / "stops.db"
+    with contextlib.closing(Journal(path, keep_empty=False)) as new:
+        submit(new)
+        new.abandon()
+        assert list(tmp_path.iterdir()) == []
+    with contextlib.closing(Journal(path)) as kept:
+        submit(kept)
+        kept.abandon()
+        with contextlib.closing(Journal(path, keep_empty=False)) as found:  # and its lock is free
+            assert [job.key for job in all_jobs(found)] == ["k"]
+            found.set_aside()
+            submit(found, "lost")
+            found.abandon()
+            assert not path.with_name("stops.db.1").exists()
+    with contextlib.closing(Journal(path, keep_empty=False)) as again:
+        assert [job.key for job in all_jobs(again)] == ["k"]
+        again.abandon()
+    assert path.exists()
+
+
+def test_a_journal_that_cannot_be_read_at_the_end_stays(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "stops.db", keep_empty=False)
+    journal.query("DROP TABLE job")
+    journal.close()
+    assert (tmp_path / "stops.db").exists()
+
+
+def test_what_is_written_for_good_waits_for_the_disk(journal: Journal) -> None:
+    """SQLite's numbers: 1 is NORMAL, 2 FULL."""
+    for durable in (True, False, False, True):
+        with journal.transaction(durable=durable):
+            assert journal.query("PRAGMA synchronous") == [(2 if durable else 1,)]
 
 
 def test_a_loser_removes_nothing(tmp_path: Path) -> None:

@@ -96,6 +96,19 @@ async def test_one_that_fails_fails_alone(thread: JournalThread) -> None:
     assert (await counts(thread))[JobState.PENDING] == 1
 
 
+async def test_two_of_which_one_fails(thread: JournalThread, caplog: pytest.LogCaptureFixture) -> None:
+    """In one commit, for both ask before the thread looks; and who is told of the result may fail, too."""
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    good, bad = thread.ask(Journal.counts, then=fail), thread.ask(fail)
+    assert isinstance((await asyncio.gather(bad, return_exceptions=True))[0], ZeroDivisionError)
+    assert (await good)[JobState.DONE] == 0
+    assert "what follows on a write to a journal failed" in caplog.text
+    assert (await counts(thread))[JobState.DONE] == 0
+
+
 async def test_what_cannot_be_written_is_kept_until_it_can(thread: JournalThread, journal: Counted) -> None:
     rows = await thread.do(lambda journal: load(journal, 3))
     journal.is_full = True
@@ -105,6 +118,35 @@ async def test_what_cannot_be_written_is_kept_until_it_can(thread: JournalThread
         await counts(thread)
     journal.is_full = False
     assert (await counts(thread))[JobState.DONE] == 3
+
+
+async def test_what_nobody_waits_for(thread: JournalThread, journal: Counted, caplog: pytest.LogCaptureFixture) -> None:
+    """It comes after the records that were handed over before, does not wait for the disk, and its faults are told."""
+    (row,) = await thread.do(lambda journal: load(journal, 1))
+    await counts(thread)
+    journal.commits.clear()
+    done: list[int] = []
+    thread.record(record(row))
+    thread.post(lambda journal: done.append(journal.counts()[JobState.DONE]))
+    await thread.ask(Journal.counts)
+    assert done == [1]
+    assert set(journal.commits) == {False}
+    thread.post(lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        await thread.do(lambda _: 1 / 0)
+    assert caplog.messages == ["something could not be written to a journal: division by zero"]
+
+
+async def test_what_is_abandoned_takes_no_more(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "stops.db", keep_empty=False)
+    thread = JournalThread(journal)
+    await counts(thread)
+    thread.abandon()
+    with pytest.raises(JournalError, match="is closed"):
+        await counts(thread)
+    assert not journal.path.exists()
+    thread._inbox.put(None)  # else it waits for ever, which only the end of a process stops
+    await asyncio.to_thread(thread._thread.join)
 
 
 async def test_who_no_longer_waits_harms_nobody(thread: JournalThread) -> None:

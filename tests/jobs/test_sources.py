@@ -776,6 +776,21 @@ def test_files_are_closed(tmp_path: Path, content: bytes, pack: Callable[[bytes]
     assert file.closed
 
 
+def test_who_reads_stops_at_once_when_told_to() -> None:
+    rows = ActionRows({"StopCensorAudioV2": StopCensorAudioV2}, action="StopCensorAudioV2", constants={})
+    file, loaded = Generated([b"task_id\n", *(b"%d\n" % number for number in range(10))]), Loaded()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "volc_moderation.jobs.load.read_source", lambda _: read_source("-", stdin=lambda: io.BufferedReader(file))
+        )
+        calls = check(["calls"], rows, limit=None, tell_bad=pytest.fail, loaded=loaded)
+        next(calls)
+        loaded.cancel()
+        with pytest.raises(SourceError, match="interrupted"):
+            next(calls)
+    assert loaded.rows == 1
+
+
 def test_a_file_is_closed_if_its_calls_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "calls").write_bytes(b"task_id\n1\n2\n")
     file = (tmp_path / "calls").open("rb")

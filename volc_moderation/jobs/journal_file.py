@@ -140,7 +140,7 @@ class JournalFile:
         is_needless = False
         if hasattr(self, "_db"):
             with contextlib.suppress(sqlite3.Error):
-                is_needless = self._is_new and not self._keep_empty and self._lock is not None and not self._has_jobs()
+                is_needless = self._is_new and not self._keep_empty and not self._has_jobs()
             self._db.close()
         self._let_go(is_needless=is_needless)
 
@@ -149,17 +149,17 @@ class JournalFile:
 
         That is lost; the process must end, and until then the file stays open.
         """
-        self._let_go(is_needless=self._is_new and not self._keep_empty and self._lock is not None)
-        self._is_new = False
+        self._let_go(is_needless=self._is_new and not self._keep_empty)
 
     def _let_go(self, *, is_needless: bool) -> None:
+        self._is_new = False  # from now on it may be somebody else's
         with contextlib.suppress(OSError):
             if is_needless:
                 for end in ("", "-wal", "-shm"):
                     _beside(self._file, end).unlink(missing_ok=True)
                 if self.aside is not None:
                     _move(self.aside, self._file)
-                elif self._lock is not None:
+                else:
                     # Held still: who takes it next sees that its file has gone. Where an open file cannot be removed,
                     # it stays.
                     self._lock_file.unlink()
