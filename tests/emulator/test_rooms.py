@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.doubles import Vendors
+from tests.doubles import Vendors, loop_clock
 from volc_moderation import ConflictError, InvalidRequestError, NoQuotas, NotFoundError, RetryPolicy, ThrottledError
 from volc_moderation.emulator import Emulator, Settings
+from volc_moderation.zego import UserStatus
 
 ROOM: dict[str, Any] = {"app_id": "app", "room_id": "room"}
 ONCE = RetryPolicy(attempts=1)
@@ -216,6 +217,7 @@ async def test_a_stream_is_forbidden_until_it_is_resumed(vendors: Vendors) -> No
     vendors.emulator.join("zego", "room", "user", stream_id="s")
     assert (await vendors.zego.describe_rtc_stream_state(stream_id="s")).is_alive
     await vendors.zego.forbid_rtc_stream(stream_id="s")
+    assert (await vendors.zego.describe_rtc_stream_state(stream_id="s")).code == 41006
     assert await streams(vendors) == []
     assert await listed(vendors) == ["user"]
     vendors.emulator.join("zego", "room", "user", stream_id="s")
@@ -224,6 +226,31 @@ async def test_a_stream_is_forbidden_until_it_is_resumed(vendors: Vendors) -> No
     vendors.emulator.join("zego", "room", "user", stream_id="s")
     assert await streams(vendors) == ["s"]
     assert (await vendors.zego.describe_rtc_stream_state(stream_id="unheard")).code == 41004
+
+
+async def test_what_zego_tells_of_users_and_streams(vendors: Vendors) -> None:
+    came = []
+    for user in ("one", "two"):
+        vendors.emulator.join("zego", "room", user)
+        came.append(loop_clock() * 1000)
+        await asyncio.sleep(60)
+    users = (await vendors.zego.describe_users(room_id="room", user_id=["two", "gone", "one"])).user_status_list
+    assert [(user.user_id, user.status, user.user_role) for user in users] == [
+        ("two", UserStatus.IN, 1),
+        ("gone", UserStatus.OUT, 0),
+        ("one", UserStatus.IN, 1),
+    ]
+    assert [user.login_time for user in users] == [pytest.approx(came[1], abs=1), 0, pytest.approx(came[0], abs=1)]
+    found = (await vendors.zego.describe_simple_stream_list(room_id="room")).stream_list
+    assert [(one.user_id, one.stream_number_id) for one in found] == [("one", 1), ("two", 2)]
+    assert [one.create_time for one in found] == [pytest.approx(time, abs=1) for time in came]
+    counts = (await vendors.zego.describe_user_num(room_id=["room", "other"])).user_count_list
+    assert [(count.room_id, count.user_count, count.admin_user_count) for count in counts] == [
+        ("room", 2, 0),
+        ("other", 0, 0),
+    ]
+    (first, _) = (await vendors.zego.describe_user_list(room_id="room")).user_list
+    assert (first.user_id, first.user_name, first.user_role) == ("one", "one", 1)
 
 
 async def test_sequences_must_grow(vendors: Vendors) -> None:
