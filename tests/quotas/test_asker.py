@@ -208,6 +208,44 @@ async def test_a_store_that_forgot_all_is_not_believed(redis: Redis) -> None:
     assert judge.share(60, 18, 20) >= 0.9
 
 
+async def test_what_a_store_gave_ahead_before_it_forgot_all_is_not_used(redis: Redis) -> None:
+    """It may give the same again, to another process."""
+    processes = Processes(redis, Quota(60))
+    process = processes.start()
+    held = [await process.acquire("interactive") for _ in range(60)]
+    waiting = [asyncio.create_task(process.acquire("interactive")) for _ in range(4)]
+    await asyncio.sleep(0.1)
+    for permit in held[:30]:
+        permit.answered(0.01)
+    await asyncio.sleep(0.5)
+    ahead = {permit.id for permit in process._stock}
+    assert ahead
+    processes.forget()
+    held[30].answered(0.01)  # of which the store is told soon, before what it gave ahead begins
+    await asyncio.sleep(0.2)
+    assert not ahead & {permit.id for permit in process._stock}
+    used = await asyncio.gather(*waiting)
+    assert not ahead & {getattr(permit, "id", "") for permit in used}
+
+
+@pytest.mark.parametrize("has_returns", [False, True])
+async def test_closing_does_not_wait_for_a_store_that_is_away(redis: Redis, has_returns: bool) -> None:
+    processes = Processes(redis, Quota(60))
+    process = processes.start()
+    permit = await process.acquire("interactive")
+    processes.away = AWAY
+    with contextlib.suppress(QuotaUnavailable):
+        async with asyncio.timeout(1):
+            for _ in range(3):
+                await process.acquire("interactive")
+    if has_returns:
+        permit.answered(0.01)
+    processes.away, processes._slow = None, 60  # from now on it says nothing
+    began = now()
+    await process.close()
+    assert now() - began < 0.5
+
+
 async def test_away_means_an_error_at_once(redis: Redis) -> None:
     processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
     process = processes.start()
