@@ -16,7 +16,7 @@ from tests.actions import ACTIONS, ADDED, LEAST, MOST, WHO, WRONG
 from tests.doubles import body_of, in_turn, mocked, volcengine_client, volcengine_yes, zego_answer, zego_client
 from tests.strategies import identifiers, texts
 from volc_moderation import DecodeError, InvalidActionError, Quota, VolcengineClient, ZegoClient
-from volc_moderation.action import WIRE_NAME, at_least, flag, integer, list_of, message, method_name, text
+from volc_moderation.action import WIRE_NAME, at_least, flag, integer, list_of, message, method_name, text, url
 from volc_moderation.volcengine import (
     BanRoomUser,
     BanUserStream,
@@ -419,6 +419,8 @@ def test_ids_of_zego_have_lengths(action: Any) -> None:
         (list_of(text(), least=1), ("a",), (), "a list of at least 1 items"),
         (list_of(text(), most=2), ("a", "b"), ("a", "b", "c"), "a list of at most 2 items"),
         (list_of(text(), least=1, most=2), ("a", "b"), (), "a list of 1 to 2 items"),
+        (url(), "https://host/" + 5000 * "a", "ftp://host/", "an absolute http or https URL"),
+        (url(most=9), "http://ho", "http://hos", "an absolute http or https URL of at most 9 characters"),
     ],
 )
 def test_a_rule_says_what_it_wants(rule: Any, taken: object, refused: object, said: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.webhooks.test_app import Handler, made, status
 from volc_moderation import CallbackError
+from volc_moderation.callback import MOST_VALUES, json_of
 from volc_moderation.testing import CALLBACK_SECRET, make_zego_callback
 from volc_moderation.zego.callbacks import ZegoEvent, parse, sign, verify
 
@@ -144,3 +145,18 @@ async def test_a_form_is_handled_once_whatever_form_comes_next() -> None:
     assert len(handler.events) == 1
     assert handler.events[0] == parse(plain)
     verify(form, CALLBACK_SECRET)
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("[1]", [1]),
+        ('{"a": "é"}', {"a": "é"}),
+        ("no JSON", "no JSON"),
+        ("{", "{"),
+        ((MOST_VALUES + 1) * "[", (MOST_VALUES + 1) * "["),
+        (MOST_VALUES * "[" + MOST_VALUES * "]", MOST_VALUES * "[" + MOST_VALUES * "]"),
+    ],
+)
+def test_what_is_no_json_stays_a_text(text: str, means: object) -> None:
+    assert json_of(text) == means
