@@ -22,6 +22,7 @@ from volc_moderation.volcengine import (
     BanUserStream,
     KickUser,
     LimitTokenPrivilege,
+    MonitorConfig,
     SendUnicast,
     StartDetection,
     StartWebcast,
@@ -311,6 +312,11 @@ def test_what_may_be_repeated_and_what_settles_it() -> None:
         "CloseRoom": {104, 5018, 5024, 50001},
         "DelForbidUserRule": {50124},
     }
+
+
+def test_a_check_of_a_webcast_may_be_off() -> None:
+    for seconds in (0, 2, 30):
+        MonitorConfig(blank_check_interval=seconds, freeze_check_interval=seconds, crash_check_interval=min(seconds, 1))
 
 
 def test_one_of_two_fields_is_enough() -> None:

@@ -169,6 +169,7 @@ async def test_a_permit_tells_whether_its_request_was_sent() -> None:
     async with mocked(lambda _: volcengine_yes()) as http_client:
         http_client.event_hooks = {"request": [hang]}
         client = volcengine_client(http_client=http_client, quotas=quotas)
+        await asyncio.sleep(7)
         calls = [asyncio.create_task(client.stop_webcast(**STOP)) for _ in range(IN_FLIGHT + 1)]
         await asyncio.sleep(3)
         for call in (calls[-1], calls[0]):

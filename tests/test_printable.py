@@ -37,6 +37,10 @@ def test_everything_shows_on_one_line(text: str) -> None:
     assert printable(shown) == shown
 
 
+def test_other_scripts_are_not_escaped() -> None:
+    assert json_text({"房间": "é\x1b"}) == r'{"房间": "é\u001b"}'
+
+
 @given(ANY, st.sampled_from([None, 2]))
 def test_json_shows_and_means_the_same(text: str, indent: int | None) -> None:
     written = json_text({"a": [text], text: 1.5}, indent=indent)

@@ -406,7 +406,16 @@ def test_back_off_is_bounded(attempt: int, draw: float, base: float, cap: float)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"attempts": 0}, {"attempts": True}, {"attempts": 2.5}, {"base": -1}, {"cap": math.inf}, {"cap": "9"}]
+    "settings",
+    [
+        {"attempts": 0},
+        {"attempts": True},
+        {"attempts": 2.5},
+        {"base": -1},
+        {"cap": math.inf},
+        {"cap": "9"},
+        {"base": True},
+    ],
 )
 def test_policy_rules(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(settings))):

@@ -72,6 +72,8 @@ def _zego(**settings: Any) -> ZegoClient:
         (_volcengine, {"deadline": True}, "deadline"),
         (_volcengine, {"region": "cn-北京-1"}, "region"),
         (_volcengine, {"base_url": "https://host#x"}, "base_url"),
+        (_volcengine, {"base_url": "ftp://host"}, "base_url"),
+        (_volcengine, {"base_url": "//host"}, "base_url"),
         (_volcengine, {"base_url": "https://hôst"}, "base_url"),
         (_volcengine, {"base_url": "https://host\n"}, "base_url"),
         (_zego, {"app_id": 10**13}, "got int$"),
@@ -126,6 +128,12 @@ async def test_the_environment_is_read_by_from_env_alone(monkeypatch: pytest.Mon
     monkeypatch.setenv("VOLCENGINE_SESSION_TOKEN", "TOKEN")
     assert VolcengineClient.from_env()._base_url.url == "http://127.0.0.1:1"
     assert ZegoClient.from_env()._base_url.url == "http://127.0.0.1:1"
+    for name, vendor in (("VOLCENGINE_RTC_BASE_URL", VolcengineClient), ("ZEGO_BASE_URL", ZegoClient)):
+        with pytest.MonkeyPatch.context() as less:
+            less.delenv(name)
+            assert vendor.from_env()._base_url.url.startswith("https://")
+            less.setenv(name, "")
+            assert vendor.from_env()._base_url.url.startswith("https://")
     assert VolcengineClient.from_env(base_url="http://127.0.0.1:2")._base_url.url == "http://127.0.0.1:2"
     assert ZegoClient.from_env(base_url="http://127.0.0.1:2")._base_url.url == "http://127.0.0.1:2"
     handler, asked = in_turn(volcengine_yes())

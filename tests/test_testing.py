@@ -1,5 +1,7 @@
 """The pytest plugin: the emulator for tests of any kind, and callbacks with valid signatures."""
 
+import os
+import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,6 +57,20 @@ def test_settings_of_ones_own() -> None:
     assert process.returncode == 0
 
 
+def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("volc_moderation.testing.END", 0.1)
+    with ModerationEmulator() as emulator:
+        process = emulator._process
+        os.kill(process.pid, signal.SIGSTOP)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with ModerationEmulator() as emulator:
+        assert emulator.counts() == {}
+
+
 async def test_pending_callbacks(moderation_emulator: ModerationEmulator, unused_tcp_port: int) -> None:
     moderation_emulator.join("volcengine", "room", "user")
     async with volcengine_client(base_url=moderation_emulator.base_url) as volcengine:
@@ -71,7 +87,8 @@ def test_a_callback_of_volcengine(volcengine_callback: Make) -> None:
     body = volcengine_callback(RoomId="r", Suggest="REVIEW", envelope={"AppId": "mine"})
     now = datetime.now(UTC).timestamp()
     volcengine_callbacks.verify(body, CALLBACK_SECRET, now=now, within=10)
-    event = volcengine_callbacks.parse(body)
+    event: Any = volcengine_callbacks.parse(body)
+    assert event.reasons == ("gun",)
     assert (event.app_id, event.room_id, event.user_id, event.verdict) == ("mine", "r", "user", Verdict.REVIEW)
     assert event.dedupe_key != volcengine_callbacks.parse(volcengine_callback()).dedupe_key
     volcengine_callbacks.verify(volcengine_callback(secret="other"), "other")
@@ -86,9 +103,15 @@ def test_a_callback_of_zego(zego_callback: Make, event: str) -> None:
     assert read.media == (Media.VIDEO if "_img_" in event else Media.AUDIO)
     if event in zego_callbacks.RESULTS:
         assert read.verdict == Verdict.REJECT
-        assert (read.user_id, read.stream_id) in {("user", None), (None, "stream")}
-        assert read.evidence.urls
+        who = ("user", None) if event == "censor_audio_v2_result" else (None, "stream")
+        assert (read.user_id, read.stream_id) == who
+        shows = "frame.jpg" if "_img_" in event else "a.mp3"
+        assert read.evidence.urls == (f"https://example.com/{shows}",)
+        assert read.evidence.texts == (() if "_img_" in event else ("add me",))
         assert read.dedupe_key != zego_callbacks.parse(zego_callback(event, TaskId="t-1")).dedupe_key
+    else:
+        assert (read.data["Status"], read.aux_info.censor_stream_time) == (0, 130)
+    assert (read.data["AppId"], read.data["Code"], read.data["Message"]) == (1234567890, 0, "success")
 
 
 def test_the_makers_share_their_secret_with_the_emulator() -> None:

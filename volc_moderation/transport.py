@@ -131,7 +131,7 @@ class Transport:
                         request.method,
                         request.url,
                         headers=request.headers,
-                        content=request.body or None,
+                        content=request.body,
                         timeout=self._timeouts,
                     ),
                     stream=True,

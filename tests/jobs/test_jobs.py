@@ -77,6 +77,51 @@ async def test_what_was_submitted_is_on_disk_before_submit_returns(path: Path) -
         other.close()
 
 
+async def test_what_was_submitted_survives_a_loss_of_power(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor, commits = Vendor(), []
+    transaction = Journal.transaction
+
+    def keep(journal: Journal, *, durable: bool = False) -> Any:
+        commits.append(durable)
+        return transaction(journal, durable=durable)
+
+    async with Jobs(path, clients=[vendor.client], grace=0.01) as jobs:
+        await jobs.counts()
+        monkeypatch.setattr(Journal, "transaction", keep)
+        await jobs.submit(stop())
+        assert True in commits
+
+
+async def test_who_watches_is_told_at_once(path: Path) -> None:
+    async with Jobs(path, clients=[volcengine()]) as jobs:
+        events = jobs.events()
+        first = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.05)
+        key = await jobs.submit(stop())
+        assert (await asyncio.wait_for(first, 5)).key == key
+
+
+async def test_jobs_that_cannot_begin_let_the_journal_go(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And what was on its way when a process ended is told by the next one."""
+    vendor = Vendor()
+    async with Jobs(path, clients=[vendor.client], grace=0.01) as jobs:
+        await jobs.submit(stop())
+        await vendor.asked_for(1)
+    assert "when the last process ended" not in caplog.text
+    caplog.set_level("INFO")
+    zego = zego_client(http_client=mocked(lambda _: zego_answer()), quotas=NoQuotas())
+    with pytest.raises(ConfigurationError, match="none of the clients has"):
+        async with Jobs(path, clients=[zego]):
+            pass
+    for expected in ("1 jobs were on their way when the last process ended", ""):
+        async with Jobs(path, clients=[volcengine()]) as jobs:
+            async with asyncio.timeout(5):
+                while (await jobs.counts())[JobState.DONE] == 0:
+                    await asyncio.sleep(0.01)
+        assert [line for line in caplog.messages if "last process" in line] == ([expected] if expected else [])
+        caplog.clear()
+
+
 async def test_what_was_left_is_done_by_the_next_process(path: Path) -> None:
     vendor = Vendor()
     async with Jobs(path, clients=[vendor.client], grace=0.01) as jobs:
