@@ -212,6 +212,7 @@ def test_a_webcast(name: str) -> None:
     assert event.detail.status is WebcastChange.REFRESHED
     assert (event.room_id, event.task_id, event.user_id, event.verdict) == ("r", "t", "u", None)
     assert event.reasons == ("StartEventTimeout",)
+    assert event.data == content
     unknown = parse(signed(name, {"Status": 9}))
     assert isinstance(unknown, WebcastEvent)
     assert unknown.detail.status == 9

@@ -131,6 +131,8 @@ def verify(body: bytes, secret: str | Sequence[str], *, now: float | None = None
 def parse(body: bytes) -> VolcengineEvent:
     """Read a callback, which must have been verified. Raises ``CallbackError`` if it has not the documented form."""
     envelope = _Envelope.read(body)
+    content = load_object(envelope.event_data)
+    data = {"EventData": envelope.event_data} if content is None else content
     common: dict[str, Any] = {
         "vendor": "volcengine",
         "name": envelope.event_type,
@@ -139,23 +141,21 @@ def parse(body: bytes) -> VolcengineEvent:
         "version": envelope.version,
         "occurred_at": envelope.made_at,
         "dedupe_key": envelope.dedupe_key,
+        "data": data,
     }
-    content = load_object(envelope.event_data)
     if envelope.event_type == "MachineReviewResult":
         review = model_of(content, MachineReview, "EventData")
-        if content and not isinstance(content.get("Suggest"), (str, type(None))):
+        if not isinstance(data.get("Suggest"), (str, type(None))):
             raise unreadable("EventData.Suggest", "a text")
-        return MachineReviewResult(**common, **_neutral(review), detail=review, data=content or {})
+        return MachineReviewResult(**common, **_neutral(review), detail=review)
     if envelope.event_type.lower().startswith("webcast"):
         report = model_of(content, WebcastReport, "EventData")
         who: dict[str, Any] = {"room_id": report.room_id, "user_id": report.user_id, "task_id": report.task_id}
         # A line of the documents has a blank before a reason.
         reasons = (report.reason.strip(),) if report.reason else ()
-        return WebcastEvent(**common, **who, reasons=reasons, detail=report, data=content or {})
-    if content is None:
-        return VolcengineEvent(**common, data={"EventData": envelope.event_data})
-    who = {name: content[key] for name, key in _WHO.items() if isinstance(content.get(key), str)}
-    return VolcengineEvent(**common, **who, data=content)
+        return WebcastEvent(**common, **who, reasons=reasons, detail=report)
+    who = {name: data[key] for name, key in _WHO.items() if isinstance(data.get(key), str)}
+    return VolcengineEvent(**common, **who)
 
 
 def sign(envelope: Mapping[str, str], secret: str) -> bytes:
@@ -238,13 +238,16 @@ def _digest(values: Sequence[str], secret: str) -> str:
     return hashlib.sha256("".join(sorted([*values, secret])).encode()).hexdigest()
 
 
+_MEDIA: dict[int | None, Media] = {1: Media.VIDEO, 2: Media.AUDIO}
+
+
 def _neutral(review: MachineReview) -> dict[str, Any]:
     urls = [*review.images, *filter(None, [review.audio])]
     return {
         "room_id": review.room_id,
         "user_id": review.user_id,
         "verdict": review.suggest,
-        "media": {1: Media.VIDEO, 2: Media.AUDIO}.get(review.media_type or 0),
+        "media": _MEDIA.get(review.media_type),
         "reasons": tuple(review.hit_reasons or [risk.name for risk in review.risk_hit]),
         "evidence": Evidence(urls=tuple(urls), texts=tuple(filter(None, [review.audio_text]))),
     }
