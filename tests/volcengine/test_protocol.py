@@ -332,7 +332,19 @@ def test_a_request_id_may_be_a_number(given: Any, read_as: str | None) -> None:
     assert decode(STOP, REQUEST, response, repeated=False).request_id == read_as
 
 
-@pytest.mark.parametrize(("given", "code_n"), [(100009, 100009), (0, None), (None, None), ("100009", None), (-1, None)])
+@pytest.mark.parametrize(
+    ("given", "code_n"),
+    [
+        (100009, 100009),
+        (1, 1),
+        (2**31 - 1, 2**31 - 1),
+        (2**31, None),
+        (0, None),
+        (None, None),
+        ("100009", None),
+        (-1, None),
+    ],
+)
 def test_the_gateways_number_is_kept(given: Any, code_n: int | None) -> None:
     with pytest.raises(AuthenticationError) as caught:
         read(STOP, answer(error={"Code": "InvalidAccessKey", "Message": "no", "CodeN": given}, status=401))

@@ -150,6 +150,10 @@ def test_wrong_settings(options: dict[str, Any]) -> None:
         made(**{"handler": Handler(), **options})
 
 
+def test_the_smallest_settings() -> None:
+    made(Handler(), within=0.001, most_bytes=1, timeout=0.001)
+
+
 @pytest.mark.looptime
 async def test_a_handler_that_fails_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     """The vendor is told so, and delivers again."""
@@ -248,7 +252,8 @@ async def test_a_slow_sender_is_given_up() -> None:
 
     async with httpx.AsyncClient(transport=_Streaming(made(Handler())), base_url="http://app") as client:
         began = asyncio.get_running_loop().time()
-        assert (await client.post("/zego", content=dawdle())).status_code == 408
+        late = await client.post("/zego", content=dawdle())
+        assert (late.status_code, late.headers["connection"]) == (408, "close")
         assert asyncio.get_running_loop().time() - began == pytest.approx(4, abs=0.1)
 
 

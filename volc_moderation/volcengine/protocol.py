@@ -73,7 +73,7 @@ def _read(action: Action[R], request: Request, response: Response, *, repeated: 
     if not isinstance(error, dict):
         error = {}
     code = _text(error.get("Code")) or f"HTTP {response.status}"
-    message = _text(error.get("Message")) or ""
+    message = _text(error.get("Message"))
     if repeated and action.is_settled_by(code):
         result = parse({"Message": request.redact(message) or code}, action.result)
         return result if isinstance(result, DecodeError) else Answer(result, request_id, log_id)
@@ -112,8 +112,8 @@ def _result(result: object) -> object:
     return {**rest, "Message": proofs[0]} if proofs else rest
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _gateway_number(value: object) -> int | None:

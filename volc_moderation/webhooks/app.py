@@ -158,7 +158,7 @@ class Webhooks:
     async def _body(self, request: Request) -> bytes | None:
         """Read the body; None if it is too large, which its length may tell before it is read."""
         length = request.headers.get("content-length", "")
-        if length.isascii() and length.isdecimal() and int(length[:20]) > self._most_bytes:
+        if length.isdecimal() and int(length[:20]) > self._most_bytes:
             return None
         body = bytearray()
         async for chunk in request.stream():
