@@ -350,7 +350,7 @@ class _Streaming(httpx.AsyncBaseTransport):
 
         scope = {"type": "http", "method": "POST", "path": request.url.path, "headers": [], "root_path": ""}
         await self._app(scope | {"query_string": b""}, receive, send)
-        return httpx.Response(sent[0]["status"])
+        return httpx.Response(sent[0]["status"], headers=sent[0]["headers"])
 
 
 def other_splits(body: bytes) -> list[bytes]:
