@@ -446,3 +446,8 @@ def test_halves_of_characters_end_wherever_they_stand() -> None:
         "ResponseMetadata": {},
         "Result": {"Message": "ok", "EventData": ["?", {"?": ["?"]}]},
     }
+
+
+@pytest.mark.parametrize("depth", [600, 900, 2000])
+def test_an_answer_that_is_nested_too_deeply_is_none(depth: int) -> None:
+    assert load_answer(b'{"a":' + depth * b"[" + rb'"\ud800"' + depth * b"]" + b"}") is None
