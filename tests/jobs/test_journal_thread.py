@@ -131,10 +131,13 @@ async def test_what_nobody_waits_for(thread: JournalThread, journal: Counted, ca
     await thread.ask(Journal.counts)
     assert done == [1]
     assert set(journal.commits) == {False}
+    told = ["something could not be written to a journal: division by zero"]
     thread.post(lambda _: 1 / 0)
+    await counts(thread)
+    assert caplog.messages == told
     with pytest.raises(ZeroDivisionError):
         await thread.do(lambda _: 1 / 0)
-    assert caplog.messages == ["something could not be written to a journal: division by zero"]
+    assert caplog.messages == told
 
 
 async def test_what_is_abandoned_takes_no_more(tmp_path: Path) -> None:

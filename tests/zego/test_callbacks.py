@@ -223,6 +223,35 @@ def test_what_passes_has_no_reasons() -> None:
     assert (event.verdict, event.reasons, event.evidence) == (Verdict.PASS, (), Evidence())
 
 
+@pytest.mark.parametrize(
+    ("aux", "when"),
+    [
+        ({"ProcessBeginTime": 0}, datetime(1970, 1, 1, tzinfo=UTC)),
+        ({"ProcessBeginTime": 1_795_219_199_120}, datetime.fromtimestamp(1795219199.12, UTC)),
+        ({"ProcessBeginTime": 253_402_300_799_000}, datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ({"ProcessBeginTime": 253_402_300_799_001}, None),
+        ({"ProcessBeginTime": -1}, None),
+        ({"ImgTime": "2026-11-21 07:59:59"}, datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC)),
+        ({"ImgTime": "2026-11-21 07:59:59", "ProcessBeginTime": 0}, datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC)),
+        ({"ImgTime": "2026-13-21 07:59:59"}, None),
+        ({"ImgTime": "20261121T075959"}, None),
+        ({"ImgTime": "2026-W47-6 07:59:59"}, None),
+        ({}, None),
+    ],
+)
+def test_when_the_material_was_taken(aux: dict[str, Any], when: datetime | None) -> None:
+    """Else when the callback was made; and it tells results apart that have nothing else."""
+    event = parse(body_of(AuxInfo=aux))
+    assert event.occurred_at == (when or datetime.fromtimestamp(1795219200, UTC))
+    assert (event.dedupe_key == parse(body_of(AuxInfo={})).dedupe_key) is (not aux or aux == {"ProcessBeginTime": 0})
+
+
+def test_an_empty_id_is_none() -> None:
+    event = parse(body_of(ResultTaskId=""))
+    assert isinstance(event, CensorResult)
+    assert event.result_task_id is None
+
+
 @pytest.mark.parametrize("missing", [None, {}, []])
 @pytest.mark.parametrize("wrong", [None, 5, "text"])
 def test_what_is_missing_is_empty(missing: Any, wrong: Any) -> None:
