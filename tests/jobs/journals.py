@@ -52,14 +52,16 @@ class InlineJournal(JournalThread):
         self.journal.close()
 
 
-def fill(journal: Journal, actions: Iterable[Action[Any]], *clients: Client, now: float = NOW) -> list[str]:
+def fill(
+    journal: Journal, actions: Iterable[Action[Any]], *clients: Client, now: float = NOW, delay: float = 0.0
+) -> list[str]:
     """Write actions into a journal, and return their keys."""
     known, keys = Clients(clients), []
     with journal.transaction():
         for action in actions:
             lane = known.lane_of(action)
             keys.append(key_of(lane, action))
-            journal.submit(keys[-1], journal.lane(lane), write(action), due=now, now=now)
+            journal.submit(keys[-1], journal.lane(lane), write(action), due=now + delay, delay=delay, now=now)
     return keys
 
 

@@ -289,6 +289,53 @@ async def test_an_outage_is_looked_at_less_and_less_often(journal: InlineJournal
         assert longest / 2 - 0.01 <= gap <= longest + 0.01
 
 
+async def test_one_call_looks_whether_an_outage_is_over(journal: InlineJournal) -> None:
+    in_flight: list[tuple[float, int]] = []
+    now = 0
+
+    async def handler(_: httpx.Request) -> httpx.Response:
+        nonlocal now
+        now += 1
+        in_flight.append((asyncio.get_running_loop().time(), now))
+        await asyncio.sleep(0.2)
+        now -= 1
+        if asyncio.get_running_loop().time() < 60:
+            raise httpx.ReadError("gone")
+        return volcengine_yes()
+
+    http_client = httpx.AsyncClient(transport=httpx.MockTransport(handler))
+    client = volcengine_client(http_client=http_client, clock=loop_clock, quotas=NoQuotas())
+    fill(journal.journal, stops(40), client)
+    await run(journal, client, retry=RetryPolicy(attempts=1000, base=0, cap=0))
+    assert states(journal) == {JobState.DONE: 40}
+    assert max(many for when, many in in_flight if when < 0.2) == FIRST
+    looks = [many for when, many in in_flight if 0.4 < when < 60]
+    assert len(looks) > 3
+    assert set(looks) == {1}
+
+
+async def test_a_job_that_is_due_soon_is_made_soon(journal: InlineJournal) -> None:
+    client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock)
+    fill(journal.journal, stops(1), client, delay=0.3)
+    await run(journal, client)
+    assert asyncio.get_running_loop().time() == pytest.approx(0.3, abs=0.01)
+
+
+async def test_who_runs_for_ever_waits_for_what_is_far_off(journal: InlineJournal) -> None:
+    client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock)
+    fill(journal.journal, stops(1), client, delay=3000)
+    runner = Runner(journal, [client], clock=loop_clock, for_ever=True, wait_for_deferred=False)
+    await runner.prepare()
+    running = asyncio.create_task(runner.run())
+    await asyncio.sleep(2999)
+    assert states(journal) == {JobState.PENDING: 1}
+    await asyncio.sleep(1.1)
+    assert states(journal) == {JobState.DONE: 1}
+    assert not running.done()
+    runner.stop()
+    await running
+
+
 async def test_only_what_must_not_be_repeated_costs_a_sync_of_the_disk(journal: InlineJournal) -> None:
     """That it was sent outlives a loss of power; a stop would simply be made again."""
     taken: list[bool] = []

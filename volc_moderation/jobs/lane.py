@@ -141,7 +141,7 @@ class LaneRunner:
         loop = asyncio.get_running_loop()
         if self._is_paused:
             return self._paused_until
-        places = 1 if self._pauses else int(self._places)
+        places = self._most
         self._start(calls)
         free = places - self.in_flight - len(self._taken)
         if free * 4 < places:
@@ -189,8 +189,7 @@ class LaneRunner:
 
     def _start(self, calls: asyncio.TaskGroup) -> None:
         """Start one more of the tasks that make the calls, if there is more to do for them; each starts the next."""
-        most = 1 if self._pauses else self._places
-        if not self._is_starting and self._taken and self._workers < most:
+        if not self._is_starting and self._taken and self._workers < self._most:
             self._is_starting = True
             self._workers += 1
             calls.create_task(self._work(calls))
@@ -200,7 +199,7 @@ class LaneRunner:
         self._is_starting = False
         task: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # this is one
         try:
-            while self._taken and self._workers <= self._places and not self._is_held:
+            while self._taken and self._workers <= self._most and not self._is_held:
                 row = self._taken.popleft()
                 self._start(calls)
                 self.in_flight += 1
@@ -212,6 +211,11 @@ class LaneRunner:
         finally:
             self._workers -= 1
             self._wake.set()
+
+    @property
+    def _most(self) -> int:
+        """How many calls may be in flight: between two pauses of an outage one, which looks whether it is over."""
+        return 1 if self._pauses else int(self._places)
 
     @property
     def _is_paused(self) -> bool:
