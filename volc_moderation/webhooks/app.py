@@ -23,7 +23,7 @@ from volc_moderation.callback import secrets_of
 from volc_moderation.errors import CallbackError, ConfigurationError, describe
 from volc_moderation.event import Event
 from volc_moderation.volcengine import callbacks as volcengine_callbacks
-from volc_moderation.webhooks.seen import OUTAGE, PATIENCE, REMEMBERED_SECONDS, MemorySeen, RedisSeen, Seen
+from volc_moderation.webhooks.seen import OUTAGE, PATIENCE, REMEMBERED_SECONDS, MemorySeen, RedisSeen, Seen, State
 from volc_moderation.zego import callbacks as zego_callbacks
 
 Handler = Callable[[Event], Awaitable[object]]
@@ -169,12 +169,11 @@ class Webhooks:
 
     async def _handle(self, event: Event, keys: Sequence[str], until: float) -> int:
         """Handle an event, unless one with any of the keys is being handled or was."""
-        states = await asyncio.gather(*(_patiently(partial(self._seen.begin, key)) for key in keys))
-        is_handled = "handled" in states
-        if is_handled or "running" in states:
-            fresh = [key for key, state in zip(keys, states, strict=True) if state not in ("handled", "running")]
-            await self._end(fresh, handled=is_handled)
-            return 200 if is_handled else 503
+        begun: list[str] = []
+        state = await _patiently(partial(self._begin, keys, begun))
+        if state in ("handled", "running"):
+            await self._end(begun, handled=state == "handled")
+            return 200 if state == "handled" else 503
         handled = False
         cancels = _cancels()
         scope = asyncio.timeout_at(until)
@@ -192,6 +191,15 @@ class Webhooks:
             # Also if the server stops in the middle.
             await asyncio.shield(self._end(keys, handled=handled))
         return 200
+
+    async def _begin(self, keys: Sequence[str], begun: list[str]) -> State:
+        """Ask about each key, up to the first that is not new: of two deliveries of one event, the first goes on."""
+        for key in keys:
+            state = await self._seen.begin(key)
+            if state in ("handled", "running"):
+                return state
+            begun.append(key)
+        return "new"
 
     async def _end(self, keys: Sequence[str], *, handled: bool) -> None:
         await asyncio.gather(*(_patiently(partial(self._seen.end, key, handled=handled)) for key in keys))
