@@ -155,6 +155,10 @@ async def test_of_two_deliveries_at_the_same_time_one_is_handled(seed: int) -> N
             await asyncio.sleep(dice.uniform(0, 0.3))
             return await super().begin(key)
 
+        async def end(self, key: str, *, handled: bool) -> None:
+            await asyncio.sleep(dice.uniform(0, 0.3))
+            await super().end(key, handled=handled)
+
     handler, body = Handler(1.0), make_volcengine_callback()
     app = made(handler, seen=Slow())
     outcomes = await asyncio.gather(*(status(app, body) for _ in range(2)))
