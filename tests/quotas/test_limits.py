@@ -104,3 +104,20 @@ def test_the_least_of_each_setting() -> None:
         for share in shares:
             with pytest.raises(ConfigurationError, match="bulk_share must be a number of at least 0, below 1"):
                 store(bulk_share=share)
+
+
+@pytest.mark.looptime
+async def test_a_snapshot_tells_of_no_permit_that_has_returned() -> None:
+    store = WindowQuotas()
+    permits = [await store.acquire(KEY, Quota(150)) for _ in range(3)]
+    permits[0].answered(0.05)
+    permits[1].abandoned(0.05)
+    assert store.snapshot()[KEY].permits_out == 3
+    await asyncio.sleep(20)
+    assert store.snapshot()[KEY].permits_out == 1
+    permits[2].abandoned(None)
+    assert store.snapshot()[KEY].permits_out == 0
+
+
+def test_a_key_shows_little_of_the_account() -> None:
+    assert "account='AKLT***'" in repr(QuotaKey("volcengine", "AKLTsecret", "StopWebcast"))
