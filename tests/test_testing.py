@@ -58,17 +58,14 @@ def test_settings_of_ones_own() -> None:
 
 
 def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no proxy is asked, which may be set for the way out."""
     monkeypatch.setattr("volc_moderation.testing.END", 0.1)
-    with ModerationEmulator() as emulator:
-        process = emulator._process
-        os.kill(process.pid, signal.SIGSTOP)
-    assert process.returncode == -signal.SIGKILL
-
-
-def test_a_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with ModerationEmulator() as emulator:
         assert emulator.counts() == {}
+        process = emulator._process
+        os.kill(process.pid, signal.SIGSTOP)
+    assert process.returncode == -signal.SIGKILL
 
 
 async def test_pending_callbacks(moderation_emulator: ModerationEmulator, unused_tcp_port: int) -> None:

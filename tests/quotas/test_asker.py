@@ -404,7 +404,7 @@ async def test_a_fault_of_ours_is_an_error_of_who_waits(redis: Redis, caplog: py
 # Clocks that step
 
 
-@pytest.mark.parametrize("step", [-3600.0, -60.0, 0.5, 3600.0])
+@pytest.mark.parametrize("step", [-60.0, 0.5, 3600.0])
 async def test_a_step_of_the_stores_clock_changes_nothing(redis: Redis, step: float) -> None:
     """Neither a breach nor a pause, nobody is refused or cancelled."""
     processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
@@ -430,7 +430,7 @@ async def test_who_comes_after_a_step_gets_no_more(redis: Redis, step: float) ->
     assert now() < 3
 
 
-@pytest.mark.parametrize("idle", [0.3, 1.0, 5.0, 600.0])
+@pytest.mark.parametrize("idle", [1.0, 600.0])
 async def test_who_comes_after_a_pause_learns_what_time_it_is(redis: Redis, idle: float) -> None:
     """With a newcomer the clock stands still: what it brings back then is not early when the clock goes on."""
     processes, judge = Processes(redis, Quota(60)), Judge(0.02, 0.05)
