@@ -115,6 +115,29 @@ async def test_a_server_that_stops_meanwhile_stops(begin: Any, end: Any) -> None
     await asyncio.sleep(1)  # the note of the end gives up by itself
 
 
+async def test_who_stops_between_two_questions_takes_the_first_back() -> None:
+    """Else the next delivery would find the event running, although nobody handles it."""
+
+    class Hanging(MemorySeen):
+        asked = 0
+
+        async def begin(self, key: str) -> State:
+            self.asked += 1
+            if self.asked == 2:
+                await asyncio.sleep(3600)
+            return await super().begin(key)
+
+    handler, body = Handler(), make_volcengine_callback()
+    app = made(handler, seen=Hanging())
+    call = asyncio.create_task(status(app, body))
+    await asyncio.sleep(0.5)
+    call.cancel()
+    await asyncio.wait([call])
+    assert call.cancelled()
+    assert await status(app, body) == 200
+    assert len(handler.events) == 1
+
+
 async def test_a_server_that_stops_still_notes_the_end() -> None:
     noted: list[float] = []
 

@@ -21,8 +21,8 @@ local born, node = tonumber(known[1]), known[2]
 -- The clock goes on by what the server's clock went on, if that is not less than nothing, and no further than the process
 -- can vouch for, by its own clock since it first heard this one. So neither a step back nor one ahead, by NTP or a
 -- failover, makes a second longer or shorter. What an exchange leaves uncounted, the next one counts.
--- A process that is new here can vouch for nothing: with it time stands still, and what went by is lost for good. For what
--- is written down with it stands by this clock, and would end early if that were to catch up.
+-- A process that is new here can vouch for nothing: with it the clock stands still, and what went by before it asked is
+-- lost for good. If the clock caught up later, the permits that are written down now would end early.
 local clock, counted = tonumber(known[8]) or wall, tonumber(known[9]) or wall
 if wall < counted then
   counted = wall

@@ -170,7 +170,13 @@ class Webhooks:
     async def _handle(self, event: Event, keys: Sequence[str], until: float) -> int:
         """Handle an event, unless one with any of the keys is being handled or was."""
         begun: list[str] = []
-        state = await _patiently(partial(self._begin, keys, begun))
+        try:
+            state = await _patiently(partial(self._begin, keys, begun))
+        except (
+            asyncio.CancelledError
+        ):  # the server stops, or the sender is gone: the next delivery must not wait for it
+            await asyncio.shield(self._end(begun, handled=False))
+            raise
         if state in ("handled", "running"):
             await self._end(begun, handled=state == "handled")
             return 200 if state == "handled" else 503
