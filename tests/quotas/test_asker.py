@@ -11,7 +11,7 @@ from redis import Redis
 from tests.quotas.judge import Judge, call
 from tests.quotas.processes import Processes
 from volc_moderation import ConfigurationError, QuotaUnavailable
-from volc_moderation.quotas import Priority, Quota
+from volc_moderation.quotas import Permit, Priority, Quota
 from volc_moderation.quotas.asker import AGAIN, Asker, Outage
 from volc_moderation.quotas.shared_permit import LEASE, MARGIN, Moment, SharedPermit, boot_time
 
@@ -177,18 +177,23 @@ async def test_a_request_that_takes_long_keeps_its_permit(redis: Redis) -> None:
     assert now() - answered == pytest.approx(1.1, abs=0.1)
 
 
-async def test_what_a_process_held_too_long_is_not_used(redis: Redis) -> None:
-    """It stood still, as a laptop that sleeps: others may have its permits by now."""
-    processes = Processes(redis, Quota(60))
-    process = processes.start()
+async def with_stock(process: Asker, *, answered: int) -> tuple[list[Permit], list[asyncio.Task[Permit]]]:
+    """Hold all of a quota of 60 while two calls wait, until the store gives ahead what returns of those answered."""
     held = [await process.acquire("interactive") for _ in range(60)]
     waiting = [asyncio.create_task(process.acquire("interactive")) for _ in range(2)]
     await asyncio.sleep(0.1)
-    for permit in held:
+    for permit in held[:answered]:
         permit.answered(0.01)
     await asyncio.sleep(0.5)
+    assert process._stock
+    return held[answered:], waiting
+
+
+async def test_what_a_process_held_too_long_is_not_used(redis: Redis) -> None:
+    """It stood still, as a laptop that sleeps: others may have its permits by now."""
+    process = Processes(redis, Quota(60)).start()
+    _, waiting = await with_stock(process, answered=60)
     stock = process._stock
-    assert stock
     for permit in stock:
         permit.told = Moment(permit.told.loop - LEASE, permit.told.boot)  # as if it had heard of them long ago
     stale = {permit.id for permit in stock}
@@ -212,16 +217,10 @@ async def test_what_a_store_gave_ahead_before_it_forgot_all_is_not_used(redis: R
     """It may give the same again, to another process."""
     processes = Processes(redis, Quota(60))
     process = processes.start()
-    held = [await process.acquire("interactive") for _ in range(60)]
-    waiting = [asyncio.create_task(process.acquire("interactive")) for _ in range(4)]
-    await asyncio.sleep(0.1)
-    for permit in held[:30]:
-        permit.answered(0.01)
-    await asyncio.sleep(0.5)
+    held, waiting = await with_stock(process, answered=30)
     ahead = {permit.id for permit in process._stock}
-    assert ahead
     processes.forget()
-    held[30].answered(0.01)  # of which the store is told soon, before what it gave ahead begins
+    held[0].answered(0.01)  # of which the store is told soon, before what it gave ahead begins
     await asyncio.sleep(0.2)
     assert not ahead & {permit.id for permit in process._stock}
     used = await asyncio.gather(*waiting)
