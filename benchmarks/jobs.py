@@ -35,8 +35,9 @@ from volc_moderation.jobs.runner import Runner
 
 QUOTA = 150
 FEW, MANY = 10_000, 1_000_000
-#: Rows, and rounds, of the comparison with the same calls without a journal.
-COMPARED, ROUNDS = 50_000, 5
+#: Rows, and rounds, of the comparison with the same calls without a journal: many short rounds, because on a machine that
+#: is shared, only what ran right before or after can be compared.
+COMPARED, ROUNDS = 20_000, 15
 
 DEFERRED_ROWS, EVERY, WAIT = 20_000, 20, 20
 #: Seconds over which the rate of first attempts is looked at, throughout the run.
@@ -62,11 +63,11 @@ async def cost_of_a_journal(result: Result) -> None:
     for rows, found in ((FEW, small), (MANY, large)):
         result.add(part="instant", rows=rows, loaded_per_s=found["load"], run_per_s=found["run"], peak_mb=found["peak"])
     rounds = [(await in_process("without", COMPARED), await in_process("with", COMPARED)) for _ in range(ROUNDS)]
-    bare, kept = (statistics.median(one[side]["run"] for one in rounds) for side in (0, 1))
-    result.add(part="without a journal", rows=COMPARED, run_per_s=bare)
-    result.add(part="with a journal", rows=COMPARED, run_per_s=kept)
+    for side, part in enumerate(("without a journal", "with a journal")):
+        result.add(part=part, rows=COMPARED, run_per_s=statistics.median(one[side]["run"] for one in rounds))
+    kept = statistics.median(with_it["run"] / without["run"] for without, with_it in rounds)
     result.goal("rows loaded, checked and written per second", large["load"], at_least=50_000)
-    result.goal("speed with a journal to that without", kept / bare, at_least=0.9)
+    result.goal("speed with a journal to that without", kept, at_least=0.9)
     result.goal("MB at 1,000,000 rows above those at 10,000", large["peak"] - small["peak"], at_most=30)
 
 

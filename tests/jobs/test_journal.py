@@ -154,6 +154,19 @@ def load(journal: Journal, *keys: str, parameters: str = "{}", now: float = NOW)
         return journal.load([(key, lane, parameters, n) for n, key in enumerate(keys, 2)], due=now, now=now)
 
 
+def test_many_records_are_written_at_once(journal: Journal) -> None:
+    """After an hour of a full disk: more than SQLite takes values in one step."""
+    load(journal, *(f"k{number}" for number in range(5001)))
+    rows = take(journal, 5001)
+    with journal.transaction():
+        journal.record([record(row, now=NOW + row % 7) for row in rows])
+    assert journal.counts()[JobState.DONE] == 5001
+    assert journal.query("SELECT count(*), count(DISTINCT ended), sum(round_trip IS 0.07) FROM job") == [
+        (5001, 7, 5001)
+    ]
+    assert journal.query("SELECT sum(done) FROM second") == [(5001,)]
+
+
 def test_a_list_is_added_once(journal: Journal) -> None:
     """With a call that stands there twice; the very list is known the next time, and its calls are left alone."""
     assert load(journal, "a", "b", "b") == Listed(new=2, again=0, is_known=False)

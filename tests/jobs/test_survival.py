@@ -39,7 +39,7 @@ from volc_moderation.jobs.lane import STORE_PATIENCE, LaneRunner
 from volc_moderation.jobs.runner import Runner
 from volc_moderation.quotas import QuotaKey
 from volc_moderation.volcengine import ListDetectionTask, StartDetection, StopWebcast
-from volc_moderation.zego import StartCensorAudioV2
+from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
 
 
 @pytest.fixture
@@ -127,6 +127,24 @@ async def test_texts_that_cannot_be_written_are_written(path: Path, content: byt
             job = await jobs.wait(await jobs.submit(stop()))
     assert job.state in {JobState.DONE, JobState.FAILED}
     assert "?" in f"{job.request_id}{job.code}{job.message}{job.result}" or job.state is JobState.DONE
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    "number", [b"1000000000000000000000", b"-9223372036854775809", b"1e300", b"1e999", b"NaN", b"0.5"]
+)
+async def test_a_number_that_cannot_be_written_proves_nothing(journal: InlineJournal, number: bytes) -> None:
+    """It holds up nobody: who waits behind it is written down, too."""
+    answers = [
+        httpx.Response(200, content=b'{"Code": ' + number + b', "Message": "odd"}'),
+        zego_answer(),
+        zego_answer(),
+    ]
+    client = zego_client(http_client=mocked(lambda _: answers.pop(0)), clock=loop_clock, quotas=NoQuotas())
+    fill(journal.journal, [StopCensorAudioV2(task_id=task) for task in ("a", "b")], client)
+    told = await run(journal, client)
+    assert [job.state for job in all_jobs(journal.journal)] == 2 * [JobState.DONE]
+    assert [event.code for event in told if event.code] == ["TransportError"]
 
 
 async def test_a_runner_that_ends_lets_nobody_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

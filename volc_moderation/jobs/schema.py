@@ -137,15 +137,21 @@ class Standing(NamedTuple):
         return self.done + self.failed + self.given_up + self.unfinished
 
 
-#: The columns of ``Record`` by their places, all rows in one step. What was submitted again meanwhile is made by the
-#: next attempt, unless that comes too early: then once more after the last one.
-RECORD = """
-WITH r AS MATERIALIZED (
-    SELECT
-    {},
-    json_extract(value, '$[2]') NOT IN ('pending', 'sent') AS has_ended
-    FROM json_each(?)
-)
+_NAMES = ", ".join(Record._fields)
+_VALUES = f"({', '.join('?' * len(Record._fields))})"
+#: At most so many records are written in one step: SQLite takes 32,766 values.
+RECORDED = 200
+
+
+def recording(count: int) -> str:
+    """Return what writes so many records, the values of one after those of the other.
+
+    What was submitted again meanwhile is made by the next attempt, unless that comes too early: then once more after
+    the last one.
+    """
+    return f"""
+WITH given ({_NAMES}) AS (VALUES {", ".join([_VALUES] * count)}),
+    r AS (SELECT *, state NOT IN ('pending', 'sent') AS has_ended FROM given)
 UPDATE job SET
     state = CASE WHEN again THEN 'pending' ELSE r.state END,
     due = r.due + CASE WHEN again AND has_ended THEN again_delay ELSE 0 END,
@@ -156,4 +162,4 @@ UPDATE job SET
     result = r.result, round_trip = r.round_trip, waited = r.waited,
     ended = CASE WHEN has_ended AND NOT again THEN r.now END
 FROM r WHERE job.id = r.id
-""".format(", ".join(f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(Record._fields)))
+"""  # noqa: S608 - our own names
