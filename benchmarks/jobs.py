@@ -35,8 +35,8 @@ from volc_moderation.jobs.runner import Runner
 
 QUOTA = 150
 FEW, MANY = 10_000, 1_000_000
-#: Rows, and rounds, of the comparison with the same calls without a journal. The rounds are many and short: on a machine
-#: that is shared, only what ran right before or after can be compared.
+#: Rows, and rounds, of the comparison with the same calls without a journal. The rounds are many and short: on a shared
+#: machine, only what ran right before or after can be compared.
 COMPARED, ROUNDS = 20_000, 15
 
 DEFERRED_ROWS, EVERY, WAIT = 20_000, 20, 20
