@@ -161,6 +161,87 @@ def test_a_long_run_stays_a_small_page(journal: Journal, tmp_path: Path) -> None
     assert "Calls per second</dt><dd>100" in page
 
 
+def test_a_table_has_its_first_rows(journal: Journal, tmp_path: Path) -> None:
+    """So that a page stays one that can be read: 20 slow calls, 100 kinds of outcome, 100 that failed."""
+    fill(journal, LANE, [{"state": "failed", "code": f"Odd{number}"} for number in range(100)])
+    page = written(journal, tmp_path / "report.html")
+    assert "The first 100" not in page
+    assert rows_of(page, "Failed and given up") == 100
+    assert rows_of(page, "Slowest calls") == 20
+    fill(journal, Lane("volcengine", "account", "StopDetection"), [{"state": "failed", "code": "One more"}])
+    page = written(journal, tmp_path / "report.html")
+    assert "The first 100; there are 1 more." in page
+    assert rows_of(page, "Failed and given up") == rows_of(page, "Outcomes") == 100
+
+
+def rows_of(page: str, table: str) -> int:
+    return page.partition(f'aria-label="{table}"')[2].partition("</table>")[0].count("<tr>") - 1
+
+
+def test_percentiles_are_told_by_name(journal: Journal, tmp_path: Path) -> None:
+    fill(journal, LANE, [{"round_trip": number / 1000, "waited": number / 100} for number in range(1, 101)])
+    fill(journal, Lane("zego", "account", "KickoutUser"), [{"round_trip": None, "waited": None}])
+    said = words(written(journal, tmp_path / "report.html"))
+    assert "median 50 ms p95 95 ms p99 99 ms max 100 ms" in said
+    assert "median 500 ms p95 950 ms p99 990 ms max 1 s" in said
+    assert "the mean of" not in said  # each second has a bar of its own
+
+
+def test_jobs_are_told_by_their_state(journal: Journal, tmp_path: Path) -> None:
+    deferred = {"state": "pending", "due": NOW + 100, "code": "FailToConnect", "round_trip": 0.2}
+    fill(journal, LANE, [deferred, {}], AppId="app")
+    page = written(journal, tmp_path / "report.html")
+    said = words(page)
+    assert "1 50.0% deferred FailToConnect" in said
+    assert "1 50.0% left StopWebcast" in said
+    slowest = said.partition("Slowest calls Line")[2]
+    assert "2 200 ms deferred FailToConnect" in slowest
+    assert '<td class="number">200 ms</td>' in page
+
+
+def test_accounts_of_one_action_have_names_of_their_own(journal: Journal, tmp_path: Path) -> None:
+    for account in ("first-account", "second-account"):
+        fill(journal, Lane("zego", account, "KickoutUser"), [{"round_trip": 0.1}])
+    fill(journal, Lane("zego", "first-account", "CloseRoom"), [{"round_trip": 0.1}])
+    said = words(written(journal, tmp_path / "report.html"))
+    assert set(re.findall(r"(?:KickoutUser|CloseRoom)(?: \([^)]*\))?", said)) == {
+        "KickoutUser (of account first-ac)",
+        "KickoutUser (of account second-a)",
+        "CloseRoom",
+    }
+
+
+def test_a_run_lasts_from_its_first_request_to_its_last_answer(journal: Journal, tmp_path: Path) -> None:
+    fill(journal, LANE, [{"now": NOW + 2.4}, {"now": NOW + 5.5}])
+    assert "Duration 5.5 s" in words(written(journal, tmp_path / "report.html"))
+
+
+def test_a_run_that_has_put_all_off_lasts_to_the_end_of_its_last_second(journal: Journal, tmp_path: Path) -> None:
+    fill(journal, LANE, [{"state": "pending", "now": NOW + 4.5, "due": NOW + 300}])
+    assert "Duration 5 s" in words(written(journal, tmp_path / "report.html"))
+
+
+def test_a_long_text_is_cut(journal: Journal, tmp_path: Path) -> None:
+    fill(journal, LANE, [{"state": "failed", "message": length * "m"} for length in (300, 301)])
+    page = written(journal, tmp_path / "report.html")
+    assert f'<td class="words">{300 * "m"}</td>' in page
+    assert f'<td class="words">{300 * "m"}…</td>' in page
+
+
+def test_a_report_that_cannot_be_finished_leaves_nothing(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(SourceError, match="No space left"):
+        write_report(journal, folder / "report.html", now=NOW)
+    assert not list(folder.iterdir())
+
+
 def test_a_time_at_rest_is_no_part_of_the_rate(journal: Journal, tmp_path: Path) -> None:
     fill(journal, LANE, [{"now": NOW}, {"now": NOW + 10}, {"now": NOW + 3610}])
     said = words(written(journal, tmp_path / "report.html"))
