@@ -77,26 +77,26 @@ async def test_a_fifth_cancelled_while_waiting() -> None:
     """The rest all succeed, nothing leaks, and the next ones run at full speed. Time is virtual, so it is exact."""
     loop = asyncio.get_running_loop()
     async with Vendors(Settings(delay=DELAY)) as vendors:
-        await webcasts(vendors.volcengine, 1350)
+        await webcasts(vendors.volcengine, 900)
         calls = [
             asyncio.create_task(vendors.volcengine.stop_webcast(app_id="a", room_id=f"t-{n}", task_id="t"))
-            for n in range(750)
+            for n in range(500)
         ]
         await asyncio.sleep(1)
         waiting = [number for number, call in enumerate(calls) if not call.done()]
-        cancelled = set(random.Random(7).sample(waiting, 150))
+        cancelled = set(random.Random(7).sample(waiting, 100))
         for number in cancelled:
             calls[number].cancel()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert {n for n, outcome in enumerate(outcomes) if isinstance(outcome, asyncio.CancelledError)} == cancelled
         assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         began = loop.time()
-        rooms = range(750, 1350)
+        rooms = range(500, 900)
         next_ones = [vendors.volcengine.stop_webcast(app_id="a", room_id=f"t-{n}", task_id="t") for n in rooms]
         await asyncio.gather(*next_ones)
-        assert 600 / (loop.time() - began) / 150 >= 0.93
+        assert 400 / (loop.time() - began) / 150 >= 0.93
         assert len(asyncio.all_tasks()) == 1
         count: dict[str, Any] = vendors.emulator.counts()["StopWebcast"]
     assert count["throttled"] == 0
     assert count["most_in_any_second"] <= 150
-    assert count["accepted"] >= 750 - 150 + 600
+    assert count["accepted"] >= 500 - 100 + 400

@@ -64,6 +64,7 @@ def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) 
     with ModerationEmulator() as emulator:
         assert emulator.counts() == {}
         process = emulator._process
+        assert os.getpgid(process.pid) != os.getpgid(0)  # an interrupt at the terminal is for the parent
         os.kill(process.pid, signal.SIGSTOP)
     assert process.returncode == -signal.SIGKILL
 
@@ -106,6 +107,8 @@ def test_a_callback_of_zego(zego_callback: Make, event: str) -> None:
         assert read.evidence.urls == (f"https://example.com/{shows}",)
         assert read.evidence.texts == (() if "_img_" in event else ("add me",))
         assert read.dedupe_key != zego_callbacks.parse(zego_callback(event, TaskId="t-1")).dedupe_key
+        said = {"censor_audio_v2_result": "AudioText", "censor_video_v2_audio_result": "Content"}.get(event)
+        assert read.data["Detail"].keys() & {"AudioText", "Content"} == ({said} if said else set())
     else:
         assert (read.data["Status"], read.aux_info.censor_stream_time) == (0, 130)
     assert (read.data["AppId"], read.data["Code"], read.data["Message"]) == (1234567890, 0, "success")

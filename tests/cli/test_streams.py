@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,7 +36,16 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.fixture
+def hangups() -> Iterator[None]:
+    """Whoever runs the tests may have been told to ignore hangups, as by nohup, and programs inherit that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.usefixtures("hangups")
 def test_a_log_that_is_gone_does_not_end_the_calls(
     folder: Path, vendor: ModerationEmulator, number: signal.Signals
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import pty
@@ -72,6 +73,47 @@ async def test_a_hang_ends_with_its_client_or_with_the_emulator(capfd: pytest.Ca
         await hanging
     await patient.aclose()
     assert capfd.readouterr().err == ""
+
+
+async def test_a_connection_is_torn_down() -> None:
+    """Without an answer, of whatever kind."""
+    async with EmulatorProcess() as emulator:
+        await emulator.play(Fault(kind="reset"))
+        async with zego_client(base_url=emulator.base_url, retry=ONCE) as zego:
+            with pytest.raises(TransportError) as caught:
+                await zego.stop_censor_audio(task_id="t")
+    assert caught.value.maybe_sent
+    assert "HTTP" not in caught.value.message  # no status: there was no answer
+
+
+async def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("volc_moderation.emulator.server.END", 0.1)
+    async with EmulatorProcess() as emulator:
+        process = emulator._process
+        assert process is not None
+        assert os.getpgid(process.pid) != os.getpgid(0)  # an interrupt at the terminal is for the parent
+        os.kill(process.pid, signal.SIGSTOP)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_port_that_is_taken() -> None:
+    """The socket that was opened for it is closed, or Python would complain of it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(OSError, match="in use"):
+            listen("127.0.0.1", taken.getsockname()[1])
+        gc.collect()
+
+
+async def test_an_emulator_ends_with_its_server() -> None:
+    emulator = Emulator(Settings(report_every=0.01))
+    async with served("127.0.0.1", emulator=emulator) as base_url, volcengine_client(base_url=base_url) as client:
+        emulator.join("volcengine", "room", "user")
+        await client.start_detection(app_id="app", room_id="room")
+        reporter = emulator._reporter
+    assert reporter is not None
+    assert reporter.cancelled()
 
 
 # Standard input
@@ -282,9 +324,9 @@ async def test_programs_are_answered(moderation_emulator: ModerationEmulator, he
 
 
 @contextlib.asynccontextmanager
-async def served(host: str, **options: Any) -> AsyncIterator[str]:
+async def served(host: str, *, emulator: Emulator | None = None, **options: Any) -> AsyncIterator[str]:
     listener, end = listen(host, 0), asyncio.Event()
-    serving = asyncio.create_task(serve(Emulator(), listener, until=end.wait(), **options))
+    serving = asyncio.create_task(serve(emulator or Emulator(), listener, until=end.wait(), **options))
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     end.set()
     await serving
