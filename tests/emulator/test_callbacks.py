@@ -234,6 +234,21 @@ async def test_every_event_of_zego() -> None:
     assert by_name["censor_video_v2_audio_status"].aux_info.censor_stream_time == 30
     assert {event.task_id for event in events} == {audio.task_id, video.task_id}
     assert len({event.dedupe_key for event in events}) == 7
+    assert {
+        name: event.data["Detail"].keys() & {"AudioText", "Content"}
+        for name, event in by_name.items()
+        if "_result" in name
+    } == {
+        "censor_audio_v2_result": {"AudioText"},
+        "censor_video_v2_audio_result": {"Content"},
+        "censor_video_v2_img_result": set(),
+    }
+    for event in events:
+        assert (event.data["Code"], event.data["Message"], event.data.get("Status", 0)) == (0, "success", 0)
+        if event.name.endswith(("audio_result", "v2_result")):
+            aux = event.data["AuxInfo"]
+            began, ended = aux["ProcessBeginTime"] / 1000, aux["ProcessFinishTime"] / 1000
+            assert NOW - 1 < began < ended < NOW + 1
     passed = [event for event in events if event.verdict == Verdict.PASS]
     assert [(event.name, event.reasons) for event in passed] == [("censor_video_v2_img_result", ())]
     assert all(abs(event.occurred_at.timestamp() - NOW) < 60 for event in events)

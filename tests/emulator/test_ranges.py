@@ -99,6 +99,7 @@ RIGHT: dict[str, tuple[dict[str, Any], ...]] = {
         {"VideoSolutions": []},
         {"VideoSolutions": [{"Width": 50, "Height": 1080, "FrameRate": 60, "Bitrate": 0}, {"Width": 1919}]},
         {"MonitorConfig": {"BlankCheckInterval": 0, "FreezeCheckInterval": 30, "CrashCheckInterval": 1}},
+        {"MonitorConfig": {"BlankCheckInterval": 2, "FreezeCheckInterval": 2, "CrashCheckInterval": 0}},
         {"EventNotifyConfig": {"EnableEventNotify": True, "StartTimeout": 60}},
         {"EventNotifyConfig": {}},
     ),

@@ -210,6 +210,7 @@ async def test_a_run_follows_what_the_workers_do(valkey: str, tmp_path: Path) ->
     assert [job.state for job in ended].count(JobState.DONE) == 299
     assert (ended[3].state, ended[3].code, ended[3].attempts) == (JobState.FAILED, "InvalidParameter", 1)
     assert {event.key for event in told} == {job.key for job in ended}
+    assert {event.due for event in told} == {None}  # none was put off
 
 
 def test_a_lane_travels_as_a_list() -> None:

@@ -70,7 +70,7 @@ class VolcengineClient(VolcengineMethods):
         priority: Priority = "interactive",
     ) -> None:
         credentials = VolcengineCredentials.make(access_key, secret_key, session_token)
-        if not isinstance(region, str) or not region or not region.replace("-", "").isalnum() or not region.isascii():
+        if not isinstance(region, str) or not region.replace("-", "").isalnum() or not region.isascii():
             raise ConfigurationError(f"region must be a str like 'cn-north-1'; got {describe(region)}")
         if account is not None and (not isinstance(account, str) or not account):
             raise ConfigurationError(f"account must be a str that is not empty, or None; got {describe(account)}")
