@@ -8,8 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.actions import ACTIONS, LEAST
 from tests.doubles import KEYS, NOW, Vendors, loop_clock, volcengine_client, zego_client
 from volc_moderation import (
+    Action,
     APIError,
     ConflictError,
     InvalidRequestError,
@@ -21,6 +23,7 @@ from volc_moderation import (
 )
 from volc_moderation.credentials import VolcengineCredentials
 from volc_moderation.emulator import Emulator, Fault, Settings
+from volc_moderation.volcengine import VolcengineAction
 from volc_moderation.volcengine.signing import Signer, canonical_query
 
 ROOM: dict[str, Any] = {"app_id": "app", "room_id": "room"}
@@ -380,3 +383,24 @@ async def test_volcengine_checks_the_scope_and_what_must_be_signed(
     emulator = Emulator(KEYS, clock=lambda: NOW)
     response = await post(emulator, {**values, "Authorization": authorization}, query)
     assert response.json()["ResponseMetadata"]["Error"]["Code"] == code
+
+
+@pytest.mark.parametrize("made", [one for one in ACTIONS if one.quota.published], ids=lambda made: made.name)
+async def test_its_quotas_are_those_of_the_documents(vendors: Vendors, made: type[Action[Any]]) -> None:
+    """Of which the client has its own. A call that is refused for another reason counts, too."""
+    action = made(**LEAST[made.name])
+    which = {"Version": action.version} if isinstance(action, VolcengineAction) else {"SignatureVersion": "2.0"}
+    await vendors.http_client.get("http://emulator/", params={"Action": made.name, **which})
+    count = vendors.emulator.counts()[made.name]
+    assert (count["quota"], count["received"], count["accepted"]) == (made.quota.limit, 1, 0)
+    assert count["rejected"] == 1
+
+
+async def test_a_call_that_is_refused_for_what_it_asks_is_no_success(vendors: Vendors) -> None:
+    with pytest.raises(NotFoundError):
+        await vendors.volcengine.stop_webcast(app_id="app", room_id="room", task_id="none")
+    with pytest.raises(APIError):
+        await vendors.zego.stop_censor_audio(task_id="none")
+    for action in ("StopWebcast", "StopCensorAudioV2"):
+        count = vendors.emulator.counts()[action]
+        assert (count["accepted"], count["rejected"]) == (0, 1)

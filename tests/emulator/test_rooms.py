@@ -8,6 +8,7 @@ import pytest
 from tests.doubles import Vendors, loop_clock
 from volc_moderation import ConflictError, InvalidRequestError, NoQuotas, NotFoundError, RetryPolicy, ThrottledError
 from volc_moderation.emulator import Emulator, Settings
+from volc_moderation.emulator.rooms import Member, Rooms
 from volc_moderation.zego import UserStatus
 
 ROOM: dict[str, Any] = {"app_id": "app", "room_id": "room"}
@@ -380,3 +381,19 @@ async def test_quotas_of_rooms_and_families_have_codes_of_their_own() -> None:
 def test_wrong_requests_of_the_administrator(who: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         Emulator().join(*who)
+
+
+def member(verdict: str) -> Member:
+    return Member(user_id="u", stream_id=None, verdict=verdict, joined=0.0)
+
+
+def test_whoever_wants_to_know_is_told_of_all_changes() -> None:
+    told: list[tuple[str, ...]] = []
+    rooms = Rooms(told.append)
+    rooms.enter(("a",), member("PASS"))
+    rooms.remove(("a",), "u")
+    rooms.clear(("b",))
+    assert told == [("a",), ("a",), ("b",)]
+    with pytest.raises(ValueError, match="verdict"):
+        rooms.enter(("a",), member("MAYBE"))
+    assert rooms.members(("a",)) == []

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -18,6 +19,7 @@ from tests.strategies import identifiers, texts
 from volc_moderation import Action, InvalidActionError, SourceError
 from volc_moderation.jobs.clients import read, write
 from volc_moderation.jobs.job import Lane, key_of
+from volc_moderation.jobs.load import Loaded, check
 from volc_moderation.jobs.rows import Rows
 from volc_moderation.jobs.sources import Source, read_source
 from volc_moderation.volcengine import (
@@ -29,6 +31,7 @@ from volc_moderation.volcengine import (
     StopWebcast,
     VideoSolution,
     VolcengineAction,
+    VolcengineClient,
 )
 from volc_moderation.wire import parameters, wire_names
 from volc_moderation.zego import (
@@ -463,3 +466,16 @@ def test_what_the_journal_has_reads_back(example: Action[Any]) -> None:
 def test_what_the_journal_had_otherwise_is_said(text: str) -> None:
     with pytest.raises(InvalidActionError, match=r"^StopCensorAudioV2: "):
         read(text, StopCensorAudioV2, Lane("zego", "account", "StopCensorAudioV2"))
+
+
+def test_what_is_cancelled_after_its_last_row_is_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("room_id\nroom\n")
+    loaded, rows = (
+        Loaded(),
+        Rows(VolcengineClient.actions(), action="StopWebcast", constants={"app_id": "a", "task_id": "t"}),
+    )
+    reading = check([str(tmp_path / "rows.csv")], rows, limit=None, tell_bad=print, loaded=loaded)
+    assert next(reading)[1] == StopWebcast(app_id="a", room_id="room", task_id="t")
+    loaded.cancel()
+    with pytest.raises(SourceError, match="interrupted"):
+        next(reading)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 import redis.asyncio
 from redis import Redis
@@ -222,6 +223,18 @@ async def test_what_is_held_goes_back_at_the_end(redis: Redis, valkey: str) -> N
     await one.aclose()  # twice does nothing
     with pytest.raises(ConfigurationError, match="closed"):
         await one.acquire(KEY, Quota(5))
+
+
+async def test_a_store_that_is_closed_gives_nothing(valkey: str) -> None:
+    """Nor of a quota that it was never asked for; and to close it twice does nothing."""
+    quotas = RedisQuotas(valkey)
+    (await quotas.acquire(KEY, Quota(1))).answered(0.01)
+    for _ in range(2):
+        await quotas.aclose()
+        for action in (KEY.action, "Another"):
+            with pytest.raises(ConfigurationError, match="closed"):
+                await quotas.acquire(attrs.evolve(KEY, action=action), Quota(1))
+    assert list(quotas.snapshot()) == [KEY]
 
 
 async def test_a_client_that_was_given_is_not_closed(redis: Redis, valkey: str) -> None:

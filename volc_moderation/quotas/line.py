@@ -74,7 +74,6 @@ class Line(Generic[P]):
         """Raise an error in all who wait, one of its own in each."""
         for line in (self._interactive, self._bulk):
             while turn := _first(line):
-                del line[turn]
                 turn.set_exception(error())
 
 
