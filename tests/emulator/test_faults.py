@@ -125,6 +125,22 @@ async def test_the_status_of_a_fault(vendors: Vendors, fault: Fault, status: int
     assert caught.value.status == status
 
 
+@pytest.mark.parametrize("status", [None, 418])
+async def test_the_status_of_a_code(vendors: Vendors, status: int | None) -> None:
+    """Volcengine's own is 400, and ZEGO answers with 200 unless told otherwise."""
+    vendors.emulator.play(Fault(kind="code", code=50006, status=status, every=1))
+    clients = (
+        volcengine_client(http_client=vendors.http_client, clock=loop_clock, retry=ONCE).stop_detection(**ROOM),
+        zego_client(http_client=vendors.http_client, clock=loop_clock, retry=ONCE).stop_censor_audio(task_id="t"),
+    )
+    statuses = []
+    for call in clients:
+        with pytest.raises(APIError) as caught:
+            await call
+        statuses.append(caught.value.status)
+    assert statuses == ([400, 200] if status is None else [418, 418])
+
+
 #: What each field of a fault must not be.
 WRONG_FIELDS: dict[str, list[Any]] = {
     "kind": ["unheard", [], {}, None, 5],
