@@ -299,6 +299,19 @@ async def test_processes_may_go_on_with_their_share(redis: Redis) -> None:
     assert judge.share(60, 18, 25) >= 0.9
 
 
+async def test_who_waits_for_the_share_is_not_refused(redis: Redis) -> None:
+    """However long that takes: the first come when what was sent before is forgotten, the others one a second."""
+    processes = Processes(redis, Quota(2), outage="share", processes=2)
+    processes.away = AWAY
+    process, loop = processes.start(), asyncio.get_running_loop()
+    began, times = loop.time(), []
+    for permit in asyncio.as_completed([process.acquire("interactive") for _ in range(4)]):
+        (await permit).answered(0.02)
+        times.append(loop.time() - began)
+    assert times[0] > 2
+    assert 3 <= times[3] - times[0] < 4
+
+
 async def test_a_share_of_less_than_one_call_is_none(redis: Redis) -> None:
     processes = Processes(redis, Quota(1), outage="share", processes=2)
     processes.away = AWAY
