@@ -141,6 +141,20 @@ def test_what_is_no_address_is_2(command: Command, folder: Path, vendor: Moderat
 # Workers
 
 
+def test_a_worker_says_what_it_lacks(
+    command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in vendor.environment:
+        monkeypatch.delenv(name, raising=False)
+    code, _, errors = command("worker", "--redis", "redis://127.0.0.1:1")
+    assert code == 3
+    assert errors.count("\n") == 1
+    assert "VOLCENGINE_ACCESS_KEY" in errors
+    monkeypatch.setattr("volc_moderation.cli.environment.find_spec", lambda _: None)
+    code, _, errors = command("worker", "--redis", "redis://127.0.0.1:1")
+    assert (code, errors) == (2, "streaq is not installed: pip install 'volc_moderation[streaq]'\n")
+
+
 async def start(*arguments: str, folder: Path) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, *MAIN, *arguments, cwd=folder, env=os.environ, stderr=asyncio.subprocess.PIPE
