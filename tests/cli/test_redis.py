@@ -179,6 +179,7 @@ async def test_a_rolling_deployment_slows_nothing(
     began = time.monotonic()
     _, told = await first.communicate()
     assert first.returncode == 0
+    assert told.startswith(b"Working for queue moderation: volcengine, zego\n")
     (handed_back,) = re.findall(r"Stopped\. (\d+) jobs that were not finished went back to the queue\.", told.decode())
     _, errors = await run.communicate()
     took = time.monotonic() - began
