@@ -22,6 +22,7 @@ def test_all_are_done(command: Command, folder: Path, vendor: ModerationEmulator
     assert (code, output) == (0, "")
     assert "30 rows, 30 calls" in errors
     assert "30 done (30 were gone already)." in errors
+    assert errors.endswith("Report: report.html\n")
     lines = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert sorted(line["line"] for line in lines) == list(range(2, 32))
     assert lines[0]["parameters"] == {"AppId": "app", "RoomId": "room-0", "TaskId": "wall"}
@@ -93,7 +94,8 @@ def test_jobs_shows_filters_and_exports(command: Command, folder: Path, vendor: 
     assert re.search(r"StopWebcast +failed +1 ", output)
     code, output, _ = command("jobs", "stops.csv.jobs", "--code", "AccessDenied")
     assert (output.count("room-3"), output.count("room-2")) == (1, 0)
-    code, output, _ = command("jobs", "stops.csv.jobs", "--state", "gone", "--export", "--report", "r.html")
+    code, output, errors = command("jobs", "stops.csv.jobs", "--state", "gone", "--export", "--report", "r.html")
+    assert errors == "Report: r.html\n"
     told = [json.loads(line) for line in output.splitlines()]
     assert [job["parameters"]["RoomId"] for job in told] == ["room-0", "room-1", "room-2", "room-4"]
     assert {job["state"] for job in told} == {"done"}

@@ -18,11 +18,12 @@ import pytest
 import volc_moderation.cli.app
 from tests.doubles import environment, free_port, volcengine_client
 from tests.jobs.journals import fill
-from volc_moderation import DeadlineExceeded
+from volc_moderation import DeadlineExceeded, VolcengineClient, ZegoClient
 from volc_moderation.cli import main
 from volc_moderation.cli.app import run
 from volc_moderation.cli.call import _print_error
 from volc_moderation.cli.demo import Seen
+from volc_moderation.cli.environment import _limits
 from volc_moderation.emulator import Emulator, EmulatorProcess, Fault
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.volcengine import StopWebcast
@@ -155,6 +156,19 @@ def test_bad_usage_is_2(
         monkeypatch.setenv(name, value)
     assert run(arguments) == 2
     assert "".join(capsys.readouterr())
+
+
+def test_an_option_that_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["call", "StopWebcast"]) == 2
+    assert capsys.readouterr().err == 'Command "call StopWebcast" parameter --app-id requires an argument.\n'
+
+
+@pytest.mark.parametrize(("rate", "limits"), [(10, (10, 10, 10)), (120, (120, 100, 120)), (1000, (150, 100, 1000))])
+def test_a_rate_is_at_most_the_quota(rate: int, limits: tuple[int, ...]) -> None:
+    """Unless no document says what that is."""
+    found = _limits(VolcengineClient, rate) | _limits(ZegoClient, rate)
+    assert tuple(found[name] for name in ("StopWebcast", "StopCensorAudioV2", "ListDetectionTask")) == limits
+    assert _limits(ZegoClient, None) == {}
 
 
 async def test_missing_keys_are_2() -> None:
