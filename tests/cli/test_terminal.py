@@ -223,8 +223,12 @@ def test_a_terminal_shows_it_as_text() -> None:
 
 async def test_the_first_signal_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     written = io.StringIO()
-    interrupts = Interrupts(Terminal(written))
+    interrupts, heard = Interrupts(Terminal(written)), list[str]()
+    interrupts.set(lambda: heard.append("ask"), lambda: heard.append("insist"))
     interrupts._hear()
     interrupts._hear()
+    assert heard == ["ask", "insist"]
+    interrupts.set(lambda: heard.append("ask the next"), lambda: None)
+    assert heard[2:] == ["ask the next"]
     assert written.getvalue() == "Stopping: calls in flight are finished. Once more to stop at once.\n"
     assert interrupts.count == 2
