@@ -31,6 +31,22 @@ def test_all_are_done(command: Command, folder: Path, vendor: ModerationEmulator
     assert received(vendor) == 30
 
 
+def test_a_run_says_how_far_it_is(
+    command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the actions of which something is left."""
+    other = {"action": "StopDetection", "AppId": "app", "RoomId": "room"}
+    (folder / "other.jsonl").write_text(json.dumps(other))
+    assert command("bulk", "other.jsonl", "--journal", "stops.csv.jobs")[0] == 0
+    monkeypatch.setattr("volc_moderation.cli.progress.EVERY", 0.01)
+    code, _, errors = command("bulk", rooms(folder, 200), *STOP, "--resume")
+    assert code == 0, errors
+    assert re.search(
+        r"^StopWebcast \d+/200, \d+/s of 150, \d+ done \(\d+ were gone\), ETA 0:0\d$", errors, re.MULTILINE
+    )
+    assert "StopDetection 0/" not in errors
+
+
 def test_some_fail_and_are_tried_again(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     refuse(vendor, "room-3", "AccessDenied")
     code, _, errors = command("bulk", rooms(folder, 5), *STOP)
