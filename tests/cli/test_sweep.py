@@ -106,6 +106,20 @@ def test_what_may_be_young_is_reported(command: Command, folder: Path, vendor: M
     assert "1 times InvalidParameter: a moderation of the room cannot be stopped for one user" in errors
 
 
+def test_a_stop_that_is_denied_proves_nothing_about_the_room(
+    command: Command, folder: Path, vendor: ModerationEmulator
+) -> None:
+    """Only what the vendor says of a moderation of the room does; a stop of that would end the young ones, too."""
+    start(command, "room-0", "early")
+    time.sleep(2.1)
+    start(command, "room-0", "late")
+    vendor.play(Fault(kind="code", action="StopDetection", code="AccessDenied", every=1))
+    code, _, errors = command("sweep", rooms(folder, 1, "rooms.csv"), *SET, "--older-than", "2s")
+    assert code == 10
+    assert last_line(errors) == "1 moderations found in 1 rooms: 0 stopped, 0 already gone, 1 still running."
+    assert received(vendor, "StopDetection") == 1
+
+
 @pytest.mark.parametrize(
     ("rows", "set_"),
     [
