@@ -31,6 +31,27 @@ def test_all_are_done(command: Command, folder: Path, vendor: ModerationEmulator
     assert received(vendor) == 30
 
 
+def test_an_output_has_a_line_for_each_call_that_ended(
+    command: Command, folder: Path, vendor: ModerationEmulator
+) -> None:
+    """However often it was put off."""
+    vendor.play(Fault(kind="code", action="StopWebcast", code="ServiceUnavailableTemp", first=3, retry_after=1))
+    assert command("bulk", rooms(folder, 3), *STOP, "--output", "out.jsonl")[0] == 0
+    assert received(vendor) == 6
+    lines = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert [(line["state"], line["attempts"]) for line in lines] == 3 * [("done", 2)]
+
+
+@pytest.mark.parametrize("option", ["--output", "--report"])
+def test_what_cannot_be_written_is_told_before_anything_is_done(
+    command: Command, folder: Path, vendor: ModerationEmulator, option: str
+) -> None:
+    code, _, errors = command("bulk", rooms(folder, 3), *STOP, option, "none/of/this")
+    assert (code, errors) == (2, "none/of/this cannot be written: No such file or directory\n")
+    assert not (folder / "stops.csv.jobs").exists()
+    assert received(vendor) == 0
+
+
 def test_a_run_says_how_far_it_is(
     command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
