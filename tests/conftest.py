@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
@@ -18,6 +19,9 @@ from volc_moderation import transport
 from volc_moderation.emulator import EmulatorProcess
 from volc_moderation.quotas import window
 from volc_moderation.testing import ModerationEmulator
+
+# The programs that tests start read the package again and again: to compile it each time would take a third of theirs.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Otherwise pytest-asyncio asks for the current loop, gets a new one that nobody closes, and any test may hear of it.
 asyncio.set_event_loop(None)

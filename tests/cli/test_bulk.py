@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,39 @@ def test_an_output_has_a_line_for_each_call_that_ended(
     assert received(vendor) == 6
     lines = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert [(line["state"], line["attempts"]) for line in lines] == 3 * [("done", 2)]
+
+
+def test_a_journal_is_shown_in_part_and_written_out_whole(
+    command: Command, folder: Path, vendor: ModerationEmulator
+) -> None:
+    assert command("bulk", rooms(folder, 60), *STOP)[0] == 0
+    for options, count in (
+        (("--state", "gone"), 50),
+        (("--state", "gone", "--limit", "7"), 7),
+        (("--export",), 60),
+        (("--export", "--limit", "7"), 7),
+    ):
+        assert command("jobs", "stops.csv.jobs", *options)[1].count('"room-') == count, options
+    (first, *_) = command("jobs", "stops.csv.jobs", "--export")[1].splitlines()
+    job = json.loads(first)
+    assert job["line"] == 2
+    times = [datetime.fromisoformat(job[name]) for name in ("created", "sent", "ended")]
+    assert times == sorted(times)
+    assert abs(times[0] - datetime.now(UTC)) < timedelta(minutes=10)
+
+
+def test_tokens_of_users_are_not_shown(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+    """Neither by the run, nor of its journal."""
+    call: dict[str, object] = {"action": "LimitTokenPrivilege", "AppId": "app", "RoomId": "room", "UserId": "user"}
+    call |= {"Token": "t0ken", "ForbiddenInterval": 60}
+    (folder / "calls.jsonl").write_text(json.dumps(call))
+    assert command("bulk", "calls.jsonl", "--output", "out.jsonl")[0] in {0, 10}
+    (state,) = {json.loads(line)["state"] for line in (folder / "out.jsonl").read_text().splitlines()}
+    for options in ((), ("--state", state), ("--export",)):
+        output = "".join(map(str, command("jobs", "calls.jsonl.jobs", *options)))
+        assert "t0ken" not in output
+        assert ("***" in output) == bool(options)
+    assert "t0ken" not in (folder / "out.jsonl").read_text()
 
 
 @pytest.mark.parametrize("option", ["--output", "--report"])

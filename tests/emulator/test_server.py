@@ -26,8 +26,10 @@ ONCE = RetryPolicy(attempts=1)
 SECRET = "not-for-everybody"
 
 
-async def test_a_process_of_its_own() -> None:
+async def test_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings arrive, faults play, counts come back, and nothing is left behind."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # with which an address comes without being pushed
+    monkeypatch.setattr("volc_moderation.emulator.server.START", 10)
     async with EmulatorProcess(Settings(quotas={"StopCensorAudioV2": 1})) as emulator:
         await emulator.play(Fault(kind="code", code=50006, status=418))
         async with zego_client(base_url=emulator.base_url, retry=ONCE) as zego:
