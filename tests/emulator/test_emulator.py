@@ -404,3 +404,8 @@ async def test_a_call_that_is_refused_for_what_it_asks_is_no_success(vendors: Ve
     for action in ("StopWebcast", "StopCensorAudioV2"):
         count = vendors.emulator.counts()[action]
         assert (count["accepted"], count["rejected"]) == (0, 1)
+
+
+async def test_a_token_lasts_an_hour_unless_said_otherwise(vendors: Vendors) -> None:
+    assert (await vendors.zego.generate_identify_token()).remain_time == 3600
+    assert (await vendors.zego.generate_identify_token(effective_time=60)).remain_time == 60
