@@ -27,7 +27,7 @@ GENUINE: list[tuple[str, dict[str, Any]]] = [
 #: How many mutants of each of the eight genuine ones: 98,400 in all, and the rest by Hypothesis.
 MUTANTS = 12_300
 #: How many of each of the six that ZEGO may also send as a form.
-MUTANT_FORMS = 1_000
+MUTANT_FORMS = 3_000
 EXAMPLES = 80
 
 

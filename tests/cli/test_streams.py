@@ -51,7 +51,7 @@ def test_a_log_that_is_gone_does_not_end_the_calls(
 ) -> None:
     """Ctrl-C at ``bulk … 2>&1 | tee log`` ends tee as well; a terminal that is closed is no terminal any more."""
     name = rooms(folder, 600)
-    with subprocess.Popen([*MAKE, "bulk", name, *STOP], stdout=-1, stderr=subprocess.STDOUT) as process:  # noqa: S603
+    with subprocess.Popen([*MAKE, "bulk", name, *STOP], stdout=-1, stderr=subprocess.STDOUT) as process:  # noqa: S603 - ours
         try:
             wait_for(lambda: received(vendor) > 20)
             assert process.stdout is not None
@@ -71,7 +71,7 @@ def test_a_log_that_is_gone_does_not_end_the_calls(
 def test_a_hangup_that_is_to_be_ignored_is(folder: Path, vendor: ModerationEmulator) -> None:
     name = rooms(folder, 250)
     words = ["nohup", *MAKE, "bulk", name, *STOP]
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
         try:
             wait_for(lambda: received(vendor) > 5)
             process.send_signal(signal.SIGHUP)

@@ -60,33 +60,33 @@ async def attempt(
         on_send()
 
     try:
-        action = read(parameters, made, lane)
-        reply = await client.call(action, deadline=FOR_EVER, priority=priority, retry=_ONCE, on_send=leave)
+        try:
+            action = read(parameters, made, lane)
+            reply = await client.call(action, deadline=FOR_EVER, priority=priority, retry=_ONCE, on_send=leave)
+        except ModerationError as error:
+            if action is None:  # the rules of today forbid what was written down
+                outcome = Outcome(JobState.FAILED, code=type(error).__name__, message=error.message)
+            else:
+                outcome = after_error(
+                    error,
+                    action,
+                    attempts=attempts,
+                    maybe_sent=maybe_sent,
+                    last_code=last_code,
+                    policy=policy or client.retry,
+                    draw=random.random(),  # noqa: S311 - jitter
+                )
+            return Attempt(outcome, error, loop.time() - began - error.waited, error.waited)
         outcome = after_reply(reply, maybe_sent=maybe_sent)
-    except ModerationError as error:
-        if action is None:  # the rules of today forbid what was written down
-            outcome = Outcome(JobState.FAILED, code=type(error).__name__, message=error.message)
-        else:
-            outcome = after_error(
-                error,
-                action,
-                attempts=attempts,
-                maybe_sent=maybe_sent,
-                last_code=last_code,
-                policy=policy or client.retry,
-                draw=random.random(),  # noqa: S311 - jitter
-            )
-        return Attempt(outcome, error, loop.time() - began - error.waited, error.waited)
+        return Attempt(outcome, None, loop.time() - began - reply.waited, reply.waited)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
         # Nobody cancelled this task: something inside the call did.
         fault: BaseException = error
-    except Exception as error:  # noqa: BLE001 - whatever a transport or a store raises that the user brought
+    except Exception as error:  # noqa: BLE001 - what the user's transport or store raises, an odd error of ours, too
         fault = error
-    else:
-        return Attempt(outcome, None, loop.time() - began - reply.waited, reply.waited)
     outcome = after_fault(fault, maybe_sent=maybe_sent or is_sent)
     _log.error("a job of %s failed: %s: %s", lane.action, outcome.code, outcome.message)
     return Attempt(outcome, None, loop.time() - began, 0.0)

@@ -10,7 +10,7 @@ import attrs
 
 from volc_moderation.jobs.job import Job, JobState, Lane
 from volc_moderation.jobs.journal_file import JournalFile
-from volc_moderation.jobs.schema import RECORDED, REOPEN, Listed, Record, Row, Standing, recording
+from volc_moderation.jobs.schema import RECORDS_AT_ONCE, REOPEN, Listed, Record, Row, Standing, record_statement
 
 #: Rows read at once: while a long read goes on, the write-ahead log grows.
 PAGE = 1000
@@ -162,9 +162,9 @@ class Journal(JournalFile):
 
     def record(self, records: Sequence[Record]) -> None:
         """Write down what became of attempts, and how many ended in each second, for reports."""
-        for first in range(0, len(records), RECORDED):
-            some = records[first : first + RECORDED]
-            self._db.execute(recording(len(some)), [value for one in some for value in one])
+        for first in range(0, len(records), RECORDS_AT_ONCE):
+            some = records[first : first + RECORDS_AT_ONCE]
+            self._db.execute(record_statement(len(some)), [value for one in some for value in one])
         states = Counter([(one.lane, int(one.now), one.state) for one in records])
         self._db.executemany(
             "INSERT INTO second VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET answered = answered"

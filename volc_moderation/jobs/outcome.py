@@ -53,7 +53,7 @@ def after_reply(reply: Reply[object], *, maybe_sent: bool) -> Outcome:
     return Outcome(
         JobState.DONE,
         maybe_sent=maybe_sent,
-        request_id=reply.request_id,
+        request_id=_text(reply.request_id),
         result=None if is_plain_yes else dump_json(result).decode(),
     )
 
@@ -76,10 +76,10 @@ def after_error(
     code = error.code if isinstance(error, APIError) else type(error).__name__
     outcome = Outcome(
         state=JobState.PENDING,
-        code=code,
-        message=_printable(error.message),
+        code=_code(code),
+        message=_text(error.message),
         advice=getattr(error, "advice", None),
-        request_id=getattr(error, "request_id", None),
+        request_id=_text(getattr(error, "request_id", None)),
         maybe_sent=maybe_sent or outcome_unknown(error),
         is_outage=_is_outage(error),
     )
@@ -120,12 +120,23 @@ def after_fault(fault: BaseException, *, maybe_sent: bool) -> Outcome:
     frames = traceback.extract_tb(fault.__traceback__)
     where = f", raised in {frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     message = f"the call ended in an exception that is no error of a vendor{where}"
-    return Outcome(JobState.FAILED, code=type(fault).__name__, message=message, maybe_sent=maybe_sent)
+    return Outcome(JobState.FAILED, code=_code(type(fault).__name__), message=_text(message), maybe_sent=maybe_sent)
 
 
-def _printable(text: str) -> str:
+# An outcome is written down with others, which one that cannot be written would hold up. Errors are not only made of
+# answers that were read here: a transport, or a store, that the user brought raises its own.
+
+
+def _text(text: str | None) -> str | None:
     """Return a text that can be written down: with a UTF-8 form, and not too long."""
-    return text[:LONGEST].encode(errors="replace").decode()
+    return None if text is None else str(text)[:LONGEST].encode(errors="replace").decode()
+
+
+def _code(code: str | int) -> str | int | None:
+    """Return a code that can be written down; SQLite takes numbers of 64 bits."""
+    if isinstance(code, int):
+        return code if -(2**63) <= code < 2**63 else _text(hex(code))  # a decimal of any length may not be made
+    return _text(code)
 
 
 def _blames_no_job(error: ModerationError) -> bool:

@@ -139,12 +139,12 @@ class Standing(NamedTuple):
 
 _NAMES = ", ".join(Record._fields)
 _VALUES = f"({', '.join('?' * len(Record._fields))})"
-#: At most so many records are written in one step: SQLite takes 32,766 values.
-RECORDED = 200
+#: At most so many records in one statement, of which SQLite takes 32,766 values.
+RECORDS_AT_ONCE = 200
 
 
-def recording(count: int) -> str:
-    """Return what writes so many records, the values of one after those of the other.
+def record_statement(count: int) -> str:
+    """Return the statement that writes ``count`` records; its values are those of one record after the other.
 
     What was submitted again meanwhile is made by the next attempt, unless that comes too early: then once more after
     the last one.

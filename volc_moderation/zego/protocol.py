@@ -111,10 +111,12 @@ def meaning_of(family: Family, code: int) -> Meaning:
 
 
 def _integer(code: object) -> int | None:
-    """Read a code: a number by the schema, whole in any case, and of no more bits than a journal takes."""
-    if isinstance(code, bool) or not isinstance(code, (int, float)):
+    """Read a code: a number by the schema, whole in any case."""
+    if isinstance(code, bool):
         return None
-    return int(code) if -(2**63) <= code < 2**63 and code == int(code) else None
+    if isinstance(code, float) and code.is_integer():
+        return int(code)
+    return code if isinstance(code, int) else None
 
 
 _THROTTLED = Meaning(ThrottledError, "too many calls in a second; ZEGO raises the limit on request", retry_after=1.0)
