@@ -1,7 +1,7 @@
 """The state of one call while it is carried out, and what it returns."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 import attrs
@@ -38,6 +38,7 @@ class Call(Generic[R]):
     retry: RetryPolicy
     #: On the loop's clock.
     expires: float | None
+    before_send: Callable[[], Awaitable[None]] | None
     on_send: Callable[[], None] | None
     #: Ends the call at its deadline, or when its client closes.
     scope: asyncio.Timeout

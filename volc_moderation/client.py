@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -124,6 +124,11 @@ class Client(ABC):
         return action.quota
 
     @property
+    def quotas(self) -> Quotas | None:
+        """The store of permits that is used; None until the first call, unless one was given."""
+        return self._quotas
+
+    @property
     def retry(self) -> RetryPolicy:
         """How often a call is attempted."""
         return self._retry
@@ -165,6 +170,7 @@ class Client(ABC):
         deadline: float | None = None,
         priority: Priority | None = None,
         retry: RetryPolicy | None = None,
+        before_send: Callable[[], Awaitable[None]] | None = None,
         on_send: Callable[[], None] | None = None,
     ) -> Reply[R]:
         """Carry out an action.
@@ -172,8 +178,9 @@ class Client(ABC):
         ``deadline`` is in seconds, for the whole call, waits for the quota and retries included; None means the
         client's own. If the next wait would pass it, the error of the last attempt is raised at once, with
         ``retry_after`` set. ``priority`` is ``"interactive"`` or ``"bulk"``: where calls wait for the quota,
-        interactive ones go first; None means the client's own. So it does for ``retry``. ``on_send`` is called right
-        before each request leaves: until then, a call that is cancelled has had no effect.
+        interactive ones go first; None means the client's own. So it does for ``retry``. ``before_send`` is awaited
+        when a request has its permit and is about to be signed; if it raises, nothing is sent, and the call raises that.
+        ``on_send`` is called right before each request leaves: until then, a call that is cancelled has had no effect.
 
         Raises ``APIError`` if the vendor refuses, else ``TransportError``, ``DecodeError``, ``DeadlineExceeded``,
         ``QuotaUnavailable``, or ``ConfigurationError`` if the client is closed or belongs to another event loop.
@@ -189,6 +196,7 @@ class Client(ABC):
             priority,
             self._retry if retry is None else retry,
             expires=expires,
+            before_send=before_send,
             on_send=on_send,
             scope=asyncio.timeout_at(expires),
         )
@@ -277,8 +285,10 @@ class Client(ABC):
             permits.append(await self._quotas.acquire(of_room, action.room_quota, priority))
         permits.append(await self._quotas.acquire(key, quota, priority))
 
-    def _sign(self, call: Call[Any], permits: list[Permit]) -> Request:
+    async def _sign(self, call: Call[Any], permits: list[Permit]) -> Request:
         """Encode and sign: the last thing before sending, so that no wait makes a timestamp stale."""
+        if call.before_send is not None:
+            await call.before_send()
         self._check_open()
         if not all(is_valid(permit) for permit in permits):
             raise PermitLost

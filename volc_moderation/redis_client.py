@@ -2,26 +2,28 @@
 
 import inspect
 
+from volc_moderation.credentials import without_password
 from volc_moderation.errors import ConfigurationError, describe
 
 
-def client_of(given: object, *, needs: str, wanted_by: str, patience: float) -> object:
+def client_of(given: object, *, needs: str, wanted_by: str, patience: float, repeats: int = 1) -> object:
     """Return a client for an address, or the client that was given.
 
     If that cannot be, it returns the error: the traceback of one raised here would show the address.
 
     :param needs: the method that a client must have.
     :param patience: seconds that whoever asks waits for an answer.
+    :param repeats: how often what met a dead connection is asked again, which must be harmless.
     """
     if isinstance(given, str):
-        return _connect(given, wanted_by, patience)
+        return _connect(given, wanted_by, patience, repeats)
     execute = getattr(given, "execute_command", None)
     if hasattr(given, needs) and (execute is None or inspect.iscoroutinefunction(execute)):
         return given
     return ConfigurationError(f"client must be an address or a redis.asyncio client; got {describe(given)}")
 
 
-def _connect(address: str, wanted_by: str, patience: float) -> object:
+def _connect(address: str, wanted_by: str, patience: float, repeats: int) -> object:
     try:
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra
         from redis.asyncio.retry import Retry  # noqa: PLC0415
@@ -33,11 +35,45 @@ def _connect(address: str, wanted_by: str, patience: float) -> object:
         # Once more, because a connection that was kept may be dead; not longer than there is time for an answer.
         return Redis.from_url(
             address,
-            socket_timeout=patience / 2,
-            socket_connect_timeout=patience / 2,
-            retry=Retry(NoBackoff(), 1),
+            socket_timeout=patience / (repeats + 1),
+            socket_connect_timeout=patience / (repeats + 1),
+            retry=Retry(NoBackoff(), repeats),
             retry_on_error=[ConnectionError, TimeoutError],  # redis-py before 6 repeats nothing without it
         )
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold the password
         reason = type(error).__name__
     return ConfigurationError(f"client must be an address like 'redis://host:6379/0' ({reason})")
+
+
+# What redis-py raises. An error of it holds its frames, and they the address: it is told in words, and left behind.
+
+
+def redis_faults() -> tuple[type[Exception], ...]:
+    """Return what may be raised while a Redis is asked."""
+    from redis.exceptions import RedisError  # noqa: PLC0415 - an extra
+
+    return RedisError, OSError, TimeoutError
+
+
+def in_words(error: Exception) -> str:
+    """Say what was raised, without a password."""
+    return f"{type(error).__name__}: {without_password(str(error))}"
+
+
+#: How answers begin of a Redis that starts, fails over, or has no room at present; and how redis-py calls those whose
+#: beginning it strikes.
+_PASSING = ("LOADING", "READONLY", "OOM", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
+_PASSING_KINDS = {"ReadOnlyError", "OutOfMemoryError", "TryAgainError", "MasterDownError", "ClusterDownError"}
+
+
+def may_pass(error: Exception) -> bool:
+    """Tell whether a fault may pass by itself."""
+    from redis.exceptions import AuthenticationError, AuthorizationError, ResponseError  # noqa: PLC0415 - an extra
+
+    if isinstance(error, (AuthenticationError, AuthorizationError)):
+        return False
+    return (
+        not isinstance(error, ResponseError)
+        or str(error).startswith(_PASSING)
+        or type(error).__name__ in _PASSING_KINDS
+    )

@@ -9,7 +9,7 @@ import logging
 import re
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -107,8 +107,8 @@ class Transport:
         if self._owned:
             await self._client.aclose()
 
-    async def send(self, prepare: Callable[[], Request], priority: Priority) -> tuple[Request, Response]:
-        """Send what ``prepare()`` returns, which is called last, so that no wait makes a signature stale.
+    async def send(self, prepare: Callable[[], Awaitable[Request]], priority: Priority) -> tuple[Request, Response]:
+        """Send what ``prepare()`` returns, which is awaited last, so that no wait makes a signature stale.
 
         Returns the request that was sent, and its answer.
 
@@ -117,7 +117,7 @@ class Transport:
         """
         await self._gate.enter(priority)
         try:
-            return await self._exchange(prepare())
+            return await self._exchange(await prepare())
         finally:
             self._gate.leave()
 

@@ -13,7 +13,7 @@ from redis import Redis
 
 from tests.doubles import mocked, volcengine_client, volcengine_no, volcengine_yes, zego_answer, zego_client
 from tests.jobs.journals import all_jobs, fill
-from tests.streaq import STREAQ
+
 from volc_moderation import ConfigurationError, NoQuotas
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.distributed import DistributedJobs, Ticket
@@ -27,7 +27,7 @@ from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
 
 START = StartCensorAudioV2(room_id="r", event_id="e", audio_language="en", risk_type_list=["BAN"])
 
-pytestmark = [pytest.mark.usefixtures("redis"), *STREAQ]
+pytestmark = pytest.mark.usefixtures("redis")
 
 
 def stop(number: int = 0) -> StopWebcast:

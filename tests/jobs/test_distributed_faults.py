@@ -15,7 +15,7 @@ from redis import Redis
 from tests.doubles import free_port, mocked, volcengine_client, volcengine_yes, zego_answer, zego_client
 from tests.jobs.journals import all_jobs, fill
 from tests.jobs.test_distributed import stop, volcengine, working, zego
-from tests.streaq import STREAQ
+
 from volc_moderation import ConfigurationError, JournalError, NoQuotas, WindowQuotas
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.distributed import DistributedJobs
@@ -26,7 +26,7 @@ from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.volcengine import LimitTokenPrivilege
 from volc_moderation.zego import StartCensorAudioV2
 
-pytestmark = [pytest.mark.usefixtures("redis"), *STREAQ]
+pytestmark = pytest.mark.usefixtures("redis")
 
 
 PASSWORD = "pa-ss"

@@ -15,9 +15,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from volc_moderation import ConfigurationError, JournalError, SourceError, VolcengineClient, ZegoClient
-from volc_moderation.cli.environment import Redis, check_streaq, clients_of_environment, shown_redis
+from volc_moderation.cli.environment import Redis, check_redis, clients_of_environment, shown_redis
 from volc_moderation.cli.files import check_names, complain, constants_of, fill, opened, paths_of
 from volc_moderation.cli.output import check_apart, make_private
+from volc_moderation.cli.rate import Rate, rates_of
 from volc_moderation.cli.run import (
     ALL_DONE,
     BAD_CREDENTIALS,
@@ -49,10 +50,11 @@ def bulk(
     journal: Path | None = None,
     resume: bool = False,
     retry_failed: bool = False,
+    retry_interrupted: bool = False,
     limit: AtLeastOne = None,
-    rate: AtLeastOne = None,
+    rate: Rate = (),
     redis: Redis | None = None,
-    engine: Literal["local", "streaq"] = "local",
+    engine: Literal["local", "workers", "streaq"] = "local",
     queue: str = "moderation",
     on_temporary: Literal["wait", "defer"] = "wait",
     skip_bad: bool = False,
@@ -82,18 +84,23 @@ def bulk(
         Go on with a journal that is there. The very files that it was made of add nothing; of others, the rows are
         added, and those that ended are made again.
     retry_failed
-        With --resume: do what failed, or was given up, again.
+        With --resume: do what failed, or was given up, again; but not what was interrupted.
+    retry_interrupted
+        With --resume: do again what must not be made twice, and of which nobody knows whether it was carried out, such
+        as a start at ZEGO whose process died. Look first whether it was.
     limit
         Read so many rows at most.
     rate
-        Calls per second of each action, below its quota.
+        Calls per second of each action, below its quota. Of one action, as StopWebcast=300, also above it, where the
+        vendor has raised it for the account.
     redis
         Share the quotas with others through this Redis or Valkey, such as redis://localhost. An address with a
         password belongs into the environment, where other users of the machine do not see it.
     engine
-        Who makes the calls: this process, or with --redis the workers of a queue (volc-moderation worker).
+        Who makes the calls: this process, or with --redis the workers of a queue (volc-moderation worker). streaq is an
+        older name for workers.
     queue
-        The queue of the engine streaq.
+        The queue of the workers.
     on_temporary
         What to do about calls that the vendor wants repeated minutes later: wait for them, or defer them and end.
     skip_bad
@@ -111,9 +118,11 @@ def bulk(
         rows = Rows(VolcengineClient.actions() | ZegoClient.actions(), action=action, constants=constants)
         if dry_run:
             return _dry_run(files, rows, limit)
-        if engine == "streaq":
-            check_streaq(redis)
-        path = _journal_path(files, journal, resume=resume, retry_failed=retry_failed)
+        rates = rates_of(rate)
+        if engine != "local":
+            engine = "workers"
+            check_redis(redis)
+        path = _journal_path(files, journal, resume=resume, retries=retry_failed or retry_interrupted)
         check_apart({"--output": output, "--report": report}, paths_of(files), journal=path)
         for one in (output, report):
             if one is not None:
@@ -123,7 +132,7 @@ def bulk(
     options = RunOptions(
         journal=path,
         is_resumed=resume,
-        rate=rate,
+        rates=rates,
         redis=redis,
         engine=engine,
         queue=queue,
@@ -133,7 +142,7 @@ def bulk(
         resume=_resume(
             path,
             {
-                "--rate": rate,
+                "--rate": rate or None,
                 "--redis": shown_redis(redis),
                 "--engine": None if engine == "local" else engine,
                 "--queue": None if queue == "moderation" else queue,
@@ -144,7 +153,8 @@ def bulk(
         ),
     )
     sys.setswitchinterval(TURN)
-    return asyncio.run(_bulk(files, rows, options, console, limit=limit, skip_bad=skip_bad, retry_failed=retry_failed))
+    retried = {"failed": retry_failed, "interrupted": retry_interrupted}
+    return asyncio.run(_bulk(files, rows, options, console, limit=limit, skip_bad=skip_bad, retried=retried))
 
 
 async def _bulk(
@@ -155,13 +165,13 @@ async def _bulk(
     *,
     limit: int | None,
     skip_bad: bool,
-    retry_failed: bool,
+    retried: Mapping[str, bool],
 ) -> int:
     interrupts = Interrupts(console)
     with interrupts.heard():
         try:
             async with (
-                clients_of_environment(options.rate, options.redis) as environment,
+                clients_of_environment(options.rates, options.redis) as environment,
                 opened(partial(_open, options, has_files=bool(files))) as journal,
             ):
                 if files:
@@ -178,8 +188,8 @@ async def _bulk(
                     aside = await journal.do(lambda journal: journal.aside)
                     if aside is not None:
                         console.print(f"{options.journal} had a run that has ended; that is in {aside}", soft_wrap=True)
-                if retry_failed:
-                    await journal.do(lambda journal: journal.retry_ended(due=time.time()))
+                if any(retried.values()):
+                    await journal.do(lambda journal: journal.retry_ended(due=time.time(), **retried))
                 return await run_journal(journal, environment, options, console, interrupts)
         except SourceError as error:
             return complain(console, error, INTERRUPTED if interrupts.count else BAD_INPUT)
@@ -240,9 +250,9 @@ def _dry_run(files: Sequence[str], rows: Rows, limit: int | None) -> int:
     return BAD_INPUT if loaded.bad or not loaded.rows else ALL_DONE
 
 
-def _journal_path(files: Sequence[str], journal: Path | None, *, resume: bool, retry_failed: bool) -> Path:
-    if retry_failed and not resume:
-        raise SourceError("--retry-failed goes with --resume")
+def _journal_path(files: Sequence[str], journal: Path | None, *, resume: bool, retries: bool) -> Path:
+    if retries and not resume:
+        raise SourceError("--retry-failed and --retry-interrupted go with --resume")
     if not files and not resume:
         raise SourceError("give a file, - for standard input, or --resume")
     if journal is None:
@@ -258,6 +268,6 @@ def _resume(journal: Path, options: Mapping[str, object]) -> str:
     """Return the command that goes on with a journal."""
     words = ["volc-moderation", "bulk", "--resume", "--journal", str(journal)]
     for option, value in options.items():
-        if value is not None:
-            words += [option, str(value)]
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            words += [] if one is None else [option, str(one)]
     return shlex.join(words)

@@ -22,6 +22,7 @@ from volc_moderation import Action, ModerationError, VolcengineClient, WindowQuo
 from volc_moderation.cli.call import BAD_USAGE
 from volc_moderation.cli.environment import Environment
 from volc_moderation.cli.files import opened
+from volc_moderation.cli.rate import Rates
 from volc_moderation.cli.run import INTERRUPTED, Interrupts, RunOptions, make_calls, summary
 from volc_moderation.cli.terminal import Terminal, stderr
 from volc_moderation.emulator import EmulatorProcess, Fault, Settings
@@ -144,7 +145,7 @@ async def _demo(
                     app_id=settings.app_id, server_secret=settings.server_secret, base_url=emulator.base_url
                 ) as zego,
             ):
-                environment = Environment([volcengine, zego], {}, WindowQuotas(), None)
+                environment = Environment([volcengine, zego], {}, WindowQuotas(), Rates())
                 run = _Run(journal, environment, RunOptions(journal=path), console, interrupts)
                 if is_new:
                     low, high = (round(seconds * 1000) for seconds in delay)

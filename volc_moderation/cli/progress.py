@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Self
+from typing import Protocol, Self
 
 import attrs
 from rich.console import Group, RenderableType
@@ -15,13 +15,27 @@ from rich.table import Table
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
-from volc_moderation.jobs.lane import LaneRunner
-from volc_moderation.quotas import QuotaState
 
 #: Seconds that a rate is taken over.
 SPAN = 3.0
 #: Seconds between two lines where there is no terminal.
 EVERY = 10.0
+
+
+class LaneStatus(Protocol):
+    """What is asked of a lane that is run, here or by workers."""
+
+    @property
+    def lane(self) -> Lane:
+        """Which one it is."""
+
+    @property
+    def trouble(self) -> Exception | None:
+        """What stands in the way of all of its calls."""
+
+    @property
+    def cap(self) -> float | None:
+        """Calls per second that the quota in force allows, if that is known."""
 
 
 @attrs.define
@@ -103,22 +117,17 @@ class Progress:
             self._live.update(self._bars(), refresh=True)
             self._live.stop()
 
-    def add(self, lane: LaneRunner, left: int, cap: float) -> None:
+    def add(self, lane: Lane, left: int, cap: float) -> None:
         """Show a lane in which ``left`` calls have not ended."""
         if left:
-            self.tallies[lane.lane] = Tally(lane.lane, left, cap)
+            self.tallies[lane] = Tally(lane, left, cap)
 
     def tell(self, event: JobEvent) -> None:
         """Count what happened to a job."""
         if event.lane in self.tallies:
             self.tallies[event.lane].count(event)
 
-    def refresh(
-        self,
-        deferred: Mapping[Lane, tuple[int, float, float]],
-        lanes: Sequence[LaneRunner],
-        quotas: Mapping[str, QuotaState],
-    ) -> None:
+    def refresh(self, deferred: Mapping[Lane, tuple[int, float, float]], lanes: Sequence[LaneStatus]) -> None:
         """Show how it stands."""
         for lane in lanes:
             tally = self.tallies.get(lane.lane)
@@ -129,14 +138,14 @@ class Progress:
             if trouble and trouble != tally.trouble and self._live is None:
                 self._console.print(f"waiting: {trouble}", soft_wrap=True)
             tally.trouble = trouble
-            if tally.lane.action in quotas:
-                tally.cap = quotas[tally.lane.action].effective
+            tally.cap = tally.cap if lane.cap is None else lane.cap
         if self._live is not None:
             self._live.update(self._bars(), refresh=True)
         elif time.monotonic() >= self._next_line:
             self._next_line += EVERY
             for tally in self.tallies.values():
                 line = f"{tally.lane.action} {tally.ended:,}/{tally.total:,}, {_details(tally)}, ETA {_clock(tally)}"
+                line += f", waiting: {tally.trouble}" if tally.trouble else ""
                 self._console.print(line, soft_wrap=True)
 
     def _bars(self) -> RenderableType:

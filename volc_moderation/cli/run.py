@@ -14,6 +14,7 @@ from volc_moderation import AuthenticationError, JournalError, ModerationError, 
 from volc_moderation.cli.environment import Environment
 from volc_moderation.cli.output import Output
 from volc_moderation.cli.progress import Progress, time_of
+from volc_moderation.cli.rate import Rates
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import Lane
@@ -41,10 +42,10 @@ class RunOptions:
     journal: Path
     #: Whether it is to go on with a journal that is there.
     is_resumed: bool = False
-    rate: int | None = None
+    rates: Rates = attrs.field(factory=Rates)
     redis: str | None = None
-    engine: Literal["local", "streaq"] = "local"
-    #: Of the engine streaq.
+    engine: Literal["local", "workers"] = "local"
+    #: Of the workers.
     queue: str = "moderation"
     wait_for_deferred: bool = True
     output: Path | None = None
@@ -127,19 +128,25 @@ async def make_calls(
             runner.stop()
 
     try:
-        async with _runner_of(journal, environment, options, tell) as runner:
+        async with _runner_of(journal, environment, options, console, tell) as runner:
             await runner.prepare()
             left = await journal.do(_left)
+            for line in options.rates.above(lane.made for lane in runner.lanes):
+                console.print(line, soft_wrap=True)
             for lane in runner.lanes:
-                progress.add(lane, left.get(lane.lane, 0), environment.cap(lane.client, lane.made))
-            return await _run(runner, environment, progress, interrupts) or output.fault
+                progress.add(lane.lane, left.get(lane.lane, 0), environment.cap(lane.client, lane.made))
+            return await _run(runner, progress, interrupts) or output.fault
     finally:
         output.close()
 
 
 @contextlib.asynccontextmanager
 async def _runner_of(
-    journal: JournalThread, environment: Environment, options: RunOptions, tell: Callable[[JobEvent], None]
+    journal: JournalThread,
+    environment: Environment,
+    options: RunOptions,
+    console: Terminal,
+    tell: Callable[[JobEvent], None],
 ) -> "AsyncIterator[Runner | Follower]":
     """Make what runs the jobs: in this process, or through the workers of a queue."""
     if options.engine == "local":
@@ -152,12 +159,12 @@ async def _runner_of(
 
     assert options.redis is not None  # noqa: S101 - asked for with the engine
     async with DistributedJobs(options.redis, clients=environment.clients, queue=options.queue) as jobs:
+        for risk in await jobs.risks():
+            console.print(f"Mind that {risk}.", soft_wrap=True)
         yield Follower(journal, jobs, tell=tell)
 
 
-async def _run(
-    runner: "Runner | Follower", environment: Environment, progress: Progress, interrupts: Interrupts
-) -> ModerationError | None:
+async def _run(runner: "Runner | Follower", progress: Progress, interrupts: Interrupts) -> ModerationError | None:
     running = asyncio.create_task(runner.run())
 
     def insist() -> None:
@@ -168,7 +175,7 @@ async def _run(
         while True:
             done, _ = await asyncio.wait([running], timeout=GLANCE)
             with contextlib.suppress(JournalError):
-                progress.refresh(await runner.deferred(), runner.lanes, environment.states())
+                progress.refresh(await runner.deferred(), runner.lanes)
             if done:
                 break
     try:
@@ -206,8 +213,8 @@ async def _conclude(
         tell_fault(console, fault)
     if standing.deferred or standing.left:
         console.print(f"Go on with: {options.resume}", soft_wrap=True)
-    elif standing.failed or standing.given_up:
-        console.print(f"Try those again with: {options.resume} --retry-failed", soft_wrap=True)
+    else:
+        await _tell_retries(journal, options, console, standing)
     code = exit_code(standing, fault, is_interrupted=interrupts.count > 0)
     if options.report is not None:
         report = options.report
@@ -218,6 +225,19 @@ async def _conclude(
             return code or CANNOT_GO_ON
         console.print(f"Report: {report}", soft_wrap=True)
     return code
+
+
+async def _tell_retries(journal: JournalThread, options: RunOptions, console: Terminal, standing: Standing) -> None:
+    """Say how to do again what did not end well."""
+    interrupted = await journal.do(Journal.interrupted)
+    if standing.failed + standing.given_up > interrupted:
+        console.print(f"Try those again with: {options.resume} --retry-failed", soft_wrap=True)
+    if interrupted:
+        console.print(
+            f"Whether {interrupted:,} calls that must not be made twice were carried out is not known. Look, and if"
+            f" they were not, make them with: {options.resume} --retry-interrupted",
+            soft_wrap=True,
+        )
 
 
 def tell_fault(console: Terminal, fault: ModerationError) -> None:

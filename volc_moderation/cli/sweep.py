@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -28,6 +27,7 @@ from volc_moderation import (
 from volc_moderation.cli.environment import Environment, Redis, clients_of_environment
 from volc_moderation.cli.files import check_names, complain, constants_of, fill, opened, paths_of
 from volc_moderation.cli.output import check_apart, make_private
+from volc_moderation.cli.rate import Rate, rates_of
 from volc_moderation.cli.run import (
     ALL_DONE,
     BAD_CREDENTIALS,
@@ -65,7 +65,7 @@ def sweep(
     set_: Annotated[Sequence[str], Parameter(name="--set", negative=())] = (),
     older_than: str = "0s",
     dry_run: bool = False,
-    rate: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    rate: Rate = (),
     redis: Redis | None = None,
     output: Path | None = None,
 ) -> int:
@@ -89,7 +89,8 @@ def sweep(
     dry_run
         List what runs; stop nothing.
     rate
-        Calls per second of each action. Without it the rate is learned, for the vendor publishes no quota.
+        Calls per second of each action, or of one: ListDetectionTask=50. Without it the rate is learned, for the vendor
+        publishes no quota.
     redis
         Share the quotas with others through this Redis or Valkey.
     output
@@ -100,6 +101,7 @@ def sweep(
     try:
         check_names(files)
         age = _seconds(older_than)
+        rates = rates_of(rate)
         if not files:
             raise SourceError("give a file with the rooms, or - for standard input")
         listing = {ListDetectionTask.name: ListDetectionTask}  # a row that names another action is none of a room
@@ -116,7 +118,7 @@ def sweep(
     except OSError:
         return complain(console, SourceError("a sweep needs a directory for what is left to do: set TMPDIR to one"))
     with folder as name:
-        options = RunOptions(journal=Path(name) / "sweep", rate=rate, redis=redis, output=output)
+        options = RunOptions(journal=Path(name) / "sweep", rates=rates, redis=redis, output=output)
         return asyncio.run(_sweep(files, rows, options, console, before=before, dry_run=dry_run))
 
 
@@ -127,7 +129,7 @@ async def _sweep(
     with interrupts.heard():
         try:
             async with (
-                clients_of_environment(options.rate, options.redis) as environment,
+                clients_of_environment(options.rates, options.redis) as environment,
                 opened(partial(Journal, options.journal)) as journal,
             ):
                 await fill(files, rows, journal, environment=environment, console=console, interrupts=interrupts)

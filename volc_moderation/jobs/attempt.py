@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from volc_moderation.action import Action
 from volc_moderation.client import FOR_EVER, Client
-from volc_moderation.errors import ModerationError
+from volc_moderation.errors import JournalError, ModerationError
 from volc_moderation.jobs.clients import read
 from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.outcome import Outcome, after_error, after_fault, after_reply
@@ -19,6 +19,10 @@ from volc_moderation.retry import RetryPolicy
 _ONCE = RetryPolicy(attempts=1)
 
 _log = logging.getLogger("volc_moderation")
+
+
+class AttemptLost(Exception):  # noqa: N818 - no fault, and it does not leave the lane
+    """The job is another worker's by now, or may be: nothing was sent."""
 
 
 class Attempt(NamedTuple):
@@ -42,12 +46,13 @@ async def attempt(
     last_code: str | int | None,
     policy: RetryPolicy | None,
     priority: Priority,
+    before_send: Callable[[], Awaitable[None]] | None = None,
     on_send: Callable[[], object] = lambda: None,
 ) -> Attempt:
     """Make a call that was written down. ``attempts`` counts this one; the rest is what is known of the one before.
 
-    Whatever the call raises is an outcome of its job, and of no other one; ``on_send`` is called before its request
-    leaves.
+    Whatever the call raises is an outcome of its job, and of no other one; ``before_send`` and ``on_send`` are those of
+    ``Client.call``. Raises ``AttemptLost`` if ``before_send`` does, or raises ``JournalError``: nothing was sent.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -62,7 +67,11 @@ async def attempt(
     try:
         try:
             action = read(parameters, made, lane)
-            reply = await client.call(action, deadline=FOR_EVER, priority=priority, retry=_ONCE, on_send=leave)
+            reply = await client.call(
+                action, deadline=FOR_EVER, priority=priority, retry=_ONCE, before_send=before_send, on_send=leave
+            )
+        except JournalError as error:  # so the call cannot be noted before it leaves, and does not leave
+            raise AttemptLost from error
         except ModerationError as error:
             if action is None:  # the rules of today forbid what was written down
                 outcome = Outcome(JobState.FAILED, code=type(error).__name__, message=error.message)
@@ -79,6 +88,8 @@ async def attempt(
             return Attempt(outcome, error, loop.time() - began - error.waited, error.waited)
         outcome = after_reply(reply, maybe_sent=maybe_sent)
         return Attempt(outcome, None, loop.time() - began - reply.waited, reply.waited)
+    except AttemptLost:
+        raise
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():

@@ -1,87 +1,58 @@
-"""Jobs on many machines: streaq carries them over Redis or Valkey, the workers share the quotas.
+"""Jobs on many machines: a queue in Redis or Valkey has them, workers make them, and share the quotas.
 
-streaq queues, delays, repeats after a wait, and hands the tasks of a dead worker to another. What is added here: an
-action travels as JSON, never as a pickle; the key of a job is the id of its task, so that the same job is not queued
-twice; each outcome is kept under the key, for whoever asks, and told to the run that follows it, if there is one.
-https://streaq.readthedocs.io
+The queue is the journal of all workers (``queue.py``): a job is written down there before it is made, and only who has
+it may change it. So a job is with one worker at a time, however many there are, stand still or die.
 """
 
 import asyncio
-import json
-import random
+import contextlib
+import secrets
+import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self
-
-from anyio import CancelScope, move_on_after
-from streaq import StreaqRetry
+from typing import Any, Self
 
 from volc_moderation.action import Action
 from volc_moderation.client import Client
-from volc_moderation.errors import ConfigurationError
-from volc_moderation.jobs.attempt import Attempt, attempt
+from volc_moderation.errors import ConfigurationError, JournalError, describe
+from volc_moderation.jobs.batch import Batch
 from volc_moderation.jobs.clients import Clients, write
-from volc_moderation.jobs.event import shown
-from volc_moderation.jobs.job import Job, JobState, Lane, check_delay, key_of
-from volc_moderation.jobs.outcome import Outcome
-from volc_moderation.jobs.streaq_queue import count_workers, end_within, hand_back, make_worker, queue_faults
+from volc_moderation.jobs.job import Job, Lane, check_delay, key_of
+from volc_moderation.jobs.queue import Queue
+from volc_moderation.jobs.queue_records import Ticket
+from volc_moderation.jobs.worker import Worker
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
-#: Seconds after which a worker that is not heard of is taken for dead, and its tasks go to others.
-IDLE = 15.0
-#: Seconds that a worker has to finish what is in flight when it is asked to stop.
-GRACE = 15
-#: Seconds until another look while the vendor cannot be reached or the keys are refused.
-OUTAGE = (5.0, 15.0)
-#: Seconds between two looks of one who waits for a job.
-LOOK = 0.25
+#: Seconds for which a Redis that is away is waited for.
+RECONNECT = 120.0
+#: Seconds after which whoever waits for a job looks at it, should nobody have told of its end.
+RECHECK = 15.0
 WEEK = 7 * 86_400
 
-
-#: Opens a job unless one with its key has not ended; returns the number of its run. A task's id has that number, for
-#: streaq forgets a task shortly after its outcome is kept, and would until then take the next run for the same.
-_OPEN = """
-local run, known = 1, redis.call('GET', KEYS[1])
-if known then
-    local job = cjson.decode(known)
-    if job.state == 'pending' or job.state == 'sent' then return job.run end
-    run = job.run + 1
-end
-local fresh = string.gsub(ARGV[1], '"run":1}$', '"run":' .. run .. '}')
-redis.call('SET', KEYS[1], fresh, 'EX', ARGV[2])
-return run
-"""
-
-
-class Ticket(NamedTuple):
-    """A job on its way to the workers."""
-
-    key: str
-    lane: Lane
-    parameters: str
-    #: Where it stood in a file; its row in the journal that follows it; and that journal's stream.
-    line: int | None = None
-    row: int = 0
-    follower: str = ""
+_LOST = "the queue was lost while a call was submitted that must not be made twice; whether it is made is not known"
 
 
 class DistributedJobs:
     """Jobs that any worker of a queue makes, as ``async with DistributedJobs("redis://…", clients=[…]) as jobs``.
 
     Whoever submits needs the clients only to know the accounts; the workers make the calls, and need clients whose
-    ``quotas`` are ``RedisQuotas``, lest each uses the whole quota.
+    ``quotas`` are ``RedisQuotas``, lest each uses the whole quota. A worker takes the jobs of the accounts that it has
+    clients of, and leaves the others to other workers.
+
+    A job of a worker that dies is another's after 15 s. A call that may be repeated is made again then; one that must
+    not be, such as a start at ZEGO, has failed with the code ``Interrupted`` if its request may have left. What else is
+    promised is so only as long as the Redis keeps its data: see the README on what it needs.
 
     :param redis: address of the Redis (7 or later) or Valkey that has the queue.
     :param clients: what makes the calls; whoever made them closes them.
     :param queue: its name; different queues know nothing of each other.
     :param retry: how often a job is attempted; by default as its client says.
     :param priority: of the calls where they wait for a quota with others.
-    :param concurrency: calls in flight of one worker, those that wait for a permit included.
-    :param keep: seconds for which the outcome of a job is kept.
+    :param concurrency: calls of one action that a worker has in flight, those that wait for a permit included.
+    :param keep: seconds for which a job that has ended is kept.
+    :param reconnect: seconds for which a Redis that is away is waited for, after it was reached once.
     :param clock: returns the Unix time.
     """
 
@@ -95,46 +66,160 @@ class DistributedJobs:
         priority: Priority = "bulk",
         concurrency: int = 32,
         keep: int = WEEK,
+        reconnect: float = RECONNECT,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if not isinstance(queue, str) or not queue or "{" in queue or "}" in queue:
+            raise ConfigurationError(f"queue must be a name without braces; got {describe(queue)}")
+        for name, number in (("concurrency", concurrency), ("keep", keep)):
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                raise ConfigurationError(f"{name} must be an int of at least 1; got {describe(number)}")
+        if isinstance(reconnect, bool) or not isinstance(reconnect, (int, float)) or not reconnect >= 0:
+            raise ConfigurationError(f"reconnect must be a number of seconds of at least 0; got {describe(reconnect)}")
         self.clients = Clients(clients)
+        self._given = clients
         self._retry = retry
         self._priority = priority
-        self._keep = keep
+        self._concurrency = concurrency
         self._clock = clock
-        self._prefix = f"volc_moderation:{queue}:"
+        self.queue = Queue(redis, queue, keep=keep, reconnect=reconnect)
+        redis = ""  # a traceback shows it
         #: Jobs that a worker gave back to the queue when it ended.
         self.handed_back = 0
-        #: What goes on even if who asked for it is cancelled.
-        self._queueing: set[asyncio.Task[None]] = set()
-        worker = make_worker(
-            redis,
-            concurrency=concurrency,
-            queue_name=f"volc_moderation:{queue}",
-            serializer=_dump,
-            deserializer=json.loads,
-            idle_timeout=IDLE,
-            grace_period=GRACE,
-            lifespan=self._hand_back_at_the_end,
-        )
-        if isinstance(worker, ConfigurationError):
-            redis = ""  # a traceback shows it
-            raise worker
-        self._worker = worker
-        register = self._worker.task(name="call", max_tries=None, silent=True, ttl=timedelta(seconds=1))
-        self._task = register(self._perform)
-        self._stack = AsyncExitStack()
+        self._incarnation: str | None = None
+        self._opening: Batch[Ticket, str | None] = Batch(self._open)
+        self._finding: Batch[str, Job | None] = Batch(self.queue.find)
+        self._worker: Worker | None = None
+        self._listening: asyncio.Task[None] | None = None
+        #: By key; each is told that the job may have ended.
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     async def __aenter__(self) -> Self:
-        with queue_faults():
-            await self._stack.enter_async_context(self._worker)
+        self._incarnation, _ = await self.queue.look(is_first=True)
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await asyncio.gather(*self._queueing, return_exceptions=True)
-        await self._stack.aclose()
+        try:
+            await self._opening.drain()
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait([self._listening])
+        await self.queue.aclose()
+
+    # Submitting and asking
+
+    async def submit(self, action: Action[Any], *, delay: float = 0.0, client: Client | None = None) -> str:
+        """Queue a call, and return its key. A job with the same key that has not ended is the same job.
+
+        ``delay``: seconds before it is made, up to a year. ``client`` says which of several makes it. If this is
+        cancelled, the call may have been queued; then it is made.
+
+        Raises ``ConfigurationError`` if no client makes the call, or the delay is none; ``JournalError`` if the queue
+        cannot be reached for ``reconnect`` seconds: then the call may have been queued, too.
+        """
+        check_delay(delay)
+        lane = self.clients.lane_of(action, client)
+        key = key_of(lane, action)
+        # A token of its own: if the connection is lost, the job is asked for again, and is not another one.
+        fault = await self._opening.ask(Ticket(key, lane, write(action), f"-{secrets.token_hex(8)}", delay=delay))
+        if fault is not None:
+            raise JournalError(fault)
+        return key
+
+    async def _open(self, tickets: Sequence[Ticket]) -> Sequence[str | None]:
+        """Open jobs; return of each what went wrong."""
+        faults: dict[int, str] = {}
+        while True:
+            left = [number for number in range(len(tickets)) if number not in faults]
+            asked = [tickets[number] for number in left]
+            answers, is_first = await self.queue.submit(asked, incarnation=self._incarnation)
+            if answers is not None:
+                return [faults.get(number) for number in range(len(tickets))]
+            # Other data than before. What was asked for once only was not done; the rest may have been, and be lost.
+            self._incarnation, _ = await self.queue.look()
+            if not is_first:
+                faults |= {number: _LOST for number in left if not self._is_repeatable(tickets[number].lane)}
+
+    def _is_repeatable(self, lane: Lane) -> bool:
+        return self.clients.maker_of(lane)[1].repeatable
+
+    async def status(self, key: str) -> Job | None:
+        """Return how it stands with a job; None if there is none with this key, or it ended too long ago."""
+        return await self._finding.ask(key)
+
+    async def wait(self, key: str) -> Job:
+        """Wait until a job has ended, and return it.
+
+        Raises ``KeyError`` if there is none, ``JournalError`` if the queue is lost, or has lost the job.
+        """
+        if self._listening is None or self._listening.done():
+            self._listening = asyncio.get_running_loop().create_task(self._listen())
+        is_known = False
+        while True:
+            woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.setdefault(key, set()).add(woken)
+            try:
+                job = await self.status(key)
+                if job is None:
+                    raise JournalError("the queue has lost the job") if is_known else KeyError(key)
+                if job.state.has_ended:
+                    return job
+                is_known = True
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(RECHECK):
+                        await woken
+            finally:
+                self._waiters[key].discard(woken)
+                if not self._waiters[key]:
+                    del self._waiters[key]
+
+    async def workers(self) -> int:
+        """Return how many workers have been heard of in the last 15 s."""
+        _, workers = await self.queue.look()
+        return len(workers)
+
+    async def risks(self) -> list[str]:
+        """Return, in words, what the Redis may forget of the jobs by its settings; none if it is set up for them."""
+        return await self.queue.risks()
+
+    async def _listen(self) -> None:
+        """Hear what the queue tells everybody: one subscription for all that wait, and for the worker."""
+        fault: JournalError | None = None
+        try:
+            async with contextlib.aclosing(self.queue.listen()) as heard:
+                async for channel, text in heard:
+                    self._hear(channel, text)
+        except JournalError as error:
+            fault = error
+        finally:
+            for key in list(self._waiters):
+                self._wake(key, fault)
+
+    def _hear(self, channel: str, text: str) -> None:
+        if channel == "ended":
+            for key in text.split():
+                self._wake(key)
+        elif not channel:
+            for key in list(self._waiters):
+                self._wake(key)
+        if self._worker is not None and channel != "ended":
+            self._worker.look(text)
+
+    def _wake(self, key: str, fault: JournalError | None = None) -> None:
+        for woken in self._waiters.get(key, ()):
+            if not woken.done():
+                if fault is None:
+                    woken.set_result(None)
+                else:
+                    woken.set_exception(fault)
+
+    # In a worker
 
     async def work(self) -> None:
         """Be a worker, until SIGINT or SIGTERM, or until this is cancelled.
@@ -142,233 +227,48 @@ class DistributedJobs:
         What is in flight is finished then, for up to 15 s; what was taken from the queue and not begun is handed back,
         and is at the disposal of the other workers at once: ``handed_back`` tells how many jobs that were.
 
-        Raises ``JournalError`` if the queue cannot be reached.
+        Whatever keeps it from its work is logged, as ``volc_moderation``, and tried again: keys that are refused, a
+        vendor that cannot be reached. Raises ``JournalError`` if the queue cannot be reached for ``reconnect`` seconds.
         """
-        with queue_faults():
-            working = asyncio.get_running_loop().create_task(self._worker.run_async())
-            try:
-                await asyncio.shield(working)
-            except asyncio.CancelledError:
-                end_within(self._worker, GRACE)
-                working.cancel()
-                await asyncio.wait([working])
-                raise
-
-    # Submitting and asking
-
-    async def submit(self, action: Action[Any], *, delay: float = 0.0, client: Client | None = None) -> str:
-        """Queue a call, and return its key. A job with the same key that has not ended is the same job.
-
-        ``delay``: seconds before it is made, up to a year. ``client`` says which of several makes it.
-
-        Raises ``ConfigurationError`` if no client makes the call, or the delay is none.
-        """
-        check_delay(delay)
-        lane = self.clients.lane_of(action, client)
-        ticket = Ticket(key_of(lane, action), lane, write(action))
-        await self.submit_all([ticket], delay=delay)
-        return ticket.key
-
-    async def submit_all(self, tickets: Sequence[Ticket], *, delay: float = 0.0) -> None:
-        """Queue many calls at once. Raises ``JournalError`` if the queue cannot be reached.
-
-        If this is cancelled, they are queued all the same: a job that was opened and not queued would never be made.
-        """
-        queueing = asyncio.get_running_loop().create_task(self._queue(tickets, delay))
-        self._queueing.add(queueing)
-        queueing.add_done_callback(self._queued)
-        await asyncio.shield(queueing)
-
-    def _queued(self, queueing: "asyncio.Task[None]") -> None:
-        self._queueing.discard(queueing)
-        if not queueing.cancelled():
-            queueing.exception()  # raised where it is waited for, if anybody still does
-
-    async def _queue(self, tickets: Sequence[Ticket], delay: float) -> None:
-        now = self._clock()
-        with queue_faults():
-            async with self._worker.redis.pipeline(transaction=False) as pipe:
-                runs = [
-                    pipe.eval(_OPEN, [self._prefix + ticket.key], [_dump(_fresh(ticket, now)), self._keep])
-                    for ticket in tickets
-                ]
-            tasks = []
-            for ticket, run in zip(tickets, runs, strict=True):
-                number = int(str(await run))
-                task = self._task.enqueue(*ticket, number)
-                task.id = f"{ticket.key}.{number}"
-                tasks.append(task.start(delay=timedelta(seconds=delay)) if delay else task)
-            await self._worker.enqueue_many(tasks)
-
-    async def status(self, key: str) -> Job | None:
-        """Return how it stands with a job; None if there is none with this key, or it ended too long ago."""
-        with queue_faults():
-            return _job(await self._worker.redis.get(self._prefix + key))
-
-    async def wait(self, key: str) -> Job:
-        """Wait until a job has ended, and return it. Raises ``KeyError`` if there is none."""
-        while True:
-            job = await self.status(key)
-            if job is None:
-                raise KeyError(key)
-            if job.state.has_ended:
-                return job
-            await asyncio.sleep(LOOK)
-
-    async def outcomes(self, follower: str, after: str, *, wait: float) -> list[tuple[str, dict[str, Any]]]:
-        """Return what became of the jobs of a follower since the entry ``after``, with the ids of the entries."""
-        with queue_faults():
-            found = await self._worker.redis.xread(
-                {self._prefix + follower: after}, count=500, block=max(1, int(wait * 1000))
-            )
-        entries = (found or {}).get(self._prefix + follower, ())
-        return [(str(entry.identifier), json.loads(entry.field_values["job"])) for entry in entries]
-
-    async def forget(self, follower: str) -> None:
-        """Remove what was told to a follower."""
-        with queue_faults():
-            await self._worker.redis.delete([self._prefix + follower])
-
-    async def workers(self) -> int:
-        """Return how many workers have been heard of in the last 15 s."""
-        with queue_faults():
-            return await count_workers(self._worker)
-
-    # In a worker
-
-    @asynccontextmanager
-    async def _hand_back_at_the_end(self) -> AsyncIterator[None]:
-        """Give back what this worker has taken from the queue and not begun, rather than let it wait for long."""
-        try:
-            yield
-        finally:
-            with move_on_after(IDLE, shield=True), queue_faults():
-                self.handed_back = await hand_back(self._worker)
-
-    async def _perform(  # noqa: PLR0917 - a task's arguments travel as a list
-        self, key: str, lane: Sequence[str], parameters: str, line: int | None, row: int, follower: str, run: int
-    ) -> None:
-        """Make one attempt, keep what became of it, and have streaq repeat it later if it is not over."""
-        ticket = Ticket(key, Lane._make(lane), parameters, line, row, follower)
-        redis = self._worker.redis
-        known = await redis.get(self._prefix + key)
-        job = json.loads(known) if known else _fresh(ticket, self._clock()) | {"run": run}
-        if job["run"] != run or JobState(job["state"]).has_ended:
-            return  # a worker died between its outcome and telling streaq
-        unsent = _dump(job)
-        was_sent = job["state"] == JobState.SENT
-        job.update(state=JobState.SENT.value, attempts=job["attempts"] + 1, sent=self._clock(), line=line)
-        try:
-            client, made = self.clients.maker_of(ticket.lane)
-        except ConfigurationError as error:
-            outcome = Outcome(JobState.FAILED, code=type(error).__name__, message=error.message)
-            await self._tell(ticket, job, Attempt(outcome, error, 0.0, 0.0), None)
-            return
-        if was_sent and not made.repeatable:
-            message = "a worker died while the call was on its way; whether it was carried out is not known"
-            outcome = Outcome(JobState.FAILED, maybe_sent=True, code="Interrupted", message=message)
-            await self._tell(ticket, job, Attempt(outcome, None, 0.0, 0.0), made)
-            return
-        await redis.set(self._prefix + key, _dump(job), ex=self._keep)
-        has_left = False
-
-        def leave() -> None:
-            nonlocal has_left
-            has_left = True
-
-        try:
-            ended = await attempt(
-                parameters,
-                ticket.lane,
-                client=client,
-                made=made,
-                attempts=job["attempts"],
-                maybe_sent=was_sent or job["maybe_sent"],
-                last_code=job["code"],
-                policy=self._retry,
-                priority=self._priority,
-                on_send=leave,
-            )
-        except asyncio.CancelledError:
-            if not has_left:  # it waited for a permit: whoever has it next may make it
-                with CancelScope(shield=True):
-                    await redis.set(self._prefix + key, unsent, ex=self._keep)
-            raise
-        await self._tell(ticket, job, ended, made)
-        if ended.outcome.state is JobState.PENDING:
-            wait = ended.outcome.wait
-            if not ended.outcome.counts and ended.outcome.is_outage:
-                wait = random.uniform(*OUTAGE)  # noqa: S311 - jitter
-            raise StreaqRetry(delay=timedelta(seconds=wait))
-
-    async def _tell(self, ticket: Ticket, job: dict[str, Any], ended: Attempt, made: type[Action[Any]] | None) -> None:
-        """Keep what became of an attempt under the key, and tell it to the follower.
-
-        What is kept of a job that has ended is for people to look at: without the tokens of users.
-        """
-        outcome, now = ended.outcome, self._clock()
-        if made is not None and outcome.state.has_ended:
-            job["parameters"] = _dump(shown(made, json.loads(ticket.parameters)))
-        job.update(
-            state=outcome.state.value,
-            due=now + outcome.wait,
-            attempts=job["attempts"] if outcome.counts else job["attempts"] - 1,
-            maybe_sent=outcome.maybe_sent,
-            was_gone=outcome.was_gone,
-            code=outcome.code,
-            message=outcome.message,
-            request_id=outcome.request_id,
-            result=outcome.result,
-            ended=now if outcome.state.has_ended else None,
-            round_trip=ended.round_trip,
-            waited=ended.waited,
+        await self.queue.look(is_first=True)
+        self._worker = worker = Worker(
+            self.queue,
+            self._given,
+            retry=self._retry,
+            priority=self._priority,
+            concurrency=self._concurrency,
+            clock=self._clock,
         )
-        # In one breath: what is kept as ended is not made again, and so must have been told.
-        async with self._worker.redis.pipeline(transaction=True) as pipe:
-            pipe.set(self._prefix + ticket.key, _dump(job), ex=self._keep)
-            if ticket.follower:
-                told = job | {"row": ticket.row, "now": now, "advice": outcome.advice}
-                pipe.xadd(self._prefix + ticket.follower, {"job": _dump(told)})
-                pipe.expire(self._prefix + ticket.follower, self._keep)
+        listening = asyncio.get_running_loop().create_task(self._listen())
+        try:
+            with _signals(worker.stop):
+                await worker.run()
+        finally:
+            self.handed_back += worker.handed_back
+            self._worker = None
+            listening.cancel()
+            await asyncio.wait([listening])
 
 
-def _dump(value: object) -> str:
-    # What streaq stores of an exception of its own has no JSON; its text will do.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` at the first SIGINT or SIGTERM; a second one does what it does anyway."""
+    loop = asyncio.get_running_loop()
+    heard: list[signal.Signals] = []
 
+    def hear() -> None:
+        stop()
+        for one in heard:
+            loop.remove_signal_handler(one)
+        heard.clear()
 
-def _fresh(ticket: Ticket, now: float) -> dict[str, Any]:
-    """Return a job of which no attempt was made, as it is kept."""
-    return {
-        "key": ticket.key,
-        "lane": ticket.lane,
-        "parameters": ticket.parameters,
-        "state": JobState.PENDING.value,
-        "due": now,
-        "attempts": 0,
-        "maybe_sent": False,
-        "was_gone": False,
-        "code": None,
-        "message": None,
-        "request_id": None,
-        "result": None,
-        "line": ticket.line,
-        "created": now,
-        "sent": None,
-        "ended": None,
-        "round_trip": None,
-        "waited": None,
-        "run": 1,
-    }
-
-
-def _job(text: str | None) -> Job | None:
-    if text is None:
-        return None
-    kept = json.loads(text)
-    del kept["run"]
-    kept["lane"] = Lane._make(kept["lane"])
-    kept["state"] = JobState(kept["state"])
-    kept["parameters"] = json.loads(kept["parameters"])
-    kept["result"] = None if kept["result"] is None else json.loads(kept["result"])
-    return Job(**kept)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        # Not on Windows, and not in a thread of its own: there, whoever runs it cancels it.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(one, hear)
+            heard.append(one)
+    try:
+        yield
+    finally:
+        for one in heard:
+            loop.remove_signal_handler(one)

@@ -7,108 +7,159 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from volc_moderation.errors import ConfigurationError, ModerationError
-from volc_moderation.jobs.distributed import DistributedJobs, Ticket
+import attrs
+
+from volc_moderation.action import Action
+from volc_moderation.client import Client
+from volc_moderation.errors import AuthenticationError, ConfigurationError, ModerationError
+from volc_moderation.jobs.distributed import DistributedJobs
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.lane import LaneRunner, Rules
-from volc_moderation.jobs.outcome import Outcome
-from volc_moderation.jobs.schema import Record, Row
+from volc_moderation.jobs.queue_records import FORGOTTEN, Ticket, Told, Worker
+from volc_moderation.jobs.schema import Handed, Row
 from volc_moderation.jobs.steady_clock import SteadyClock
 
-#: Jobs that are handed over and not put off: enough for many workers, few enough to be remembered.
-MOST = 5000
+#: Jobs that are handed over and not put off: enough for many workers for many minutes, few enough to be remembered.
+MOST = 100_000
 #: Handed over at once.
-TAKE = 190
+TAKE = 500
 #: Seconds to wait for outcomes before looking whether to stop.
 LOOK = 0.5
-#: Seconds between two looks whether there are workers.
-LOOK_FOR_WORKERS = 2.0
+#: Seconds between two looks at the queue and its workers; until a lane that no worker serves is spoken of, since they
+#: look for new lanes now and then; until refused keys end a run, since other workers may come.
+LOOK_AT_QUEUE, UNSERVED, REFUSED = 2.0, 6.0, 10.0
+#: Seconds without any news after which the queue is asked about all that is out.
+SILENCE = 60.0
+
 NO_WORKERS = ModerationError("no worker listens to the queue; start one: volc-moderation worker")
+
+
+@attrs.define(eq=False)
+class LaneStatus:
+    """How it stands with a lane that the workers run."""
+
+    lane: Lane
+    client: Client
+    made: type[Action[Any]]
+    #: What stands in the way of all of the lane's calls, if anything does.
+    trouble: ModerationError | None = None
+    #: Calls per second that the workers allow themselves, if they tell.
+    cap: float | None = None
+    #: Since when no worker serves it, or all of them say that its keys are refused, on the loop's clock.
+    unserved_since: float | None = None
+    refused_since: float | None = None
+
+    def look(self, workers: Sequence[Worker], *, now: float) -> None:
+        """Look at what the workers tell of the lane."""
+        told = [worker.lanes[self.lane] for worker in workers if self.lane in worker.lanes]
+        refusals = [text for kind, text, _ in told if kind == AuthenticationError.__name__]
+        self.cap = min((cap for _, _, cap in told if cap is not None), default=None)
+        is_refused = bool(told) and len(refusals) == len(told)
+        self.refused_since = (self.refused_since or now) if is_refused else None
+        self.unserved_since = None if told else self.unserved_since or now
+        if not workers:
+            self.trouble = NO_WORKERS
+        elif self.unserved_since is not None:
+            if now >= self.unserved_since + UNSERVED:
+                self.trouble = ModerationError(
+                    f"{self.lane.action}: none of {len(workers)} workers has the keys of the account at {self.lane.vendor}"
+                )
+        elif is_refused:
+            self.trouble = AuthenticationError(
+                f"(said {len(refusals)} of {len(workers)} workers) {refusals[0]}", code="refused"
+            )
+        elif all(kind for kind, _, _ in told):
+            self.trouble = ModerationError(f"{self.lane.action}: {told[0][1]}")
+        else:
+            self.trouble = None
 
 
 class Follower:
     """What ``Runner`` is for calls of this process, for those of the workers: it hands over, and follows.
 
-    It may be stopped, killed and started again; the workers go on meanwhile.
+    It may be stopped, killed and started again; the workers go on meanwhile. A row of the journal that is handed over
+    again is the same job: what became of it is told once more. If the queue has lost its data, what may be repeated is
+    handed over anew; what must not be has failed, as ``Interrupted``.
     """
 
     def __init__(
         self, journal: JournalThread, jobs: DistributedJobs, *, tell: Callable[[JobEvent], None] = lambda _: None
     ) -> None:
         self._journal = journal
-        self._jobs = jobs
+        self._clients = jobs.clients
+        self._queue = jobs.queue
         self._tell = tell
-        self._lanes: dict[int, LaneRunner] = {}
-        self._numbers: dict[Lane, int] = {}
+        self._lanes: dict[int, LaneStatus] = {}
         self._name = ""
+        #: The entry up to which the journal has what was told, and the data of which that is.
         self._after = "0"
+        self._incarnation = ""
         #: Rows that the workers have, and of those that are put off, when they are due.
         self._out: set[int] = set()
         self._put_off: dict[int, tuple[Lane, float]] = {}
         self._is_stopping = False
         self._steady = SteadyClock(time.time)
-        #: When to look next whether there are workers, on the loop's clock.
-        self._look_for_workers_at = 0.0
+        #: When the queue is looked at next, and when there was news, on the loop's clock.
+        self._look_at = 0.0
+        self._news_at = 0.0
 
     @property
-    def lanes(self) -> Sequence[LaneRunner]:
-        """The lanes that there are."""
+    def lanes(self) -> Sequence[LaneStatus]:
+        """How it stands with the lanes that there are."""
         return tuple(self._lanes.values())
 
     async def prepare(self) -> int:
-        """Read what was told meanwhile; hand over again what was out, which is queued once at the most.
+        """Read what was told meanwhile, and take up again what is out; return how many jobs that is.
 
         Raises ``JournalError``, and ``ConfigurationError`` if a job is of an account that no client has.
         """
         fresh = secrets.token_hex(8)
         self._name = await self._journal.do(lambda journal: _name(journal, fresh))
-        followed = await self._journal.do(lambda journal: journal.note("followed"))
-        self._after = followed or "0"
-        rules = Rules(
-            retry=None,
-            priority="bulk",
-            clock=time.time,
-            steady=self._steady,
-            tell=self._tell,
-            for_ever=False,
-            wait_for_deferred=True,
-        )
+        needed = await self._journal.do(Journal.unfinished_lanes)
         for number, lane in (await self._journal.do(Journal.lanes)).items():
             try:
-                client, made = self._jobs.clients.maker_of(lane)
+                client, made = self._clients.maker_of(lane)
             except ConfigurationError:
-                if await self._journal.do(lambda journal, number=number: _unfinished(journal, number)):  # type: ignore[misc]
+                if number in needed:
                     raise
                 continue
-            self._lanes[number] = LaneRunner(lane, number, client=client, made=made, journal=self._journal, rules=rules)
-            self._numbers[lane] = number
+            self._lanes[number] = LaneStatus(lane, client, made)
+        self._after = await self._journal.do(_followed)
+        known = await self._journal.do(lambda journal: journal.note("incarnation"))
+        incarnation, workers = await self._queue.look()
+        recovered = 0
+        if not known:  # what is on its way was never handed over: it is of a process that made the calls by itself
+            recovered = await self._journal.do(self._recover)
         while await self._follow(wait=0.001):
             pass
-        recovered = 0
-        for number in self._lanes:
-            # Whether a call that cannot be repeated was on its way is the worker's to know.
-            recovered += await self._journal.do(
-                lambda journal, number=number: journal.recover(  # type: ignore[misc]
-                    number, repeatable=True, due=self._steady(), now=time.time()
-                )
-            )
+        await self._attach(incarnation, is_lost=bool(known) and known != incarnation)
         await self._journal.do(lambda journal: journal.bring_near(now=self._steady()))
-        return recovered
+        self._look_at_workers(workers)
+        return recovered + len(self._out)
+
+    def _recover(self, journal: Journal) -> int:
+        return sum(
+            journal.recover(number, repeatable=lane.made.repeatable, due=self._steady(), now=time.time())
+            for number, lane in self._lanes.items()
+        )
 
     async def run(self) -> None:
-        """Hand over and follow until all jobs have ended, or until stopped. Raises ``JournalError``."""
+        """Hand over and follow until all jobs have ended, or until stopped.
+
+        Raises ``JournalError``, and ``AuthenticationError`` if all workers say that the keys are refused.
+        """
+        self._news_at = asyncio.get_running_loop().time()
         is_left = True
         while not self._is_stopping and (is_left or self._out):
             count = 0
             if len(self._out) - len(self._put_off) < MOST:
                 count, is_left = await self._hand_over()
-            await self._look_for_workers()
+            await self._look()
             await self._follow(wait=0.001 if count else LOOK)
         if not self._is_stopping:
-            await self._jobs.forget(self._name)
+            await self._queue.forget(self._name)
 
     def stop(self) -> None:
         """Stop handing over and following; the workers go on with what they have."""
@@ -121,61 +172,142 @@ class Follower:
             found.setdefault(lane, []).append(due)
         return {lane: (len(dues), min(dues), max(dues)) for lane, dues in found.items()}
 
-    async def _look_for_workers(self) -> None:
-        """Say so if jobs are out and nobody is there to make them."""
-        now = asyncio.get_running_loop().time()
-        if now < self._look_for_workers_at:
+    # Looking at the queue
+
+    async def _look(self) -> None:
+        """See whether the queue still has its data, and what the workers say."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._look_at:
             return
-        self._look_for_workers_at = now + LOOK_FOR_WORKERS
-        is_alone = len(self._out) > len(self._put_off) and not await self._jobs.workers()
+        self._look_at = loop.time() + LOOK_AT_QUEUE
+        incarnation, workers = await self._queue.look()
+        if incarnation != self._incarnation:
+            await self._attach(incarnation, is_lost=True)
+        elif self._out and loop.time() > self._news_at + SILENCE:
+            self._news_at = loop.time()
+            await self._attach(incarnation, is_lost=True)
+        elif self._after != "0":
+            await self._queue.trim(self._name, self._after)
+        self._look_at_workers(workers)
         for lane in self._lanes.values():
-            lane.trouble = NO_WORKERS if is_alone else None
+            since = lane.refused_since
+            if lane.trouble is not None and since is not None and loop.time() > since + REFUSED:
+                raise lane.trouble
+
+    def _look_at_workers(self, workers: Sequence[Worker]) -> None:
+        now = asyncio.get_running_loop().time()
+        for lane in self._lanes.values():
+            lane.look(workers, now=now)
+            if self._queue.trouble is not None:
+                lane.trouble = self._queue.trouble
+
+    async def _attach(self, incarnation: str, *, is_lost: bool) -> None:
+        """Tell the queue of all that is out. If its data may be lost, it may have forgotten what it once had."""
+        after = 0
+        while rows := await self._journal.do(lambda journal, after=after: journal.out(after=after, most=TAKE)):  # type: ignore[misc]
+            rows = [row for row in rows if row.lane in self._lanes]
+            if await self._submit(rows, incarnation, is_lost=is_lost) is not None:
+                incarnation, _ = await self._queue.look()
+                is_lost, after = True, 0
+                continue
+            if rows:
+                after = rows[-1].id
+        if incarnation != self._incarnation:
+            self._after = "0"  # entries of other data may begin anew
+            self._incarnation = incarnation
+            await self._journal.do(partial(_note_data, incarnation=incarnation), durable=True)
+
+    async def _submit(self, rows: Sequence[Handed], incarnation: str, *, is_lost: bool) -> bool | None:
+        """Hand rows over, as the jobs that they are if they were handed over before.
+
+        If the queue has other data by now, nothing was done; it returns whether that is so of the data before, too.
+        """
+        tickets = [
+            Ticket(
+                row.key,
+                self._lanes[row.lane].lane,
+                row.parameters,
+                f"{self._name}:{row.id}:{_time_of(row)}",
+                row.line,
+                is_known=is_lost and not self._lanes[row.lane].made.repeatable,
+            )
+            for row in rows
+        ]
+        answers, is_first = await self._queue.submit(tickets, incarnation=incarnation)
+        if answers is None:
+            return is_first
+        for row, answer in zip(rows, answers, strict=True):
+            if not answer.is_there:
+                self._end(row, Told(row.id, "", FORGOTTEN, row.attempts, 0.0, None, None, time.time()))
+                continue
+            self._out.add(row.id)
+            if answer.due_in is not None:
+                self._put_off[row.id] = self._lanes[row.lane].lane, time.time() + answer.due_in
+        return None
 
     async def _hand_over(self) -> tuple[int, bool]:
         """Hand some of each lane over; return how many, and whether more are left, now or later."""
         count, is_left = 0, False
         for number, lane in self._lanes.items():
             rows, due = await self._journal.do(
-                lambda journal, number=number: journal.take(  # type: ignore[misc]
+                lambda journal, number=number: journal.hand_over(  # type: ignore[misc]
                     number, TAKE, due=self._steady(), now=time.time()
-                )
+                ),
+                durable=not lane.made.repeatable,
             )
-            await self._jobs.submit_all(
-                [Ticket(row.key, lane.lane, row.parameters, row.line, row.id, self._name) for row in rows]
-            )
-            self._out |= {row.id for row in rows}
+            is_undone = await self._submit(rows, self._incarnation, is_lost=False) if rows else None
+            if is_undone is not None:
+                self._look_at = 0.0  # and then takes up again what is out
+                if is_undone:
+                    ids = [row.id for row in rows]
+                    await self._journal.do(lambda journal, ids=ids: journal.give_back(ids, attempts=0))  # type: ignore[misc]
+                else:
+                    self._out |= {row.id for row in rows}
             count += len(rows)
             is_left = is_left or bool(rows) or due is not None
         return count, is_left
 
+    # Following
+
     async def _follow(self, *, wait: float) -> int:
         """Take down what is told; return how much that was."""
-        told = await self._jobs.outcomes(self._name, self._after, wait=wait)
-        for _, job in told:
-            self._take_down(job)
+        told = await self._queue.read(self._name, self._after, wait=wait)
         if told:
+            ids = [one.row for _, one in told]
+            rows = {row.id: row for row in await self._journal.do(lambda journal: journal.out_of(ids))}
+            for _, one in told:
+                row = rows.get(one.row)
+                # What is told again of a row that has ended, or of an earlier time that it was listed, says nothing.
+                if row is not None and row.lane in self._lanes and one.listed == _time_of(row):
+                    self._end(row, one)
+                    if one.outcome.state.has_ended:
+                        del rows[row.id]
             self._after = told[-1][0]
+            self._news_at = asyncio.get_running_loop().time()
             await self._journal.do(partial(Journal.note, name="followed", value=self._after))
         return len(told)
 
-    def _take_down(self, job: dict[str, Any]) -> None:
-        state, row, lane = JobState(job["state"]), int(job["row"]), Lane._make(job["lane"])
-        if lane not in self._numbers:
-            return
-        number = self._numbers[lane]
-        if state is JobState.PENDING:
-            self._put_off[row] = lane, job["due"]
-            kept = JobState.SENT  # the workers have it, and its time
+    def _end(self, row: Handed, told: Told) -> None:
+        """Take down what became of an attempt."""
+        lane, outcome = self._lanes[row.lane], told.outcome
+        is_put_off = outcome.state is JobState.PENDING
+        if is_put_off:
+            self._put_off[row.id] = lane.lane, told.due
         else:
-            self._put_off.pop(row, None)
-            self._out.discard(row)
-            kept = state
-        told = {name: job[name] for name in Record._fields if name in job}
-        self._journal.record(Record(**told | {"id": row, "lane": number, "state": kept.value, "delay": 0.0}))
-        outcome = Outcome(state, **{name: job[name] for name in Outcome._fields if name in job and name != "state"})
-        taken = Row(row, job["key"], job["parameters"], job["attempts"], job["maybe_sent"], job["code"], job["line"])
-        due = job["due"] if state is JobState.PENDING else None
-        self._tell(JobEvent(lane, job["attempts"], due, self._lanes[number].made, taken, outcome))
+            self._put_off.pop(row.id, None)
+            self._out.discard(row.id)
+        taken = Row(row.id, row.key, row.parameters, told.attempts, row.maybe_sent, row.code, row.line)
+        self._journal.note(
+            taken,
+            row.lane,
+            outcome._replace(state=JobState.SENT, wait=0.0) if is_put_off else outcome,  # the workers have its time
+            attempts=told.attempts,
+            due=told.due,
+            round_trip=told.round_trip,
+            waited=told.waited,
+            now=told.now,
+        )
+        self._tell(JobEvent(lane.lane, told.attempts, told.due if is_put_off else None, lane.made, taken, outcome))
 
 
 def _name(journal: Journal, fresh: str) -> str:
@@ -183,5 +315,15 @@ def _name(journal: Journal, fresh: str) -> str:
     return journal.note("follower") or journal.note("follower", fresh) or fresh
 
 
-def _unfinished(journal: Journal, lane: int) -> bool:
-    return bool(journal.query("SELECT 1 FROM job WHERE lane = ? AND state IN ('pending', 'sent') LIMIT 1", (lane,)))
+def _followed(journal: Journal) -> str:
+    return journal.note("followed") or "0"
+
+
+def _note_data(journal: Journal, *, incarnation: str) -> None:
+    journal.note("incarnation", incarnation)
+    journal.note("followed", "0")
+
+
+def _time_of(row: Handed) -> str:
+    """Return what tells one time that a row was listed from the next."""
+    return f"{row.created:.6f}"

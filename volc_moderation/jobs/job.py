@@ -11,6 +11,8 @@ from volc_moderation.action import Action
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.wire import JSON, dump_json, parameters
 
+#: The code of a job that must not be made twice, and of which nobody knows whether it was carried out.
+INTERRUPTED = "Interrupted"
 #: Seconds that a job may be put off when it is submitted: a year.
 LONGEST_DELAY = 366 * 86_400
 

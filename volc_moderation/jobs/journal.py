@@ -8,9 +8,18 @@ from typing import Any
 
 import attrs
 
-from volc_moderation.jobs.job import Job, JobState, Lane
+from volc_moderation.jobs.job import INTERRUPTED, Job, JobState, Lane
 from volc_moderation.jobs.journal_file import JournalFile
-from volc_moderation.jobs.schema import RECORDS_AT_ONCE, REOPEN, Listed, Record, Row, Standing, record_statement
+from volc_moderation.jobs.schema import (
+    RECORDS_AT_ONCE,
+    REOPEN,
+    Handed,
+    Listed,
+    Record,
+    Row,
+    Standing,
+    record_statement,
+)
 
 #: Rows read at once: while a long read goes on, the write-ahead log grows.
 PAGE = 1000
@@ -114,7 +123,7 @@ class Journal(JournalFile):
             change = (
                 "state = iif(again, 'pending', 'failed'), due = :due + iif(again, again_delay, 0),"
                 " delay = iif(again, again_delay, 0), attempts = iif(again, 0, attempts), again = 0,"
-                " ended = iif(again, NULL, :now), code = 'Interrupted',"
+                f" ended = iif(again, NULL, :now), code = '{INTERRUPTED}',"
                 " message = 'the process ended while the call was on its way; whether it was carried out is not known'"
             )
         return self._db.execute(
@@ -122,12 +131,15 @@ class Journal(JournalFile):
             {"lane": lane, "due": due, "now": now},
         ).rowcount
 
-    def retry_ended(self, *, due: float) -> int:
-        """Let what failed or was given up be done again; return how many there are."""
+    def retry_ended(self, *, due: float, failed: bool = True, interrupted: bool = False) -> int:
+        """Let be done again what failed or was given up, and what was interrupted; return how many there are.
+
+        Whether a call that was interrupted was carried out is not known, and it must not be made twice.
+        """
         return self._db.execute(
-            "UPDATE job SET state = 'pending', attempts = 0, due = ?, delay = 0, ended = NULL"
-            " WHERE state IN ('failed', 'given up')",
-            (due,),
+            "UPDATE job SET state = 'pending', attempts = 0, due = ?1, delay = 0, ended = NULL, created = ?1"
+            " WHERE state IN ('failed', 'given up') AND iif(code IS ?2, ?3, ?4)",
+            (due, INTERRUPTED, interrupted, failed),
         ).rowcount
 
     # Jobs go
@@ -152,12 +164,37 @@ class Journal(JournalFile):
         (first,) = self._db.execute("SELECT min(due) FROM job WHERE state = 'pending' AND lane = ?", (lane,)).fetchone()
         return [], first
 
-    def give_back(self, ids: Sequence[int]) -> None:
-        """Unmark jobs that were taken and not sent."""
+    def hand_over(self, lane: int, most: int, *, due: float, now: float) -> tuple[list[Handed], float | None]:
+        """Mark up to ``most`` jobs that are due as out, and return them; or else when the next one is due."""
+        handed = self._handed("lane = ? AND state = 'pending' AND due <= ? ORDER BY due, id LIMIT ?", (lane, due, most))
+        if handed:
+            ids = json.dumps([one.id for one in handed])
+            self._db.execute(
+                "UPDATE job SET state = 'sent', sent = ? WHERE id IN (SELECT value FROM json_each(?))", (now, ids)
+            )
+            return handed, None
+        (first,) = self._db.execute("SELECT min(due) FROM job WHERE state = 'pending' AND lane = ?", (lane,)).fetchone()
+        return [], first
+
+    def out(self, *, after: int, most: int) -> list[Handed]:
+        """Return jobs that are out, in the order of their rows from the one after ``after`` on."""
+        return self._handed("state = 'sent' AND id > ? ORDER BY id LIMIT ?", (after, most))
+
+    def out_of(self, ids: Sequence[int]) -> list[Handed]:
+        """Return those of some jobs that are out."""
+        return self._handed("state = 'sent' AND id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))
+
+    def _handed(self, clause: str, values: Sequence[object]) -> list[Handed]:
+        columns = ", ".join(Handed._fields)
+        found = self._db.execute(f"SELECT {columns} FROM job WHERE {clause}", values)  # noqa: S608 - our own
+        return [Handed._make(row) for row in found]
+
+    def give_back(self, ids: Sequence[int], *, attempts: int = 1) -> None:
+        """Unmark jobs that were taken and not sent; ``attempts`` were counted when they were."""
         self._db.execute(
-            "UPDATE job SET state = 'pending', attempts = attempts - 1, again = 0"
+            "UPDATE job SET state = 'pending', attempts = attempts - ?, again = 0"
             " WHERE id IN (SELECT value FROM json_each(?))",
-            (json.dumps(ids),),
+            (attempts, json.dumps(ids)),
         )
 
     def record(self, records: Sequence[Record]) -> None:
@@ -181,6 +218,13 @@ class Journal(JournalFile):
         return self._db.execute("DELETE FROM job WHERE state = 'done' AND ended < ?", (before,)).rowcount
 
     # Looking
+
+    def unfinished_lanes(self) -> set[int]:
+        """Return the numbers of the lanes that have jobs which have not ended."""
+        with self.reading():
+            return {
+                lane for (lane,) in self._db.execute("SELECT DISTINCT lane FROM job WHERE state IN ('pending', 'sent')")
+            }
 
     def find(self, key: str) -> Job | None:
         """Return a job."""
@@ -240,6 +284,13 @@ class Journal(JournalFile):
             left=counts[JobState.PENDING] + counts[JobState.SENT] - deferred,
         )
 
+    def interrupted(self) -> int:
+        """Return how many jobs were interrupted: whether they were carried out is not known."""
+        with self.reading():
+            sql = "SELECT count(*) FROM job WHERE state = 'failed' AND code = ?"
+            (count,) = self._db.execute(sql, (INTERRUPTED,)).fetchone()
+            return int(count)
+
     def deferred(self) -> list[tuple[int, int, float, float]]:
         """Return for each lane how many jobs wait for their next attempt, and when the first and last are due."""
         with self.reading():
@@ -247,6 +298,10 @@ class Journal(JournalFile):
                 "SELECT lane, count(*), min(due), max(due) FROM job WHERE state = 'pending' AND attempts > 0"
                 " GROUP BY lane"
             ).fetchall()
+
+    def forget_queue(self) -> None:
+        """Forget that a queue had jobs of this journal: from now on, what is on its way is so from here."""
+        self._db.execute("DELETE FROM note WHERE name = 'incarnation'")
 
     def note(self, name: str, value: str | None = None) -> str | None:
         """Return what is noted under a name, after noting ``value``, if there is one."""

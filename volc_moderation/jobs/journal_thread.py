@@ -9,14 +9,15 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import attrs
 
 from volc_moderation.errors import JournalError
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.schema import Record
+from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.schema import Record, Row
 
 T = TypeVar("T")
 
@@ -91,13 +92,61 @@ class JournalThread:
         self._inbox.put(_Wish(act, durable, future, then))
         return future
 
+    @property
+    def before_send(self) -> None:
+        """Nobody else has the jobs of this journal: nothing is to be asked before a request leaves."""
+        return None
+
     def post(self, act: Callable[[Journal], object]) -> None:
         """Have something done to the journal for which nobody waits. If it fails, that is logged."""
         self._hand_over()
         self._inbox.put(_Wish(act))
 
+    def take(
+        self, lane: int, most: int, *, due: float, now: float, durable: bool
+    ) -> "asyncio.Future[tuple[list[Row], float | None]]":
+        """Take up to ``most`` jobs of a lane that are due; or else tell when the next one is."""
+        return self.ask(lambda journal: journal.take(lane, most, due=due, now=now), durable=durable)
+
+    def give_back(self, rows: Sequence[Row]) -> None:
+        """Give jobs back of which nothing has left."""
+        self.post(lambda journal: journal.give_back([row.id for row in rows]))
+
+    def note(
+        self,
+        row: Row,
+        lane: int,
+        outcome: Outcome,
+        *,
+        attempts: int,
+        due: float,
+        round_trip: float | None,
+        waited: float | None,
+        now: float,
+    ) -> None:
+        """Note what became of an attempt. It is written soon; if it cannot be, it is kept for the next try."""
+        self.record(
+            Record(
+                row.id,
+                lane,
+                outcome.state,
+                due,
+                outcome.wait,
+                attempts,
+                outcome.maybe_sent,
+                outcome.was_gone,
+                outcome.code,
+                outcome.message,
+                outcome.request_id,
+                outcome.result,
+                round_trip,
+                waited,
+                now,
+            )
+        )
+
     def record(self, record: Record) -> None:
-        """Hand over what became of an attempt. It is written soon; if it cannot be, it is kept for the next try."""
+        """Hand over a record."""
         self._records.append(record)
         if len(self._records) >= BATCH:
             self._hand_over()

@@ -4,22 +4,22 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
 from volc_moderation.action import Action
 from volc_moderation.client import FOR_EVER, Client
 from volc_moderation.errors import AuthenticationError, JournalError, ModerationError, QuotaUnavailable
-from volc_moderation.jobs.attempt import attempt
+from volc_moderation.jobs.attempt import AttemptLost, attempt
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
-from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.jobs.outcome import Outcome
-from volc_moderation.jobs.schema import Record, Row
-from volc_moderation.quotas.permit import Priority
+from volc_moderation.jobs.schema import Row
+from volc_moderation.quotas.permit import Priority, QuotaKey
+from volc_moderation.quotas.store import Store
 from volc_moderation.retry import RetryPolicy
 
 #: Calls in flight, those that wait for a permit included.
@@ -50,6 +50,39 @@ STORE_PATIENCE = 30.0
 _log = logging.getLogger("volc_moderation")
 
 
+class LaneJournal(Protocol):
+    """Where the jobs of a lane come from, and what became of them goes."""
+
+    @property
+    def before_send(self) -> Callable[[Row], Awaitable[None]] | None:
+        """What is to be awaited before the request of a job leaves, if anything is.
+
+        It raises ``AttemptLost`` if the request must not leave.
+        """
+
+    def take(
+        self, lane: int, most: int, *, due: float, now: float, durable: bool
+    ) -> "asyncio.Future[tuple[list[Row], float | None]]":
+        """Take up to ``most`` jobs of a lane that are due; or else tell when the next one is."""
+
+    def give_back(self, rows: Sequence[Row]) -> None:
+        """Give jobs back of which nothing has left."""
+
+    def note(
+        self,
+        row: Row,
+        lane: int,
+        outcome: Outcome,
+        *,
+        attempts: int,
+        due: float,
+        round_trip: float,
+        waited: float,
+        now: float,
+    ) -> None:
+        """Note what became of an attempt."""
+
+
 @attrs.frozen(kw_only=True)
 class Rules:
     """How a runner runs its lanes."""
@@ -64,6 +97,8 @@ class Rules:
     tell: Callable[[JobEvent], None]
     #: Go on when nothing is left, and after refused keys and a journal that cannot be written.
     for_ever: bool
+    #: Calls of one lane in flight, those that wait for a permit included, at most.
+    concurrency: int
     #: Whether to wait for jobs whose next attempt is far off.
     wait_for_deferred: bool
 
@@ -72,7 +107,7 @@ class LaneRunner:
     """Runs one lane."""
 
     def __init__(
-        self, lane: Lane, number: int, *, client: Client, made: type[Action[Any]], journal: JournalThread, rules: Rules
+        self, lane: Lane, number: int, *, client: Client, made: type[Action[Any]], journal: LaneJournal, rules: Rules
     ) -> None:
         self.lane = lane
         self.client = client
@@ -89,7 +124,7 @@ class LaneRunner:
         self._unsent: dict[asyncio.Task[None], Row] = {}
         self._workers = 0
         self._is_starting = False
-        self._places: float = FIRST
+        self._places: float = min(FIRST, rules.concurrency)
         self._wake = asyncio.Event()
         self._is_stopping = False
         self._fault: ModerationError | None = None
@@ -99,6 +134,15 @@ class LaneRunner:
         self._paused_until = 0.0
         #: Since when the store that shares the quota has been away.
         self._unshared_since: float | None = None
+
+    @property
+    def cap(self) -> float | None:
+        """Calls per second that the quota in force allows; None if the store does not tell, or was not used yet."""
+        store = self.client.quotas
+        if not isinstance(store, Store):
+            return None
+        state = store.snapshot().get(QuotaKey(self.client.vendor, self.client.account, self.made.name))
+        return None if state is None else state.effective / self.client.quota_of(self.made).window
 
     def stop(self) -> None:
         """Take no more; finish what is in flight, and give back what has not left yet."""
@@ -130,9 +174,7 @@ class LaneRunner:
                     if until > now:
                         await self._rest(max(until, now + MOMENT))
         finally:
-            if self._taken:
-                unsent = [row.id for row in self._taken]
-                self._journal.post(lambda journal: journal.give_back(unsent))
+            self._give_back()
         if self._fault is not None:
             raise self._fault
 
@@ -140,18 +182,17 @@ class LaneRunner:
         """Take as many jobs as there are places; return when to look again, on the loop's clock, or None for never."""
         loop = asyncio.get_running_loop()
         if self._is_paused:
+            self._give_back()
             return self._paused_until
         places = self._most
         self._start(calls)
         free = places - self.in_flight - len(self._taken)
         if free * 4 < places:
             return loop.time() + FOR_EVER  # few at a time are dear to take; a call that ends wakes this up
-        number, now, sent = self._number, self._rules.steady(), self._rules.clock()
+        now, sent = self._rules.steady(), self._rules.clock()
         # Asked before the journal is: a call that ends meanwhile may have something to add to it.
         is_idle = not (self._taken or self._workers)
-        taking = self._journal.ask(
-            lambda journal: journal.take(number, min(free, TAKE), due=now, now=sent), durable=not self.made.repeatable
-        )
+        taking = self._journal.take(self._number, min(free, TAKE), due=now, now=sent, durable=not self.made.repeatable)
         try:
             rows, due = await asyncio.shield(taking)
         except asyncio.CancelledError:
@@ -170,6 +211,12 @@ class LaneRunner:
         if rows:
             return loop.time()
         return self._next_look(due, now, may_end=is_idle and not self._rules.for_ever)
+
+    def _give_back(self) -> None:
+        """Give back what was taken and has not left: others may make it, and after a crash it is known for unsent."""
+        if self._taken:
+            self._journal.give_back(tuple(self._taken))
+            self._taken.clear()
 
     def _next_look(self, due: float | None, now: float, *, may_end: bool) -> float | None:
         """Tell when to look again if nothing is due until ``due``."""
@@ -229,6 +276,7 @@ class LaneRunner:
         """Make one call, and hand its outcome to the journal."""
         self._unsent[task] = row
         leave = partial(self._unsent.pop, task, None)
+        before = self._journal.before_send
         try:
             outcome, error, round_trip, waited = await attempt(
                 row.parameters,
@@ -240,8 +288,12 @@ class LaneRunner:
                 last_code=row.code,
                 policy=self._rules.retry,
                 priority=self._rules.priority,
+                before_send=None if before is None else partial(before, row),
                 on_send=leave,
             )
+        except AttemptLost:
+            self._journal.give_back([row])
+            return
         except asyncio.CancelledError:
             if task in self._unsent:
                 self._taken.append(row)
@@ -282,9 +334,9 @@ class LaneRunner:
     def _fit(self, waited: float) -> None:
         """Have so many calls in flight that the next one is there when the quota allows it, and few more."""
         if waited < SHORT:
-            self._places = min(MOST, self._places + 1)
+            self._places = min(self._rules.concurrency, self._places + 1)
         elif waited > LONG:
-            self._places = max(LEAST, self._places - LESS)
+            self._places = max(min(LEAST, self._rules.concurrency), self._places - LESS)
 
     def _recover(self) -> None:
         """End an outage, at an answer of whatever kind."""
@@ -302,6 +354,7 @@ class LaneRunner:
             return  # another call that was in flight when it began
         if type(trouble) is not type(self.trouble):
             _log.warning("%s: jobs wait, and it is tried now and then: %s", self.lane.action, trouble)
+        self._cancel_unsent()
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self._pauses)
         self._pauses = min(self._pauses + 1, 64)
         self._paused_until = now + pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter
@@ -311,24 +364,8 @@ class LaneRunner:
         now = self._rules.clock()
         due = self._rules.steady() + outcome.wait
         attempts = row.attempts if outcome.counts else row.attempts - 1
-        self._journal.record(
-            Record(
-                row.id,
-                self._number,
-                outcome.state,
-                due,
-                outcome.wait,
-                attempts,
-                outcome.maybe_sent,
-                outcome.was_gone,
-                outcome.code,
-                outcome.message,
-                outcome.request_id,
-                outcome.result,
-                round_trip,
-                waited,
-                now,
-            )
+        self._journal.note(
+            row, self._number, outcome, attempts=attempts, due=due, round_trip=round_trip, waited=waited, now=now
         )
         is_put_off = outcome.state is JobState.PENDING
         self._rules.tell(JobEvent(self.lane, attempts, due if is_put_off else None, self.made, row, outcome))

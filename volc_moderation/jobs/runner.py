@@ -11,14 +11,14 @@ from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.lane import LaneRunner, Rules
+from volc_moderation.jobs.lane import MOST, LaneJournal, LaneRunner, Rules
 from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
 
-class Runner:
-    """Runs the jobs of a journal. A call that waits for its next attempt waits in the journal, and holds up nobody.
+class Lanes:
+    """Runs lanes beside each other. A call that waits for its next attempt waits in the journal, and holds up nobody.
 
     :param retry: how often a job is attempted; by default as its client says.
     :param priority: of the calls, where they wait for the quota with others.
@@ -26,11 +26,12 @@ class Runner:
     :param tell: is told of every job that ended or was put off.
     :param for_ever: go on when nothing is left.
     :param wait_for_deferred: wait for jobs that the vendor wants repeated minutes later, rather than end with them due.
+    :param concurrency: calls of one action in flight at most, those that wait for a permit included.
     """
 
     def __init__(
         self,
-        journal: JournalThread,
+        journal: LaneJournal,
         clients: Sequence[Client],
         *,
         retry: RetryPolicy | None = None,
@@ -39,11 +40,12 @@ class Runner:
         tell: Callable[[JobEvent], None] = lambda _: None,
         for_ever: bool = False,
         wait_for_deferred: bool = True,
+        concurrency: int = MOST,
     ) -> None:
         self.clients = Clients(clients)
         #: Returns the Unix time by which jobs become due.
         self.steady = SteadyClock(clock)
-        self._journal = journal
+        self._lane_journal = journal
         self._rules = Rules(
             retry=retry,
             priority=priority,
@@ -51,6 +53,7 @@ class Runner:
             steady=self.steady,
             tell=tell,
             for_ever=for_ever,
+            concurrency=concurrency,
             wait_for_deferred=wait_for_deferred,
         )
         self._lanes: dict[int, LaneRunner] = {}
@@ -60,41 +63,6 @@ class Runner:
     def lanes(self) -> Sequence[LaneRunner]:
         """The lanes that there are."""
         return tuple(self._lanes.values())
-
-    async def prepare(self) -> int:
-        """Look at what a process that died left on its way; return how many jobs that were.
-
-        Raises ``JournalError``, and ``ConfigurationError`` if a job is of an account that no client has.
-        """
-        now, due = self._rules.clock(), self.steady()
-        await self._journal.do(lambda journal: journal.bring_near(now=due))
-        unfinished = "SELECT DISTINCT lane FROM job WHERE state IN ('pending', 'sent')"
-        lanes = await self._journal.do(lambda journal: journal.lanes())
-        needed = {number for (number,) in await self._journal.do(lambda journal: journal.query(unfinished))}
-        recovered = 0
-        for number, lane in lanes.items():
-            try:
-                self._lanes[number] = self._lane(lane, number)
-            except ConfigurationError:
-                if number in needed:
-                    raise
-                continue
-            repeatable = self._lanes[number].made.repeatable
-            recovered += await self._journal.do(
-                lambda journal, number=number, repeatable=repeatable: journal.recover(  # type: ignore[misc]
-                    number, repeatable=repeatable, due=due, now=now
-                )
-            )
-        return recovered
-
-    async def deferred(self) -> dict[Lane, tuple[int, float, float]]:
-        """Return how many jobs of each lane wait for their next attempt, and when the first and last are due."""
-
-        def look(journal: Journal) -> dict[Lane, tuple[int, float, float]]:
-            lanes = journal.lanes()
-            return {lanes[lane]: (count, first, last) for lane, count, first, last in journal.deferred()}
-
-        return await self._journal.do(look)
 
     async def run(self) -> None:
         """Run until all jobs have ended, or as long as it is not stopped; then nothing is in flight.
@@ -123,7 +91,7 @@ class Runner:
 
     def _lane(self, lane: Lane, number: int) -> LaneRunner:
         client, made = self.clients.maker_of(lane)
-        return LaneRunner(lane, number, client=client, made=made, journal=self._journal, rules=self._rules)
+        return LaneRunner(lane, number, client=client, made=made, journal=self._lane_journal, rules=self._rules)
 
     def stop(self) -> None:
         """Take no more jobs; ``run`` returns when those in flight have ended."""
@@ -137,3 +105,66 @@ class Runner:
             self._lanes[number] = self._lane(lane, number)
             self._new.put_nowait(self._lanes[number])
         self._lanes[number].look()
+
+
+class Runner(Lanes):
+    """Runs the jobs of a local journal."""
+
+    def __init__(
+        self,
+        journal: JournalThread,
+        clients: Sequence[Client],
+        *,
+        retry: RetryPolicy | None = None,
+        priority: Priority = "bulk",
+        clock: Callable[[], float] = time.time,
+        tell: Callable[[JobEvent], None] = lambda _: None,
+        for_ever: bool = False,
+        wait_for_deferred: bool = True,
+    ) -> None:
+        super().__init__(
+            journal,
+            clients,
+            retry=retry,
+            priority=priority,
+            clock=clock,
+            tell=tell,
+            for_ever=for_ever,
+            wait_for_deferred=wait_for_deferred,
+        )
+        self._journal = journal
+
+    async def prepare(self) -> int:
+        """Look at what a process that died left on its way; return how many jobs that were.
+
+        Raises ``JournalError``, and ``ConfigurationError`` if a job is of an account that no client has.
+        """
+        now, due = self._rules.clock(), self.steady()
+        await self._journal.do(lambda journal: journal.forget_queue())
+        await self._journal.do(lambda journal: journal.bring_near(now=due))
+        lanes = await self._journal.do(lambda journal: journal.lanes())
+        needed = await self._journal.do(lambda journal: journal.unfinished_lanes())
+        recovered = 0
+        for number, lane in lanes.items():
+            try:
+                self._lanes[number] = self._lane(lane, number)
+            except ConfigurationError:
+                if number in needed:
+                    raise
+                continue
+            repeatable = self._lanes[number].made.repeatable
+            recovered += await self._journal.do(
+                lambda journal, number=number, repeatable=repeatable: journal.recover(  # type: ignore[misc]
+                    number, repeatable=repeatable, due=due, now=now
+                )
+            )
+        return recovered
+
+    async def deferred(self) -> dict[Lane, tuple[int, float, float]]:
+        """Return how many jobs of each lane wait for their next attempt, and when the first and last are due."""
+
+        def look(journal: Journal) -> dict[Lane, tuple[int, float, float]]:
+            lanes = journal.lanes()
+            return {lanes[lane]: (count, first, last) for lane, count, first, last in journal.deferred()}
+
+        return await self._journal.do(look)

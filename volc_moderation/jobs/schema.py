@@ -80,6 +80,21 @@ class Row(NamedTuple):
     line: int | None
 
 
+class Handed(NamedTuple):
+    """A job as it is handed over to workers."""
+
+    id: int
+    lane: int
+    key: str
+    parameters: str
+    attempts: int
+    maybe_sent: int
+    code: str | int | None
+    line: int | None
+    #: When it was listed, which tells one time that it was from the next.
+    created: float
+
+
 class Record(NamedTuple):
     """What became of an attempt."""
 

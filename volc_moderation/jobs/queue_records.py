@@ -1,0 +1,153 @@
+"""What goes into the queue and comes out of it, and how it is written down there. Pure."""
+
+import json
+from typing import Any, NamedTuple
+
+from volc_moderation.jobs.job import INTERRUPTED, Job, JobState, Lane
+from volc_moderation.jobs.outcome import Outcome
+
+#: What is known of one whose worker is gone.
+DIED = Outcome(
+    JobState.FAILED,
+    maybe_sent=True,
+    code=INTERRUPTED,
+    message="a worker died while the call was on its way; whether it was carried out is not known",
+)
+#: What is known of one that a Redis has forgotten.
+FORGOTTEN = DIED._replace(message="the queue lost the job; whether its call was carried out is not known")
+
+
+class Ticket(NamedTuple):
+    """A job on its way to the queue."""
+
+    key: str
+    lane: Lane
+    parameters: str
+    #: Who lists it: the run, its row, and which time that is; or somebody whom nothing is told.
+    token: str
+    line: int | None = None
+    #: Seconds.
+    delay: float = 0.0
+    #: Whether it must be known: it is not to be opened if the queue has forgotten it.
+    is_known: bool = False
+
+
+class Answer(NamedTuple):
+    """What became of a ticket."""
+
+    #: Whether the queue has the job; else it was to be known, and is not.
+    is_there: bool
+    #: Seconds until its next attempt, if it waits for one.
+    due_in: float | None
+
+
+class Taken(NamedTuple):
+    """A job that a worker has."""
+
+    key: str
+    fence: int
+
+
+class Ended(NamedTuple):
+    """An attempt that ended."""
+
+    job: Taken
+    outcome: Outcome
+    attempts: int
+    #: What is to be kept of the parameters if the job has ended; None for all of them.
+    shown: str | None
+    round_trip: float | None
+    waited: float | None
+    #: Unix time.
+    now: float
+
+
+class Told(NamedTuple):
+    """What a run is told of a job that it listed."""
+
+    row: int
+    #: Which time it was listed.
+    listed: str
+    outcome: Outcome
+    attempts: int
+    #: Unix time, of a job that waits for its next attempt.
+    due: float
+    round_trip: float | None
+    waited: float | None
+    now: float
+
+
+class Worker(NamedTuple):
+    """A worker that was heard of of late: what stands in the way of each lane that it serves, and the lane's quota."""
+
+    lanes: dict[Lane, tuple[str, str, float | None]]
+
+
+def name_of(lane: Lane) -> str:
+    """Return the name of a lane in the queue."""
+    return "/".join(lane)
+
+
+def lane_of(name: str) -> Lane:
+    """Return the lane of a name."""
+    return Lane._make(name.split("/", 3))
+
+
+def dump(outcome: Outcome, **times: float | None) -> str:
+    """Return what is kept of an attempt besides what the script looks at."""
+    kept = outcome._asdict() | times
+    for name in ("state", "wait", "counts", "is_outage"):
+        del kept[name]
+    return json.dumps({name: value for name, value in kept.items() if value not in (None, False)})
+
+
+def _load(state: str, text: str) -> tuple[Outcome, dict[str, Any]]:
+    kept = json.loads(text or "{}")
+    known = {name: kept[name] for name in Outcome._fields if name in kept}
+    return Outcome(JobState(state), **known), kept
+
+
+def load_told(entry: dict[bytes, bytes]) -> Told:
+    """Return what a run was told."""
+    fields = {name.decode(): value.decode() for name, value in entry.items()}
+    outcome, kept = _load(fields["state"], fields["outcome"])
+    return Told(
+        int(fields["row"]),
+        fields["listed"],
+        outcome,
+        int(fields["attempts"]),
+        float(fields["due"]),
+        kept.get("round_trip"),
+        kept.get("waited"),
+        kept.get("now", 0.0),
+    )
+
+
+def load_job(key: str, fields: dict[str, str], offset: float) -> Job:
+    """Return a job; ``offset`` is how many milliseconds the queue's clock is ahead of the server's."""
+    state = "pending" if fields["state"] == "taken" else fields["state"]
+    outcome, kept = _load(state, fields.get("outcome", ""))
+
+    def number(name: str) -> float | None:
+        return float(fields[name]) if name in fields else None
+
+    return Job(
+        key=key,
+        lane=lane_of(fields["lane"]),
+        parameters=json.loads(fields["parameters"]),
+        state=outcome.state,
+        due=(float(fields["due"]) - offset) / 1000,
+        attempts=int(float(fields["attempts"])),
+        maybe_sent=outcome.maybe_sent or fields.get("maybe_sent") == "1",
+        was_gone=outcome.was_gone,
+        code=outcome.code,
+        message=outcome.message,
+        request_id=outcome.request_id,
+        result=None if outcome.result is None else json.loads(outcome.result),
+        line=int(fields["line"]) if "line" in fields else None,
+        created=float(fields["created"]),
+        sent=number("sent"),
+        ended=number("ended"),
+        round_trip=kept.get("round_trip"),
+        waited=kept.get("waited"),
+    )

@@ -1,0 +1,261 @@
+"""A worker: makes the jobs of a queue for which it has clients, beside as many others as there are.
+
+Each lane is run as the lanes of a local journal are. What it takes is its own for as long as it is heard of: a worker
+that stood still for too long sends nothing more of it.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+from volc_moderation.client import Client
+from volc_moderation.errors import ConfigurationError, JournalError
+from volc_moderation.jobs.attempt import AttemptLost
+from volc_moderation.jobs.batch import Batch
+from volc_moderation.jobs.event import shown
+from volc_moderation.jobs.job import Lane
+from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.queue import LEASE, Queue
+from volc_moderation.jobs.queue_records import Ended, Taken, lane_of, name_of
+from volc_moderation.jobs.runner import Lanes
+from volc_moderation.jobs.schema import Row
+from volc_moderation.quotas.permit import Priority
+from volc_moderation.quotas.shared_permit import boot_time
+from volc_moderation.retry import RetryPolicy
+from volc_moderation.wire import dump_json, load_json
+
+#: Seconds between two signs of life; and before the end of its lease from which on nothing is sent any more.
+BEAT, MARGIN = 3.0, 3.0
+#: Seconds that a worker has to finish what is in flight when it is asked to stop.
+GRACE = 15.0
+#: Seconds that an outcome waits to be written down together with others.
+LINGER = 0.01
+
+_log = logging.getLogger("volc_moderation")
+
+
+class Worker:
+    """Runs the lanes of a queue. It is what ``LaneRunner`` calls its journal.
+
+    :param concurrency: calls of one action in flight, those that wait for a permit included.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        clients: Sequence[Client],
+        *,
+        retry: RetryPolicy | None,
+        priority: Priority,
+        concurrency: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        #: Jobs that were given back at the end.
+        self.handed_back = 0
+        self._queue = queue
+        self._runner = Lanes(
+            self, clients, retry=retry, priority=priority, clock=clock, for_ever=True, concurrency=concurrency
+        )
+        self._clock = clock
+        self._lanes: list[Lane] = []
+        #: By fence: the lane's number and the job of all that this worker has.
+        self._held: dict[int, tuple[int, Row]] = {}
+        #: When those steps began that take jobs and are not answered yet, on the loop's clock.
+        self._taking: dict[asyncio.Task[object], float] = {}
+        self._sending: Batch[Taken, bool] = Batch(lambda jobs: queue.send(self.id, jobs))
+        self._ended: Batch[Ended, bool] = Batch(self._write, most=200, linger=LINGER)
+        self._unsent: Batch[Taken, bool] = Batch(self._return)
+        #: When the queue last heard of this worker, on a clock that goes on while the machine sleeps.
+        self._heard = 0.0
+        self._is_stopping = asyncio.Event()
+        self._beat_now = asyncio.Event()
+
+    # Running
+
+    def stop(self) -> None:
+        """Take no more; ``run`` returns when what is in flight has ended."""
+        self._is_stopping.set()
+
+    def look(self, name: str) -> None:
+        """Look into the queue: there is something in the lane of a name; or, without one, perhaps somewhere."""
+        if name:
+            self._serve(lane_of(name))
+        else:
+            self._beat_now.set()
+
+    async def run(self) -> None:
+        """Work until stopped, or cancelled. Raises ``JournalError`` if the queue is lost for too long."""
+        loop = asyncio.get_running_loop()
+        running = loop.create_task(self._runner.run())
+        beating = loop.create_task(self._beat())
+        stopping = loop.create_task(self._is_stopping.wait())
+        try:
+            await asyncio.wait([running, beating, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            await self._finish(running, beating)
+        for task in (running, beating):
+            if not task.cancelled() and (fault := task.exception()) is not None:
+                raise fault
+
+    async def _finish(self, running: "asyncio.Task[None]", beating: "asyncio.Task[None]") -> None:
+        """Let what is in flight end, and give back all that is left."""
+        self._runner.stop()
+        has_queue = not beating.done()
+        try:
+            if not running.done():
+                await asyncio.wait([running], timeout=GRACE)
+        finally:
+            running.cancel()
+            beating.cancel()
+            await asyncio.gather(running, beating, return_exceptions=True)
+            if has_queue:
+                leaving = asyncio.get_running_loop().create_task(self._leave())
+                await asyncio.wait([leaving], timeout=LEASE)  # then the others take this one for dead anyway
+                leaving.cancel()
+                await asyncio.gather(leaving, return_exceptions=True)
+
+    async def _leave(self) -> None:
+        await self._ended.drain()
+        await self._unsent.drain()
+        self.handed_back += await self._queue.leave(self.id)
+
+    def _serve(self, lane: Lane) -> None:
+        """Run a lane, or wake it, if a client makes its calls."""
+        if lane not in self._lanes:
+            try:
+                self._runner.clients.maker_of(lane)
+            except ConfigurationError:
+                return  # other workers have the keys
+            self._lanes.append(lane)
+            self._beat_now.set()
+        if not self._is_stopping.is_set():
+            self._runner.look(self._lanes.index(lane), lane)
+
+    async def _beat(self) -> None:
+        """Tell the queue that this worker is there, what it serves and holds, and look what there is to do."""
+        loop = asyncio.get_running_loop()
+        since, asked = 0, 0.0
+        while True:
+            self._beat_now.clear()
+            began = boot_time()
+            # An answer that is still on its way may tell of jobs from before the fence.
+            is_sure = all(at > asked for at in self._taking.values())
+            _, fence, lanes = await self._queue.beat(
+                self.id, self._told(), held=list(self._held), since=since if is_sure else 0
+            )
+            since, asked = fence, loop.time()
+            self._heard = max(self._heard, began)
+            for lane, due in lanes:
+                if due or lane not in self._lanes:
+                    self._serve(lane)
+            try:
+                async with asyncio.timeout(BEAT):
+                    await self._beat_now.wait()
+            except TimeoutError:
+                pass
+
+    def _told(self) -> str:
+        """Return what others are told: of each lane, what stands in its way, and its quota in calls per second."""
+        told = {
+            name_of(one.lane): (
+                "" if one.trouble is None else type(one.trouble).__name__,
+                str(one.trouble or ""),
+                one.cap,
+            )
+            for one in self._runner.lanes
+        }
+        return json.dumps(told)
+
+    # What the lanes ask for
+
+    def take(
+        self,
+        lane: int,
+        most: int,
+        *,
+        due: float,
+        now: float,  # noqa: ARG002 - the queue has its own clock
+        durable: bool,
+    ) -> "asyncio.Future[tuple[list[Row], float | None]]":
+        """Take jobs of a lane; ``durable`` if they must not be made twice."""
+        loop = asyncio.get_running_loop()
+        taking = loop.create_task(self._take(lane, most, due, is_once=durable))
+        self._taking[taking] = loop.time()
+        taking.add_done_callback(self._taking.pop)
+        return taking
+
+    async def _take(self, lane: int, most: int, due: float, *, is_once: bool) -> tuple[list[Row], float | None]:
+        began = boot_time()
+        found, wait = await self._queue.take(self.id, self._lanes[lane], most, once=is_once)
+        self._heard = max(self._heard, began)
+        rows = []
+        for fence, key, parameters, attempts, maybe_sent, code, line in found:
+            number = int(line) if line else None
+            row = Row(fence, key.decode(), parameters.decode(), attempts, int(maybe_sent), json.loads(code), number)
+            self._held[fence] = lane, row
+            rows.append(row)
+        return rows, None if wait is None else due + wait
+
+    async def before_send(self, row: Row) -> None:
+        """Note that a request leaves if it must not be sent twice. Raises ``AttemptLost`` if it must not leave."""
+        self._check_lease()
+        lane, _ = self._held[row.id]
+        _, made = self._runner.clients.maker_of(self._lanes[lane])
+        if not made.repeatable:
+            if not await self._sending.ask(Taken(row.key, row.id)):
+                raise AttemptLost
+            self._check_lease()
+
+    def _check_lease(self) -> None:
+        if boot_time() - self._heard > LEASE - MARGIN:
+            raise AttemptLost
+
+    def note(
+        self,
+        row: Row,
+        lane: int,
+        outcome: Outcome,
+        *,
+        attempts: int,
+        due: float,  # noqa: ARG002 - the queue has its own clock
+        round_trip: float,
+        waited: float,
+        now: float,
+    ) -> None:
+        """Note what became of an attempt. What is kept of a job that has ended holds no tokens of users."""
+        kept = None
+        if outcome.state.has_ended:
+            _, made = self._runner.clients.maker_of(self._lanes[lane])
+            kept = dump_json(shown(made, load_json(row.parameters) or {})).decode()
+            kept = None if kept == row.parameters else kept
+        self._ended.ask(Ended(Taken(row.key, row.id), outcome, attempts, kept, round_trip, waited, now))
+
+    async def _write(self, ended: Sequence[Ended]) -> Sequence[bool]:
+        try:
+            found = await self._queue.record(self.id, ended)
+        except JournalError as error:
+            _log.error("%d outcomes could not be written down: %s", len(ended), error)
+            raise
+        for one, is_own in zip(ended, found, strict=True):
+            self._held.pop(one.job.fence, None)
+            if not is_own:
+                _log.info("job %s was taken from this worker before it ended %s", one.job.key, one.outcome.state.value)
+        return found
+
+    def give_back(self, rows: Sequence[Row]) -> None:
+        """Give jobs back of which nothing has left."""
+        for row in rows:
+            self._unsent.ask(Taken(row.key, row.id))
+
+    async def _return(self, jobs: Sequence[Taken]) -> Sequence[bool]:
+        count = await self._queue.give_back(self.id, jobs)
+        for job in jobs:
+            self._held.pop(job.fence, None)
+        if self._is_stopping.is_set():
+            self.handed_back += count
+        return [True] * len(jobs)
