@@ -1,15 +1,17 @@
 """A vendor that takes time and counts: a quota in any second, a one-way delay with jitter, in a process of its own.
 
-It answers StopWebcast as Volcengine does, and refuses what would be one more than the quota in the second that ends
-with its arrival; what it refuses does not count. It tells what it saw on ``GET /report`` and forgets it then.
+It answers StopWebcast as Volcengine does, and all actions of ZEGO as ZEGO does. It refuses what would be one more than
+the quota of the action in the second that ends with its arrival; what it refuses does not count. It refuses the
+session token ``REFUSED``. It tells what it saw on ``GET /report`` and forgets it then.
 """
 
 import asyncio
 import json
 import random
+import re
 import socket
 import sys
-from collections import deque
+from collections import defaultdict, deque
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +25,13 @@ NO = {
         "Error": {"Code": "FlowLimitExceeded", "Message": "Request was rejected because of flow control"},
     }
 }
+BAD_KEYS = {"ResponseMetadata": {"RequestId": "r", "Error": {"Code": "SignatureDoesNotMatch", "Message": "no"}}}
+ZEGO_YES = {"Code": 0, "Message": "success", "RequestId": "r", "Data": {"TaskId": "t"}}
+ZEGO_NO = {"Code": 206, "Message": "qps limit", "RequestId": "r"}
+#: A session token that is refused.
+REFUSED = "token-refused"
+#: Calls per second that ZEGO allows.
+ZEGO_QUOTA = 100
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +41,7 @@ class Arrival:
     at: float
     accepted: bool
     who: str
+    action: str
 
 
 @attrs.frozen
@@ -44,6 +54,10 @@ class Report:
     def refused(self) -> int:
         """Return how many were refused."""
         return sum(not arrival.accepted for arrival in self.arrivals)
+
+    def of(self, action: str) -> "Report":
+        """Return what was seen of one action."""
+        return Report([arrival for arrival in self.arrivals if arrival.action == action])
 
     def most_in_any_second(self) -> int:
         """Return the most that were received in any second."""
@@ -97,7 +111,10 @@ class QuotaServer:
         """Return what was seen since the last report."""
         async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             seen = (await client.get(f"{self.base_url}/report")).json()
-        return Report([Arrival(at=at, accepted=accepted, who=who) for at, accepted, who in seen])
+        return Report([Arrival(at=at, accepted=accepted, who=who, action=action) for at, accepted, who, action in seen])
+
+
+_ACTION = re.compile(rb"[?&]Action=(\w+)")
 
 
 class _Vendor:
@@ -106,10 +123,10 @@ class _Vendor:
     def __init__(self, limit: int, delay: tuple[float, float]) -> None:
         self._limit = limit
         self._delay = delay
-        self._past_second: deque[float] = deque()
-        self._seen: list[tuple[float, bool, str]] = []
+        self._past_seconds: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._seen: list[tuple[float, bool, str, str]] = []
 
-    def report(self) -> list[tuple[float, bool, str]]:
+    def report(self) -> list[tuple[float, bool, str, str]]:
         seen, self._seen = self._seen, []
         return seen
 
@@ -118,14 +135,14 @@ class _Vendor:
         if self._delay[1]:
             await asyncio.sleep(random.uniform(*self._delay))
 
-    def count(self, who: str) -> bool:
-        now = asyncio.get_running_loop().time()
-        while self._past_second and self._past_second[0] <= now - 1:
-            self._past_second.popleft()
-        fits = len(self._past_second) < self._limit
+    def count(self, action: str, who: str) -> bool:
+        now, past_second = asyncio.get_running_loop().time(), self._past_seconds[action]
+        while past_second and past_second[0] <= now - 1:
+            past_second.popleft()
+        fits = len(past_second) < (self._limit if action == "StopWebcast" else min(self._limit, ZEGO_QUOTA))
         if fits:
-            self._past_second.append(now)
-        self._seen.append((now, fits, who))
+            past_second.append(now)
+        self._seen.append((now, fits, who, action))
         return fits
 
 
@@ -159,10 +176,18 @@ class _Connection(asyncio.Protocol):
         if head.startswith(b"GET /report"):
             self._write(200, self._vendor.report())
             return
+        action = _ACTION.search(head)[1].decode()  # type: ignore[index] # all of ours have one
         await self._vendor.travel()
-        accepted = self._vendor.count(json.loads(body)["RoomId"])
+        if REFUSED.encode() in head:
+            self._write(401, BAD_KEYS)
+            return
+        given = json.loads(body)
+        accepted = self._vendor.count(action, given.get("RoomId") or given["TaskId"])
         await self._vendor.travel()
-        self._write(200 if accepted else 429, YES if accepted else NO)
+        if action == "StopWebcast":
+            self._write(200 if accepted else 429, YES if accepted else NO)
+        else:
+            self._write(200, ZEGO_YES if accepted else ZEGO_NO)
 
     def _write(self, status: int, answer: object) -> None:
         if self._transport.is_closing():
