@@ -204,9 +204,7 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(
-    *, delay: tuple[float, float], quota: int = QUOTA, is_durable: bool = True
-) -> AsyncIterator[Stage]:
+async def stage(*, delay: tuple[float, float], quota: int = QUOTA, is_durable: bool = True) -> AsyncIterator[Stage]:
     """Set a stage."""
     with tempfile.TemporaryDirectory() as folder, Store(is_durable=is_durable) as store:
         async with QuotaServer(limit=quota, delay=delay) as vendor:

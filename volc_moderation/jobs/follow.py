@@ -23,6 +23,9 @@ from volc_moderation.jobs.steady_clock import SteadyClock
 
 #: Jobs that are handed over and not put off: enough for many workers for many minutes, few enough to be remembered.
 MOST = 100_000
+#: The same for each lane of calls that must not be made twice: if the queue loses its data, nobody knows what became of
+#: those that it had. Enough for five seconds of ZEGO's quota.
+MOST_ONCE = 500
 #: Handed over at once.
 TAKE = 500
 #: Seconds to wait for outcomes before looking whether to stop.
@@ -47,9 +50,17 @@ class LaneStatus:
     trouble: ModerationError | None = None
     #: Calls per second that the workers allow themselves, if they tell.
     cap: float | None = None
+    #: Rows that the workers have, and of those that are put off, when they are due.
+    out: set[int] = attrs.field(factory=set)
+    put_off: dict[int, float] = attrs.field(factory=dict)
     #: Since when no worker serves it, or all of them say that its keys are refused, on the loop's clock.
     unserved_since: float | None = None
     refused_since: float | None = None
+
+    @property
+    def room(self) -> int:
+        """How many more may be handed over now."""
+        return (MOST if self.made.repeatable else MOST_ONCE) - len(self.out) + len(self.put_off)
 
     def look(self, workers: Sequence[Worker], *, now: float) -> None:
         """Look at what the workers tell of the lane."""
@@ -96,9 +107,6 @@ class Follower:
         #: The entry up to which the journal has what was told, and the data of which that is.
         self._after = "0"
         self._incarnation = ""
-        #: Rows that the workers have, and of those that are put off, when they are due.
-        self._out: set[int] = set()
-        self._put_off: dict[int, tuple[Lane, float]] = {}
         self._is_stopping = False
         self._steady = SteadyClock(time.time)
         #: When the queue is looked at next, and when there was news, on the loop's clock.
@@ -137,7 +145,7 @@ class Follower:
         await self._attach(incarnation, is_lost=bool(known) and known != incarnation)
         await self._journal.do(lambda journal: journal.bring_near(now=self._steady()))
         self._look_at_workers(workers)
-        return recovered + len(self._out)
+        return recovered + sum(len(lane.out) for lane in self._lanes.values())
 
     def _recover(self, journal: Journal) -> int:
         return sum(
@@ -152,10 +160,8 @@ class Follower:
         """
         self._news_at = asyncio.get_running_loop().time()
         is_left = True
-        while not self._is_stopping and (is_left or self._out):
-            count = 0
-            if len(self._out) - len(self._put_off) < MOST:
-                count, is_left = await self._hand_over()
+        while not self._is_stopping and (is_left or self._is_out):
+            count, is_left = await self._hand_over()
             await self._look()
             await self._follow(wait=0.001 if count else LOOK)
         if not self._is_stopping:
@@ -167,10 +173,16 @@ class Follower:
 
     async def deferred(self) -> dict[Lane, tuple[int, float, float]]:
         """Return how many jobs of each lane wait for their next attempt, and when the first and last are due."""
-        found: dict[Lane, list[float]] = {}
-        for lane, due in self._put_off.values():
-            found.setdefault(lane, []).append(due)
-        return {lane: (len(dues), min(dues), max(dues)) for lane, dues in found.items()}
+        return {
+            one.lane: (len(one.put_off), min(one.put_off.values()), max(one.put_off.values()))
+            for one in self._lanes.values()
+            if one.put_off
+        }
+
+    @property
+    def _is_out(self) -> bool:
+        """Whether the workers have anything."""
+        return any(lane.out for lane in self._lanes.values())
 
     # Looking at the queue
 
@@ -183,7 +195,7 @@ class Follower:
         incarnation, workers = await self._queue.look()
         if incarnation != self._incarnation:
             await self._attach(incarnation, is_lost=True)
-        elif self._out and loop.time() > self._news_at + SILENCE:
+        elif self._is_out and loop.time() > self._news_at + SILENCE:
             self._news_at = loop.time()
             await self._attach(incarnation, is_lost=True)
         elif self._after != "0":
@@ -240,19 +252,23 @@ class Follower:
             if not answer.is_there:
                 self._end(row, Told(row.id, "", FORGOTTEN, row.attempts, 0.0, None, None, time.time()))
                 continue
-            self._out.add(row.id)
+            lane = self._lanes[row.lane]
+            lane.out.add(row.id)
             if answer.due_in is not None:
-                self._put_off[row.id] = self._lanes[row.lane].lane, time.time() + answer.due_in
+                lane.put_off[row.id] = time.time() + answer.due_in
         return None
 
     async def _hand_over(self) -> tuple[int, bool]:
         """Hand some of each lane over; return how many, and whether more are left, now or later."""
         count, is_left = 0, False
         for number, lane in self._lanes.items():
+            most = min(TAKE, lane.room)
+            if most <= 0:
+                is_left = True
+                continue
+            now = time.time()
             rows, due = await self._journal.do(
-                lambda journal, number=number: journal.hand_over(  # type: ignore[misc]
-                    number, TAKE, due=self._steady(), now=time.time()
-                ),
+                partial(Journal.hand_over, lane=number, most=most, due=self._steady(), now=now),
                 durable=not lane.made.repeatable,
             )
             is_undone = await self._submit(rows, self._incarnation, is_lost=False) if rows else None
@@ -262,7 +278,7 @@ class Follower:
                     ids = [row.id for row in rows]
                     await self._journal.do(lambda journal, ids=ids: journal.give_back(ids, attempts=0))  # type: ignore[misc]
                 else:
-                    self._out |= {row.id for row in rows}
+                    lane.out |= {row.id for row in rows}
             count += len(rows)
             is_left = is_left or bool(rows) or due is not None
         return count, is_left
@@ -292,10 +308,10 @@ class Follower:
         lane, outcome = self._lanes[row.lane], told.outcome
         is_put_off = outcome.state is JobState.PENDING
         if is_put_off:
-            self._put_off[row.id] = lane.lane, told.due
+            lane.put_off[row.id] = told.due
         else:
-            self._put_off.pop(row.id, None)
-            self._out.discard(row.id)
+            lane.put_off.pop(row.id, None)
+            lane.out.discard(row.id)
         taken = Row(row.id, row.key, row.parameters, told.attempts, row.maybe_sent, row.code, row.line)
         self._journal.note(
             taken,

@@ -1,0 +1,30 @@
+"""Stop webcasts from one process that shares a large quota; print the ms of CPU per call. ``distributed.py`` runs it."""
+
+import asyncio
+import sys
+import time
+
+from volc_moderation import RedisQuotas, VolcengineClient
+
+CALLS, AT_ONCE = 6000, 32
+
+
+async def main(base_url: str, redis: str) -> None:
+    async with (
+        RedisQuotas(redis, {"StopWebcast": 50_000}) as quotas,
+        VolcengineClient(access_key="AK", secret_key="SK", base_url=base_url, quotas=quotas) as client,
+    ):
+        numbers = iter(range(CALLS))
+
+        async def work() -> None:
+            for number in numbers:
+                await client.stop_webcast(app_id="app", room_id=f"stop-{number}", task_id="wall")
+
+        await client.stop_webcast(app_id="app", room_id="first", task_id="wall")
+        began = time.process_time()
+        await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+        print(1000 * (time.process_time() - began) / CALLS)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
