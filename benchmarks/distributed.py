@@ -210,7 +210,7 @@ async def capacity(result: Result) -> None:
         result.goal("bytes of Redis per queued row", memory, at_most=1024)
     async with stage(delay=(0.0, 0.0), quota=100_000) as here, AsyncExitStack() as stack:
         workers = [
-            await stack.enter_async_context(here.worker("--rate", f"{STOP}=50000", "--queue", "capacity"))
+            await stack.enter_async_context(here.worker("--rate", f"{STOP}=50000", "--concurrency", "8", "--queue", "capacity"))
             for _ in range(TEAM)
         ]
         await asyncio.sleep(4)

@@ -6,7 +6,7 @@ import time
 
 from volc_moderation import RedisQuotas, VolcengineClient
 
-CALLS, AT_ONCE = 6000, 32
+CALLS, AT_ONCE = 6000, int(sys.argv[3]) if len(sys.argv) > 3 else 32
 
 
 async def main(base_url: str, redis: str) -> None:
@@ -27,4 +27,4 @@ async def main(base_url: str, redis: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    asyncio.run(main(*sys.argv[1:3]))

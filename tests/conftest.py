@@ -1,7 +1,6 @@
 """Fixtures: both clients against the emulator, in process and in virtual time, or over a socket; a real Valkey."""
 
 import asyncio
-import gc
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -40,13 +39,6 @@ def _no_keys_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_quotas_of_other_tests() -> None:
     """Loops that have ended leave their permits to the next one: tests do not wait for what others have sent."""
     window._stores.clear()
-
-
-@pytest.fixture
-def what_streaq_leaves() -> Iterator[None]:
-    """Collect the streams that streaq leaves open while the warnings about them are still ignored."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture(params=[httpx, httpx2], ids=lambda library: library.__name__)

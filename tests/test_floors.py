@@ -56,9 +56,11 @@ FLOORS: list[tuple[tuple[str, ...], set[str]]] = [
     (("jobs/lane.py",), {"attrs"}),
     (("jobs/runner.py",), set()),
     (("jobs/jobs.py",), set()),
-    (("jobs/streaq_queue.py",), {"anyio", "coredis", "streaq"}),
-    (("jobs/distributed.py",), {"anyio", "streaq"}),
-    (("jobs/follow.py",), set()),
+    (("jobs/batch.py", "jobs/queue_records.py"), set()),
+    (("jobs/queue.py",), {"redis"}),
+    (("jobs/worker.py",), set()),
+    (("jobs/distributed.py",), set()),
+    (("jobs/follow.py",), {"attrs"}),
     (("jobs/sources.py",), {"attrs", "pyarrow"}),
     (("jobs/rows.py",), {"attrs"}),
     (("jobs/load.py",), {"attrs"}),
@@ -87,6 +89,7 @@ FLOORS: list[tuple[tuple[str, ...], set[str]]] = [
     (("cli/call.py",), {"attrs", "cyclopts"}),
     (("cli/terminal.py",), {"rich"}),
     (("cli/progress.py",), {"attrs", "rich"}),
+    (("cli/rate.py",), {"attrs", "cyclopts"}),
     (("cli/environment.py",), {"attrs", "cyclopts"}),
     (("cli/output.py",), set()),
     (("cli/run.py",), {"attrs"}),
@@ -100,7 +103,7 @@ FLOORS: list[tuple[tuple[str, ...], set[str]]] = [
 ]
 LEVEL = {file: level for level, (files, _) in enumerate(FLOORS) for file in files}
 LIBRARIES = {"aiolimiter", "attrs", "cattrs", "cyclopts", "httpx", "httpx2", "rich", "starlette", "tenacity", "uvicorn"}
-LIBRARIES |= {"anyio", "coredis", "fastapi", "pyarrow", "pytest", "redis", "streaq"}
+LIBRARIES |= {"fastapi", "pyarrow", "pytest", "redis"}
 #: What would make a rule impure.
 IO = {"asyncio", "socket", "random", "secrets", "ssl"}
 #: What would tell the time.

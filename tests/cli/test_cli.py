@@ -18,12 +18,12 @@ import pytest
 import volc_moderation.cli.app
 from tests.doubles import environment, free_port, volcengine_client
 from tests.jobs.journals import fill
-from volc_moderation import DeadlineExceeded, VolcengineClient, ZegoClient
+from volc_moderation import DeadlineExceeded, SourceError, VolcengineClient, ZegoClient
 from volc_moderation.cli import main
 from volc_moderation.cli.app import run
 from volc_moderation.cli.call import _print_error
 from volc_moderation.cli.demo import Seen
-from volc_moderation.cli.environment import _limits
+from volc_moderation.cli.rate import rates_of
 from volc_moderation.emulator import Emulator, EmulatorProcess, Fault
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.volcengine import StopWebcast
@@ -163,12 +163,35 @@ def test_an_option_that_must_be_given(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == 'Command "call StopWebcast" parameter --app-id requires an argument.\n'
 
 
-@pytest.mark.parametrize(("rate", "limits"), [(10, (10, 10, 10)), (120, (120, 100, 120)), (1000, (150, 100, 1000))])
-def test_a_rate_is_at_most_the_quota(rate: int, limits: tuple[int, ...]) -> None:
-    """Unless no document says what that is."""
-    found = _limits(VolcengineClient, rate) | _limits(ZegoClient, rate)
+@pytest.mark.parametrize(
+    ("rate", "limits"),
+    [
+        (["10"], (10, 10, 10)),
+        (["120"], (120, 100, 120)),
+        (["1000"], (150, 100, 1000)),
+        (["120", "StopWebcast=300"], (300, 100, 120)),
+        (["StopCensorAudioV2=5", "120"], (120, 5, 120)),
+    ],
+)
+def test_a_rate_is_at_most_the_quota(rate: list[str], limits: tuple[int, ...]) -> None:
+    """Unless no document says what that is, or it is named: the vendor may have raised it for the account."""
+    rates = rates_of(rate)
+    found = rates.limits_of(VolcengineClient) | rates.limits_of(ZegoClient)
     assert tuple(found[name] for name in ("StopWebcast", "StopCensorAudioV2", "ListDetectionTask")) == limits
-    assert _limits(ZegoClient, None) == {}
+    assert rates_of([]).limits_of(ZegoClient) == {}
+
+
+def test_a_rate_above_the_documented_one_is_said() -> None:
+    actions = VolcengineClient.actions().values()
+    (said,) = rates_of(["StopWebcast=300", "ListDetectionTask=300", "StartWebcast=150"]).above(actions)
+    assert said.startswith("StopWebcast: 300/s, above the documented 150/s")
+    assert rates_of(["1000"]).above(actions) == []
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "x", "", "1.5", "StopWebcast=", "StopWebcast=0", "=5", "StopWebcst=5"])
+def test_a_rate_that_is_none(wrong: str) -> None:
+    with pytest.raises(SourceError, match="--rate"):
+        rates_of([wrong])
 
 
 async def test_missing_keys_are_2() -> None:

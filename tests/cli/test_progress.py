@@ -10,12 +10,11 @@ import pytest
 from tests.doubles import NOW
 from tests.jobs.journals import LANE
 from volc_moderation.cli import progress as module
-from volc_moderation.cli.progress import Progress, Tally, time_of
+from volc_moderation.cli.progress import LaneStatus, Progress, Tally, time_of
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.errors import QuotaUnavailable
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
-from volc_moderation.jobs.lane import LaneRunner
 from volc_moderation.jobs.outcome import Outcome
 from volc_moderation.jobs.schema import Row
 from volc_moderation.volcengine import StopWebcast
@@ -48,7 +47,7 @@ def shown(clock: Clock) -> tuple[Progress, io.StringIO]:
     """Make a progress that is written to a file."""
     file = io.StringIO()
     progress = Progress(Terminal(cast("Any", file)))
-    progress.add(runner(), 100, 150.0)
+    progress.add(LANE, 100, 150.0)
     progress.tallies[LANE]._began = clock.now
     return progress, file
 
@@ -58,8 +57,8 @@ def event(state: JobState = JobState.DONE, *, lane: Lane = LANE, was_gone: bool 
     return JobEvent(lane, 1, None, StopWebcast, row, Outcome(state, was_gone=was_gone))
 
 
-def runner(lane: Lane = LANE, trouble: QuotaUnavailable | None = None) -> LaneRunner:
-    return cast("LaneRunner", SimpleNamespace(lane=lane, trouble=trouble))
+def runner(lane: Lane = LANE, trouble: QuotaUnavailable | None = None, cap: float | None = None) -> LaneStatus:
+    return cast("LaneStatus", SimpleNamespace(lane=lane, trouble=trouble, cap=cap))
 
 
 def lines(file: io.StringIO) -> list[str]:
@@ -129,7 +128,7 @@ def test_a_line_every_ten_seconds(clock: Clock, shown: tuple[Progress, io.String
     with progress:
         for _ in range(300):
             clock.now += 0.1
-            progress.refresh({}, [runner(), runner(OTHER)], {})
+            progress.refresh({}, [runner(), runner(OTHER)])
     assert lines(file) == [
         *2 * ["StopWebcast 20/100, 0/s of 150, 20 done, ETA ?"],
     ]
@@ -142,8 +141,8 @@ def test_a_line_tells_all(clock: Clock, shown: tuple[Progress, io.StringIO]) -> 
     progress.tell(event(was_gone=True))
     clock.now += 10.5
     due = clock.time() + 90
-    quotas = {"StopWebcast": cast("Any", SimpleNamespace(effective=75))}
-    progress.refresh({LANE: (2, due, due + 60)}, [runner()], quotas)
+    progress.refresh({LANE: (2, due, due + 60)}, [runner(cap=75)])
+    progress.refresh({LANE: (2, due, due + 60)}, [runner()])
     assert lines(file) == [
         f"StopWebcast 3/100, 0/s of 75, 2 done (1 were gone), 1 failed, 2 deferred until {time_of(due)}, ETA ?"
     ]
@@ -153,11 +152,11 @@ def test_a_line_tells_all(clock: Clock, shown: tuple[Progress, io.StringIO]) -> 
 
 def test_bars_at_a_terminal(clock: Clock, shown: tuple[Progress, io.StringIO]) -> None:
     progress, _ = shown
-    progress.add(runner(OTHER), 0, 50.0)  # nothing to do
+    progress.add(OTHER, 0, 50.0)  # nothing to do
     for _ in range(50):
         clock.now += 0.1
         progress.tell(event())
-    progress.refresh({}, [runner(trouble=QuotaUnavailable("no way"))], {})
+    progress.refresh({}, [runner(trouble=QuotaUnavailable("no way"))])
     console, file = wide()
     console.print(progress._bars())
     first, second, third = lines(file)

@@ -14,13 +14,8 @@ import pytest
 
 from tests.cli.commands import MAIN, STOP, Command, received, refuse, rooms
 from tests.doubles import free_port
-from tests.streaq import STREAQ
 from volc_moderation.cli.environment import REDIS
 from volc_moderation.testing import ModerationEmulator
-
-# coredis leaves a stream open when it cannot connect
-pytestmark = STREAQ
-
 
 PASSWORD = "pa-ss@word"
 
@@ -62,16 +57,16 @@ def test_quotas_that_cannot_be_shared_end_a_run(
 
 
 def test_a_queue_that_is_not_there(command: Command, folder: Path, vendor: ModerationEmulator, nowhere: str) -> None:
-    code, _, errors = command("bulk", rooms(folder, 3), *STOP, "--engine", "streaq", "--redis", nowhere)
+    code, _, errors = command("bulk", rooms(folder, 3), *STOP, "--engine", "workers", "--redis", nowhere)
     assert (code, "the queue cannot be reached: " in errors) == (1, True)
     assert (
-        f"Go on with: volc-moderation bulk --resume --journal stops.csv.jobs --redis {nowhere} --engine streaq"
+        f"Go on with: volc-moderation bulk --resume --journal stops.csv.jobs --redis {nowhere} --engine workers"
         in errors
     )
     code, _, errors = command("worker", "--redis", nowhere)
     assert (code, "the queue cannot be reached: " in errors) == (1, True)
-    code, _, errors = command("bulk", rooms(folder, 3, "other.csv"), *STOP, "--engine", "streaq")
-    assert (code, errors) == (2, f"--engine streaq needs --redis, such as --redis redis://localhost, or {REDIS}\n")
+    code, _, errors = command("bulk", rooms(folder, 3, "other.csv"), *STOP, "--engine", "workers")
+    assert (code, errors) == (2, f"--engine workers needs --redis, such as --redis redis://localhost, or {REDIS}\n")
 
 
 # Addresses
@@ -105,7 +100,7 @@ def test_a_password_is_not_printed(
     assert "pa-ss" not in output + errors
     if not is_there:
         for name, arguments in (
-            ("bulk", ["--resume", "--journal", "stops.csv.jobs", "--engine", "streaq"]),
+            ("bulk", ["--resume", "--journal", "stops.csv.jobs", "--engine", "workers"]),
             ("worker", []),
         ):
             code, output, errors = command(name, *arguments, "--redis", given)
@@ -152,7 +147,7 @@ def test_a_worker_says_what_it_lacks(
     assert "VOLCENGINE_ACCESS_KEY" in errors
     monkeypatch.setattr("volc_moderation.cli.environment.find_spec", lambda _: None)
     code, _, errors = command("worker", "--redis", "redis://127.0.0.1:1")
-    assert (code, errors) == (2, "streaq is not installed: pip install 'volc_moderation[streaq]'\n")
+    assert (code, errors) == (2, "redis is not installed: pip install 'volc_moderation[redis]'\n")
 
 
 async def start(*arguments: str, folder: Path) -> asyncio.subprocess.Process:
@@ -166,9 +161,9 @@ async def test_a_rolling_deployment_slows_nothing(
 ) -> None:
     """A worker that is asked to stop hands back what it cannot finish; whoever works next has it at once."""
     monkeypatch.setenv(REDIS, address)
-    run = await start("bulk", rooms(folder, 120), *STOP, "--engine", "streaq", "--rate", "20", folder=folder)
+    run = await start("bulk", rooms(folder, 120), *STOP, "--engine", "workers", "--rate", "20", folder=folder)
     assert run.stderr is not None
-    lines = [(await run.stderr.readline()).decode() for _ in range(2)]
+    lines = [(await run.stderr.readline()).decode() for _ in range(3)]
     assert any("no worker listens to the queue" in line for line in lines), lines
     first = await start("worker", "--rate", "20", "--concurrency", "64", folder=folder)
     async with asyncio.timeout(20):

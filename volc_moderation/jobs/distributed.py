@@ -19,7 +19,7 @@ from volc_moderation.errors import ConfigurationError, JournalError, describe
 from volc_moderation.jobs.batch import Batch
 from volc_moderation.jobs.clients import Clients, write
 from volc_moderation.jobs.job import Job, Lane, check_delay, key_of
-from volc_moderation.jobs.queue import Queue
+from volc_moderation.jobs.queue import Queue, connect
 from volc_moderation.jobs.queue_records import Ticket
 from volc_moderation.jobs.worker import Worker
 from volc_moderation.quotas.permit import Priority
@@ -69,6 +69,10 @@ class DistributedJobs:
         reconnect: float = RECONNECT,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        client = connect(redis)
+        redis = ""  # a traceback shows it
+        if isinstance(client, ConfigurationError):
+            raise ConfigurationError(client.message.replace("client must", "redis must"))
         if not isinstance(queue, str) or not queue or "{" in queue or "}" in queue:
             raise ConfigurationError(f"queue must be a name without braces; got {describe(queue)}")
         for name, number in (("concurrency", concurrency), ("keep", keep)):
@@ -82,11 +86,11 @@ class DistributedJobs:
         self._priority = priority
         self._concurrency = concurrency
         self._clock = clock
-        self.queue = Queue(redis, queue, keep=keep, reconnect=reconnect)
-        redis = ""  # a traceback shows it
+        self.queue = Queue(client, queue, keep=keep, reconnect=reconnect)
         #: Jobs that a worker gave back to the queue when it ended.
         self.handed_back = 0
         self._incarnation: str | None = None
+        self._is_closed = False
         self._opening: Batch[Ticket, str | None] = Batch(self._open)
         self._finding: Batch[str, Job | None] = Batch(self.queue.find)
         self._worker: Worker | None = None
@@ -95,6 +99,8 @@ class DistributedJobs:
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     async def __aenter__(self) -> Self:
+        if self._incarnation is not None:
+            raise ConfigurationError("DistributedJobs were entered before; make new ones")
         self._incarnation, _ = await self.queue.look(is_first=True)
         return self
 
@@ -106,7 +112,12 @@ class DistributedJobs:
         finally:
             await self._close()
 
+    def _check_open(self) -> None:
+        if self._incarnation is None or self._is_closed:
+            raise ConfigurationError("DistributedJobs are used as: async with DistributedJobs(…) as jobs")
+
     async def _close(self) -> None:
+        self._is_closed = True
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait([self._listening])
@@ -123,6 +134,7 @@ class DistributedJobs:
         Raises ``ConfigurationError`` if no client makes the call, or the delay is none; ``JournalError`` if the queue
         cannot be reached for ``reconnect`` seconds: then the call may have been queued, too.
         """
+        self._check_open()
         check_delay(delay)
         lane = self.clients.lane_of(action, client)
         key = key_of(lane, action)
@@ -151,6 +163,7 @@ class DistributedJobs:
 
     async def status(self, key: str) -> Job | None:
         """Return how it stands with a job; None if there is none with this key, or it ended too long ago."""
+        self._check_open()
         return await self._finding.ask(key)
 
     async def wait(self, key: str) -> Job:
@@ -158,6 +171,7 @@ class DistributedJobs:
 
         Raises ``KeyError`` if there is none, ``JournalError`` if the queue is lost, or has lost the job.
         """
+        self._check_open()
         if self._listening is None or self._listening.done():
             self._listening = asyncio.get_running_loop().create_task(self._listen())
         is_known = False
@@ -181,6 +195,7 @@ class DistributedJobs:
 
     async def workers(self) -> int:
         """Return how many workers have been heard of in the last 15 s."""
+        self._check_open()
         _, workers = await self.queue.look()
         return len(workers)
 
@@ -230,7 +245,7 @@ class DistributedJobs:
         Whatever keeps it from its work is logged, as ``volc_moderation``, and tried again: keys that are refused, a
         vendor that cannot be reached. Raises ``JournalError`` if the queue cannot be reached for ``reconnect`` seconds.
         """
-        await self.queue.look(is_first=True)
+        self._check_open()
         self._worker = worker = Worker(
             self.queue,
             self._given,

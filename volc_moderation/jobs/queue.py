@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from volc_moderation.errors import ConfigurationError, JournalError
+from volc_moderation.errors import JournalError
 from volc_moderation.jobs.job import Job, Lane
 from volc_moderation.jobs.queue_records import (
     DIED,
@@ -52,25 +52,26 @@ READ = 500
 _log = logging.getLogger("volc_moderation")
 
 
-class Queue:
-    """A queue, by the address of its Redis (7 or later) or Valkey. Everything raises ``JournalError``.
+def connect(address: str) -> object:
+    """Return a client for the address of a Redis; or the error, for the traceback of one raised would show it."""
+    return client_of(
+        address if isinstance(address, str) else "",
+        needs="register_script",
+        wanted_by="DistributedJobs",
+        patience=PATIENCE,
+        repeats=0,  # here: between a step that was lost and the next one, something may have to be looked at
+    )
 
+
+class Queue:
+    """A queue in a Redis (7 or later) or Valkey. Everything raises ``JournalError``.
+
+    :param redis: a client, which this closes.
     :param keep: seconds for which a job that has ended is kept.
     :param reconnect: seconds for which a Redis that is away is waited for.
     """
 
-    def __init__(self, address: str, name: str, *, keep: int, reconnect: float) -> None:
-        redis = client_of(
-            address if isinstance(address, str) else "",
-            needs="register_script",
-            wanted_by="DistributedJobs",
-            patience=PATIENCE,
-            repeats=0,  # here: between a step that was lost and the next one, something may have to be looked at
-        )
-        if isinstance(redis, ConfigurationError):
-            address = ""  # a traceback shows it
-            text = redis.message.replace("client must be", "redis must be")
-            raise ConfigurationError(text)
+    def __init__(self, redis: object, name: str, *, keep: int, reconnect: float) -> None:
         self._redis = cast("Any", redis)
         self._base = f"volc_moderation:{{{name}}}:"
         self._submit = self._redis.register_script(SCRIPT)

@@ -10,7 +10,9 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from volc_moderation.action import Action
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError
 from volc_moderation.jobs.attempt import AttemptLost
@@ -61,7 +63,9 @@ class Worker:
             self, clients, retry=retry, priority=priority, clock=clock, for_ever=True, concurrency=concurrency
         )
         self._clock = clock
+        #: By the lane's number.
         self._lanes: list[Lane] = []
+        self._made: list[type[Action[Any]]] = []
         #: By fence: the lane's number and the job of all that this worker has.
         self._held: dict[int, tuple[int, Row]] = {}
         #: When those steps began that take jobs and are not answered yet, on the loop's clock.
@@ -128,10 +132,11 @@ class Worker:
         """Run a lane, or wake it, if a client makes its calls."""
         if lane not in self._lanes:
             try:
-                self._runner.clients.maker_of(lane)
+                _, made = self._runner.clients.maker_of(lane)
             except ConfigurationError:
                 return  # other workers have the keys
             self._lanes.append(lane)
+            self._made.append(made)
             self._beat_now.set()
         if not self._is_stopping.is_set():
             self._runner.look(self._lanes.index(lane), lane)
@@ -205,8 +210,7 @@ class Worker:
         """Note that a request leaves if it must not be sent twice. Raises ``AttemptLost`` if it must not leave."""
         self._check_lease()
         lane, _ = self._held[row.id]
-        _, made = self._runner.clients.maker_of(self._lanes[lane])
-        if not made.repeatable:
+        if not self._made[lane].repeatable:
             if not await self._sending.ask(Taken(row.key, row.id)):
                 raise AttemptLost
             self._check_lease()
@@ -230,8 +234,7 @@ class Worker:
         """Note what became of an attempt. What is kept of a job that has ended holds no tokens of users."""
         kept = None
         if outcome.state.has_ended:
-            _, made = self._runner.clients.maker_of(self._lanes[lane])
-            kept = dump_json(shown(made, load_json(row.parameters) or {})).decode()
+            kept = dump_json(shown(self._made[lane], load_json(row.parameters) or {})).decode()
             kept = None if kept == row.parameters else kept
         self._ended.ask(Ended(Taken(row.key, row.id), outcome, attempts, kept, round_trip, waited, now))
 
