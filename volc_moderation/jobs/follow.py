@@ -140,7 +140,7 @@ class Follower:
         recovered = 0
         if not known:  # what is on its way was never handed over: it is of a process that made the calls by itself
             recovered = await self._journal.do(self._recover)
-        while await self._follow(wait=0.001):
+        while await self._follow(wait=0.0):
             pass
         await self._attach(incarnation, is_lost=bool(known) and known != incarnation)
         await self._journal.do(lambda journal: journal.bring_near(now=self._steady()))
@@ -163,7 +163,7 @@ class Follower:
         while not self._is_stopping and (is_left or self._is_out):
             count, is_left = await self._hand_over()
             await self._look()
-            await self._follow(wait=0.001 if count else LOOK)
+            await self._follow(wait=0.0 if count else LOOK)
         if not self._is_stopping:
             await self._queue.forget(self._name)
 

@@ -137,9 +137,9 @@ class Queue:
         return incarnation.decode(), workers
 
     async def read(self, run: str, after: str, *, wait: float) -> list[tuple[str, Told]]:
-        """Return what a run was told since an entry, with the ids of the entries."""
+        """Return what a run was told since an entry, with the ids of the entries; wait for the first for some seconds."""
         name = f"{self._base}run:{run}"
-        block = max(1, int(wait * 1000))
+        block = int(wait * 1000) or None  # even for a millisecond, a Redis may let wait for much longer
         found = await self._ask(lambda: self._redis.xread({name: after}, count=READ, block=block))
         if isinstance(found, dict):  # of a client of RESP3
             found = [(stream, entries[0] if entries else []) for stream, entries in found.items()]

@@ -1,0 +1,249 @@
+"""A queue, workers and producers in processes of their own, over a real Valkey, before a vendor that enforces its quotas.
+
+Each is killed, stopped, continued or cut off. ``python -m benchmarks.distributed`` does the same for longer.
+"""
+
+import asyncio
+import contextlib
+import json
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from benchmarks.stage import QUOTA, START, STOP, Stage, Verdict, judge, stage
+from volc_moderation.jobs.journal import Journal
+
+#: One way, in seconds: long enough for something to be in flight at each fault.
+DELAY = (0.02, 0.05)
+
+
+@contextlib.asynccontextmanager
+async def a_stage(*, is_durable: bool = True, delay: tuple[float, float] = DELAY) -> AsyncIterator[Stage]:
+    async with asyncio.timeout(120), stage(delay=delay, is_durable=is_durable) as made:
+        yield made
+
+
+async def verdict(here: Stage, *files: str) -> Verdict:
+    return judge(await here.vendor.report(), *(here.folder / f"{file}.jobs" for file in files))
+
+
+def is_clean(found: Verdict) -> bool:
+    return (found.lost, found.doubled, found.failed, found.refused) == (0, 0, 0, 0)
+
+
+async def reaches(here: Stage, done: int, file: str) -> None:
+    """Wait until so many rows of a journal have ended."""
+    path = here.folder / f"{file}.jobs"
+    while True:
+        with contextlib.suppress(Exception), contextlib.closing(Journal(path, read_only=True)) as journal:
+            if journal.standing().done >= done:
+                return
+        await asyncio.sleep(0.05)
+
+
+async def test_a_producer_that_is_killed_and_resumed_makes_nothing_twice() -> None:
+    """What ended between its taking from the journal and its being handed over is known, and is no new job."""
+    async with a_stage() as here, here.worker(), here.worker():
+        rows = here.rows("rows.csv", stops=300, starts=300)
+        for round_ in range(4):
+            async with here.producer(rows, *(["--resume"] if round_ else [])) as producer:
+                await reaches(here, 1 + 120 * round_, rows)
+                await producer.kill()
+        async with here.producer(rows, "--resume") as producer:
+            assert await producer.wait() == 0, producer.said
+        found = await verdict(here, rows)
+    assert is_clean(found)
+    assert (found.rows, found.interrupted, found.repeated) == (600, 0, 0)
+
+
+async def test_a_worker_that_is_killed_loses_only_starts_that_may_have_left() -> None:
+    """Those are said to be interrupted, and not made again but by name; what only waited for the quota is made."""
+    async with a_stage() as here:
+        rows = here.rows("rows.csv", stops=200, starts=500)
+        async with here.worker("--concurrency", "64") as first, here.producer(rows) as producer:
+            await reaches(here, 150, rows)
+            await first.kill()
+            async with here.worker():
+                code = await producer.wait()
+        found = await verdict(here, rows)
+        assert is_clean(found)
+        assert found.interrupted <= 20, "more than can be in flight at 100 a second"
+        assert code == (10 if found.interrupted else 0)
+        if found.interrupted:
+            assert "--retry-interrupted" in producer.said
+        assert "--retry-failed" not in producer.said
+        async with here.worker(), here.producer(rows, "--resume", "--retry-failed") as producer:
+            await producer.wait()
+        assert (await here.vendor.report()).arrivals == []
+
+
+async def test_a_worker_that_stands_still_and_goes_on_changes_nothing_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_stage() as here, here.worker() as first, here.worker():
+        rows = here.rows("rows.csv", stops=600, starts=400)
+        async with here.producer(rows) as producer:
+            await reaches(here, 100, rows)
+            first.signal(signal.SIGSTOP)
+            await asyncio.sleep(18)  # longer than its lease: its jobs are others' now
+            first.signal(signal.SIGCONT)
+            code = await producer.wait()
+        found = await verdict(here, rows)
+    assert is_clean(found)
+    assert code == (10 if found.interrupted else 0)
+    assert found.interrupted == found.interrupted_done <= 20
+    assert found.repeated <= 32
+
+
+async def test_a_redis_that_restarts_interrupts_nobody() -> None:
+    async with a_stage() as here, here.worker() as worker, here.worker():
+        rows = here.rows("rows.csv", stops=600, starts=400)
+        async with here.producer(rows) as producer:
+            await reaches(here, 100, rows)
+            here.store.stop()
+            await asyncio.sleep(2)
+            here.store.start()
+            assert await producer.wait() == 0, producer.said
+        assert "the queue cannot be reached" in worker.said
+        assert "the queue is back" in worker.said
+        found = await verdict(here, rows)
+    assert is_clean(found)
+    assert (found.interrupted, found.repeated) == (0, 0)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_a_redis_that_loses_its_data_doubles_nothing_silently(is_killed: bool) -> None:
+    """The rows that were out are handed over again, but for starts: those are interrupted, and no more than were out."""
+    async with a_stage() as here, here.worker(), here.worker():
+        rows = here.rows("rows.csv", stops=600, starts=900)
+        async with here.producer(rows) as producer:
+            await reaches(here, 100, rows)
+            if is_killed:
+                await producer.kill()
+            here.store.stop()
+            here.store.lose()
+            here.store.start()
+            if not is_killed:
+                code = await producer.wait()
+        if is_killed:
+            async with here.producer(rows, "--resume") as producer:
+                code = await producer.wait()
+        found = await verdict(here, rows)
+        with contextlib.closing(Journal(here.folder / f"{rows}.jobs", read_only=True)) as journal:
+            told = {job.message for job in journal.jobs("code = 'Interrupted'")}
+    assert is_clean(found)
+    assert code == 10
+    assert 0 < found.interrupted <= 500
+    assert told == {"the queue lost the job; whether its call was carried out is not known"}
+
+
+async def test_producers_with_the_same_rows_all_learn_what_became_of_them() -> None:
+    async with a_stage() as here, here.worker():
+        first, second = here.rows("first.csv", stops=200, starts=150), here.rows("second.csv", stops=200, starts=150)
+        async with here.producer(first) as one, here.producer(second) as other:
+            assert await asyncio.gather(one.wait(), other.wait()) == [0, 0]
+        found = await verdict(here, first, second)
+    assert (found.lost, found.failed, found.refused) == (0, 0, 0)
+    assert found.rows == 700
+
+
+async def test_a_worker_leaves_to_others_what_it_has_no_keys_of() -> None:
+    async with a_stage() as here, here.worker(keys=here.zego) as poor:
+        await poor.says("Working for queue moderation: zego")
+        rows = here.rows("rows.csv", stops=150, starts=100)
+        async with here.producer(rows) as producer:
+            await producer.says("none of 1 workers has the keys of the account at volcengine")
+            await reaches(here, 100, rows)
+            assert not (await here.vendor.report()).of(STOP).arrivals
+            async with here.worker(keys=here.volcengine):
+                assert await producer.wait() == 0, producer.said
+        found = await verdict(here, rows)
+    assert (found.failed, found.refused, found.doubled) == (0, 0, 0)
+
+
+async def test_a_worker_whose_keys_are_refused_says_so_and_holds_nobody_up() -> None:
+    async with a_stage() as here, here.worker(keys=here.refused) as wrong, here.worker() as right:
+        await wrong.says("Working")
+        await right.says("Working")
+        rows = here.rows("rows.csv", stops=450)
+        async with here.producer(rows) as producer:
+            began = asyncio.get_running_loop().time()
+            assert await producer.wait() == 0, producer.said
+            took = asyncio.get_running_loop().time() - began
+        await wrong.says("SignatureDoesNotMatch")
+        found = await verdict(here, rows)
+    assert is_clean(found)
+    assert took < 450 / QUOTA + 8
+    assert found.repeated == 0
+
+
+async def test_refused_keys_of_all_workers_end_a_run_with_3() -> None:
+    async with a_stage() as here, here.worker(keys=here.refused):
+        rows = here.rows("rows.csv", stops=20)
+        async with here.producer(rows) as producer:
+            await producer.says("waiting: ")
+            assert await producer.wait() == 3, producer.said
+        assert "The keys are refused" in producer.said
+        assert "Go on with: volc-moderation bulk --resume" in producer.said
+        async with here.worker(), here.producer(rows, "--resume") as producer:
+            assert await producer.wait() == 0, producer.said
+
+
+async def test_a_run_without_workers_says_so_before_anything_else() -> None:
+    async with a_stage() as here:
+        rows = here.rows("rows.csv", stops=20_000)
+        async with here.producer(rows) as producer:
+            await producer.says("waiting: no worker listens to the queue; start one: volc-moderation worker")
+            with Redis.from_url(here.store.address) as redis:
+                assert redis.dbsize() < 20_000, "after all was handed over"
+
+
+async def test_what_a_redis_may_forget_is_said() -> None:
+    async with a_stage(is_durable=False) as here:
+        with Redis.from_url(here.store.address) as redis:
+            redis.config_set("maxmemory", "1gb")
+            redis.config_set("maxmemory-policy", "allkeys-lru")
+        async with here.worker() as worker, here.producer(here.rows("rows.csv", stops=1)) as producer:
+            for one in (worker, producer):
+                await one.says("appendonly yes")
+                await one.says("maxmemory-policy allkeys-lru")
+            await producer.wait()
+    async with a_stage() as here, here.worker() as worker:
+        await worker.says("Working")
+        async with here.producer(here.rows("rows.csv", stops=1)) as producer:
+            await producer.wait()
+        assert "Mind that" not in worker.said + producer.said
+
+
+async def test_a_rate_above_the_documented_one_is_shown_to_the_producer() -> None:
+    """The progress line shows the quota in force, which the workers tell."""
+    async with a_stage(delay=(0.0, 0.0)) as here, here.worker("--rate", f"{STOP}=40") as worker:
+        await worker.says("Working")
+        async with here.producer(here.rows("rows.csv", stops=480)) as producer:
+            await producer.says("/s of 40")
+            assert await producer.wait() == 0, producer.said
+
+
+def test_a_verdict_sees_what_it_is_for(tmp_path: Path) -> None:
+    """The judge of these tests does find rows that are lost, doubled, or too fast."""
+    from benchmarks.quota_server import Arrival, Report  # noqa: PLC0415
+    from tests.doubles import zego_client  # noqa: PLC0415
+    from tests.jobs.journals import fill  # noqa: PLC0415
+    from volc_moderation.zego import StartCensorAudioV2  # noqa: PLC0415
+
+    def start(number: int) -> StartCensorAudioV2:
+        return StartCensorAudioV2(
+            room_id=f"start-{number}", event_id="e", audio_language="en", risk_type_list=["BAN"]
+        )
+
+    journal = Journal(tmp_path / "rows.jobs")
+    fill(journal, [start(number) for number in range(4)], zego_client(), now=0)
+    with journal.transaction():
+        journal._db.execute("UPDATE job SET state = 'done', ended = 1 WHERE id < 4")
+    journal.close()
+    seen = [("start-0", True), ("start-1", True), ("start-1", True), ("start-3", False)]
+    arrivals = [Arrival(at=1.0, accepted=accepted, who=who, action=START) for who, accepted in seen]
+    found = judge(Report(arrivals), tmp_path / "rows.jobs")
+    assert (found.rows, found.lost, found.doubled, found.refused) == (4, 2, 1, 1)
+    assert json.dumps(found.most) == "0.04"

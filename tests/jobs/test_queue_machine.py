@@ -1,0 +1,310 @@
+"""Whatever happens to producers, workers and the queue's data, in whatever order: no start is made twice in silence, a
+job is with one worker at a time, and every job ends, or has somebody who will make it.
+
+The producers are real, with real journals, and so are the queue and its Valkey; the workers do what ``Worker`` does, one
+step at a time, and the vendor counts.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from redis import Redis
+
+from tests.doubles import volcengine_client, zego_client
+from tests.jobs.journals import InlineJournal
+from volc_moderation.jobs.clients import Clients, write
+from volc_moderation.jobs.follow import Follower
+from volc_moderation.jobs.job import INTERRUPTED, JobState, Lane, key_of
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.queue import LEASE, Queue, connect
+from volc_moderation.jobs.queue_records import Ended, Taken
+from volc_moderation.volcengine import StopWebcast
+from volc_moderation.zego import StartCensorAudioV2
+
+STOPS = [StopWebcast(app_id="a", room_id=f"r{number}", task_id="t") for number in range(3)]
+STARTS = [
+    StartCensorAudioV2(room_id=f"r{number}", event_id="e", audio_language="en", risk_type_list=["BAN"])
+    for number in range(4)
+]
+ACTIONS = [*STOPS, *STARTS]
+BASE = "volc_moderation:{machine}:"
+DONE = Outcome(JobState.DONE)
+LATER = Outcome(JobState.PENDING, wait=0.0)
+
+producers = st.sampled_from([0, 1])
+names = st.sampled_from(["w0", "w1", "w2"])
+some = st.integers(0, 5)
+
+
+class Held:
+    """A job that a worker has, and whether its request has left."""
+
+    def __init__(self, job: Taken, lane: Lane, attempts: int) -> None:
+        self.job, self.lane, self.attempts = job, lane, attempts
+        self.has_left = False
+
+
+class Machine(RuleBasedStateMachine):
+    """Three workers and two producers."""
+
+    address = ""
+
+    @initialize()
+    def begin(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.redis = Redis.from_url(self.address)
+        self.redis.flushall()
+        self.folder = tempfile.TemporaryDirectory()
+        self.clients = Clients([volcengine_client(), zego_client()])
+        self.lanes = {action: self.clients.lane_of(action) for action in ACTIONS}
+        self.by_lane = {self.lanes[action]: type(action) for action in ACTIONS}
+        self.queue = self.run(self._queue())
+        self.journals = [Journal(Path(self.folder.name) / f"{number}.jobs") for number in range(2)]
+        self.workers: dict[str, list[Held]] = {}
+        self.frozen: set[str] = set()
+        #: Of each key: how often it was listed, and how often a call was carried out.
+        self.listed: Counter[str] = Counter()
+        self.made: Counter[str] = Counter()
+        self.lists = 0
+        self.followers = [self.run(self._follower(number)) for number in range(2)]
+
+    async def _queue(self) -> Queue:
+        return Queue(connect(self.address), "machine", keep=600, reconnect=5)
+
+    async def _follower(self, number: int) -> Follower:
+        jobs = SimpleNamespace(clients=self.clients, queue=self.queue)
+        follower = Follower(InlineJournal(self.journals[number]), cast("Any", jobs))
+        await follower.prepare()
+        return follower
+
+    def run(self, what: Any) -> Any:
+        return self.loop.run_until_complete(what)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "queue"):
+            return
+        try:
+            self._end()
+        finally:
+            self.run(self.queue.aclose())
+            for journal in self.journals:
+                journal.close()
+            self.redis.close()
+            self.folder.cleanup()
+            self.loop.close()
+
+    # Producers
+
+    @rule(number=producers, which=st.sets(st.sampled_from(range(len(ACTIONS))), min_size=1))
+    def list_calls(self, number: int, which: set[int]) -> None:
+        journal, self.lists = self.journals[number], self.lists + 1
+        ended = {job.key for job in journal.jobs("state IN ('done', 'failed', 'given up')")}
+        known = {job.key for job in journal.jobs()}
+        with journal.transaction():
+            rows = []
+            for one in sorted(which):
+                action = ACTIONS[one]
+                lane, key = self.lanes[action], key_of(self.lanes[action], action)
+                rows.append((key, journal.lane(lane), write(action), self.lists))
+                self.listed[key] += key in ended or key not in known
+            now = time.time() + self.lists / 1000  # no two lists are of the same moment
+            journal.load([*rows, rows[0][:3] + (None,)], due=0.0, now=now)
+        self.resume(number)  # the command reads a list before it runs
+
+    @rule(number=producers)
+    def hand_over(self, number: int) -> None:
+        self.run(self.followers[number]._hand_over())
+
+    @rule(number=producers)
+    def follow(self, number: int) -> None:
+        self.run(self.followers[number]._follow(wait=0.0))
+
+    @rule(number=producers)
+    def look(self, number: int) -> None:
+        self.followers[number]._look_at = 0.0
+        self.run(self.followers[number]._look())
+
+    @rule(number=producers)
+    def resume(self, number: int) -> None:
+        """It was killed."""
+        self.followers[number] = self.run(self._follower(number))
+
+    @rule(number=producers, action=st.sampled_from(ACTIONS))
+    def die_while_handing_over(self, number: int, action: Any) -> None:
+        """After the journal was written, and before the queue was."""
+        journal = self.journals[number]
+        with journal.transaction():
+            numbers = {lane: one for one, lane in journal.lanes().items()}
+            if self.lanes[action] in numbers:
+                journal.hand_over(numbers[self.lanes[action]], 2, due=time.time() + 9, now=time.time())
+        self.resume(number)
+
+    # Workers
+
+    def alive(self, name: str) -> list[Held] | None:
+        return None if name in self.frozen else self.workers.setdefault(name, [])
+
+    @rule(name=names, action=st.sampled_from(ACTIONS), most=st.integers(1, 3))
+    def take(self, name: str, action: Any, most: int) -> None:
+        held, lane = self.alive(name), self.lanes[action]
+        if held is not None:
+            rows, _ = self.run(self.queue.take(name, lane, most, once=not action.repeatable))
+            held += [Held(Taken(key.decode(), fence), lane, attempts) for fence, key, _, attempts, *_ in rows]
+
+    @rule(name=names, action=st.sampled_from(ACTIONS))
+    def take_and_never_hear(self, name: str, action: Any) -> None:
+        """The answer was lost with the connection."""
+        if self.alive(name) is not None:
+            self.run(self.queue.take(name, self.lanes[action], 2, once=not action.repeatable))
+
+    @rule(name=names, which=some, is_accepted=st.booleans())
+    def send(self, name: str, which: int, is_accepted: bool) -> None:
+        held = self.alive(name)
+        if not held or held[which % len(held)].has_left:
+            return
+        one = held[which % len(held)]
+        if not self.by_lane[one.lane].repeatable and not self.run(self.queue.send(name, [one.job]))[0]:
+            held.remove(one)  # it is another's by now, and must not leave
+            return
+        one.has_left = True
+        if is_accepted:
+            self.made[one.job.key] += 1
+        else:
+            self.end(name, held, one, LATER)
+
+    @rule(name=names, which=some)
+    def finish(self, name: str, which: int) -> None:
+        held = self.alive(name)
+        if held and held[which % len(held)].has_left:
+            self.end(name, held, held[which % len(held)], DONE)
+
+    def end(self, name: str, held: list[Held], one: Held, outcome: Outcome) -> None:
+        held.remove(one)
+        ended = Ended(one.job, outcome, one.attempts, None, 0.1, 0.0, time.time())
+        first = self.run(self.queue.record(name, [ended]))
+        assert self.run(self.queue.record(name, [ended])) == [False], "the same attempt ended twice"
+        assert len(first) == 1
+
+    @rule(name=names, which=some)
+    def give_back(self, name: str, which: int) -> None:
+        held = self.alive(name)
+        if held and not held[which % len(held)].has_left:
+            self.run(self.queue.give_back(name, [held.pop(which % len(held)).job]))
+
+    @rule(name=names)
+    def beat(self, name: str) -> None:
+        held = self.alive(name)
+        if held is not None:
+            fences = [one.job.fence for one in held]
+            _, fence, _ = self.run(self.queue.beat(name, "{}", held=fences, since=0))
+            self.run(self.queue.beat(name, "{}", held=fences, since=fence))
+
+    @rule(name=names)
+    def kill(self, name: str) -> None:
+        self.workers.pop(name, None)
+        self.frozen.discard(name)
+
+    @rule(name=names)
+    def leave(self, name: str) -> None:
+        if self.alive(name) is not None:
+            self.run(self.queue.leave(name))
+            self.workers.pop(name)
+
+    @rule(name=names)
+    def freeze(self, name: str) -> None:
+        self.frozen.add(name)
+
+    @rule(name=names)
+    def thaw(self, name: str) -> None:
+        self.frozen.discard(name)
+
+    @rule()
+    def time_goes_by(self) -> None:
+        """Longer than a lease: who is not heard of is taken for dead."""
+        for _ in range(int(LEASE // 5) + 1):
+            wall = self.redis.hget(BASE + "queue", "wall")
+            if wall is not None:
+                self.redis.hset(BASE + "queue", "wall", int(cast("bytes", wall)) - 5000)
+            for name in self.workers:
+                self.beat(name)
+            self.run(self.queue.look())
+
+    # The Redis
+
+    @rule()
+    def lose_the_data(self) -> None:
+        self.redis.flushall()
+        self.redis.script_flush()
+
+    # What must hold
+
+    @invariant()
+    def a_job_is_with_one_worker(self) -> None:
+        if not hasattr(self, "workers"):
+            return
+        holders: Counter[str] = Counter()
+        for held in self.workers.values():
+            for one in held:
+                fence = self.redis.hget(f"{BASE}job:{one.job.key}", "fence")
+                holders[one.job.key] += fence is not None and int(cast("bytes", fence)) == one.job.fence
+        assert not holders or max(holders.values()) <= 1
+
+    @invariant()
+    def no_start_is_made_twice(self) -> None:
+        if hasattr(self, "made"):
+            for action in STARTS:
+                key = key_of(self.lanes[action], action)
+                assert self.made[key] <= self.listed[key], "made more often than anybody asked for it"
+
+    def _end(self) -> None:
+        """Let those who are left do what is left."""
+        for name in ("w0", "w1", "w2"):
+            self.kill(name)
+        self.time_goes_by()
+        for _ in range(30):
+            for number in range(2):
+                self.look(number)
+                self.hand_over(number)
+            for action in ACTIONS:
+                self.take("w9", action, 9)
+            held = self.workers["w9"]
+            while held:
+                one = held[0]
+                which = 0
+                self.send("w9", which, is_accepted=True)
+                if held and held[0] is one:
+                    self.finish("w9", which)
+            for number in range(2):
+                self.follow(number)
+            if all(not journal.standing().unfinished for journal in self.journals):
+                break
+        self.no_start_is_made_twice()
+        for journal in self.journals:
+            for job in journal.jobs():
+                assert job.state.has_ended, "nobody makes it"
+                assert job.state is JobState.DONE or job.code == INTERRUPTED
+                assert job.state is not JobState.DONE or self.made[job.key], "it is said to be done, and was not made"
+                assert job.code != INTERRUPTED or not self.by_lane[job.lane].repeatable
+
+
+@pytest.mark.usefixtures("redis")
+def test_whatever_happens(valkey: str) -> None:
+    class Here(Machine):
+        address = valkey
+
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Here,
+        settings=settings(
+            max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
