@@ -1,26 +1,27 @@
 """A queue with workers and producers that are killed, stopped and cut off: nothing is lost, doubled or too fast.
 
-``python -m benchmarks.distributed``, about eight minutes; with the names of some scenes, only those. The vendor enforces
-its quotas (150 stops and 100 starts a second, 20 to 50 ms each way); a start must not be made twice. Then how much of the
-quota 1, 4 and 8 workers use, and how many calls three workers make when no quota holds them.
+``python -m benchmarks.distributed``, about seven minutes; with the names of some scenes, only those, and nothing is
+kept. The vendor enforces its quotas (150 stops and 100 starts a second, 20 to 50 ms each way); a start must not be made
+twice. Then how much of the quota 1, 4 and 8 workers use, and how many calls three make when no quota holds them.
 """
 
 import asyncio
-import contextlib
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import attrs
 from matplotlib.axes import Axes
+from redis.asyncio import Redis
 
 from benchmarks.quota import FAR
 from benchmarks.quota_server import Report
 from benchmarks.results import Result
-from benchmarks.stage import QUOTA, START, STOP, Program, Stage, judge, stage
+from benchmarks.stage import QUOTA, STOP, Program, Stage, judge, stage
 
 #: Rows of a scene: some 20 s at full speed.
 STOPS, STARTS = 3000, 2000
@@ -155,10 +156,9 @@ SCENES: dict[str, Callable[[Stage, AsyncExitStack], Awaitable[Scene]]] = {
 }
 
 
-def recovery(report: Report, at: float, zero: float) -> float:
+def recovery(report: Report, fault: float) -> float:
     """Return the seconds from a fault until calls are accepted at nine tenths of a quota again, over a second."""
     accepted = sorted(one.at for one in report.of(STOP).arrivals if one.accepted)
-    fault = at - zero
     first = next((number for number, one in enumerate(accepted) if one >= fault), len(accepted))
     for number in range(first, len(accepted) - int(0.9 * QUOTA)):
         if accepted[number + int(0.9 * QUOTA)] - accepted[number] <= 1:
@@ -166,7 +166,16 @@ def recovery(report: Report, at: float, zero: float) -> float:
     return float("nan")
 
 
-async def play(result: Result, name: str) -> None:
+@attrs.frozen
+class Course:
+    """How a scene went: stops that were accepted in each second, and when the fault was."""
+
+    name: str
+    per_second: list[int]
+    fault: float
+
+
+async def play(result: Result, name: str) -> Course:
     async with stage(delay=FAR) as here, AsyncExitStack() as stack:
         began = time.monotonic()
         scene = await SCENES[name](here, stack)
@@ -174,12 +183,16 @@ async def play(result: Result, name: str) -> None:
         report = await here.vendor.report()
         verdict = judge(report, *scene.journals)
     # Both clocks are the machine's monotonic one.
-    back = recovery(report, scene.fault_at, 0.0) if scene.fault_at else 0.0
+    back = recovery(report, scene.fault_at) if scene.fault_at else 0.0
     result.add(scene=name, **attrs.asdict(verdict), recovery_s=back, seconds=seconds, code=max(scene.codes))
     result.goal(f"{name}: rows lost", verdict.lost, at_most=0)
     result.goal(f"{name}: starts made twice", verdict.doubled, at_most=0)
     result.goal(f"{name}: rows that failed", verdict.failed, at_most=0)
     result.goal(f"{name}: calls above the quota", verdict.refused, at_most=0)
+    times = [one.at for one in report.of(STOP).arrivals if one.accepted]
+    seconds_of = Counter(int(at - times[0]) for at in times)
+    fault = scene.fault_at - times[0] if scene.fault_at else -1.0
+    return Course(name, [seconds_of[second] for second in range(int(times[-1] - times[0]))], fault)
 
 
 async def team(result: Result, workers: int) -> None:
@@ -210,7 +223,9 @@ async def capacity(result: Result) -> None:
         result.goal("bytes of Redis per queued row", memory, at_most=1024)
     async with stage(delay=(0.0, 0.0), quota=100_000) as here, AsyncExitStack() as stack:
         workers = [
-            await stack.enter_async_context(here.worker("--rate", f"{STOP}=50000", "--concurrency", "8", "--queue", "capacity"))
+            await stack.enter_async_context(
+                here.worker("--rate", f"{STOP}=50000", "--concurrency", "8", "--queue", "capacity")
+            )
             for _ in range(TEAM)
         ]
         await asyncio.sleep(4)
@@ -237,10 +252,8 @@ async def capacity(result: Result) -> None:
 
 async def _queued(here: Stage, count: int) -> float:
     """Wait until so many jobs are queued; return when that was."""
-    from redis.asyncio import Redis
-
     async with Redis.from_url(here.store.address) as redis:
-        while await redis.dbsize() < count:
+        while await redis.dbsize() < count:  # noqa: ASYNC110 - another process fills it
             await asyncio.sleep(0.01)
     return time.monotonic()
 
@@ -259,9 +272,7 @@ async def _alone() -> float:
 async def measure(names: list[str]) -> None:
     title = "Distributed jobs under faults"
     result = Result("distributed", title, "httpx", "redis", quota=QUOTA, delay_ms="20-50")
-    for name in names or SCENES:
-        if name in SCENES:
-            await play(result, name)
+    courses = [await play(result, name) for name in names or SCENES if name in SCENES]
     if not names or "teams" in names:
         for workers in TEAMS:
             await team(result, workers)
@@ -269,13 +280,18 @@ async def measure(names: list[str]) -> None:
         await capacity(result)
 
     def draw(axes: list[Axes]) -> None:
-        axes[0].set_title(title)
+        for one, course in zip(axes, courses, strict=True):
+            one.plot(range(len(course.per_second)), course.per_second, color="#4878a8")
+            one.axhline(QUOTA, color="#c0c0c0", linewidth=1)
+            if course.fault >= 0:
+                one.axvline(course.fault, color="#c03028", linewidth=1)
+            one.set_title(course.name.replace("_", " "), fontsize=9)
+            one.set_ylabel("stops/s")
+            one.set_ylim(0, 1.1 * QUOTA)
+        axes[-1].set_xlabel("seconds; the fault is at the line")
 
-    if names:
-        with contextlib.suppress(SystemExit):
-            result.finish(draw)
-        return
-    result.finish(draw)
+    if not names:
+        result.finish(draw, panels=len(courses), height=10)
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ async def many_workers(result: Result, folder: Path) -> list[float]:
         working = ("worker", "--redis", store.connection_url)
         workers = [await stack.enter_async_context(command(*working, **known)) for _ in range(WORKERS)]
         await asyncio.sleep(4)  # until they are there, and the store is old enough to have lost no permits
-        options = ("--engine", "streaq", "--redis", store.connection_url, "--journal", str(folder / "jobs"))
+        options = ("--engine", "workers", "--redis", store.connection_url, "--journal", str(folder / "jobs"))
         async with command("bulk", str(file), "--action", "StopWebcast", *options, **known) as run:
             await asyncio.sleep(KILL)
             workers[1].kill()
@@ -182,7 +182,7 @@ async def many_workers(result: Result, folder: Path) -> list[float]:
 
 
 async def measure() -> None:
-    result = Result("jobs", "Durable jobs", "httpx", "streaq", rows=MANY, quota=QUOTA, delay_ms="20-50")
+    result = Result("jobs", "Durable jobs", "httpx", "redis", rows=MANY, quota=QUOTA, delay_ms="20-50")
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         spans = await some_put_off(result, Path(first))
         seconds = await many_workers(result, Path(second))

@@ -1,18 +1,20 @@
-"""Stop webcasts from one process that shares a large quota; print the ms of CPU per call. ``distributed.py`` runs it."""
+"""Stop webcasts from one process that shares a large quota; print the ms of CPU per call, for ``distributed.py``."""
 
 import asyncio
 import sys
 import time
 
+from benchmarks.instant import KEYS
 from volc_moderation import RedisQuotas, VolcengineClient
 
-CALLS, AT_ONCE = 6000, int(sys.argv[3]) if len(sys.argv) > 3 else 32
+#: Calls, and how many are in flight: as many as a worker has there.
+CALLS, AT_ONCE = 6000, 8
 
 
 async def main(base_url: str, redis: str) -> None:
     async with (
         RedisQuotas(redis, {"StopWebcast": 50_000}) as quotas,
-        VolcengineClient(access_key="AK", secret_key="SK", base_url=base_url, quotas=quotas) as client,
+        VolcengineClient(**KEYS, base_url=base_url, quotas=quotas) as client,
     ):
         numbers = iter(range(CALLS))
 
@@ -27,4 +29,4 @@ async def main(base_url: str, redis: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:3]))
+    asyncio.run(main(*sys.argv[1:]))

@@ -85,7 +85,7 @@ async def test_calls_from_the_shell(emulator: EmulatorProcess) -> None:
 
 
 async def test_bulk_from_the_shell(emulator: EmulatorProcess, tmp_path: Path) -> None:
-    """What is shown for one machine; that of many is tested with streaq."""
+    """What is shown for one machine; that of many has a page of its own."""
     (tmp_path / "stops.csv").write_text("room_id,task_id\nroom,wall\n")
     commands = [line.split()[1:] for line in COMMANDS if "volc-moderation bulk" in line and "--redis" not in line]
     outputs = [
@@ -118,3 +118,14 @@ def test_what_the_readme_names_is_there() -> None:
         assert (ROOT / path).is_file()
     for module in modules:
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
+
+
+DISTRIBUTED = (ROOT / "docs" / "distributed.md").read_text()
+
+
+async def test_the_program_of_the_page_on_distributed_jobs(
+    emulator: EmulatorProcess, valkey: str, redis: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VOLC_MODERATION_REDIS", valkey)
+    (program,) = re.findall(r"^```python\n(.*?)^```$", DISTRIBUTED, re.MULTILINE | re.DOTALL)
+    assert await run(emulator, "-c", program, cwd=tmp_path) == (0, "done 1\n")

@@ -179,7 +179,7 @@ class Client(ABC):
         client's own. If the next wait would pass it, the error of the last attempt is raised at once, with
         ``retry_after`` set. ``priority`` is ``"interactive"`` or ``"bulk"``: where calls wait for the quota,
         interactive ones go first; None means the client's own. So it does for ``retry``. ``before_send`` is awaited
-        when a request has its permit and is about to be signed; if it raises, nothing is sent, and the call raises that.
+        when a request has its permit and is about to be signed; if it raises, nothing is sent, and that is raised.
         ``on_send`` is called right before each request leaves: until then, a call that is cancelled has had no effect.
 
         Raises ``APIError`` if the vendor refuses, else ``TransportError``, ``DecodeError``, ``DeadlineExceeded``,

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Keep what was sent, and end the run by it."""
     sent: list[object] = []
 
-    async def send(self: Transport, prepare: Callable[[], object], priority: Priority) -> Any:
-        sent.append(prepare())
+    async def send(self: Transport, prepare: Callable[[], Awaitable[object]], priority: Priority) -> Any:
+        sent.append(await prepare())
         raise AuthenticationError("sent", code="Sent")
 
     monkeypatch.setattr(Transport, "send", send)
@@ -388,7 +388,7 @@ def test_the_keys_of_the_other_vendor_may_be_missing(
         (["calls.csv", *STOP, "--resume"], "there is no journal calls.csv.jobs to go on with"),
         (["--resume", "--journal", "my.jobs"], "there is no journal my.jobs to go on with"),
         (["--resume"], "--resume needs --journal, or the file that the journal was made of"),
-        (["calls.csv", *STOP, "--retry-failed"], "--retry-failed goes with --resume"),
+        (["calls.csv", *STOP, "--retry-failed"], "--retry-failed and --retry-interrupted go with --resume"),
         (["calls.csv", *STOP, "--set", "task_id"], "--set is name=value, such as app_id=abc; not 'task_id'"),
         (["calls.csv", *STOP, "--set", "=t"], "--set is name=value, such as app_id=abc; not '=t'"),
         (["calls.csv", *STOP, "--set", "colour=red"], "no action has a field colour"),

@@ -14,7 +14,6 @@ from redis import Redis
 
 from tests.doubles import mocked, volcengine_client, volcengine_no, volcengine_yes, zego_answer, zego_client
 from tests.jobs.journals import all_jobs, fill
-
 from volc_moderation import ConfigurationError, NoQuotas
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.distributed import DistributedJobs
@@ -80,7 +79,7 @@ async def test_a_job_can_be_read_with_the_tools_of_redis(valkey: str, redis: Red
     async with DistributedJobs(valkey, clients=[volcengine()]) as jobs:
         key = await jobs.submit(stop())
     found = redis.hgetall(f"volc_moderation:{{moderation}}:job:{key}")
-    assert {name: found[name] for name in (b"state", b"parameters", b"attempts")} == {  # type: ignore[index]
+    assert {name: found[name] for name in (b"state", b"parameters", b"attempts")} == {
         b"state": b"pending",
         b"parameters": b'{"AppId":"app","RoomId":"room-0","TaskId":"wall"}',
         b"attempts": b"0",
@@ -139,7 +138,9 @@ async def test_jobs_of_an_account_that_the_worker_has_no_keys_of(valkey: str) ->
         job = await jobs.status(key)
         assert job is not None
         assert (job.state, job.attempts) == (JobState.PENDING, 0)
-    async with working(valkey, volcengine_client(http_client=mocked(lambda _: volcengine_yes()), account="other", quotas=NoQuotas())) as jobs:
+    async with working(
+        valkey, volcengine_client(http_client=mocked(lambda _: volcengine_yes()), account="other", quotas=NoQuotas())
+    ) as jobs:
         assert (await jobs.wait(key)).state is JobState.DONE
 
 

@@ -15,7 +15,6 @@ from redis import Redis
 from tests.doubles import free_port, mocked, volcengine_client, volcengine_yes, zego_answer, zego_client
 from tests.jobs.journals import all_jobs, fill
 from tests.jobs.test_distributed import stop, volcengine, working, zego
-
 from volc_moderation import ConfigurationError, JournalError, NoQuotas, WindowQuotas
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.distributed import DistributedJobs
@@ -87,7 +86,7 @@ async def test_an_exception_fails_its_own_job(valkey: str, error: BaseException)
 
 async def test_a_token_is_not_kept_longer_than_its_job(valkey: str, redis: Redis) -> None:
     """It is needed until the call is made, and is not in Redis for a week."""
-    client = volcengine()
+    client = volcengine(lambda _: volcengine_yes({"Message": "success", "EndTime": 1}))
     action = LimitTokenPrivilege(app_id="a", room_id="r", user_id="u", token=TOKEN, forbidden_interval=60)
     async with DistributedJobs(valkey, clients=[client]) as jobs:
         key = await jobs.submit(action)
@@ -95,7 +94,7 @@ async def test_a_token_is_not_kept_longer_than_its_job(valkey: str, redis: Redis
     async with working(valkey, client) as jobs:
         async with asyncio.timeout(10):
             job = await jobs.wait(key)
-        assert job.state.has_ended
+        assert job.state is JobState.DONE
         assert job.parameters["Token"] == "***"
         async with asyncio.timeout(10):
             while TOKEN in _everything(redis):

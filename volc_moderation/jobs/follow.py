@@ -75,7 +75,8 @@ class LaneStatus:
         elif self.unserved_since is not None:
             if now >= self.unserved_since + UNSERVED:
                 self.trouble = ModerationError(
-                    f"{self.lane.action}: none of {len(workers)} workers has the keys of the account at {self.lane.vendor}"
+                    f"{self.lane.action}: none of {len(workers)} workers has the keys of the account at"
+                    f" {self.lane.vendor}"
                 )
         elif is_refused:
             self.trouble = AuthenticationError(

@@ -137,7 +137,7 @@ class Queue:
         return incarnation.decode(), workers
 
     async def read(self, run: str, after: str, *, wait: float) -> list[tuple[str, Told]]:
-        """Return what a run was told since an entry, with the ids of the entries; wait for the first for some seconds."""
+        """Return what a run was told since an entry, with the ids of the entries; wait some seconds for the first."""
         name = f"{self._base}run:{run}"
         block = int(wait * 1000) or None  # even for a millisecond, a Redis may let wait for much longer
         found = await self._ask(lambda: self._redis.xread({name: after}, count=READ, block=block))

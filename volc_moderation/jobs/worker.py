@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from volc_moderation.action import Action
+from volc_moderation.action import Action  # noqa: TC001 - of a list that is made here
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError
 from volc_moderation.jobs.attempt import AttemptLost
