@@ -161,7 +161,7 @@ async def _runner_of(
     async with DistributedJobs(options.redis, clients=environment.clients, queue=options.queue) as jobs:
         for risk in await jobs.risks():
             console.print(f"Mind that {risk}.", soft_wrap=True)
-        yield Follower(journal, jobs, tell=tell)
+        yield Follower(journal, jobs, tell=tell, wait_for_deferred=options.wait_for_deferred)
 
 
 async def _run(runner: "Runner | Follower", progress: Progress, interrupts: Interrupts) -> ModerationError | None:

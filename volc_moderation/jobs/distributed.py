@@ -101,6 +101,7 @@ class DistributedJobs:
     async def __aenter__(self) -> Self:
         if self._incarnation is not None:
             raise ConfigurationError("DistributedJobs were entered before; make new ones")
+        self._loop = asyncio.get_running_loop()
         self._incarnation, _ = await self.queue.look(is_first=True)
         return self
 
@@ -115,6 +116,8 @@ class DistributedJobs:
     def _check_open(self) -> None:
         if self._incarnation is None or self._is_closed:
             raise ConfigurationError("DistributedJobs are used as: async with DistributedJobs(…) as jobs")
+        if asyncio.get_running_loop() is not self._loop:
+            raise ConfigurationError("these DistributedJobs belong to another event loop; make one per loop")
 
     async def _close(self) -> None:
         self._is_closed = True
@@ -172,8 +175,7 @@ class DistributedJobs:
         Raises ``KeyError`` if there is none, ``JournalError`` if the queue is lost, or has lost the job.
         """
         self._check_open()
-        if self._listening is None or self._listening.done():
-            self._listening = asyncio.get_running_loop().create_task(self._listen())
+        self._start_listening()
         is_known = False
         while True:
             woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -203,8 +205,12 @@ class DistributedJobs:
         """Return, in words, what the Redis may forget of the jobs by its settings; none if it is set up for them."""
         return await self.queue.risks()
 
-    async def _listen(self) -> None:
+    def _start_listening(self) -> None:
         """Hear what the queue tells everybody: one subscription for all that wait, and for the worker."""
+        if self._listening is None or self._listening.done():
+            self._listening = asyncio.get_running_loop().create_task(self._listen())
+
+    async def _listen(self) -> None:
         fault: JournalError | None = None
         try:
             async with contextlib.aclosing(self.queue.listen()) as heard:
@@ -254,15 +260,13 @@ class DistributedJobs:
             concurrency=self._concurrency,
             clock=self._clock,
         )
-        listening = asyncio.get_running_loop().create_task(self._listen())
+        self._start_listening()
         try:
             with _signals(worker.stop):
                 await worker.run()
         finally:
             self.handed_back += worker.handed_back
             self._worker = None
-            listening.cancel()
-            await asyncio.wait([listening])
 
 
 @contextlib.contextmanager

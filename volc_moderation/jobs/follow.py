@@ -17,6 +17,8 @@ from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
+from volc_moderation.jobs.lane import PATIENCE
+from volc_moderation.jobs.queue import Queue
 from volc_moderation.jobs.queue_records import FORGOTTEN, Ticket, Told, Worker
 from volc_moderation.jobs.schema import Handed, Row
 from volc_moderation.jobs.steady_clock import SteadyClock
@@ -46,8 +48,11 @@ class LaneStatus:
     lane: Lane
     client: Client
     made: type[Action[Any]]
-    #: What stands in the way of all of the lane's calls, if anything does.
-    trouble: ModerationError | None = None
+    _queue: Queue
+    #: What the workers say that stands in the way of all of the lane's calls.
+    _trouble: ModerationError | None = None
+    #: Whether nothing is left of it.
+    is_over: bool = False
     #: Calls per second that the workers allow themselves, if they tell.
     cap: float | None = None
     #: Rows that the workers have, and of those that are put off, when they are due.
@@ -56,6 +61,15 @@ class LaneStatus:
     #: Since when no worker serves it, or all of them say that its keys are refused, on the loop's clock.
     unserved_since: float | None = None
     refused_since: float | None = None
+
+    @property
+    def trouble(self) -> ModerationError | None:
+        """What stands in the way of all of the lane's calls, if anything does."""
+        return None if self.is_over else self._queue.trouble or self._trouble
+
+    def is_refused_since(self, moment: float) -> bool:
+        """Tell whether all workers have said since a moment that its keys are refused."""
+        return not self.is_over and self.refused_since is not None and self.refused_since <= moment
 
     @property
     def room(self) -> int:
@@ -71,21 +85,21 @@ class LaneStatus:
         self.refused_since = (self.refused_since or now) if is_refused else None
         self.unserved_since = None if told else self.unserved_since or now
         if not workers:
-            self.trouble = NO_WORKERS
+            self._trouble = NO_WORKERS
         elif self.unserved_since is not None:
             if now >= self.unserved_since + UNSERVED:
-                self.trouble = ModerationError(
+                self._trouble = ModerationError(
                     f"{self.lane.action}: none of {len(workers)} workers has the keys of the account at"
                     f" {self.lane.vendor}"
                 )
         elif is_refused:
-            self.trouble = AuthenticationError(
+            self._trouble = AuthenticationError(
                 f"(said {len(refusals)} of {len(workers)} workers) {refusals[0]}", code="refused"
             )
         elif all(kind for kind, _, _ in told):
-            self.trouble = ModerationError(f"{self.lane.action}: {told[0][1]}")
+            self._trouble = ModerationError(f"{self.lane.action}: {told[0][1]}")
         else:
-            self.trouble = None
+            self._trouble = None
 
 
 class Follower:
@@ -97,12 +111,18 @@ class Follower:
     """
 
     def __init__(
-        self, journal: JournalThread, jobs: DistributedJobs, *, tell: Callable[[JobEvent], None] = lambda _: None
+        self,
+        journal: JournalThread,
+        jobs: DistributedJobs,
+        *,
+        tell: Callable[[JobEvent], None] = lambda _: None,
+        wait_for_deferred: bool = True,
     ) -> None:
         self._journal = journal
         self._clients = jobs.clients
         self._queue = jobs.queue
         self._tell = tell
+        self._waits_for_deferred = wait_for_deferred
         self._lanes: dict[int, LaneStatus] = {}
         self._name = ""
         #: The entry up to which the journal has what was told, and the data of which that is.
@@ -134,7 +154,7 @@ class Follower:
                 if number in needed:
                     raise
                 continue
-            self._lanes[number] = LaneStatus(lane, client, made)
+            self._lanes[number] = LaneStatus(lane, client, made, self._queue)
         self._after = await self._journal.do(_followed)
         known = await self._journal.do(lambda journal: journal.note("incarnation"))
         incarnation, workers = await self._queue.look()
@@ -161,11 +181,11 @@ class Follower:
         """
         self._news_at = asyncio.get_running_loop().time()
         is_left = True
-        while not self._is_stopping and (is_left or self._is_out):
+        while not self._is_stopping and (is_left or self._is_out) and not self._is_all_far_off:
             count, is_left = await self._hand_over()
             await self._look()
             await self._follow(wait=0.0 if count else LOOK)
-        if not self._is_stopping:
+        if not is_left and not self._is_out:
             await self._queue.forget(self._name)
 
     def stop(self) -> None:
@@ -179,6 +199,14 @@ class Follower:
             for one in self._lanes.values()
             if one.put_off
         }
+
+    @property
+    def _is_all_far_off(self) -> bool:
+        """Whether the run does not wait for what is put off, and all that is left is: the workers will make it."""
+        if self._waits_for_deferred or not self._is_out:
+            return False
+        soon = time.time() + PATIENCE
+        return all(lane.put_off.get(row, 0.0) > soon for lane in self._lanes.values() for row in lane.out)
 
     @property
     def _is_out(self) -> bool:
@@ -203,16 +231,13 @@ class Follower:
             await self._queue.trim(self._name, self._after)
         self._look_at_workers(workers)
         for lane in self._lanes.values():
-            since = lane.refused_since
-            if lane.trouble is not None and since is not None and loop.time() > since + REFUSED:
+            if lane.trouble is not None and lane.is_refused_since(loop.time() - REFUSED):
                 raise lane.trouble
 
     def _look_at_workers(self, workers: Sequence[Worker]) -> None:
         now = asyncio.get_running_loop().time()
         for lane in self._lanes.values():
             lane.look(workers, now=now)
-            if self._queue.trouble is not None:
-                lane.trouble = self._queue.trouble
 
     async def _attach(self, incarnation: str, *, is_lost: bool) -> None:
         """Tell the queue of all that is out. If its data may be lost, it may have forgotten what it once had."""
@@ -282,6 +307,7 @@ class Follower:
                     lane.out |= {row.id for row in rows}
             count += len(rows)
             is_left = is_left or bool(rows) or due is not None
+            lane.is_over = not rows and due is None and not lane.out
         return count, is_left
 
     # Following

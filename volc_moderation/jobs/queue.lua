@@ -165,7 +165,11 @@ function steps.submit()
       woken[ticket.lane] = true
     else
       if not is_listed then
-        call('HSET', job, 'runs', runs .. ' ' .. token)
+        if string.sub(token, 1, 1) == '-' then
+          call('HSET', job, 'past', string.sub(past .. ' ' .. token, -PAST))  -- nobody is told: it is only known again
+        else
+          call('HSET', job, 'runs', runs .. ' ' .. token)
+        end
         if state == 'pending' then
           call('HSET', job, 'parameters', ticket.parameters)
         end
