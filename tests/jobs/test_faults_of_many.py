@@ -111,6 +111,7 @@ async def test_a_redis_that_restarts_interrupts_nobody() -> None:
             assert await producer.wait() == 0, producer.said
         assert "the queue cannot be reached" in worker.said
         assert "the queue is back" in worker.said
+        assert "waiting: the queue cannot be reached" in producer.said
         found = await verdict(here, rows)
     assert is_clean(found)
     assert (found.interrupted, found.repeated) == (0, 0)

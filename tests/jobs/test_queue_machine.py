@@ -167,10 +167,11 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=names)
     def work(self, name: str) -> None:
-        """Take, send and finish one, as goes well most of the time."""
+        """Take, send and finish some, as goes well most of the time."""
         self.take(name, 1)
-        self.send(name, 0, is_accepted=True)
-        self.finish(name, 0)
+        self.send_all(name)
+        for _ in range(len(self.alive(name) or ())):
+            self.finish(name, 0)
 
     @rule(name=names)
     def send_all(self, name: str) -> None:
@@ -266,10 +267,16 @@ class Machine(RuleBasedStateMachine):
 
     # The Redis
 
-    @rule()
-    def lose_the_data(self) -> None:
+    @rule(number=producers)
+    def lose_the_data(self, number: int) -> None:
         self.redis.flushall()
         self.redis.script_flush()
+        self.look(number)  # as it does every two seconds
+
+    @rule(name=names, number=producers)
+    def lose_the_data_after_work(self, name: str, number: int) -> None:
+        self.work(name)
+        self.lose_the_data(number)
 
     # What must hold
 
