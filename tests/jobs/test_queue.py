@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -31,6 +32,7 @@ BASE = "volc_moderation:{moderation}:"
 LANE = Clients([volcengine_client()]).lane_of(stop())
 DONE = Outcome(JobState.DONE)
 ROW = "run:1:1"
+DUE = f"{BASE}due:{'/'.join(LANE)}"
 
 
 def ticket(number: int = 0, token: str = ROW, *, is_known: bool = False) -> Ticket:
@@ -107,13 +109,13 @@ async def test_submitting_a_job_that_waits_again_and_again_leaves_no_trace(valke
 # What is kept
 
 
-async def test_nothing_stays_for_ever(valkey: str, redis: Redis) -> None:
+async def test_nothing_stays_for_ever(queue: Queue, valkey: str, redis: Redis) -> None:
     """But what there are few of: the queue's clock and the names of its lanes."""
     async with working(valkey, volcengine(), zego(), workers=2) as jobs:
         keys = [await jobs.submit(action) for action in (stop(), stop(1), START, StopCensorAudioV2(task_id="t"))]
         for key in keys:
             await jobs.wait(key)
-    await Queue(connect(valkey), "moderation", keep=600, reconnect=5).submit([ticket(9)])
+    await queue.submit([ticket(9)])
     lasting = {key.decode().removeprefix(BASE) for key in redis.scan_iter() if redis.ttl(key) == -1}
     assert lasting == {"queue", "lanes", f"job:{ticket(9).key}", f"due:{'/'.join(LANE)}"}
 
@@ -137,9 +139,10 @@ async def test_a_redis_that_has_no_memory_left_lets_what_it_has_end(queue: Queue
 def step_back(redis: Redis, seconds: float) -> None:
     """Have written all that is written when the clock was so much ahead."""
     step(redis, -seconds)
-    for key, due in redis.zrange(f"{BASE}due:{'/'.join(LANE)}", 0, -1, withscores=True):  # type: ignore[misc]
-        redis.zincrby(f"{BASE}due:{'/'.join(LANE)}", seconds * 1000, key)
-        redis.hset(f"{BASE}job:{key.decode()}", "due", round(due + seconds * 1000))
+    due: Any = redis.zrange(DUE, 0, -1, withscores=True)
+    for key, at in due:
+        redis.zincrby(DUE, seconds * 1000, key)
+        redis.hset(f"{BASE}job:{key.decode()}", "due", round(at + seconds * 1000))
 
 
 def step(redis: Redis, seconds: float) -> None:
@@ -329,20 +332,18 @@ def worker(told: tuple[str, str, float | None], lane: Lane = LANE) -> Worker:
 def test_what_workers_tell_of_a_lane() -> None:
     client = volcengine_client()
 
-    class Away:
-        trouble: JournalError | None = None
-
-    queue = Away()
-    status = LaneStatus(LANE, client, StopWebcast, cast("Any", queue))
+    queue: Any = SimpleNamespace(trouble=None)
+    status = LaneStatus(LANE, client, StopWebcast, queue)
     refused = ("AuthenticationError", "no such key", 40.0)
     status.look([], now=100.0)
-    assert status.trouble is NO_WORKERS
+    assert str(status.trouble) == str(NO_WORKERS)
     other = LANE._replace(account="other")
-    for now, words in ((101.0, NO_WORKERS), (110.0, None)):
+    for now, words in ((101.0, "no worker listens"), (110.0, "none of 1 workers has the keys of the account")):
         status.look([worker(("", "", 1.0), lane=other)], now=now)
-        assert status.trouble is words or "has the keys" in str(status.trouble)
+        assert words in str(status.trouble)
     status.look([worker(("", "", 150.0)), worker(refused)], now=111.0)
-    assert (status.trouble, status.cap, status.is_refused_since(200.0)) == (None, 40.0, False)
+    assert not status.trouble
+    assert (status.cap, status.is_refused_since(200.0)) == (40.0, False)
     status.look([worker(refused), worker(refused)], now=112.0)
     assert isinstance(status.trouble, AuthenticationError)
     assert "2 of 2 workers" in str(status.trouble)
@@ -351,6 +352,6 @@ def test_what_workers_tell_of_a_lane() -> None:
     assert str(status.trouble) == "StopWebcast: no way"
     assert (status.cap, status.is_refused_since(200.0)) == (None, False)
     queue.trouble = JournalError("away")
-    assert status.trouble is queue.trouble
+    assert str(status.trouble) == "away"
     status.is_over = True
-    assert status.trouble is None
+    assert not status.trouble

@@ -75,6 +75,8 @@ class Machine(RuleBasedStateMachine):
         self.queue = self.run(self._queue())
         self.journals = [Journal(Path(self.folder.name) / f"{number}.jobs") for number in range(2)]
         self.workers: dict[str, list[Held]] = {}
+        #: How often a worker was killed: the next one of its name is another one.
+        self.lives: Counter[str] = Counter()
         self.frozen: set[str] = set()
         #: How often a call was carried out: of each key, and of starts for each time that somebody listed it.
         self.made: Counter[str] = Counter()
@@ -153,6 +155,9 @@ class Machine(RuleBasedStateMachine):
 
     # Workers
 
+    def id(self, name: str) -> str:
+        return f"{name}-{self.lives[name]}"
+
     def alive(self, name: str) -> list[Held] | None:
         return None if name in self.frozen else self.workers.setdefault(name, [])
 
@@ -162,7 +167,7 @@ class Machine(RuleBasedStateMachine):
         if held is None:
             return
         for lane, made in self.by_lane.items():
-            rows, _ = self.run(self.queue.take(name, lane, most, once=not made.repeatable))
+            rows, _ = self.run(self.queue.take(self.id(name), lane, most, once=not made.repeatable))
             held += [Held(Taken(key.decode(), fence), lane, attempts) for fence, key, _, attempts, *_ in rows]
 
     @rule(name=names)
@@ -182,7 +187,7 @@ class Machine(RuleBasedStateMachine):
     def take_and_never_hear(self, name: str, action: Any) -> None:
         """Lose the answer with the connection."""
         if self.alive(name) is not None:
-            self.run(self.queue.take(name, self.lanes[action], 2, once=not action.repeatable))
+            self.run(self.queue.take(self.id(name), self.lanes[action], 2, once=not action.repeatable))
 
     @rule(name=names, which=some, is_accepted=st.booleans())
     def send(self, name: str, which: int, is_accepted: bool) -> None:
@@ -191,7 +196,7 @@ class Machine(RuleBasedStateMachine):
             return
         one = held[which % len(held)]
         is_start = not self.by_lane[one.lane].repeatable
-        if is_start and not self.run(self.queue.send(name, [one.job]))[0]:
+        if is_start and not self.run(self.queue.send(self.id(name), [one.job]))[0]:
             held.remove(one)  # it is another's by now, and must not leave
             return
         one.has_left = True
@@ -211,34 +216,35 @@ class Machine(RuleBasedStateMachine):
     def end(self, name: str, held: list[Held], one: Held, outcome: Outcome) -> None:
         held.remove(one)
         ended = Ended(one.job, outcome, one.attempts, None, 0.1, 0.0, time.time())
-        first = self.run(self.queue.record(name, [ended]))
-        assert self.run(self.queue.record(name, [ended])) == [False], "the same attempt ended twice"
+        first = self.run(self.queue.record(self.id(name), [ended]))
+        assert self.run(self.queue.record(self.id(name), [ended])) == [False], "the same attempt ended twice"
         assert len(first) == 1
 
     @rule(name=names, which=some)
     def give_back(self, name: str, which: int) -> None:
         held = self.alive(name)
         if held and not held[which % len(held)].has_left:
-            self.run(self.queue.give_back(name, [held.pop(which % len(held)).job]))
+            self.run(self.queue.give_back(self.id(name), [held.pop(which % len(held)).job]))
 
     @rule(name=names)
     def beat(self, name: str) -> None:
         held = self.alive(name)
         if held is not None:
             fences = [one.job.fence for one in held]
-            _, fence, _ = self.run(self.queue.beat(name, "{}", held=fences, since=0))
-            self.run(self.queue.beat(name, "{}", held=fences, since=fence))
+            _, fence, _ = self.run(self.queue.beat(self.id(name), "{}", held=fences, since=0))
+            self.run(self.queue.beat(self.id(name), "{}", held=fences, since=fence))
 
     @rule(name=names)
     def kill(self, name: str) -> None:
         self.workers.pop(name, None)
         self.frozen.discard(name)
+        self.lives[name] += 1
 
     @rule(name=names)
     def leave(self, name: str) -> None:
         if self.alive(name) is not None:
-            self.run(self.queue.leave(name))
-            self.workers.pop(name)
+            self.run(self.queue.leave(self.id(name)))
+            self.kill(name)
 
     @rule(name=names)
     def freeze(self, name: str) -> None:

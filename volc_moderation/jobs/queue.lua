@@ -298,11 +298,12 @@ function steps.beat()
     held[fence] = true
   end
   for _, key in ipairs(arg.since > 0 and call('SMEMBERS', taken_of(arg.worker)) or {}) do
-    local known = call('HMGET', job_of(key), 'fence', 'worker', 'lane', 'attempts')
+    local known = call('HMGET', job_of(key), 'fence', 'worker', 'lane', 'attempts', 'state', 'once')
     local fence = tonumber(known[1])
+    local may_have_left = known[5] == 'sent' and known[6] == '1'
     if known[2] ~= arg.worker then
       call('SREM', taken_of(arg.worker), key)
-    elseif fence <= arg.since and not held[fence] then
+    elseif fence <= arg.since and not held[fence] and not may_have_left then
       call('SREM', taken_of(arg.worker), key)
       give_back(key, job_of(key), known[3], known[4] - 1)
     end
