@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other, in about forty minutes: ``python -m benchmarks``.
+"""All benchmarks, one after the other, in about fifty minutes: ``python -m benchmarks``.
 
 Each leaves its JSON and its picture in ``results/``. Fails if any of them missed a goal.
 """
@@ -6,7 +6,7 @@ Each leaves its JSON and its picture in ``results/``. Fails if any of them misse
 import subprocess
 import sys
 
-BENCHMARKS = ("signing", "overhead", "webhooks", "quota", "burst", "waiters", "shared", "recovery", "jobs")
+BENCHMARKS = ("signing", "overhead", "webhooks", "quota", "burst", "waiters", "shared", "recovery", "jobs", "distributed")
 
 
 def main() -> None:

