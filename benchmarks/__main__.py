@@ -6,7 +6,18 @@ Each leaves its JSON and its picture in ``results/``. Fails if any of them misse
 import subprocess
 import sys
 
-BENCHMARKS = ("signing", "overhead", "webhooks", "quota", "burst", "waiters", "shared", "recovery", "jobs", "distributed")
+BENCHMARKS = (
+    "signing",
+    "overhead",
+    "webhooks",
+    "quota",
+    "burst",
+    "waiters",
+    "shared",
+    "recovery",
+    "jobs",
+    "distributed",
+)
 
 
 def main() -> None:

@@ -66,14 +66,17 @@ _PASSING = ("LOADING", "READONLY", "OOM", "MISCONF", "NOREPLICAS", "MASTERDOWN",
 _PASSING_KINDS = {"ReadOnlyError", "OutOfMemoryError", "TryAgainError", "MasterDownError", "ClusterDownError"}
 
 
+def is_answer(error: Exception) -> bool:
+    """Tell whether a fault is an answer of the server."""
+    from redis.exceptions import ResponseError  # noqa: PLC0415 - an extra
+
+    return isinstance(error, ResponseError)
+
+
 def may_pass(error: Exception) -> bool:
     """Tell whether a fault may pass by itself."""
-    from redis.exceptions import AuthenticationError, AuthorizationError, ResponseError  # noqa: PLC0415 - an extra
+    from redis.exceptions import AuthenticationError, AuthorizationError  # noqa: PLC0415 - an extra
 
     if isinstance(error, (AuthenticationError, AuthorizationError)):
         return False
-    return (
-        not isinstance(error, ResponseError)
-        or str(error).startswith(_PASSING)
-        or type(error).__name__ in _PASSING_KINDS
-    )
+    return not is_answer(error) or str(error).startswith(_PASSING) or type(error).__name__ in _PASSING_KINDS

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import attrs
 import pytest
 from redis import Redis
 
@@ -62,7 +63,7 @@ def ended(job: Taken, outcome: Outcome = DONE) -> Ended:
 async def test_a_row_that_is_handed_over_again_is_told_again_and_opens_nothing(queue: Queue) -> None:
     await queue.submit([ticket()])
     (job,) = await take(queue)
-    assert await queue.record("w", [ended(job)]) == [True]
+    assert (await queue.record("w", [ended(job)]))[0] == [True]
     for _ in range(2):
         answers, _ = await queue.submit([ticket()])
         assert answers == [(True, None)]
@@ -125,7 +126,7 @@ async def test_a_redis_that_has_no_memory_left_lets_what_it_has_end(queue: Queue
     (job,) = await take(queue)
     redis.config_set("maxmemory", "1")
     try:
-        assert await queue.record("w", [ended(job)]) == [True]
+        assert (await queue.record("w", [ended(job)]))[0] == [True]
         full = Queue(queue._redis, "moderation", keep=600, reconnect=0.2)
         with pytest.raises(JournalError, match="OutOfMemoryError"):
             await full.submit([ticket(1)])
@@ -168,7 +169,7 @@ async def test_a_step_ahead_takes_no_job_from_a_worker_that_lives(queue: Queue, 
     step(redis, 3600)
     _, workers = await queue.look()
     assert len(workers) == 1
-    assert await queue.record("w", [ended(job)]) == [True]
+    assert (await queue.record("w", [ended(job)]))[0] == [True]
 
 
 async def test_a_worker_that_is_not_heard_of_loses_its_jobs(queue: Queue, redis: Redis) -> None:
@@ -181,9 +182,65 @@ async def test_a_worker_that_is_not_heard_of_loses_its_jobs(queue: Queue, redis:
     assert taken.key == job.key
     assert taken.fence > job.fence
     for write_late in (queue.record("w", [ended(job)]), queue.send("w", [job])):
-        assert await write_late == [False]
+        assert (await write_late)[0] == [False]
     assert await queue.give_back("w", [job]) == 0
-    assert await queue.record("other", [ended(taken)]) == [True]
+    assert (await queue.record("other", [ended(taken)]))[0] == [True]
+
+
+# Data that come back older than they were
+
+
+async def test_a_job_that_the_worker_took_anew_is_not_lost_with_a_late_answer(queue: Queue, redis: Redis) -> None:
+    await queue.submit([ticket()])
+    (first,) = await take(queue)
+    for _ in range(int(LEASE // 5) + 1):
+        step(redis, 5)
+        await queue.look()
+    (second,) = await take(queue)
+    assert (await queue.record("w", [ended(first)]))[0] == [False]
+    for _ in range(int(LEASE // 5) + 1):
+        step(redis, 5)
+        await queue.look()
+    (third,) = await take(queue, "other")
+    assert first.fence < second.fence < third.fence
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_start_that_a_snapshot_has_undone_is_not_made_again(queue: Queue, redis: Redis, is_told: bool) -> None:
+    """The Redis comes back as it was before the worker took it: the worker has seen later fences than it knows of."""
+    await queue.submit([ticket()])
+    before = {key: redis.dump(key) for key in redis.scan_iter()}
+    rows, _ = await queue.take("w", LANE, 10, once=True)
+    job = Taken(rows[0][1].decode(), rows[0][0])
+    (is_own,), seen = await queue.send("w", [job])
+    assert is_own
+    if is_told:
+        _, seen = await queue.record("w", [ended(job)])
+    redis.flushall()
+    for key, dumped in before.items():
+        redis.restore(key, 0, dumped)  # type: ignore[arg-type]
+    rows, _ = await queue.take("w", LANE, 10, once=True, seen=seen)
+    assert rows == []
+    (found,) = await queue.find([job.key])
+    assert found is not None
+    assert (found.state, found.code) == (JobState.FAILED, "Interrupted")
+    await queue.submit([ticket(1)])  # what is opened from now on is as good as ever
+    rows, _ = await queue.take("w", LANE, 10, once=True, seen=seen)
+    assert len(rows) == 1
+    assert rows[0][0] > seen
+
+
+async def test_a_worker_is_not_asked_to_make_again_what_it_has_told(queue: Queue, redis: Redis) -> None:
+    """The Redis has lost what the worker told, but not that it sent: the next beat finds out."""
+    await queue.submit([ticket()])
+    rows, _ = await queue.take("w", LANE, 10, once=True)
+    job = Taken(rows[0][1].decode(), rows[0][0])
+    await queue.send("w", [job])
+    fence, _ = await queue.beat("w", "{}", held=[job.fence], since=0)
+    await queue.beat("w", "{}", held=[], since=fence)
+    (found,) = await queue.find([job.key])
+    assert found is not None
+    assert (found.state, found.code) == (JobState.FAILED, "Interrupted")
 
 
 # Programs that go on
@@ -323,6 +380,89 @@ def test_interrupted_calls_are_made_again_only_by_name(tmp_path: Path) -> None:
             assert journal.retry_ended(due=5.0) == 2
             assert journal.retry_ended(due=6.0, failed=False, interrupted=True) == 1
         assert [job.created for job in all_jobs(journal)] == [6.0, 5.0, 5.0], "so they are other jobs to the queue"
+
+
+async def test_a_start_that_was_out_for_longer_than_outcomes_are_kept_is_not_made_again(
+    valkey: str, redis: Redis, tmp_path: Path
+) -> None:
+    client = zego(lambda _: zego_answer(data={"TaskId": "t"}))
+    journal = Journal(tmp_path / "rows.jobs")
+    fill(journal, [START], client, now=0)
+    async with DistributedJobs(valkey, clients=[client], keep=600) as jobs:
+        follower = Follower(InlineJournal(journal), jobs)
+        await follower.prepare()
+        await follower._hand_over()
+        for key in redis.scan_iter(BASE + "job:*"):
+            redis.delete(key)
+        with journal.transaction():
+            journal._db.execute("UPDATE job SET sent = sent - 600")
+        await Follower(InlineJournal(journal), jobs).prepare()
+        (job,) = all_jobs(journal)
+    journal.close()
+    assert (job.state, job.code) == (JobState.FAILED, "Interrupted")
+
+
+async def test_a_lane_of_starts_is_handed_over_a_little_at_a_time(
+    valkey: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the queue loses its data, nobody knows what became of those; what waits for minutes frees its place."""
+    monkeypatch.setattr("volc_moderation.jobs.follow.MOST_ONCE", 3)
+    client = zego()
+    journal = Journal(tmp_path / "rows.jobs")
+    starts = [attrs.evolve(START, room_id=f"r{number}") for number in range(10)]
+    fill(journal, starts, client, now=0)
+    async with DistributedJobs(valkey, clients=[client]) as jobs:
+        follower = Follower(InlineJournal(journal), jobs)
+        await follower.prepare()
+        for _ in range(3):
+            await follower._hand_over()
+        (lane,) = follower.lanes
+        assert len(lane.out) == 3
+        lane.put_off = dict.fromkeys(lane.out, time.time() + 60)
+        await follower._hand_over()
+        assert len(lane.out) == 6
+        lane.put_off = dict.fromkeys(lane.out, time.time() - 1)
+        await follower._hand_over()
+        assert len(lane.out) == 6
+    journal.close()
+
+
+async def test_that_a_call_may_have_left_is_known_to_the_workers(valkey: str, tmp_path: Path) -> None:
+    client = volcengine()
+    journal = Journal(tmp_path / "rows.jobs")
+    fill(journal, [stop()], client, now=0)
+    with journal.transaction():
+        journal.take(1, 1, due=time.time(), now=time.time())  # by a local run that died
+    async with working(valkey, client) as jobs:
+        follower = Follower(InlineJournal(journal), jobs)
+        await follower.prepare()
+        async with asyncio.timeout(10):
+            await follower.run()
+        (job,) = all_jobs(journal)
+        assert (job.state, job.maybe_sent) == (JobState.DONE, True)
+    journal.close()
+
+
+async def test_who_may_not_subscribe_is_told_so_and_does_not_storm(valkey: str, redis: Redis) -> None:
+    administrator = cast("Any", redis)
+    administrator.execute_command("ACL", "SETUSER", "deaf", "on", "nopass", "~*", "+@all", "resetchannels")
+    try:
+        address = valkey.replace("redis://", "redis://deaf:x@")
+        async with DistributedJobs(address, clients=[volcengine()]) as jobs:
+            key = await jobs.submit(stop())  # which tells the workers of it, but for that right
+            with pytest.raises(JournalError, match="cannot be heard"):
+                await jobs.wait(key)
+            working_now = asyncio.create_task(jobs.work())  # it looks now and then
+            async with asyncio.timeout(10):
+                while (job := await jobs.status(key)) is None or not job.state.has_ended:
+                    await asyncio.sleep(0.1)
+            redis.config_resetstat()
+            await asyncio.sleep(1)
+            assert redis.info("stats")["total_commands_processed"] < 50
+            working_now.cancel()
+            await asyncio.gather(working_now, return_exceptions=True)
+    finally:
+        administrator.execute_command("ACL", "DELUSER", "deaf")
 
 
 def worker(told: tuple[str, str, float | None], lane: Lane = LANE) -> Worker:

@@ -150,6 +150,11 @@ async def _runner_of(
 ) -> "AsyncIterator[Runner | Follower]":
     """Make what runs the jobs: in this process, or through the workers of a queue."""
     if options.engine == "local":
+        out = await journal.do(Journal.with_workers)
+        if out:
+            console.print(
+                f"Mind that the workers of a queue have {out:,} of these calls, and may make them, too.", soft_wrap=True
+            )
         yield Runner(
             journal, environment.clients, tell=tell, wait_for_deferred=options.wait_for_deferred, priority="bulk"
         )

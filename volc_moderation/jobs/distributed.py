@@ -102,7 +102,11 @@ class DistributedJobs:
         if self._incarnation is not None:
             raise ConfigurationError("DistributedJobs were entered before; make new ones")
         self._loop = asyncio.get_running_loop()
-        self._incarnation, _ = await self.queue.look(is_first=True)
+        try:
+            self._incarnation, _ = await self.queue.look(is_first=True)
+        except BaseException:
+            await self.queue.aclose()
+            raise
         return self
 
     async def __aexit__(
@@ -175,9 +179,9 @@ class DistributedJobs:
         Raises ``KeyError`` if there is none, ``JournalError`` if the queue is lost, or has lost the job.
         """
         self._check_open()
-        self._start_listening()
         is_known = False
         while True:
+            self._start_listening()
             woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.setdefault(key, set()).add(woken)
             try:
@@ -259,6 +263,7 @@ class DistributedJobs:
             priority=self._priority,
             concurrency=self._concurrency,
             clock=self._clock,
+            each_beat=self._start_listening,
         )
         self._start_listening()
         try:

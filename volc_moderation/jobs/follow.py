@@ -158,6 +158,7 @@ class Follower:
         self._after = await self._journal.do(_followed)
         known = await self._journal.do(lambda journal: journal.note("incarnation"))
         incarnation, workers = await self._queue.look()
+        self._incarnation = known or ""
         recovered = 0
         if not known:  # what is on its way was never handed over: it is of a process that made the calls by itself
             recovered = await self._journal.do(self._recover)
@@ -243,13 +244,12 @@ class Follower:
         """Tell the queue of all that is out. If its data may be lost, it may have forgotten what it once had."""
         after = 0
         while rows := await self._journal.do(lambda journal, after=after: journal.out(after=after, most=TAKE)):  # type: ignore[misc]
-            rows = [row for row in rows if row.lane in self._lanes]
-            if await self._submit(rows, incarnation, is_lost=is_lost) is not None:
+            known = [row for row in rows if row.lane in self._lanes]
+            if await self._submit(known, incarnation, is_lost=is_lost) is not None:
                 incarnation, _ = await self._queue.look()
                 is_lost, after = True, 0
                 continue
-            if rows:
-                after = rows[-1].id
+            after = rows[-1].id
         if incarnation != self._incarnation:
             self._after = "0"  # entries of other data may begin anew
             self._incarnation = incarnation
@@ -267,7 +267,8 @@ class Follower:
                 row.parameters,
                 f"{self._name}:{row.id}:{_time_of(row)}",
                 row.line,
-                is_known=is_lost and not self._lanes[row.lane].made.repeatable,
+                is_known=not self._lanes[row.lane].made.repeatable and (is_lost or self._may_be_forgotten(row)),
+                maybe_sent=bool(row.maybe_sent) or (is_lost and self._lanes[row.lane].made.repeatable),
             )
             for row in rows
         ]
@@ -284,19 +285,25 @@ class Follower:
                 lane.put_off[row.id] = time.time() + answer.due_in
         return None
 
+    def _may_be_forgotten(self, row: Handed) -> bool:
+        """Tell whether a row was out for so long that the queue no longer keeps what became of it."""
+        return row.sent is not None and time.time() > row.sent + self._queue.keep / 2
+
     async def _hand_over(self) -> tuple[int, bool]:
         """Hand some of each lane over; return how many, and whether more are left, now or later."""
         count, is_left = 0, False
         for number, lane in self._lanes.items():
+            now = time.time()
+            lane.put_off = {row: due for row, due in lane.put_off.items() if due > now}
             most = min(TAKE, lane.room)
             if most <= 0:
                 is_left = True
                 continue
-            now = time.time()
             rows, due = await self._journal.do(
                 partial(Journal.hand_over, lane=number, most=most, due=self._steady(), now=now),
                 durable=not lane.made.repeatable,
             )
+            rows = [row._replace(sent=None) for row in rows]  # whatever was before, they are out from now on
             is_undone = await self._submit(rows, self._incarnation, is_lost=False) if rows else None
             if is_undone is not None:
                 self._look_at = 0.0  # and then takes up again what is out

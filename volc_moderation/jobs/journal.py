@@ -137,8 +137,8 @@ class Journal(JournalFile):
         Whether a call that was interrupted was carried out is not known, and it must not be made twice.
         """
         return self._db.execute(
-            "UPDATE job SET state = 'pending', attempts = 0, due = ?1, delay = 0, ended = NULL, created = ?1"
-            " WHERE state IN ('failed', 'given up') AND iif(code IS ?2, ?3, ?4)",
+            "UPDATE job SET state = 'pending', attempts = 0, due = ?1, delay = 0, ended = NULL, sent = NULL,"
+            " created = ?1 WHERE state IN ('failed', 'given up') AND iif(code IS ?2, ?3, ?4)",
             (due, INTERRUPTED, interrupted, failed),
         ).rowcount
 
@@ -298,6 +298,14 @@ class Journal(JournalFile):
                 "SELECT lane, count(*), min(due), max(due) FROM job WHERE state = 'pending' AND attempts > 0"
                 " GROUP BY lane"
             ).fetchall()
+
+    def with_workers(self) -> int:
+        """Return how many jobs the workers of a queue have."""
+        if self.note("incarnation") is None:
+            return 0
+        with self.reading():
+            (count,) = self._db.execute("SELECT count(*) FROM job WHERE state = 'sent'").fetchone()
+            return int(count)
 
     def forget_queue(self) -> None:
         """Forget that a queue had jobs of this journal: from now on, what is on its way is so from here."""

@@ -92,6 +92,9 @@ class JournalThread:
         self._inbox.put(_Wish(act, durable, future, then))
         return future
 
+    #: One process at a time has a journal.
+    is_shared = False
+
     @property
     def before_send(self) -> None:
         """Nobody else has the jobs of this journal: nothing is to be asked before a request leaves."""

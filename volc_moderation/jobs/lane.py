@@ -54,6 +54,10 @@ class LaneJournal(Protocol):
     """Where the jobs of a lane come from, and what became of them goes."""
 
     @property
+    def is_shared(self) -> bool:
+        """Whether others could make what was taken and has not left: then it is given back while the lane pauses."""
+
+    @property
     def before_send(self) -> Callable[[Row], Awaitable[None]] | None:
         """What is to be awaited before the request of a job leaves, if anything is.
 
@@ -182,7 +186,8 @@ class LaneRunner:
         """Take as many jobs as there are places; return when to look again, on the loop's clock, or None for never."""
         loop = asyncio.get_running_loop()
         if self._is_paused:
-            self._give_back()
+            if self._journal.is_shared:
+                self._give_back()
             return self._paused_until
         places = self._most
         self._start(calls)
@@ -354,7 +359,8 @@ class LaneRunner:
             return  # another call that was in flight when it began
         if type(trouble) is not type(self.trouble):
             _log.warning("%s: jobs wait, and it is tried now and then: %s", self.lane.action, trouble)
-        self._cancel_unsent()
+        if self._journal.is_shared:
+            self._cancel_unsent()
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self._pauses)
         self._pauses = min(self._pauses + 1, 64)
         self._paused_until = now + pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter

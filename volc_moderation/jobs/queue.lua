@@ -20,20 +20,32 @@ local call = redis.call
 local QUEUE, LANES, WORKERS = base .. 'queue', base .. 'lanes', base .. 'workers'
 -- Milliseconds that the clock of leases goes on between two calls at most, and between two times that it is kept.
 local LEAP, TICK = 5000, 50
--- Characters of the tokens of earlier runs that a job remembers.
+-- Characters of the tokens that a job remembers of earlier runs, and of callers.
 local PAST = 4000
 
 -- Clocks, in milliseconds. By ``now`` jobs become due: it is the server's clock, but does not step back. By ``beat``
 -- leases end: it does not step ahead either, and stands still while nobody calls.
 local time = call('TIME')
 local wall = time[1] * 1000 + math.floor(time[2] / 1000)
-local kept = call('HMGET', QUEUE, 'wall', 'offset', 'beat', 'life', 'fence')
+local kept = call('HMGET', QUEUE, 'wall', 'offset', 'beat', 'life', 'fence', 'distrust')
 local last, offset, beat = tonumber(kept[1]) or wall, tonumber(kept[2]) or 0, tonumber(kept[3]) or 0
 local life = kept[4]
+local fence, distrust = tonumber(kept[5]) or wall * 1000, tonumber(kept[6]) or 0
 if not life then
-  -- A fence must not come again after the data were lost.
   life = arg.fresh
-  call('HSET', QUEUE, 'life', life, 'fence', wall * 1000)
+  call('HSET', QUEUE, 'life', life, 'fence', fence)
+end
+-- Fences are never given again, also after a part of the data was lost: they are no less than the time. What the worker
+-- has seen is more than what is known here if the Redis came back with older data. Then nobody knows what became of the
+-- jobs that were open before.
+if (arg.seen or 0) > fence then
+  fence, distrust = arg.seen, wall
+  call('HSET', QUEUE, 'fence', fence, 'distrust', distrust)
+end
+local function next_fence()
+  fence = math.max(fence + 1, wall * 1000)
+  call('HSET', QUEUE, 'fence', fence)
+  return fence
 end
 if wall < last then
   offset = offset + last - wall
@@ -68,12 +80,24 @@ local function tell(job, tokens, keep)
   end
 end
 
+-- A right to publish may be lacking; who waits looks now and then anyway.
+local function publish(channel, text) redis.pcall('PUBLISH', base .. channel, text) end
+
 -- Put a job back among those that are pending; ``attempts`` counts those that left.
 local function give_back(key, job, lane, attempts)
   call('HSET', job, 'state', 'pending', 'attempts', attempts, 'due', now)
   call('HDEL', job, 'fence', 'worker')
   call('ZADD', due_of(lane), now, key)
-  call('PUBLISH', base .. 'work', lane)
+  publish('work', lane)
+end
+
+-- End a job of which nobody knows whether it was made, and that must not be made twice.
+local function interrupt(key, job, runs)
+  call('HSET', job, 'state', 'failed', 'outcome', arg.interrupted, 'ended', wall / 1000)
+  call('HDEL', job, 'fence', 'worker')
+  call('EXPIRE', job, arg.keep)
+  tell(job, runs, arg.keep)
+  publish('ended', key)
 end
 
 -- What a worker that is gone had. What may have left is done again, or is lost if it must not be done twice.
@@ -87,11 +111,7 @@ local function recover(worker, most)
       if known[2] == 'taken' then
         give_back(key, job, known[3], known[4] - 1)
       elseif known[5] == '1' then
-        call('HSET', job, 'state', 'failed', 'outcome', arg.interrupted, 'ended', wall / 1000)
-        call('HDEL', job, 'fence', 'worker')
-        call('EXPIRE', job, arg.keep)
-        tell(job, known[6], arg.keep)
-        call('PUBLISH', base .. 'ended', key)
+        interrupt(key, job, known[6])
       else
         call('HSET', job, 'maybe_sent', 1)
         give_back(key, job, known[3], tonumber(known[4]))
@@ -136,9 +156,10 @@ function steps.submit()
   for _, ticket in ipairs(arg.tickets) do
     local key, token = ticket.key, ticket.token
     local job = job_of(key)
-    local known = call('HMGET', job, 'state', 'runs', 'past', 'attempts', 'due')
-    local state, runs, past = known[1], known[2] or '', known[3] or ''
-    local is_listed = string.find(' ' .. runs .. ' ', ' ' .. token .. ' ', 1, true)
+    local known = call('HMGET', job, 'state', 'runs', 'past', 'attempts', 'due', 'callers')
+    local state, runs, past, callers = known[1], known[2] or '', known[3] or '', known[6] or ''
+    local is_caller = string.sub(token, 1, 1) == '-'  -- to whom nothing is told
+    local is_listed = string.find(' ' .. runs .. ' ' .. callers .. ' ', ' ' .. token .. ' ', 1, true)
     local has_ended = state and state ~= 'pending' and state ~= 'taken' and state ~= 'sent'
     local answer, due = 1, -1
     if not state and ticket.known then
@@ -154,9 +175,15 @@ function steps.submit()
         past = ''
       end
       call('HSET', job, 'state', 'pending', 'lane', ticket.lane, 'parameters', ticket.parameters, 'attempts', 0, 'due',
-        now + ticket.delay, 'created', wall / 1000, 'runs', token)
+        now + ticket.delay, 'created', math.max(wall, distrust + 1) / 1000, 'runs', is_caller and '' or token)
       if past ~= '' then
         call('HSET', job, 'past', past)
+      end
+      if is_caller then
+        call('HSET', job, 'callers', token)
+      end
+      if ticket.maybe then
+        call('HSET', job, 'maybe_sent', 1)
       end
       if ticket.line >= 0 then
         call('HSET', job, 'line', ticket.line)
@@ -165,8 +192,8 @@ function steps.submit()
       woken[ticket.lane] = true
     else
       if not is_listed then
-        if string.sub(token, 1, 1) == '-' then
-          call('HSET', job, 'past', string.sub(past .. ' ' .. token, -PAST))  -- nobody is told: it is only known again
+        if is_caller then
+          call('HSET', job, 'callers', string.sub(callers .. ' ' .. token, -PAST))
         else
           call('HSET', job, 'runs', runs .. ' ' .. token)
         end
@@ -183,7 +210,7 @@ function steps.submit()
   end
   for lane in pairs(woken) do
     call('SADD', LANES, lane)
-    call('PUBLISH', base .. 'work', lane)
+    publish('work', lane)
   end
   return found
 end
@@ -196,10 +223,12 @@ function steps.take()
   local state = arg.once and 'taken' or 'sent'
   for _, key in ipairs(call('ZRANGEBYSCORE', due_of(arg.lane), '-inf', now, 'LIMIT', 0, arg.most)) do
     local job = job_of(key)
-    local known = call('HMGET', job, 'parameters', 'attempts', 'maybe_sent', 'code', 'line')
+    local known = call('HMGET', job, 'parameters', 'attempts', 'maybe_sent', 'code', 'line', 'created', 'runs')
     call('ZREM', due_of(arg.lane), key)
-    if known[1] then
-      local fence = call('HINCRBY', QUEUE, 'fence', 1)
+    if known[1] and arg.once and tonumber(known[6]) * 1000 <= distrust then
+      interrupt(key, job, known[7])
+    elseif known[1] then
+      next_fence()
       call('HSET', job, 'state', state, 'fence', fence, 'worker', arg.worker, 'attempts', known[2] + 1, 'once',
         arg.once and 1 or 0, 'sent', wall / 1000)
       call('SADD', taken, key)
@@ -218,8 +247,12 @@ end
 
 -- Is this the fence under which the job is out?
 local function holds(one)
-  local known = call('HMGET', job_of(one.key), 'fence', 'state', 'lane', 'attempts', 'runs')
-  return tonumber(known[1]) == one.fence, known
+  local known = call('HMGET', job_of(one.key), 'fence', 'state', 'lane', 'attempts', 'runs', 'worker')
+  local is_own = tonumber(known[1]) == one.fence and known[6] == arg.worker
+  if is_own or known[6] ~= arg.worker then  -- else it took the job anew
+    call('SREM', taken_of(arg.worker), one.key)
+  end
+  return is_own, known
 end
 
 -- Note that a request is about to leave. Returns of each whether it may.
@@ -230,10 +263,12 @@ function steps.send()
     local is_own = holds(one)
     if is_own then
       call('HSET', job_of(one.key), 'state', 'sent', 'sent', wall / 1000)
+      call('SADD', taken_of(arg.worker), one.key)
+      next_fence()
     end
     found[i] = is_own and 1 or 0
   end
-  return found
+  return {found, fence}
 end
 
 -- Note what became of attempts. Returns of each whether the job was still the worker's.
@@ -243,8 +278,8 @@ function steps.record()
   for i, one in ipairs(arg.jobs) do
     local is_own, known = holds(one)
     found[i] = is_own and 1 or 0
-    call('SREM', taken_of(arg.worker), one.key)
     if is_own then
+      next_fence()
       local job = job_of(one.key)
       local due = now + one.delay
       call('HSET', job, 'state', one.state, 'attempts', one.attempts, 'due', due, 'maybe_sent', one.maybe_sent, 'code',
@@ -253,7 +288,7 @@ function steps.record()
       if one.state == 'pending' then
         call('ZADD', due_of(known[3]), due, one.key)
         if one.delay == 0 then
-          call('PUBLISH', base .. 'work', known[3])
+          publish('work', known[3])
         end
       else
         call('HSET', job, 'ended', wall / 1000)
@@ -267,9 +302,9 @@ function steps.record()
     end
   end
   if #ended > 0 then
-    call('PUBLISH', base .. 'ended', table.concat(ended, ' '))
+    publish('ended', table.concat(ended, ' '))
   end
-  return found
+  return {found, fence}
 end
 
 -- Give back jobs whose requests have not left.
@@ -278,7 +313,6 @@ function steps.give_back()
   local count = 0
   for _, one in ipairs(arg.jobs) do
     local is_own, known = holds(one)
-    call('SREM', taken_of(arg.worker), one.key)
     if is_own then
       give_back(one.key, job_of(one.key), known[3], known[4] - 1)
       count = count + 1
@@ -298,14 +332,17 @@ function steps.beat()
     held[fence] = true
   end
   for _, key in ipairs(arg.since > 0 and call('SMEMBERS', taken_of(arg.worker)) or {}) do
-    local known = call('HMGET', job_of(key), 'fence', 'worker', 'lane', 'attempts', 'state', 'once')
-    local fence = tonumber(known[1])
-    local may_have_left = known[5] == 'sent' and known[6] == '1'
+    local known = call('HMGET', job_of(key), 'fence', 'worker', 'lane', 'attempts', 'state', 'once', 'runs', 'created')
+    local its = tonumber(known[1])
     if known[2] ~= arg.worker then
       call('SREM', taken_of(arg.worker), key)
-    elseif fence <= arg.since and not held[fence] and not may_have_left then
+    elseif its <= arg.since and not held[its] then
       call('SREM', taken_of(arg.worker), key)
-      give_back(key, job_of(key), known[3], known[4] - 1)
+      if known[6] == '1' and (known[5] == 'sent' or tonumber(known[8]) * 1000 <= distrust) then
+        interrupt(key, job_of(key), known[7])  -- the worker knew it once: the Redis has lost what it told
+      else
+        give_back(key, job_of(key), known[3], known[4] - 1)
+      end
     end
   end
   reap()
@@ -313,7 +350,7 @@ function steps.beat()
   for _, lane in ipairs(call('SMEMBERS', LANES)) do
     lanes[#lanes + 1] = {lane, call('ZCOUNT', due_of(lane), '-inf', now)}
   end
-  return {incarnation(), tonumber(call('HGET', QUEUE, 'fence')), lanes}
+  return {incarnation(), fence, lanes}
 end
 
 -- A worker goes. Returns how many of its jobs are others' now.

@@ -30,7 +30,7 @@ from volc_moderation.jobs.queue_records import (
     load_told,
     name_of,
 )
-from volc_moderation.redis_client import client_of, in_words, may_pass, redis_faults
+from volc_moderation.redis_client import client_of, in_words, is_answer, may_pass, redis_faults
 
 SCRIPT = Path(__file__).with_name("queue.lua").read_text(encoding="utf-8")
 #: What ends or gives back work is done even if Redis has no memory left for more.
@@ -76,11 +76,16 @@ class Queue:
         self._base = f"volc_moderation:{{{name}}}:"
         self._submit = self._redis.register_script(SCRIPT)
         self._other = self._redis.register_script(WITHOUT_MEMORY)
-        self._keep = keep
+        self.keep = keep
         self._reconnect = reconnect
         self._gate = asyncio.Semaphore(CONNECTIONS)
         #: Why the Redis cannot be reached at present, if it cannot.
         self.trouble: JournalError | None = None
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the Redis cannot be reached at present."""
+        return self.trouble is not None
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -105,11 +110,12 @@ class Queue:
                 "line": -1 if ticket.line is None else ticket.line,
                 "delay": round(ticket.delay * 1000),
                 "known": ticket.is_known,
+                "maybe": ticket.maybe_sent,
             }
             for ticket in tickets
         ]
         wanted = {} if incarnation is None else {"incarnation": incarnation}
-        argument = {"tickets": given, "keep": self._keep} | wanted
+        argument = {"tickets": given, "keep": self.keep} | wanted
         found, is_first = await self._try(lambda: self._run("submit", argument), self._reconnect)
         if len(found) < 2 * len(tickets):
             return None, is_first
@@ -176,19 +182,24 @@ class Queue:
 
     # Workers
 
-    async def take(self, worker: str, lane: Lane, most: int, *, once: bool) -> tuple[list[list[Any]], float | None]:
-        """Take jobs that are due; if there are none, return also in how many seconds the next one is due."""
-        wanted = {"worker": worker, "lane": name_of(lane), "most": most, "once": once}
-        rows, wait = await self._step("take", wanted)
+    async def take(
+        self, worker: str, lane: Lane, most: int, *, once: bool, seen: int = 0
+    ) -> tuple[list[list[Any]], float | None]:
+        """Take jobs that are due; if there are none, return also in how many seconds the next one is due.
+
+        ``once``: they must not be made twice. ``seen`` is the last fence that the worker knows of.
+        """
+        wanted = {"worker": worker, "lane": name_of(lane), "most": most, "once": once, "seen": seen}
+        rows, wait = await self._step("take", wanted | self._of_the_dead())
         return rows, None if wait < 0 else wait / 1000
 
-    async def send(self, worker: str, jobs: Sequence[Taken]) -> list[bool]:
-        """Note that requests are about to leave; return of each whether it may."""
-        found = await self._step("send", {"worker": worker, "jobs": [job._asdict() for job in jobs]})
-        return [bool(is_own) for is_own in found]
+    async def send(self, worker: str, jobs: Sequence[Taken]) -> tuple[list[bool], int]:
+        """Note that requests are about to leave; return of each whether it may, and the last fence."""
+        found, fence = await self._step("send", {"worker": worker, "jobs": [job._asdict() for job in jobs]})
+        return [bool(is_own) for is_own in found], int(fence)
 
-    async def record(self, worker: str, ended: Sequence[Ended]) -> list[bool]:
-        """Note what became of attempts; return of each whether the job was still the worker's."""
+    async def record(self, worker: str, ended: Sequence[Ended]) -> tuple[list[bool], int]:
+        """Note what became of attempts; return of each whether the job was still the worker's, and the last fence."""
         jobs = [
             one.job._asdict()
             | {
@@ -202,20 +213,20 @@ class Queue:
             }
             for one in ended
         ]
-        found = await self._step("record", {"worker": worker, "jobs": jobs, "keep": self._keep})
-        return [bool(is_own) for is_own in found]
+        found, fence = await self._step("record", {"worker": worker, "jobs": jobs, "keep": self.keep})
+        return [bool(is_own) for is_own in found], int(fence)
 
     async def give_back(self, worker: str, jobs: Sequence[Taken]) -> int:
         """Give jobs back of which no request has left; return how many were the worker's."""
         return int(await self._step("give_back", {"worker": worker, "jobs": [job._asdict() for job in jobs]}))
 
     async def beat(
-        self, worker: str, told: str, *, held: Sequence[int], since: int
-    ) -> tuple[str, int, list[tuple[Lane, int]]]:
-        """Say that a worker is there; return which data these are, the last fence, and how many jobs are due."""
-        wanted = {"worker": worker, "told": told, "held": held, "since": since}
-        incarnation, fence, lanes = await self._step("beat", wanted | self._of_the_dead())
-        return incarnation.decode(), int(fence), [(lane_of(name.decode()), int(due)) for name, due in lanes]
+        self, worker: str, told: str, *, held: Sequence[int], since: int, seen: int = 0
+    ) -> tuple[int, list[tuple[Lane, int]]]:
+        """Say that a worker is there; return the last fence, and of each lane how many jobs are due."""
+        wanted = {"worker": worker, "told": told, "held": held, "since": since, "seen": seen}
+        _, fence, lanes = await self._step("beat", wanted | self._of_the_dead())
+        return int(fence), [(lane_of(name.decode()), int(due)) for name, due in lanes]
 
     async def leave(self, worker: str) -> int:
         """Give back all that a worker has; return how many jobs that were."""
@@ -228,24 +239,35 @@ class Queue:
 
         ``("", "")`` says that something may have been missed: at the beginning, and after the Redis was away.
         """
+        pause = SOON
         while True:
             pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
             try:
                 await self._ask(lambda pubsub=pubsub: pubsub.subscribe(self._base + "work", self._base + "ended"))  # type: ignore[misc]
-                yield "", ""
+                is_heard = False
                 while True:
-                    message = await pubsub.get_message(timeout=SILENCE)
+                    message = await pubsub.get_message(
+                        timeout=SILENCE
+                    )  # at first, that it is subscribed, or may not be
+                    if not is_heard:
+                        is_heard, pause = True, SOON
+                        yield "", ""
                     if message is not None:
                         yield message["channel"].decode().removeprefix(self._base), message["data"].decode()
             except redis_faults() as error:
-                _log.info("what the queue tells was not heard: %s", in_words(error))
+                fault = JournalError(f"what the queue tells cannot be heard: {in_words(error)}")
+                if not may_pass(error):
+                    raise fault from None
             finally:
                 with suppress(*redis_faults()):
                     await pubsub.aclose()
+            _log.info("%s", fault)
+            await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - jitter
+            pause = min(LATE, pause * 2)
 
     def _of_the_dead(self) -> dict[str, Any]:
         """Return what is needed to look after the jobs of workers that are gone."""
-        return {"lease": round(LEASE * 1000), "keep": self._keep, "interrupted": dump(DIED)}
+        return {"lease": round(LEASE * 1000), "keep": self.keep, "interrupted": dump(DIED)}
 
     async def _step(self, step: str, argument: dict[str, Any], *, reconnect: float | None = None) -> Any:
         return await self._ask(lambda: self._run(step, argument), reconnect=reconnect)
@@ -270,6 +292,8 @@ class Queue:
                     answer = await ask()
             except redis_faults() as error:
                 # What redis-py holds, the address too, stays behind.
+                if is_answer(error):  # of a server that may have been demoted: its name may lead to another one now
+                    await self._redis.connection_pool.disconnect(inuse_connections=False)
                 fault, passes = JournalError(f"the queue cannot be reached: {in_words(error)}"), may_pass(error)
             else:
                 if self.trouble is not None:

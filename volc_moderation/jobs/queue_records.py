@@ -30,6 +30,8 @@ class Ticket(NamedTuple):
     delay: float = 0.0
     #: Whether it must be known: it is not to be opened if the queue has forgotten it.
     is_known: bool = False
+    #: Whether an attempt was made already that may have had its effect.
+    maybe_sent: bool = False
 
 
 class Answer(NamedTuple):

@@ -93,6 +93,8 @@ class Handed(NamedTuple):
     line: int | None
     #: When it was listed, which tells one time that it was from the next.
     created: float
+    #: When it was handed over, if it was.
+    sent: float | None
 
 
 class Record(NamedTuple):

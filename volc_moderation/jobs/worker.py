@@ -54,6 +54,7 @@ class Worker:
         priority: Priority,
         concurrency: int,
         clock: Callable[[], float] = time.time,
+        each_beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.id = secrets.token_hex(8)
         #: Jobs that were given back at the end.
@@ -62,7 +63,7 @@ class Worker:
         self._runner = Lanes(
             self, clients, retry=retry, priority=priority, clock=clock, for_ever=True, concurrency=concurrency
         )
-        self._clock = clock
+        self._each_beat = each_beat
         #: By the lane's number.
         self._lanes: list[Lane] = []
         self._made: list[type[Action[Any]]] = []
@@ -70,7 +71,11 @@ class Worker:
         self._held: dict[int, tuple[int, Row]] = {}
         #: When those steps began that take jobs and are not answered yet, on the loop's clock.
         self._taking: dict[asyncio.Task[object], float] = {}
-        self._sending: Batch[Taken, bool] = Batch(lambda jobs: queue.send(self.id, jobs))
+        #: The last fence that this worker knows of: if the queue knows of none so late, its Redis has lost data.
+        self._seen = 0
+        #: Why outcomes, or jobs that were given back, could not be written down.
+        self._fault: JournalError | None = None
+        self._sending: Batch[Taken, bool] = Batch(self._mark)
         self._ended: Batch[Ended, bool] = Batch(self._write, most=200, linger=LINGER)
         self._unsent: Batch[Taken, bool] = Batch(self._return)
         #: When the queue last heard of this worker, on a clock that goes on while the machine sleeps.
@@ -102,6 +107,8 @@ class Worker:
         finally:
             stopping.cancel()
             await self._finish(running, beating)
+        if self._fault is not None:
+            raise self._fault
         for task in (running, beating):
             if not task.cancelled() and (fault := task.exception()) is not None:
                 raise fault
@@ -109,13 +116,13 @@ class Worker:
     async def _finish(self, running: "asyncio.Task[None]", beating: "asyncio.Task[None]") -> None:
         """Let what is in flight end, and give back all that is left."""
         self._runner.stop()
-        has_queue = not beating.done()
+        has_queue = not beating.done() and self._fault is None
         try:
             if not running.done():
                 await asyncio.wait([running], timeout=GRACE)
         finally:
-            running.cancel()
-            beating.cancel()
+            for task in (running, beating, *self._taking):
+                task.cancel()
             await asyncio.gather(running, beating, return_exceptions=True)
             if has_queue:
                 leaving = asyncio.get_running_loop().create_task(self._leave())
@@ -150,10 +157,12 @@ class Worker:
             began = boot_time()
             # An answer that is still on its way may tell of jobs from before the fence.
             is_sure = all(at > asked for at in self._taking.values())
-            _, fence, lanes = await self._queue.beat(
-                self.id, self._told(), held=list(self._held), since=since if is_sure else 0
+            fence, lanes = await self._queue.beat(
+                self.id, self._told(), held=list(self._held), since=since if is_sure else 0, seen=self._seen
             )
             since, asked = fence, loop.time()
+            self._seen = max(self._seen, fence)
+            self._each_beat()
             self._heard = max(self._heard, began)
             for lane, due in lanes:
                 if due or lane not in self._lanes:
@@ -178,6 +187,8 @@ class Worker:
 
     # What the lanes ask for
 
+    is_shared = True
+
     def take(
         self,
         lane: int,
@@ -196,13 +207,14 @@ class Worker:
 
     async def _take(self, lane: int, most: int, due: float, *, is_once: bool) -> tuple[list[Row], float | None]:
         began = boot_time()
-        found, wait = await self._queue.take(self.id, self._lanes[lane], most, once=is_once)
+        found, wait = await self._queue.take(self.id, self._lanes[lane], most, once=is_once, seen=self._seen)
         self._heard = max(self._heard, began)
         rows = []
         for fence, key, parameters, attempts, maybe_sent, code, line in found:
             number = int(line) if line else None
             row = Row(fence, key.decode(), parameters.decode(), attempts, int(maybe_sent), json.loads(code), number)
             self._held[fence] = lane, row
+            self._seen = max(self._seen, fence)
             rows.append(row)
         return rows, None if wait is None else due + wait
 
@@ -214,6 +226,11 @@ class Worker:
             if not await self._sending.ask(Taken(row.key, row.id)):
                 raise AttemptLost
             self._check_lease()
+
+    async def _mark(self, jobs: Sequence[Taken]) -> Sequence[bool]:
+        found, fence = await self._queue.send(self.id, jobs)
+        self._seen = max(self._seen, fence)
+        return found
 
     def _check_lease(self) -> None:
         if boot_time() - self._heard > LEASE - MARGIN:
@@ -240,15 +257,25 @@ class Worker:
 
     async def _write(self, ended: Sequence[Ended]) -> Sequence[bool]:
         try:
-            found = await self._queue.record(self.id, ended)
+            found, fence = await self._queue.record(self.id, ended)
         except JournalError as error:
-            _log.error("%d outcomes could not be written down: %s", len(ended), error)
+            if len(ended) > 1 and not self._queue.is_away:  # whose fault it is shows when each is written alone
+                alone = await asyncio.gather(*(self._write([one]) for one in ended), return_exceptions=True)
+                return [not isinstance(found, BaseException) and found[0] for found in alone]
+            self._fail(error)
             raise
+        self._seen = max(self._seen, fence)
         for one, is_own in zip(ended, found, strict=True):
             self._held.pop(one.job.fence, None)
             if not is_own:
                 _log.info("job %s was taken from this worker before it ended %s", one.job.key, one.outcome.state.value)
         return found
+
+    def _fail(self, fault: JournalError) -> None:
+        """End: what this worker has and cannot write down is recovered by others when it is not heard of any more."""
+        _log.error("what became of jobs could not be written down: %s", fault)
+        self._fault = self._fault or fault
+        self._is_stopping.set()
 
     def give_back(self, rows: Sequence[Row]) -> None:
         """Give jobs back of which nothing has left."""
@@ -256,7 +283,11 @@ class Worker:
             self._unsent.ask(Taken(row.key, row.id))
 
     async def _return(self, jobs: Sequence[Taken]) -> Sequence[bool]:
-        count = await self._queue.give_back(self.id, jobs)
+        try:
+            count = await self._queue.give_back(self.id, jobs)
+        except JournalError as error:
+            self._fail(error)
+            raise
         for job in jobs:
             self._held.pop(job.fence, None)
         if self._is_stopping.is_set():
