@@ -41,7 +41,7 @@ STARTS = [
 ACTIONS: list[Action[Any]] = [STOP, *STARTS]
 BASE = "volc_moderation:{machine}:"
 #: More of them by hand: some 20 a second.
-EXAMPLES = int(os.environ.get("QUEUE_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("QUEUE_EXAMPLES", "80"))
 DONE = Outcome(JobState.DONE)
 LATER = Outcome(JobState.PENDING, wait=0.0)
 
@@ -81,6 +81,7 @@ class Machine(RuleBasedStateMachine):
         #: How often a call was carried out: of each key, and of starts for each time that somebody listed it.
         self.made: Counter[str] = Counter()
         self.starts: Counter[bytes] = Counter()
+        self.doubled: list[str] = []
         self.lists = 0
         self.followers = [self.run(self._follower(number)) for number in range(2)]
 
@@ -211,6 +212,9 @@ class Machine(RuleBasedStateMachine):
         if is_accepted:
             self.made[one.job.key] += 1
             listed = cast("bytes", self.redis.hget(f"{BASE}job:{one.job.key}", "runs")) if is_start else b""
+            # Who listed it, and had no call yet, is whom it is made for; the others hear of it.
+            if is_start and all(self.starts[run] for run in listed.split()):
+                self.doubled.append(one.job.key)
             self.starts.update(listed.split())
         else:
             self.end(name, held, one, LATER)
@@ -308,8 +312,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def no_start_is_made_twice(self) -> None:
-        if hasattr(self, "starts") and self.starts:
-            assert max(self.starts.values()) == 1, "made again for whom it was made before"
+        assert not getattr(self, "doubled", None), "made again for those for whom it was made before"
 
     def _end(self) -> None:
         """Let those who are left do what is left."""
