@@ -91,6 +91,16 @@ async def test_what_is_to_be_known_is_not_opened(queue: Queue) -> None:
     assert len(await take(queue)) == 1
 
 
+async def test_what_is_to_be_known_is_not_opened_because_somebody_else_opened_it(queue: Queue) -> None:
+    """The queue lost the row, and then another run listed the same call, which has ended."""
+    await queue.submit([ticket(token="other:1:1")])
+    (job,) = await take(queue)
+    await queue.record("w", [ended(job)])
+    answers, _ = await queue.submit([ticket(is_known=True)])
+    assert answers == [(False, None)]
+    assert await take(queue) == []
+
+
 async def test_other_data_than_expected_open_nothing(queue: Queue, redis: Redis) -> None:
     incarnation, _ = await queue.look()
     assert (await queue.submit([ticket()], incarnation=incarnation))[0] is not None

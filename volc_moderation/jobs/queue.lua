@@ -162,9 +162,10 @@ function steps.submit()
     local is_listed = string.find(' ' .. runs .. ' ' .. callers .. ' ', ' ' .. token .. ' ', 1, true)
     local has_ended = state and state ~= 'pending' and state ~= 'taken' and state ~= 'sent'
     local answer, due = 1, -1
-    if not state and ticket.known then
-      answer = 0
-    elseif has_ended and (is_listed or string.find(' ' .. past .. ' ', ' ' .. token .. ' ', 1, true)) then
+    local was_listed = is_listed or string.find(' ' .. past .. ' ', ' ' .. token .. ' ', 1, true)
+    if ticket.known and (not state or (has_ended and not was_listed)) then
+      answer = 0  -- or it is known again, but only because of somebody else
+    elseif has_ended and was_listed then
       answer = 2
       tell(job, token, arg.keep)
     elseif not state or has_ended then
