@@ -26,6 +26,8 @@ from volc_moderation.jobs.job import INTERRUPTED, Job
 from volc_moderation.jobs.journal import Journal
 
 QUOTA = 150
+#: Seconds after which a store is old enough to have lost no permits.
+OLD = 3
 STOP, START = "StopWebcast", "StartCensorAudioV2"
 MAIN = "from volc_moderation.cli import main; main()"
 
@@ -82,7 +84,7 @@ class Store:
         with Redis.from_url(self.address) as redis:
             while True:
                 with contextlib.suppress(RedisError):
-                    if redis.info("server")["uptime_in_seconds"] >= 3:  # noqa: PLR2004
+                    if redis.info("server")["uptime_in_seconds"] >= OLD:
                         return
                 await asyncio.sleep(0.1)
 

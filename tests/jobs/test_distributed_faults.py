@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,34 @@ async def test_a_worker_that_ends_leaves_nothing_behind(valkey: str) -> None:
                 ended = [await jobs.wait(key) for key in keys]
             assert asyncio.get_running_loop().time() - began < 5
     assert {job.state for job in ended} == {JobState.DONE}
+
+
+async def test_a_worker_that_is_cancelled_at_any_moment_loses_and_doubles_nothing(valkey: str) -> None:
+    made: Counter[str] = Counter()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        made[json.loads(request.content)["RoomId"]] += 1
+        await asyncio.sleep(0)
+        return zego_answer(data={"TaskId": "t"})
+
+    client = zego_client(http_client=httpx.AsyncClient(transport=httpx.MockTransport(answer)), quotas=NoQuotas())
+    async with DistributedJobs(valkey, clients=[client], concurrency=2) as jobs:
+        keys = []
+        for steps in range(0, 400, 10):
+            start = StartCensorAudioV2(room_id=f"r-{steps}", event_id="e", audio_language="en", risk_type_list=["BAN"])
+            keys.append(await jobs.submit(start))
+            working_now = asyncio.create_task(jobs.work())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            working_now.cancel()
+            await asyncio.gather(working_now, return_exceptions=True)
+        assert made, "none was far enough"
+        async with working(valkey, client), asyncio.timeout(10):
+            ended = [await jobs.wait(key) for key in keys]
+    assert max(made.values()) == 1
+    for job in ended:
+        is_made = made[str(job.parameters["RoomId"])] == 1
+        assert job.state is JobState.DONE if is_made and not job.maybe_sent else job.code == "Interrupted"
 
 
 async def test_a_start_that_waits_for_a_permit_is_handed_back_unsent(

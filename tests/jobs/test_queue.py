@@ -1,30 +1,22 @@
 """The queue of distributed jobs in a real Valkey: its steps, its clocks, what it keeps, and who waits for it."""
 
 import asyncio
-import contextlib
 import time
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
-import attrs
 import pytest
 from redis import Redis
 
-from tests.doubles import volcengine_client, volcengine_yes, zego_answer
-from tests.jobs.journals import InlineJournal, all_jobs, fill
+from tests.doubles import volcengine_client, volcengine_yes
 from tests.jobs.test_distributed import START, stop, volcengine, working, zego
-from volc_moderation import AuthenticationError, ConfigurationError, JournalError
+from volc_moderation import ConfigurationError, JournalError
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.clients import Clients, write
 from volc_moderation.jobs.distributed import DistributedJobs
-from volc_moderation.jobs.follow import NO_WORKERS, Follower, LaneStatus
 from volc_moderation.jobs.job import Lane, key_of
-from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.outcome import Ended, Outcome
 from volc_moderation.jobs.queue import LEASE, Queue, connect
-from volc_moderation.jobs.queue_records import Ended, Taken, Ticket, Worker
-from volc_moderation.volcengine import StopWebcast
+from volc_moderation.jobs.queue_records import Taken, Ticket, Worker, Written, lane_of, load_worker
 from volc_moderation.zego import StopCensorAudioV2
 
 pytestmark = pytest.mark.usefixtures("redis")
@@ -53,8 +45,8 @@ async def take(queue: Queue, worker: str = "w", *, once: bool = False) -> list[T
     return [Taken(key.decode(), fence) for fence, key, *_ in rows]
 
 
-def ended(job: Taken, outcome: Outcome = DONE) -> Ended:
-    return Ended(job, outcome, 1, None, 0.1, 0.0, time.time())
+def ended(job: Taken, outcome: Outcome = DONE) -> Written:
+    return Written(job, Ended(outcome, 1, 0.0, 0.1, 0.0, time.time()))
 
 
 # Opening
@@ -344,115 +336,6 @@ def test_wrong_settings(valkey: str, setting: dict[str, Any], message: str) -> N
         DistributedJobs(valkey, clients=[volcengine()], **setting)
 
 
-# Runs
-
-
-async def test_a_run_need_not_wait_for_what_is_put_off(valkey: str, tmp_path: Path) -> None:
-    client = zego(lambda _: zego_answer(50009))
-    journal = Journal(tmp_path / "rows.jobs")
-    fill(journal, [StopCensorAudioV2(task_id="t")], client, now=0)
-    async with working(valkey, client), DistributedJobs(valkey, clients=[client]) as jobs:
-        follower = Follower(InlineJournal(journal), jobs, wait_for_deferred=False)
-        await follower.prepare()
-        async with asyncio.timeout(10):
-            await follower.run()
-        assert (await follower.deferred()).keys() == {follower.lanes[0].lane}
-        (job,) = all_jobs(journal)
-        assert job.code == 50009
-        again = Follower(InlineJournal(journal), jobs, wait_for_deferred=False)
-        assert await again.prepare() == 1
-        assert (await again.deferred()).keys() == {follower.lanes[0].lane}
-    journal.close()
-
-
-async def test_starts_of_a_local_run_that_died_are_not_handed_over(valkey: str, tmp_path: Path) -> None:
-    """What a process that makes the calls by itself had on its way is unknown to the queue, and yet may have left."""
-    client = zego()
-    journal = Journal(tmp_path / "rows.jobs")
-    fill(journal, [START], client, now=0)
-    with journal.transaction():
-        journal.take(1, 1, due=time.time(), now=time.time())
-    async with DistributedJobs(valkey, clients=[client]) as jobs:
-        assert await Follower(InlineJournal(journal), jobs).prepare() == 1
-        (job,) = all_jobs(journal)
-    journal.close()
-    assert (job.state, job.code) == (JobState.FAILED, "Interrupted")
-
-
-def test_interrupted_calls_are_made_again_only_by_name(tmp_path: Path) -> None:
-    with contextlib.closing(Journal(tmp_path / "rows.jobs")) as journal:
-        fill(journal, [stop(number) for number in range(3)], volcengine_client(), now=0)
-        with journal.transaction():
-            journal._db.execute("UPDATE job SET state = 'failed', code = 'Interrupted' WHERE id = 1")
-            journal._db.execute("UPDATE job SET state = 'failed', code = 50001 WHERE id = 2")
-            journal._db.execute("UPDATE job SET state = 'given up' WHERE id = 3")
-            assert journal.interrupted() == 1
-            assert journal.retry_ended(due=5.0) == 2
-            assert journal.retry_ended(due=6.0, failed=False, interrupted=True) == 1
-        assert [job.created for job in all_jobs(journal)] == [6.0, 5.0, 5.0], "so they are other jobs to the queue"
-
-
-async def test_a_start_that_was_out_for_longer_than_outcomes_are_kept_is_not_made_again(
-    valkey: str, redis: Redis, tmp_path: Path
-) -> None:
-    client = zego(lambda _: zego_answer(data={"TaskId": "t"}))
-    journal = Journal(tmp_path / "rows.jobs")
-    fill(journal, [START], client, now=0)
-    async with DistributedJobs(valkey, clients=[client], keep=600) as jobs:
-        follower = Follower(InlineJournal(journal), jobs)
-        await follower.prepare()
-        await follower._hand_over()
-        for key in redis.scan_iter(BASE + "job:*"):
-            redis.delete(key)
-        with journal.transaction():
-            journal._db.execute("UPDATE job SET sent = sent - 600")
-        await Follower(InlineJournal(journal), jobs).prepare()
-        (job,) = all_jobs(journal)
-    journal.close()
-    assert (job.state, job.code) == (JobState.FAILED, "Interrupted")
-
-
-async def test_a_lane_of_starts_is_handed_over_a_little_at_a_time(
-    valkey: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If the queue loses its data, nobody knows what became of those; what waits for minutes frees its place."""
-    monkeypatch.setattr("volc_moderation.jobs.follow.MOST_ONCE", 3)
-    client = zego()
-    journal = Journal(tmp_path / "rows.jobs")
-    starts = [attrs.evolve(START, room_id=f"r{number}") for number in range(10)]
-    fill(journal, starts, client, now=0)
-    async with DistributedJobs(valkey, clients=[client]) as jobs:
-        follower = Follower(InlineJournal(journal), jobs)
-        await follower.prepare()
-        for _ in range(3):
-            await follower._hand_over()
-        (lane,) = follower.lanes
-        assert len(lane.out) == 3
-        lane.put_off = dict.fromkeys(lane.out, time.time() + 60)
-        await follower._hand_over()
-        assert len(lane.out) == 6
-        lane.put_off = dict.fromkeys(lane.out, time.time() - 1)
-        await follower._hand_over()
-        assert len(lane.out) == 6
-    journal.close()
-
-
-async def test_that_a_call_may_have_left_is_known_to_the_workers(valkey: str, tmp_path: Path) -> None:
-    client = volcengine()
-    journal = Journal(tmp_path / "rows.jobs")
-    fill(journal, [stop()], client, now=0)
-    with journal.transaction():
-        journal.take(1, 1, due=time.time(), now=time.time())  # by a local run that died
-    async with working(valkey, client) as jobs:
-        follower = Follower(InlineJournal(journal), jobs)
-        await follower.prepare()
-        async with asyncio.timeout(10):
-            await follower.run()
-        (job,) = all_jobs(journal)
-        assert (job.state, job.maybe_sent) == (JobState.DONE, True)
-    journal.close()
-
-
 async def test_who_may_not_subscribe_is_told_so_and_does_not_storm(valkey: str, redis: Redis) -> None:
     administrator = cast("Any", redis)
     administrator.execute_command("ACL", "SETUSER", "deaf", "on", "nopass", "~*", "+@all", "resetchannels")
@@ -475,33 +358,20 @@ async def test_who_may_not_subscribe_is_told_so_and_does_not_storm(valkey: str, 
         administrator.execute_command("ACL", "DELUSER", "deaf")
 
 
-def worker(told: tuple[str, str, float | None], lane: Lane = LANE) -> Worker:
-    return Worker({lane: told})
+def test_what_is_no_name_of_a_lane_is_left_out() -> None:
+    """Whoever can write to the Redis ends no worker and no run with it."""
+    assert lane_of("zego/account/Action") is None
+    assert load_worker('{"zego/account/Action":["","",1],"a/b/c/":["","",null]}') == Worker(
+        {Lane("a", "b", "c", ""): ("", "", None)}
+    )
+    for odd in ("", "[]", '{"a/b/c/": 5}', '{"a/b/c/": ["", ""]}', "null", "\ufffd"):
+        assert load_worker(odd) == Worker({})
 
 
-def test_what_workers_tell_of_a_lane() -> None:
-    client = volcengine_client()
-
-    queue: Any = SimpleNamespace(trouble=None)
-    status = LaneStatus(LANE, client, StopWebcast, queue)
-    refused = ("AuthenticationError", "no such key", 40.0)
-    status.look([], now=100.0)
-    assert str(status.trouble) == str(NO_WORKERS)
-    other = LANE._replace(account="other")
-    for now, words in ((101.0, "no worker listens"), (110.0, "none of 1 workers has the keys of the account")):
-        status.look([worker(("", "", 1.0), lane=other)], now=now)
-        assert words in str(status.trouble)
-    status.look([worker(("", "", 150.0)), worker(refused)], now=111.0)
-    assert not status.trouble
-    assert (status.cap, status.is_refused_since(200.0)) == (40.0, False)
-    status.look([worker(refused), worker(refused)], now=112.0)
-    assert isinstance(status.trouble, AuthenticationError)
-    assert "2 of 2 workers" in str(status.trouble)
-    assert (status.is_refused_since(111.9), status.is_refused_since(112.0)) == (False, True)
-    status.look([worker(("TransportError", "no way", None))], now=113.0)
-    assert str(status.trouble) == "StopWebcast: no way"
-    assert (status.cap, status.is_refused_since(200.0)) == (None, False)
-    queue.trouble = JournalError("away")
-    assert str(status.trouble) == "away"
-    status.is_over = True
-    assert not status.trouble
+async def test_odd_names_of_lanes_end_no_worker(valkey: str, redis: Redis) -> None:
+    redis.sadd(BASE + "lanes", b"\xff\x00", "zego", "a/b/c/d/e")
+    redis.hset(BASE + "worker:odd", "told", "no JSON")
+    redis.zadd(BASE + "workers", {"odd": 0})
+    async with working(valkey, volcengine()) as jobs:
+        assert await jobs.workers() >= 1
+        assert (await jobs.wait(await jobs.submit(stop()))).state is JobState.DONE

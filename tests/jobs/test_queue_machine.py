@@ -27,9 +27,9 @@ from volc_moderation.jobs.clients import Clients, write
 from volc_moderation.jobs.follow import Follower
 from volc_moderation.jobs.job import INTERRUPTED, JobState, Lane, key_of
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.outcome import Ended, Outcome
 from volc_moderation.jobs.queue import LEASE, Queue, connect
-from volc_moderation.jobs.queue_records import Ended, Taken
+from volc_moderation.jobs.queue_records import Taken, Written
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.zego import StartCensorAudioV2
 
@@ -40,8 +40,8 @@ STARTS = [
 ]
 ACTIONS: list[Action[Any]] = [STOP, *STARTS]
 BASE = "volc_moderation:{machine}:"
-#: More of them by hand: some 20 a second.
-EXAMPLES = int(os.environ.get("QUEUE_EXAMPLES", "80"))
+#: More of them by hand: some 5 a second.
+EXAMPLES = int(os.environ.get("QUEUE_EXAMPLES", "40"))
 DONE = Outcome(JobState.DONE)
 LATER = Outcome(JobState.PENDING, wait=0.0)
 
@@ -227,7 +227,7 @@ class Machine(RuleBasedStateMachine):
 
     def end(self, name: str, held: list[Held], one: Held, outcome: Outcome) -> None:
         held.remove(one)
-        ended = Ended(one.job, outcome, one.attempts, None, 0.1, 0.0, time.time())
+        ended = Written(one.job, Ended(outcome, one.attempts, 0.0, 0.1, 0.0, time.time()))
         first = self.run(self.queue.record(self.id(name), [ended]))
         assert len(first[0]) == 1
         again, _ = self.run(self.queue.record(self.id(name), [ended]))

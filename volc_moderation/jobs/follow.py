@@ -18,8 +18,9 @@ from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal_thread import JournalThread
 from volc_moderation.jobs.lane import PATIENCE
+from volc_moderation.jobs.outcome import Ended
 from volc_moderation.jobs.queue import Queue
-from volc_moderation.jobs.queue_records import FORGOTTEN, Ticket, Told, Worker
+from volc_moderation.jobs.queue_records import FORGOTTEN, Ticket, Worker
 from volc_moderation.jobs.schema import Handed, Row
 from volc_moderation.jobs.steady_clock import SteadyClock
 
@@ -277,7 +278,7 @@ class Follower:
             return is_first
         for row, answer in zip(rows, answers, strict=True):
             if not answer.is_there:
-                self._end(row, Told(row.id, "", FORGOTTEN, row.attempts, 0.0, None, None, time.time()))
+                self._end(row, Ended(FORGOTTEN, row.attempts, 0.0, None, None, time.time()))
                 continue
             lane = self._lanes[row.lane]
             lane.out.add(row.id)
@@ -329,35 +330,28 @@ class Follower:
                 row = rows.get(one.row)
                 # What is told again of a row that has ended, or of an earlier time that it was listed, says nothing.
                 if row is not None and row.lane in self._lanes and one.listed == _time_of(row):
-                    self._end(row, one)
-                    if one.outcome.state.has_ended:
+                    self._end(row, one.ended)
+                    if one.ended.outcome.state.has_ended:
                         del rows[row.id]
             self._after = told[-1][0]
             self._news_at = asyncio.get_running_loop().time()
             await self._journal.do(partial(Journal.note, name="followed", value=self._after))
         return len(told)
 
-    def _end(self, row: Handed, told: Told) -> None:
+    def _end(self, row: Handed, ended: Ended) -> None:
         """Take down what became of an attempt."""
-        lane, outcome = self._lanes[row.lane], told.outcome
+        lane, outcome = self._lanes[row.lane], ended.outcome
         is_put_off = outcome.state is JobState.PENDING
         if is_put_off:
-            lane.put_off[row.id] = told.due
+            lane.put_off[row.id] = ended.due
         else:
             lane.put_off.pop(row.id, None)
             lane.out.discard(row.id)
-        taken = Row(row.id, row.key, row.parameters, told.attempts, row.maybe_sent, row.code, row.line)
-        self._journal.note(
-            taken,
-            row.lane,
-            outcome._replace(state=JobState.SENT, wait=0.0) if is_put_off else outcome,  # the workers have its time
-            attempts=told.attempts,
-            due=told.due,
-            round_trip=told.round_trip,
-            waited=told.waited,
-            now=told.now,
-        )
-        self._tell(JobEvent(lane.lane, told.attempts, told.due if is_put_off else None, lane.made, taken, outcome))
+        taken = Row(row.id, row.key, row.parameters, ended.attempts, row.maybe_sent, row.code, row.line)
+        kept = outcome._replace(state=JobState.SENT, wait=0.0) if is_put_off else outcome  # the workers have its time
+        self._journal.note(taken, row.lane, ended._replace(outcome=kept))
+        due = ended.due if is_put_off else None
+        self._tell(JobEvent(lane.lane, ended.attempts, due, lane.made, taken, outcome))
 
 
 def _name(journal: Journal, fresh: str) -> str:

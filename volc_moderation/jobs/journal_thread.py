@@ -16,7 +16,7 @@ import attrs
 
 from volc_moderation.errors import JournalError
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.outcome import Ended
 from volc_moderation.jobs.schema import Record, Row
 
 T = TypeVar("T")
@@ -115,36 +115,26 @@ class JournalThread:
         """Give jobs back of which nothing has left."""
         self.post(lambda journal: journal.give_back([row.id for row in rows]))
 
-    def note(
-        self,
-        row: Row,
-        lane: int,
-        outcome: Outcome,
-        *,
-        attempts: int,
-        due: float,
-        round_trip: float | None,
-        waited: float | None,
-        now: float,
-    ) -> None:
+    def note(self, row: Row, lane: int, ended: Ended) -> None:
         """Note what became of an attempt. It is written soon; if it cannot be, it is kept for the next try."""
+        outcome = ended.outcome
         self.record(
             Record(
                 row.id,
                 lane,
                 outcome.state,
-                due,
+                ended.due,
                 outcome.wait,
-                attempts,
+                ended.attempts,
                 outcome.maybe_sent,
                 outcome.was_gone,
                 outcome.code,
                 outcome.message,
                 outcome.request_id,
                 outcome.result,
-                round_trip,
-                waited,
-                now,
+                ended.round_trip,
+                ended.waited,
+                ended.now,
             )
         )
 

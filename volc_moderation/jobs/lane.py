@@ -16,7 +16,7 @@ from volc_moderation.errors import AuthenticationError, JournalError, Moderation
 from volc_moderation.jobs.attempt import AttemptLost, attempt
 from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
-from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.outcome import Ended, Outcome
 from volc_moderation.jobs.schema import Row
 from volc_moderation.quotas.permit import Priority, QuotaKey
 from volc_moderation.quotas.store import Store
@@ -72,18 +72,7 @@ class LaneJournal(Protocol):
     def give_back(self, rows: Sequence[Row]) -> None:
         """Give jobs back of which nothing has left."""
 
-    def note(
-        self,
-        row: Row,
-        lane: int,
-        outcome: Outcome,
-        *,
-        attempts: int,
-        due: float,
-        round_trip: float,
-        waited: float,
-        now: float,
-    ) -> None:
+    def note(self, row: Row, lane: int, ended: Ended) -> None:
         """Note what became of an attempt."""
 
 
@@ -370,8 +359,6 @@ class LaneRunner:
         now = self._rules.clock()
         due = self._rules.steady() + outcome.wait
         attempts = row.attempts if outcome.counts else row.attempts - 1
-        self._journal.note(
-            row, self._number, outcome, attempts=attempts, due=due, round_trip=round_trip, waited=waited, now=now
-        )
+        self._journal.note(row, self._number, Ended(outcome, attempts, due, round_trip, waited, now))
         is_put_off = outcome.state is JobState.PENDING
         self._rules.tell(JobEvent(self.lane, attempts, due if is_put_off else None, self.made, row, outcome))

@@ -46,6 +46,21 @@ class Outcome(NamedTuple):
     result: str | None = None
 
 
+class Ended(NamedTuple):
+    """An attempt that ended, as it is written down."""
+
+    outcome: Outcome
+    #: Those of the job that count.
+    attempts: int
+    #: Unix time of the next attempt, if there is one.
+    due: float
+    #: Seconds from the request to its answer, and for the quota before.
+    round_trip: float | None
+    waited: float | None
+    #: Unix time at which it ended.
+    now: float
+
+
 def after_reply(reply: Reply[object], *, maybe_sent: bool) -> Outcome:
     """Tell what becomes of a job that the vendor carried out. ``maybe_sent``: an earlier attempt may have arrived."""
     result = to_json(reply.result)

@@ -68,13 +68,13 @@ end
 
 -- Tell the runs that listed a job what is known of it.
 local function tell(job, tokens, keep)
-  local known = call('HMGET', job, 'state', 'attempts', 'due', 'outcome')
+  local known = call('HMGET', job, 'state', 'attempts', 'due', 'outcome', 'ended')
   for token in string.gmatch(tokens, '%S+') do
     local run, row, listed = string.match(token, '^(%w+):(%d+):(.*)$')
     if run then
       local due = string.format('%.3f', ((tonumber(known[3]) or now) - offset) / 1000)
       call('XADD', base .. 'run:' .. run, '*', 'row', row, 'listed', listed, 'state', known[1], 'attempts', known[2], 'due', due,
-        'outcome', known[4] or '{}')
+        'outcome', known[4] or '{}', 'now', known[5] or wall / 1000)
       call('EXPIRE', base .. 'run:' .. run, keep)
     end
   end

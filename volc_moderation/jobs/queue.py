@@ -19,15 +19,16 @@ from volc_moderation.jobs.job import Job, Lane
 from volc_moderation.jobs.queue_records import (
     DIED,
     Answer,
-    Ended,
     Taken,
     Ticket,
     Told,
     Worker,
+    Written,
     dump,
     lane_of,
     load_job,
     load_told,
+    load_worker,
     name_of,
 )
 from volc_moderation.redis_client import client_of, in_words, is_answer, may_pass, redis_faults
@@ -136,11 +137,7 @@ class Queue:
     async def look(self, *, is_first: bool = False) -> tuple[str, list[Worker]]:
         """Return which data these are, and the workers. If it is the first look, nobody waits for the Redis."""
         incarnation, told = await self._step("look", self._of_the_dead(), reconnect=0.0 if is_first else None)
-        workers = []
-        for text in _texts(told):
-            lanes = json.loads(text)
-            workers.append(Worker({lane_of(name): tuple(one) for name, one in lanes.items()}))
-        return incarnation.decode(), workers
+        return incarnation.decode(), [load_worker(text.decode(errors="replace")) for text in told]
 
     async def read(self, run: str, after: str, *, wait: float) -> list[tuple[str, Told]]:
         """Return what a run was told since an entry, with the ids of the entries; wait some seconds for the first."""
@@ -198,20 +195,20 @@ class Queue:
         found, fence = await self._step("send", {"worker": worker, "jobs": [job._asdict() for job in jobs]})
         return [bool(is_own) for is_own in found], int(fence)
 
-    async def record(self, worker: str, ended: Sequence[Ended]) -> tuple[list[bool], int]:
+    async def record(self, worker: str, written: Sequence[Written]) -> tuple[list[bool], int]:
         """Note what became of attempts; return of each whether the job was still the worker's, and the last fence."""
         jobs = [
-            one.job._asdict()
+            job._asdict()
             | {
-                "state": one.outcome.state,
-                "delay": round(one.outcome.wait * 1000),
-                "attempts": one.attempts,
-                "maybe_sent": int(one.outcome.maybe_sent),
-                "code": json.dumps(one.outcome.code),
-                "parameters": one.shown or "",
-                "outcome": dump(one.outcome, round_trip=one.round_trip, waited=one.waited, now=one.now),
+                "state": ended.outcome.state,
+                "delay": round(ended.outcome.wait * 1000),
+                "attempts": ended.attempts,
+                "maybe_sent": int(ended.outcome.maybe_sent),
+                "code": json.dumps(ended.outcome.code),
+                "parameters": shown or "",
+                "outcome": dump(ended.outcome, round_trip=ended.round_trip, waited=ended.waited),
             }
-            for one in ended
+            for job, ended, shown in written
         ]
         found, fence = await self._step("record", {"worker": worker, "jobs": jobs, "keep": self.keep})
         return [bool(is_own) for is_own in found], int(fence)
@@ -226,7 +223,8 @@ class Queue:
         """Say that a worker is there; return the last fence, and of each lane how many jobs are due."""
         wanted = {"worker": worker, "told": told, "held": held, "since": since, "seen": seen}
         _, fence, lanes = await self._step("beat", wanted | self._of_the_dead())
-        return int(fence), [(lane_of(name.decode()), int(due)) for name, due in lanes]
+        known = [(lane_of(name.decode(errors="replace")), int(due)) for name, due in lanes]
+        return int(fence), [(lane, due) for lane, due in known if lane is not None]
 
     async def leave(self, worker: str) -> int:
         """Give back all that a worker has; return how many jobs that were."""

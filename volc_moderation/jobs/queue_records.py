@@ -4,7 +4,7 @@ import json
 from typing import Any, NamedTuple
 
 from volc_moderation.jobs.job import INTERRUPTED, Job, JobState, Lane
-from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.outcome import Ended, Outcome
 
 #: What is known of one whose worker is gone.
 DIED = Outcome(
@@ -50,18 +50,13 @@ class Taken(NamedTuple):
     fence: int
 
 
-class Ended(NamedTuple):
-    """An attempt that ended."""
+class Written(NamedTuple):
+    """An attempt that ended, of a job that a worker has."""
 
     job: Taken
-    outcome: Outcome
-    attempts: int
+    ended: Ended
     #: What is to be kept of the parameters if the job has ended; None for all of them.
-    shown: str | None
-    round_trip: float | None
-    waited: float | None
-    #: Unix time.
-    now: float
+    shown: str | None = None
 
 
 class Told(NamedTuple):
@@ -70,13 +65,7 @@ class Told(NamedTuple):
     row: int
     #: Which time it was listed.
     listed: str
-    outcome: Outcome
-    attempts: int
-    #: Unix time, of a job that waits for its next attempt.
-    due: float
-    round_trip: float | None
-    waited: float | None
-    now: float
+    ended: Ended
 
 
 class Worker(NamedTuple):
@@ -90,9 +79,10 @@ def name_of(lane: Lane) -> str:
     return "/".join(lane)
 
 
-def lane_of(name: str) -> Lane:
-    """Return the lane of a name."""
-    return Lane._make(name.split("/", 3))
+def lane_of(name: str) -> Lane | None:
+    """Return the lane of a name; None if it is no name of a lane."""
+    parts = name.split("/", 3)
+    return Lane._make(parts) if len(parts) == len(Lane._fields) else None
 
 
 def dump(outcome: Outcome, **times: float | None) -> str:
@@ -100,7 +90,7 @@ def dump(outcome: Outcome, **times: float | None) -> str:
     kept = outcome._asdict() | times
     for name in ("state", "wait", "counts", "is_outage"):
         del kept[name]
-    return json.dumps({name: value for name, value in kept.items() if value not in (None, False)})
+    return json.dumps({name: value for name, value in kept.items() if value is not None and value is not False})
 
 
 def _load(state: str, text: str) -> tuple[Outcome, dict[str, Any]]:
@@ -113,16 +103,18 @@ def load_told(entry: dict[bytes, bytes]) -> Told:
     """Return what a run was told."""
     fields = {name.decode(): value.decode() for name, value in entry.items()}
     outcome, kept = _load(fields["state"], fields["outcome"])
-    return Told(
-        int(fields["row"]),
-        fields["listed"],
-        outcome,
-        int(fields["attempts"]),
-        float(fields["due"]),
-        kept.get("round_trip"),
-        kept.get("waited"),
-        kept.get("now", 0.0),
-    )
+    attempts, due, now = int(fields["attempts"]), float(fields["due"]), float(fields["now"])
+    ended = Ended(outcome, attempts, due, kept.get("round_trip"), kept.get("waited"), now)
+    return Told(int(fields["row"]), fields["listed"], ended)
+
+
+def load_worker(text: str) -> Worker:
+    """Return what a worker tells of itself; what is no lane of this version is left out."""
+    try:
+        told = {lane_of(name): (str(kind), str(words), cap) for name, (kind, words, cap) in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError):
+        return Worker({})
+    return Worker({lane: one for lane, one in told.items() if lane is not None})
 
 
 def load_job(key: str, fields: dict[str, str], offset: float) -> Job:
@@ -135,7 +127,7 @@ def load_job(key: str, fields: dict[str, str], offset: float) -> Job:
 
     return Job(
         key=key,
-        lane=lane_of(fields["lane"]),
+        lane=Lane._make(fields["lane"].split("/", 3)),
         parameters=json.loads(fields["parameters"]),
         state=outcome.state,
         due=(float(fields["due"]) - offset) / 1000,

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, ModerationError
@@ -16,8 +17,10 @@ from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
+J = TypeVar("J", bound=LaneJournal)
 
-class Lanes:
+
+class Lanes(Generic[J]):
     """Runs lanes beside each other. A call that waits for its next attempt waits in the journal, and holds up nobody.
 
     :param retry: how often a job is attempted; by default as its client says.
@@ -31,7 +34,7 @@ class Lanes:
 
     def __init__(
         self,
-        journal: LaneJournal,
+        journal: J,
         clients: Sequence[Client],
         *,
         retry: RetryPolicy | None = None,
@@ -45,7 +48,7 @@ class Lanes:
         self.clients = Clients(clients)
         #: Returns the Unix time by which jobs become due.
         self.steady = SteadyClock(clock)
-        self._lane_journal = journal
+        self._journal = journal
         self._rules = Rules(
             retry=retry,
             priority=priority,
@@ -91,7 +94,7 @@ class Lanes:
 
     def _lane(self, lane: Lane, number: int) -> LaneRunner:
         client, made = self.clients.maker_of(lane)
-        return LaneRunner(lane, number, client=client, made=made, journal=self._lane_journal, rules=self._rules)
+        return LaneRunner(lane, number, client=client, made=made, journal=self._journal, rules=self._rules)
 
     def stop(self) -> None:
         """Take no more jobs; ``run`` returns when those in flight have ended."""
@@ -107,32 +110,8 @@ class Lanes:
         self._lanes[number].look()
 
 
-class Runner(Lanes):
+class Runner(Lanes[JournalThread]):
     """Runs the jobs of a local journal."""
-
-    def __init__(
-        self,
-        journal: JournalThread,
-        clients: Sequence[Client],
-        *,
-        retry: RetryPolicy | None = None,
-        priority: Priority = "bulk",
-        clock: Callable[[], float] = time.time,
-        tell: Callable[[JobEvent], None] = lambda _: None,
-        for_ever: bool = False,
-        wait_for_deferred: bool = True,
-    ) -> None:
-        super().__init__(
-            journal,
-            clients,
-            retry=retry,
-            priority=priority,
-            clock=clock,
-            tell=tell,
-            for_ever=for_ever,
-            wait_for_deferred=wait_for_deferred,
-        )
-        self._journal = journal
 
     async def prepare(self) -> int:
         """Look at what a process that died left on its way; return how many jobs that were.

@@ -19,9 +19,9 @@ from volc_moderation.jobs.attempt import AttemptLost
 from volc_moderation.jobs.batch import Batch
 from volc_moderation.jobs.event import shown
 from volc_moderation.jobs.job import Lane
-from volc_moderation.jobs.outcome import Outcome
+from volc_moderation.jobs.outcome import Ended
 from volc_moderation.jobs.queue import LEASE, Queue
-from volc_moderation.jobs.queue_records import Ended, Taken, lane_of, name_of
+from volc_moderation.jobs.queue_records import Taken, Written, lane_of, name_of
 from volc_moderation.jobs.runner import Lanes
 from volc_moderation.jobs.schema import Row
 from volc_moderation.quotas.permit import Priority
@@ -76,8 +76,8 @@ class Worker:
         #: Why outcomes, or jobs that were given back, could not be written down.
         self._fault: JournalError | None = None
         self._sending: Batch[Taken, bool] = Batch(self._mark)
-        self._ended: Batch[Ended, bool] = Batch(self._write, most=200, linger=LINGER)
-        self._unsent: Batch[Taken, bool] = Batch(self._return)
+        self._writing: Batch[Written, bool] = Batch(self._write, most=200, linger=LINGER)
+        self._returning: Batch[Taken, bool] = Batch(self._return)
         #: When the queue last heard of this worker, on a clock that goes on while the machine sleeps.
         self._heard = 0.0
         self._is_stopping = asyncio.Event()
@@ -91,10 +91,11 @@ class Worker:
 
     def look(self, name: str) -> None:
         """Look into the queue: there is something in the lane of a name; or, without one, perhaps somewhere."""
-        if name:
-            self._serve(lane_of(name))
-        else:
+        lane = lane_of(name)
+        if lane is None:
             self._beat_now.set()
+        else:
+            self._serve(lane)
 
     async def run(self) -> None:
         """Work until stopped, or cancelled. Raises ``JournalError`` if the queue is lost for too long."""
@@ -131,8 +132,8 @@ class Worker:
                 await asyncio.gather(leaving, return_exceptions=True)
 
     async def _leave(self) -> None:
-        await self._ended.drain()
-        await self._unsent.drain()
+        await self._writing.drain()
+        await self._returning.drain()
         self.handed_back += await self._queue.leave(self.id)
 
     def _serve(self, lane: Lane) -> None:
@@ -236,39 +237,30 @@ class Worker:
         if boot_time() - self._heard > LEASE - MARGIN:
             raise AttemptLost
 
-    def note(
-        self,
-        row: Row,
-        lane: int,
-        outcome: Outcome,
-        *,
-        attempts: int,
-        due: float,  # noqa: ARG002 - the queue has its own clock
-        round_trip: float,
-        waited: float,
-        now: float,
-    ) -> None:
+    def note(self, row: Row, lane: int, ended: Ended) -> None:
         """Note what became of an attempt. What is kept of a job that has ended holds no tokens of users."""
         kept = None
-        if outcome.state.has_ended:
+        if ended.outcome.state.has_ended:
             kept = dump_json(shown(self._made[lane], load_json(row.parameters) or {})).decode()
             kept = None if kept == row.parameters else kept
-        self._ended.ask(Ended(Taken(row.key, row.id), outcome, attempts, kept, round_trip, waited, now))
+        self._writing.ask(Written(Taken(row.key, row.id), ended, kept))
 
-    async def _write(self, ended: Sequence[Ended]) -> Sequence[bool]:
+    async def _write(self, written: Sequence[Written]) -> Sequence[bool]:
         try:
-            found, fence = await self._queue.record(self.id, ended)
+            found, fence = await self._queue.record(self.id, written)
         except JournalError as error:
-            if len(ended) > 1 and not self._queue.is_away:  # whose fault it is shows when each is written alone
-                alone = await asyncio.gather(*(self._write([one]) for one in ended), return_exceptions=True)
+            if len(written) > 1 and not self._queue.is_away:  # whose fault it is shows when each is written alone
+                alone = await asyncio.gather(*(self._write([one]) for one in written), return_exceptions=True)
                 return [not isinstance(found, BaseException) and found[0] for found in alone]
             self._fail(error)
             raise
         self._seen = max(self._seen, fence)
-        for one, is_own in zip(ended, found, strict=True):
+        for one, is_own in zip(written, found, strict=True):
             self._held.pop(one.job.fence, None)
             if not is_own:
-                _log.info("job %s was taken from this worker before it ended %s", one.job.key, one.outcome.state.value)
+                _log.info(
+                    "job %s was taken from this worker before it ended %s", one.job.key, one.ended.outcome.state.value
+                )
         return found
 
     def _fail(self, fault: JournalError) -> None:
@@ -280,7 +272,7 @@ class Worker:
     def give_back(self, rows: Sequence[Row]) -> None:
         """Give jobs back of which nothing has left."""
         for row in rows:
-            self._unsent.ask(Taken(row.key, row.id))
+            self._returning.ask(Taken(row.key, row.id))
 
     async def _return(self, jobs: Sequence[Taken]) -> Sequence[bool]:
         try:
