@@ -1,9 +1,14 @@
 """A client of redis-py for an address, which neither an error nor a traceback shows: it may hold a password."""
 
+import asyncio
 import inspect
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from volc_moderation.credentials import without_password
 from volc_moderation.errors import ConfigurationError, describe
+
+_Answer = TypeVar("_Answer")
 
 
 def client_of(given: object, *, needs: str, wanted_by: str, patience: float, repeats: int = 1) -> object:
@@ -43,6 +48,25 @@ def _connect(address: str, wanted_by: str, patience: float, repeats: int) -> obj
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold the password
         reason = type(error).__name__
     return ConfigurationError(f"client must be an address like 'redis://host:6379/0' ({reason})")
+
+
+async def cancellable(asked: Awaitable[_Answer]) -> _Answer:
+    """Await an answer of redis-py, and be cancelled if that is asked for meanwhile.
+
+    redis-py sends with ``asyncio.wait_for``, which before Python 3.12 forgets a cancellation that comes with the end of
+    what it waits for (https://github.com/python/cpython/issues/86296).
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    try:
+        answer = await asked
+    except Exception:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError from None
+        raise
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return answer
 
 
 # What redis-py raises. An error of it holds its frames, and they the address: it is told in words, and left behind.

@@ -31,7 +31,7 @@ from volc_moderation.jobs.queue_records import (
     load_worker,
     name_of,
 )
-from volc_moderation.redis_client import client_of, in_words, is_answer, may_pass, redis_faults
+from volc_moderation.redis_client import cancellable, client_of, in_words, is_answer, may_pass, redis_faults
 
 SCRIPT = Path(__file__).with_name("queue.lua").read_text(encoding="utf-8")
 #: What ends or gives back work is done even if Redis has no memory left for more.
@@ -244,9 +244,8 @@ class Queue:
                 await self._ask(lambda pubsub=pubsub: pubsub.subscribe(self._base + "work", self._base + "ended"))  # type: ignore[misc]
                 is_heard = False
                 while True:
-                    message = await pubsub.get_message(
-                        timeout=SILENCE
-                    )  # at first, that it is subscribed, or may not be
+                    # At first, this tells that it is subscribed, or may not be.
+                    message = await cancellable(pubsub.get_message(timeout=SILENCE))
                     if not is_heard:
                         is_heard, pause = True, SOON
                         yield "", ""
@@ -287,7 +286,7 @@ class Queue:
         while True:
             try:
                 async with self._gate:
-                    answer = await ask()
+                    answer = await cancellable(ask())
             except redis_faults() as error:
                 # What redis-py holds, the address too, stays behind.
                 if is_answer(error):  # of a server that may have been demoted: its name may lead to another one now

@@ -21,7 +21,7 @@ from volc_moderation.quotas.asker import CLOSED, PATIENCE, Asker, Outage
 from volc_moderation.quotas.line import BULK_SHARE
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey
 from volc_moderation.quotas.store import Store
-from volc_moderation.redis_client import client_of
+from volc_moderation.redis_client import cancellable, client_of
 
 SCRIPT = Path(__file__).with_name("exchange.lua").read_text(encoding="utf-8")
 #: What is kept of each quota, in the order of the script's KEYS.
@@ -143,4 +143,4 @@ class RedisQuotas(Store[Asker]):
 
     async def _exchange(self, keys: list[str], argument: str) -> Any:
         async with self._gate, asyncio.timeout(PATIENCE):
-            return await self._script(keys=keys, args=[argument])
+            return await cancellable(self._script(keys=keys, args=[argument]))

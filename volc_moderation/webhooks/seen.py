@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol, cast
 
 from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.redis_client import client_of
+from volc_moderation.redis_client import cancellable, client_of
 
 #: ``new``: handle it. ``running``: another delivery of it is being handled. ``handled``: nothing is left to do.
 State = Literal["new", "running", "handled"]
@@ -170,7 +170,8 @@ class RedisSeen:
     async def _ask(self, script: str, key: str, seconds: int) -> object:
         try:
             async with asyncio.timeout(PATIENCE):
-                answer = await self._redis.eval(script, 1, self._prefix + key, self._me, str(seconds))
+                asked = self._redis.eval(script, 1, self._prefix + key, self._me, str(seconds))
+                answer = await cancellable(asked)
         except Exception as error:  # noqa: BLE001 - whatever a client raises that the user brought
             _log.warning(OUTAGE, type(error).__name__)
             return None
