@@ -317,7 +317,7 @@ def test_the_emulators_options(monkeypatch: pytest.MonkeyPatch) -> None:
         served.append((emulator.settings.delay, listener.getsockname()[0]))
         listener.close()
 
-    monkeypatch.setattr(volc_moderation.cli.app, "serve", serve)
+    monkeypatch.setattr("volc_moderation.cli.emulator.serve", serve)
     options = ["--host", "127.0.0.2", "--port", "0", "--delay", "0.1", "0.2"]
     assert volc_moderation.cli.app.run(["emulator", *options]) == 0
     assert served == [((0.1, 0.2), "127.0.0.2")]
@@ -331,12 +331,15 @@ def test_errors_tell_the_attempts(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown == {"error": "DeadlineExceeded", "message": "late", "maybe_sent": True, "attempts": 3}
 
 
-@pytest.mark.parametrize(("missing", "expected"), [("cyclopts", SystemExit), ("volc_moderation.cli.app", ImportError)])
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [("cyclopts", SystemExit), ("starlette", SystemExit), ("volc_moderation.cli.app", ImportError)],
+)
 def test_only_the_extra_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, missing: str, expected: type[BaseException]
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("volc_moderation.cli.")]:
+    for name in [name for name in sys.modules if re.match(rf"(volc_moderation\.(cli|emulator)|{missing})\b", name)]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(expected, match=missing):
-        main([])
+        main(["demo"])

@@ -43,19 +43,6 @@ MODULES: dict[ClientType, tuple[ModuleType, ...]] = {
 }
 
 
-def make_call_app() -> App:
-    """Make one command for each action of each vendor."""
-    app = App(
-        name="call",
-        help="Make one call with the keys of the environment, and print its result as JSON.",
-        default_parameter=Parameter(negative=None, negative_iterable=()),
-    )
-    for client, modules in MODULES.items():
-        for action in (action for module in modules for action in actions_of(module)):
-            app.command(_command(action, client), name=action.name)
-    return app
-
-
 def actions_of(module: ModuleType) -> list[type[Action[Any]]]:
     """Return the actions that a module defines."""
     return [
@@ -140,3 +127,14 @@ def _print_error(error: ModerationError) -> None:
     if error.attempts:
         described["attempts"] = error.attempts
     print(json_text(described, indent=2), file=sys.stderr)  # noqa: T201 - the output
+
+
+#: One command for each action of each vendor.
+call = App(
+    name="call",
+    help="Make one call with the keys of the environment, and print its result as JSON.",
+    default_parameter=Parameter(negative=None, negative_iterable=()),
+)
+for client, modules in MODULES.items():
+    for action in (action for module in modules for action in actions_of(module)):
+        call.command(_command(action, client), name=action.name)

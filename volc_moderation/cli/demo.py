@@ -19,12 +19,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from volc_moderation import Action, ModerationError, VolcengineClient, WindowQuotas, ZegoClient
-from volc_moderation.cli.call import BAD_USAGE
+from volc_moderation.cli.emulator import Delay, complain
 from volc_moderation.cli.environment import Environment
 from volc_moderation.cli.files import opened
 from volc_moderation.cli.rate import Rates
 from volc_moderation.cli.run import INTERRUPTED, Interrupts, RunOptions, make_calls, summary
-from volc_moderation.cli.terminal import Terminal, stderr
+from volc_moderation.cli.terminal import Terminal
 from volc_moderation.emulator import EmulatorProcess, Fault, Settings
 from volc_moderation.jobs.clients import Clients, write
 from volc_moderation.jobs.job import key_of
@@ -34,9 +34,6 @@ from volc_moderation.jobs.report import write_report
 from volc_moderation.jobs.schema import Standing
 from volc_moderation.volcengine import StartWebcast, StopWebcast
 from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
-
-#: Seconds; longer ones are slips.
-Delay = Annotated[tuple[float, float], Parameter(validator=Number(gte=0, lt=60))]
 
 #: What happens to some of the stops of webcasts: of every so many, one is put off for some seconds.
 EVERY, SOON = 40, 3
@@ -111,12 +108,6 @@ def demo(
         except OSError as error:
             return complain(f"{svg} cannot be written: {error.strerror}")
     return code
-
-
-def complain(what: str) -> int:
-    """Say on standard error what is wrong with the usage."""
-    stderr().print(what, soft_wrap=True)
-    return BAD_USAGE
 
 
 def _may_be_written(path: Path | None) -> bool:
