@@ -10,8 +10,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import attrs
@@ -175,8 +175,15 @@ class Course:
     fault: float
 
 
+@asynccontextmanager
+async def an_old_stage(*, delay: tuple[float, float], quota: int = QUOTA) -> AsyncIterator[Stage]:
+    async with stage(delay=delay, quota=quota) as made:
+        await made.store.is_old_enough()
+        yield made
+
+
 async def play(result: Result, name: str) -> Course:
-    async with stage(delay=FAR) as here, AsyncExitStack() as stack:
+    async with an_old_stage(delay=FAR) as here, AsyncExitStack() as stack:
         began = time.monotonic()
         scene = await SCENES[name](here, stack)
         seconds = time.monotonic() - began
@@ -197,7 +204,7 @@ async def play(result: Result, name: str) -> Course:
 
 async def team(result: Result, workers: int) -> None:
     """Measure how much of the quota some workers use."""
-    async with stage(delay=FAR) as here, AsyncExitStack() as stack:
+    async with an_old_stage(delay=FAR) as here, AsyncExitStack() as stack:
         for _ in range(workers):
             await stack.enter_async_context(here.worker())
         async with here.producer(here.rows("rows.csv", stops=TEAM_ROWS)) as producer:
@@ -211,7 +218,7 @@ async def team(result: Result, workers: int) -> None:
 
 async def capacity(result: Result) -> None:
     """Measure what is handed over, and made when no quota holds it."""
-    async with stage(delay=(0.0, 0.0), quota=100_000) as here, AsyncExitStack() as stack:
+    async with an_old_stage(delay=(0.0, 0.0), quota=100_000) as here, AsyncExitStack() as stack:
         before = here.store.memory()
         async with here.producer(here.rows("many.csv", stops=HANDED_ROWS)) as producer:
             began = await _queued(here, 1)
@@ -221,7 +228,7 @@ async def capacity(result: Result) -> None:
         result.add(scene="handed over", rows=HANDED_ROWS, seconds=ended - began, bytes_per_row=memory)
         result.goal("seconds to hand 100,000 rows over", ended - began, at_most=10)
         result.goal("bytes of Redis per queued row", memory, at_most=1024)
-    async with stage(delay=(0.0, 0.0), quota=100_000) as here, AsyncExitStack() as stack:
+    async with an_old_stage(delay=(0.0, 0.0), quota=100_000) as here, AsyncExitStack() as stack:
         workers = [
             await stack.enter_async_context(
                 here.worker("--rate", f"{STOP}=50000", "--concurrency", "8", "--queue", "capacity")
@@ -260,7 +267,7 @@ async def _queued(here: Stage, count: int) -> float:
 
 async def _alone() -> float:
     """Return the ms of CPU that the same call costs in one process that does nothing else, with shared quotas."""
-    async with stage(delay=(0.0, 0.0), quota=100_000) as here:
+    async with an_old_stage(delay=(0.0, 0.0), quota=100_000) as here:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "benchmarks.plain_calls", here.vendor.base_url, here.store.address),
             stdout=asyncio.subprocess.PIPE,

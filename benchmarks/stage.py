@@ -92,15 +92,16 @@ class Store:
 class Program:
     """A command in a process of its own, and what it says."""
 
-    def __init__(self, *arguments: str, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, *arguments: str, folder: Path, environment: dict[str, str], settings: str) -> None:
         self._arguments = arguments
+        self._settings = settings
         self._folder = folder
         self._environment = environment
         self.said = ""
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", MAIN, *self._arguments),
+            *(sys.executable, "-c", f"{self._settings}\n{MAIN}", *self._arguments),
             cwd=self._folder,
             env={**os.environ, **self._environment},
             stdin=asyncio.subprocess.DEVNULL,
@@ -158,11 +159,12 @@ class Program:
 
 @attrs.frozen
 class Stage:
-    """A folder, a store and a vendor."""
+    """A folder, a store and a vendor. The programs run some code of settings before anything else."""
 
     folder: Path
     store: Store
     vendor: QuotaServer
+    settings: str = ""
 
     @property
     def volcengine(self) -> dict[str, str]:
@@ -186,15 +188,15 @@ class Stage:
     def worker(self, *arguments: str, keys: dict[str, str] | None = None) -> Program:
         """Make a worker."""
         known = self.volcengine | self.zego if keys is None else keys
-        return Program("worker", "--redis", self.store.address, *arguments, folder=self.folder, environment=known)
+        return self._program("worker", "--redis", self.store.address, *arguments, keys=known)
 
     def producer(self, *arguments: str) -> Program:
         """Make a run that hands rows over."""
-        return Program(
-            *("bulk", *arguments, "--engine", "workers", "--redis", self.store.address),
-            folder=self.folder,
-            environment=self.volcengine | self.zego,
-        )
+        known = self.volcengine | self.zego
+        return self._program("bulk", *arguments, "--engine", "workers", "--redis", self.store.address, keys=known)
+
+    def _program(self, *arguments: str, keys: dict[str, str]) -> Program:
+        return Program(*arguments, folder=self.folder, environment=keys, settings=self.settings)
 
     def rows(self, name: str, *, stops: int = 0, starts: int = 0, first: int = 0) -> str:
         """Write a file of calls, and return its name."""
@@ -206,12 +208,13 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(*, delay: tuple[float, float], quota: int = QUOTA, is_durable: bool = True) -> AsyncIterator[Stage]:
+async def stage(
+    *, delay: tuple[float, float], quota: int = QUOTA, is_durable: bool = True, settings: str = ""
+) -> AsyncIterator[Stage]:
     """Set a stage."""
     with tempfile.TemporaryDirectory() as folder, Store(is_durable=is_durable) as store:
         async with QuotaServer(limit=quota, delay=delay) as vendor:
-            await store.is_old_enough()
-            yield Stage(Path(folder), store, vendor)
+            yield Stage(Path(folder), store, vendor, settings)
 
 
 @attrs.frozen
