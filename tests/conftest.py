@@ -1,7 +1,9 @@
 """Fixtures: both clients against the emulator, in process and in virtual time, or over a socket; a real Valkey."""
 
 import asyncio
+import functools
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
@@ -24,6 +26,14 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Otherwise pytest-asyncio asks for the current loop, gets a new one that nobody closes, and any test may hear of it.
 asyncio.set_event_loop(None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_ssl_context() -> Iterator[None]:
+    """Make each context once: it takes 30 ms, and there are hundreds of clients."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ssl.create_default_context", functools.cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -83,7 +83,7 @@ async def test_a_worker_that_is_killed_loses_only_starts_that_may_have_left() ->
                 code = await producer.wait()
         found = await verdict(here, rows)
         assert is_clean(found)
-        assert found.interrupted <= 20, "more than can be in flight at 100 a second"
+        assert found.interrupted <= 40, "of the 64 at a time, most wait for a permit"
         assert code == (10 if found.interrupted else 0)
         if found.interrupted:
             assert "--retry-interrupted" in producer.said
@@ -105,7 +105,7 @@ async def test_a_worker_that_stands_still_and_goes_on_changes_nothing_of_others(
         found = await verdict(here, rows)
     assert is_clean(found)
     assert code == (10 if found.interrupted else 0)
-    assert found.interrupted <= 20
+    assert found.interrupted <= 25
     assert found.repeated <= 32
 
 
