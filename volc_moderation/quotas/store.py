@@ -54,7 +54,7 @@ class Store(ABC, Generic[W]):
     """A store of permits that belongs to one event loop."""
 
     def __init__(self, limits: Mapping[str, int] | None, bulk_share: float) -> None:
-        self._limits = _checked(limits or {})
+        self._limits = _checked(limits) if limits else {}
         is_number = isinstance(bulk_share, (int, float)) and not isinstance(bulk_share, bool)
         if not is_number or not 0 <= bulk_share < 1:
             raise ConfigurationError(f"bulk_share must be a number of at least 0, below 1; got {describe(bulk_share)}")
