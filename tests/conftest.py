@@ -91,3 +91,10 @@ def redis(valkey: str) -> Iterator[Redis]:
     with Redis.from_url(valkey) as redis:
         redis.flushall()
         yield redis
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let virtual time go on after a few idle turns of the loop: looptime's 42 are most of the work of these tests."""
+    for item in items:
+        if item.get_closest_marker("looptime"):
+            item.add_marker(pytest.mark.looptime(noop_cycles=3))
