@@ -335,7 +335,7 @@ def test_errors_tell_the_attempts(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("missing", ["cyclopts", "starlette"])
 def test_what_is_missing_of_the_extra_is_named(missing: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from volc_moderation.cli import main; main(['emulator'])"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)  # noqa: S603
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)  # noqa: S603 - our own
     assert (ended.returncode, ended.stderr) == (
         1,
         f"{missing} is not installed: pip install 'volc_moderation[cli]'\n",

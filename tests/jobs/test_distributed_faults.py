@@ -291,3 +291,30 @@ def _ours(error: BaseException) -> str:
     ]
     assert found
     return "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("field", "spoiled"),
+    [
+        ("attempts", "many"),
+        ("code", "{no JSON"),
+        ("line", "first"),
+        ("created", "then"),
+        ("due", "soon"),
+        ("maybe_sent", "perhaps"),
+        ("outcome", "]["),
+        ("parameters", "\ufffd{"),
+        ("lane", "nowhere"),
+        ("state", "odd"),
+    ],
+)
+async def test_a_spoiled_job_holds_up_no_other_one(valkey: str, redis: Redis, field: str, spoiled: str) -> None:
+    async with DistributedJobs(valkey, clients=[volcengine()]) as jobs:
+        keys = [await jobs.submit(stop(number)) for number in range(5)]
+        redis.hset(f"volc_moderation:{{moderation}}:job:{keys[2]}", field, spoiled)
+        async with working(valkey, volcengine()), asyncio.timeout(10):
+            ended = [await jobs.wait(key) for key in keys if key != keys[2]]
+            with contextlib.suppress(JournalError):  # what cannot be read is told
+                await jobs.wait(keys[2])
+            ended.append(await jobs.wait(await jobs.submit(stop(9))))
+    assert {job.state for job in ended} == {JobState.DONE}

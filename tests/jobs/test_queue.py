@@ -174,12 +174,17 @@ async def test_a_step_ahead_takes_no_job_from_a_worker_that_lives(queue: Queue, 
     assert (await queue.record("w", [ended(job)]))[0] == [True]
 
 
-async def test_a_worker_that_is_not_heard_of_loses_its_jobs(queue: Queue, redis: Redis) -> None:
-    await queue.submit([ticket()])
-    (job,) = await take(queue)
+async def outlive_a_lease(queue: Queue, redis: Redis) -> None:
+    """Let time go by in which no worker is heard of."""
     for _ in range(int(LEASE // 5) + 1):
         step(redis, 5)
         await queue.look()
+
+
+async def test_a_worker_that_is_not_heard_of_loses_its_jobs(queue: Queue, redis: Redis) -> None:
+    await queue.submit([ticket()])
+    (job,) = await take(queue)
+    await outlive_a_lease(queue, redis)
     (taken,) = await take(queue, "other")
     assert taken.key == job.key
     assert taken.fence > job.fence
@@ -189,22 +194,18 @@ async def test_a_worker_that_is_not_heard_of_loses_its_jobs(queue: Queue, redis:
     assert (await queue.record("other", [ended(taken)]))[0] == [True]
 
 
-# Data that come back older than they were
-
-
 async def test_a_job_that_the_worker_took_anew_is_not_lost_with_a_late_answer(queue: Queue, redis: Redis) -> None:
     await queue.submit([ticket()])
     (first,) = await take(queue)
-    for _ in range(int(LEASE // 5) + 1):
-        step(redis, 5)
-        await queue.look()
+    await outlive_a_lease(queue, redis)
     (second,) = await take(queue)
     assert (await queue.record("w", [ended(first)]))[0] == [False]
-    for _ in range(int(LEASE // 5) + 1):
-        step(redis, 5)
-        await queue.look()
+    await outlive_a_lease(queue, redis)
     (third,) = await take(queue, "other")
     assert first.fence < second.fence < third.fence
+
+
+# Data that come back older than they were
 
 
 @pytest.mark.parametrize("is_told", [True, False])

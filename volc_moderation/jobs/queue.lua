@@ -56,6 +56,9 @@ if wall < last or wall - last >= TICK or not kept[1] then
 end
 local now = wall + offset
 
+-- What stands in a job and is no number, because somebody else wrote it, must not end a step in the middle.
+local function number(text) return tonumber(text) or 0 end
+
 local function job_of(key) return base .. 'job:' .. key end
 local function due_of(lane) return base .. 'due:' .. lane end
 local function taken_of(worker) return base .. 'taken:' .. worker end
@@ -109,12 +112,12 @@ local function recover(worker, most)
     if known[1] == worker then
       count = count + 1
       if known[2] == 'taken' then
-        give_back(key, job, known[3], known[4] - 1)
+        give_back(key, job, known[3], number(known[4]) - 1)
       elseif known[5] == '1' then
         interrupt(key, job, known[6])
       else
         call('HSET', job, 'maybe_sent', 1)
-        give_back(key, job, known[3], tonumber(known[4]))
+        give_back(key, job, known[3], number(known[4]))
       end
     end
   end
@@ -202,8 +205,8 @@ function steps.submit()
           call('HSET', job, 'parameters', ticket.parameters)
         end
       end
-      if state == 'pending' and tonumber(known[4]) > 0 then
-        due = math.max(0, tonumber(known[5]) - now)
+      if state == 'pending' and number(known[4]) > 0 then
+        due = math.max(0, number(known[5]) - now)
       end
     end
     found[#found + 1] = answer
@@ -226,14 +229,14 @@ function steps.take()
     local job = job_of(key)
     local known = call('HMGET', job, 'parameters', 'attempts', 'maybe_sent', 'code', 'line', 'created', 'runs')
     call('ZREM', due_of(arg.lane), key)
-    if known[1] and arg.once and tonumber(known[6]) * 1000 <= distrust then
+    if known[1] and arg.once and number(known[6]) * 1000 <= distrust then
       interrupt(key, job, known[7])
     elseif known[1] then
       next_fence()
-      call('HSET', job, 'state', state, 'fence', fence, 'worker', arg.worker, 'attempts', known[2] + 1, 'once',
+      call('HSET', job, 'state', state, 'fence', fence, 'worker', arg.worker, 'attempts', number(known[2]) + 1, 'once',
         arg.once and 1 or 0, 'sent', wall / 1000)
       call('SADD', taken, key)
-      rows[#rows + 1] = {fence, key, known[1], known[2] + 1, known[3] or '0', known[4] or 'null', known[5] or ''}
+      rows[#rows + 1] = {fence, key, known[1], number(known[2]) + 1, known[3] or '0', known[4] or 'null', known[5] or ''}
     end
   end
   local wait = -1
@@ -315,7 +318,7 @@ function steps.give_back()
   for _, one in ipairs(arg.jobs) do
     local is_own, known = holds(one)
     if is_own then
-      give_back(one.key, job_of(one.key), known[3], known[4] - 1)
+      give_back(one.key, job_of(one.key), known[3], number(known[4]) - 1)
       count = count + 1
     end
   end
@@ -337,12 +340,12 @@ function steps.beat()
     local its = tonumber(known[1])
     if known[2] ~= arg.worker then
       call('SREM', taken_of(arg.worker), key)
-    elseif its <= arg.since and not held[its] then
+    elseif its and its <= arg.since and not held[its] then
       call('SREM', taken_of(arg.worker), key)
-      if known[6] == '1' and (known[5] == 'sent' or tonumber(known[8]) * 1000 <= distrust) then
+      if known[6] == '1' and (known[5] == 'sent' or number(known[8]) * 1000 <= distrust) then
         interrupt(key, job_of(key), known[7])  -- the worker knew it once: the Redis has lost what it told
       else
-        give_back(key, job_of(key), known[3], known[4] - 1)
+        give_back(key, job_of(key), known[3], number(known[4]) - 1)
       end
     end
   end

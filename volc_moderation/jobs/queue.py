@@ -9,8 +9,8 @@ import json
 import logging
 import random
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -129,10 +129,12 @@ class Queue:
     async def find(self, keys: Sequence[str]) -> list[Job | None]:
         """Return jobs; None for those that are not known."""
         offset, found = await self._step("find", {"keys": keys})
-        return [
-            load_job(key, dict(zip(_texts(one[::2]), _texts(one[1::2]), strict=True)), float(offset)) if one else None
-            for key, one in zip(keys, found, strict=True)
-        ]
+        jobs: list[Job | None] = []
+        for key, one in zip(keys, found, strict=True):
+            with _readable(f"job {key}"):
+                fields = dict(zip(_texts(one[::2]), _texts(one[1::2]), strict=True))
+                jobs.append(load_job(key, fields, float(offset)) if one else None)
+        return jobs
 
     async def look(self, *, is_first: bool = False) -> tuple[str, list[Worker]]:
         """Return which data these are, and the workers. If it is the first look, nobody waits for the Redis."""
@@ -146,7 +148,8 @@ class Queue:
         found = await self._ask(lambda: self._redis.xread({name: after}, count=READ, block=block))
         if isinstance(found, dict):  # of a client of RESP3
             found = [(stream, entries[0] if entries else []) for stream, entries in found.items()]
-        return [(identifier.decode(), load_told(entry)) for _, entries in found or () for identifier, entry in entries]
+        with _readable(f"what run {run} was told"):
+            return [(number.decode(), load_told(entry)) for _, entries in found or () for number, entry in entries]
 
     async def trim(self, run: str, after: str) -> None:
         """Forget what a run was told up to an entry."""
@@ -304,6 +307,14 @@ class Queue:
                 self.trouble = fault
             await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - jitter
             pause = min(LATE, pause * 2)
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        raise JournalError(f"the queue's record of {what} cannot be read: {type(error).__name__}") from None
 
 
 def _texts(found: Sequence[bytes]) -> list[str]:

@@ -1,10 +1,12 @@
 """What goes into the queue and comes out of it, and how it is written down there. Pure."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from volc_moderation.jobs.job import INTERRUPTED, Job, JobState, Lane
 from volc_moderation.jobs.outcome import Ended, Outcome
+from volc_moderation.jobs.schema import Row
 
 #: What is known of one whose worker is gone.
 DIED = Outcome(
@@ -93,10 +95,34 @@ def dump(outcome: Outcome, **times: float | None) -> str:
     return json.dumps({name: value for name, value in kept.items() if value is not None and value is not False})
 
 
+def _load_json(text: str | bytes) -> Any:
+    """Return what a text of a job means; None if it means nothing, because somebody else wrote it."""
+    try:
+        return json.loads(text or "null")
+    except ValueError:
+        return None
+
+
 def _load(state: str, text: str) -> tuple[Outcome, dict[str, Any]]:
-    kept = json.loads(text or "{}")
+    kept = _load_json(text)
+    kept = kept if isinstance(kept, dict) else {}
     known = {name: kept[name] for name in Outcome._fields if name in kept}
     return Outcome(JobState(state), **known), kept
+
+
+def load_row(taken: Sequence[Any]) -> Row:
+    """Return a job that was taken. A value that somebody spoiled must not end one worker after the other."""
+    fence, key, parameters, attempts, maybe_sent, code, line = taken
+    last = _load_json(code)
+    return Row(
+        fence,
+        key.decode(),
+        parameters.decode(errors="replace"),
+        attempts,
+        int(maybe_sent != b"0"),
+        last if isinstance(last, (str, int)) else None,
+        int(line) if line.isdigit() else None,
+    )
 
 
 def load_told(entry: dict[bytes, bytes]) -> Told:

@@ -21,7 +21,7 @@ from volc_moderation.jobs.event import shown
 from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.outcome import Ended
 from volc_moderation.jobs.queue import LEASE, Queue
-from volc_moderation.jobs.queue_records import Taken, Written, lane_of, name_of
+from volc_moderation.jobs.queue_records import Taken, Written, lane_of, load_row, name_of
 from volc_moderation.jobs.runner import Lanes
 from volc_moderation.jobs.schema import Row
 from volc_moderation.quotas.permit import Priority
@@ -211,11 +211,9 @@ class Worker:
         found, wait = await self._queue.take(self.id, self._lanes[lane], most, once=is_once, seen=self._seen)
         self._heard = max(self._heard, began)
         rows = []
-        for fence, key, parameters, attempts, maybe_sent, code, line in found:
-            number = int(line) if line else None
-            row = Row(fence, key.decode(), parameters.decode(), attempts, int(maybe_sent), json.loads(code), number)
-            self._held[fence] = lane, row
-            self._seen = max(self._seen, fence)
+        for row in map(load_row, found):
+            self._held[row.id] = lane, row
+            self._seen = max(self._seen, row.id)
             rows.append(row)
         return rows, None if wait is None else due + wait
 
