@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import os
 import ssl
 import time
@@ -98,3 +99,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("looptime"):
             item.add_marker(pytest.mark.looptime(noop_cycles=3))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is there for good from the garbage collector: it takes a fifth of a second each time."""
+    gc.collect()
+    gc.freeze()

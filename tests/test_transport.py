@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -19,6 +21,7 @@ from volc_moderation import (
     RetryPolicy,
     ThrottledError,
     TransportError,
+    transport,
 )
 from volc_moderation.emulator import EmulatorProcess, Fault
 from volc_moderation.errors import DecodeError
@@ -261,6 +264,27 @@ async def test_the_certificates_of_the_environment_hold_on_this_machine_too(monk
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     async with secure_server() as base_url, volcengine_client(base_url=base_url) as client:
         await client.stop_detection(app_id="a", room_id="r")
+
+
+async def test_clients_share_certificates_but_not_those_of_another_environment(
+    library: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create() -> ssl.SSLContext:
+        made.append(original())
+        return made[-1]
+
+    made: list[ssl.SSLContext] = []
+    original = library.create_ssl_context
+    monkeypatch.setattr(library, "create_ssl_context", create)
+    monkeypatch.setattr(transport, "_certificates_by_place", weakref.WeakValueDictionary())
+    async with secure_server() as base_url, volcengine_client(base_url=base_url) as first, zego_client():
+        assert len(made) == 1
+        monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+        async with volcengine_client(base_url=base_url) as other:
+            await other.stop_detection(app_id="a", room_id="r")
+        with pytest.raises(TransportError, match="CERTIFICATE_VERIFY_FAILED"):
+            await first.stop_detection(app_id="a", room_id="r")
+    assert len(made) == 2
 
 
 async def test_a_chain_of_exceptions_may_be_a_circle() -> None:

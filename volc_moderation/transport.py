@@ -6,9 +6,11 @@ callables, and the exceptions are those of the library that its class comes from
 
 import asyncio
 import logging
+import os
 import re
 import ssl
 import sys
+import weakref
 from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import Any, Protocol
@@ -218,16 +220,32 @@ async def _read(answer: httpx.Response) -> bytes | None:
 def _make_client(base_url: BaseURL) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
     try:
+        verify = _certificates()
         if base_url.is_loopback:
             # A proxy set in the environment is for the way out, not for an emulator on this machine: httpx asks for
             # none where it is given a transport. The certificates of the environment hold here too.
-            return httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(limits=limits))
-        return httpx.AsyncClient(limits=limits)
+            return httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(verify=verify, limits=limits))
+        return httpx.AsyncClient(verify=verify, limits=limits)
     except (ImportError, OSError) as error:
         reason = str(error)
     except (httpx.InvalidURL, ValueError) as error:
         reason = type(error).__name__  # its text may hold the password of the proxy
     raise ConfigurationError(f"httpx cannot use the proxies or certificates of the environment: {reason}")
+
+
+#: To read the certificates takes 30 ms and half a megabyte: clients that are there at the same time share them.
+_certificates_by_place: "weakref.WeakValueDictionary[tuple[str | None, ...], ssl.SSLContext]" = (
+    weakref.WeakValueDictionary()
+)
+
+
+def _certificates() -> ssl.SSLContext:
+    """Return what httpx trusts: the certificates of the environment, else its own ones."""
+    place = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    context = _certificates_by_place.get(place)
+    if context is None:
+        context = _certificates_by_place[place] = httpx.create_ssl_context()
+    return context
 
 
 def _is_untrusted(error: BaseException | None) -> bool:

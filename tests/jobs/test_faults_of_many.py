@@ -124,7 +124,8 @@ async def test_a_redis_that_restarts_interrupts_nobody() -> None:
         found = await verdict(here, rows)
     assert is_clean(found)
     assert (found.interrupted_done, found.repeated) == (0, 0)
-    assert found.interrupted <= 5, "what was handed over just when it stopped"
+    # One hand-over, of what ended since the one before, may be under way: nobody knows whether it arrived.
+    assert found.interrupted <= MOST_STARTS / 2, "most of those that were out"
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
@@ -154,11 +155,12 @@ async def test_a_redis_that_loses_its_data_doubles_nothing_silently(is_killed: b
 
 
 async def test_producers_with_the_same_rows_all_learn_what_became_of_them() -> None:
-    async with a_stage() as here, here.worker():
+    async with a_stage() as here, here.worker() as worker:
         first, second = here.rows("first.csv", stops=100, starts=80), here.rows("second.csv", stops=100, starts=80)
         async with here.producer(first) as one, here.producer(second) as other:
             codes = await asyncio.gather(one.wait(), other.wait())
             assert [*codes] == [0, 0]
+        assert "Mind that" not in worker.said + one.said + other.said, "this Redis forgets nothing"
         found = await verdict(here, first, second)
     assert (found.lost, found.failed, found.refused) == (0, 0, 0)
     assert found.rows == 360
@@ -225,11 +227,6 @@ async def test_what_a_redis_may_forget_is_said() -> None:
                 await one.says("appendonly yes")
                 await one.says("maxmemory-policy allkeys-lru")
             await producer.wait()
-    async with a_stage() as here, here.worker() as worker:
-        await worker.says("Working")
-        async with here.producer(here.rows("rows.csv", stops=1)) as producer:
-            await producer.wait()
-        assert "Mind that" not in worker.said + producer.said
 
 
 def test_a_verdict_sees_what_it_is_for(tmp_path: Path) -> None:
