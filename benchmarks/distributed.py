@@ -277,6 +277,9 @@ async def _alone() -> float:
 
 
 async def measure(names: list[str]) -> None:
+    known = (*SCENES, "teams", "capacity")
+    if unknown := set(names).difference(known):
+        raise SystemExit(f"there is no scene {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     title = "Distributed jobs under faults"
     result = Result("distributed", title, "httpx", "redis", quota=QUOTA, delay_ms="20-50")
     courses = [await play(result, name) for name in names or SCENES if name in SCENES]
@@ -297,8 +300,7 @@ async def measure(names: list[str]) -> None:
             one.set_ylim(0, 1.1 * QUOTA)
         axes[-1].set_xlabel("seconds; the fault is at the line")
 
-    if not names:
-        result.finish(draw, panels=len(courses), height=10)
+    result.finish(None if names else draw, panels=len(courses), height=10)
 
 
 if __name__ == "__main__":

@@ -44,13 +44,17 @@ class Result:
         rule = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
         self._goals.append({"what": what, "measured": measured, "goal": rule, "met": "yes" if met else "NO"})
 
-    def finish(self, draw: Callable[[list[Axes]], None], *, panels: int = 1, height: float = 2.6) -> None:
-        """Show and keep it all; ``height`` is the picture's, in inches. Raises ``SystemExit`` if a goal is missed."""
+    def finish(self, draw: Callable[[list[Axes]], None] | None, *, panels: int = 1, height: float = 2.6) -> None:
+        """Show and keep it all; without a picture, which is ``height`` inches high, nothing is kept.
+
+        Raises ``SystemExit`` if a goal is missed.
+        """
         for title, rows in ((self._title, self._rows), ("goals", self._goals)):
             if rows:
                 self._console.print(_table(title, rows))
         self._console.print("  ".join(f"{key} {value}" for key, value in self._machine.items()), highlight=False)
-        self._save(draw, panels, height)
+        if draw is not None:
+            self._save(draw, panels, height)
         if any(goal["met"] != "yes" for goal in self._goals):
             raise SystemExit(1)
 

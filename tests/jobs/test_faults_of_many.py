@@ -18,6 +18,7 @@ from benchmarks.quota_server import Arrival, Report
 from benchmarks.stage import QUOTA, START, STOP, Stage, Verdict, judge, stage
 from tests.doubles import zego_client
 from tests.jobs.journals import fill
+from volc_moderation.jobs.job import Job
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.zego import StartCensorAudioV2
 
@@ -25,6 +26,8 @@ from volc_moderation.zego import StartCensorAudioV2
 DELAY = (0.02, 0.05)
 #: What the programs run first: shorter spans, and a limit of starts that few rows reach.
 LEASE, MOST_STARTS = 5, 100
+#: Seconds after which the queue has done all that a program asked of it before it was killed or stopped.
+SETTLED = 0.5
 SETTINGS = f"""
 from volc_moderation.jobs import follow, queue, worker
 queue.LEASE = worker.LEASE = {LEASE}
@@ -41,6 +44,19 @@ async def a_stage(*, is_durable: bool = True) -> AsyncIterator[Stage]:
 
 async def verdict(here: Stage, *files: str) -> Verdict:
     return judge(await here.vendor.report(), *(here.folder / f"{file}.jobs" for file in files))
+
+
+def starts(here: Stage, state: str) -> set[str]:
+    """Return the keys of the starts in a state: ``taken`` by a worker, then ``sent``, right before the request is."""
+    with Redis.from_url(here.store.address, decode_responses=True) as redis:
+        jobs = {name.partition(":job:")[2]: redis.hgetall(name) for name in redis.scan_iter("*:job:*", count=1000)}
+    return {key for key, job in jobs.items() if job.get("once") == "1" and job["state"] == state}
+
+
+def interrupted(here: Stage, file: str) -> list[Job]:
+    """Return the jobs of a journal of which nobody knows whether they were carried out."""
+    with contextlib.closing(Journal(here.folder / f"{file}.jobs", read_only=True)) as journal:
+        return list(journal.jobs("code = 'Interrupted'"))
 
 
 def is_clean(found: Verdict) -> bool:
@@ -79,10 +95,14 @@ async def test_a_worker_that_is_killed_loses_only_starts_that_may_have_left() ->
         async with here.worker("--concurrency", "64") as first, here.producer(rows) as producer:
             await reaches(here, 100, rows)
             await first.kill()
+            await asyncio.sleep(SETTLED)
+            sent, waiting = starts(here, "sent"), starts(here, "taken")
             async with here.worker():
                 code = await producer.wait()
         found = await verdict(here, rows)
         assert is_clean(found)
+        assert {job.key for job in interrupted(here, rows)} == sent
+        assert waiting, "for the quota"
         assert found.interrupted <= 40, "of the 64 at a time, most wait for a permit"
         assert code == (10 if found.interrupted else 0)
         if found.interrupted:
@@ -99,10 +119,13 @@ async def test_a_worker_that_stands_still_and_goes_on_changes_nothing_of_others(
         async with here.producer(rows) as producer:
             await reaches(here, 100, rows)
             first.signal(signal.SIGSTOP)
+            await asyncio.sleep(SETTLED)
+            sent = starts(here, "sent")
             await asyncio.sleep(LEASE + 2)  # longer than its lease: its jobs are others' now
             first.signal(signal.SIGCONT)
             code = await producer.wait()
         found = await verdict(here, rows)
+        assert {job.key for job in interrupted(here, rows)} <= sent
     assert is_clean(found)
     assert code == (10 if found.interrupted else 0)
     assert found.interrupted <= 25
@@ -122,9 +145,10 @@ async def test_a_redis_that_restarts_interrupts_nobody() -> None:
         assert "the queue is back" in worker.said
         assert "waiting: the queue cannot be reached" in producer.said
         found = await verdict(here, rows)
+        # One hand-over, of what ended since the one before, may be under way: nobody knows whether it arrived.
+        assert len({job.sent for job in interrupted(here, rows)}) <= 1
     assert is_clean(found)
     assert (found.interrupted_done, found.repeated) == (0, 0)
-    # One hand-over, of what ended since the one before, may be under way: nobody knows whether it arrived.
     assert found.interrupted <= MOST_STARTS / 2, "most of those that were out"
 
 
@@ -146,8 +170,7 @@ async def test_a_redis_that_loses_its_data_doubles_nothing_silently(is_killed: b
             async with here.producer(rows, "--resume") as producer:
                 code = await producer.wait()
         found = await verdict(here, rows)
-        with contextlib.closing(Journal(here.folder / f"{rows}.jobs", read_only=True)) as journal:
-            told = {job.message for job in journal.jobs("code = 'Interrupted'")}
+        told = {job.message for job in interrupted(here, rows)}
     assert is_clean(found)
     assert code == 10
     assert 0 < found.interrupted <= MOST_STARTS
