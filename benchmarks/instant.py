@@ -18,13 +18,13 @@ from typing import Any
 import httpx
 
 from volc_moderation import NoQuotas, VolcengineClient
+from volc_moderation.bulk.load import LoadProgress, check, load
+from volc_moderation.bulk.rows import Rows
 from volc_moderation.emulator import Settings
 from volc_moderation.jobs.clients import Clients
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.load import Loaded, check, load
-from volc_moderation.jobs.rows import Rows
-from volc_moderation.jobs.runner import Runner
+from volc_moderation.jobs.journal.thread import JournalThread
+from volc_moderation.jobs.runner import LocalRunner
 
 #: Calls that are awaited at any moment without a journal.
 AT_ONCE = 48
@@ -48,15 +48,15 @@ def write_rows(path: Path, count: int) -> Path:
     return path
 
 
-def actions_of(path: Path, loaded: Loaded) -> Generator[tuple[int, Any], None, None]:
+def actions_of(path: Path, loaded: LoadProgress) -> Generator[tuple[int, Any], None, None]:
     rows = Rows(VolcengineClient.actions(), action="StopWebcast", constants={})
-    return check([str(path)], rows, limit=None, tell_bad=print, loaded=loaded)
+    return check([str(path)], rows, limit=None, on_bad_row=print, loaded=loaded)
 
 
 async def with_journal(folder: Path, rows: int) -> dict[str, float]:
     """Load a file and run it; return rows per second of both, and the peak of memory in MB."""
     sys.setswitchinterval(TURN)  # as the command does
-    client, loaded, file = instant(), Loaded(), write_rows(folder / "rows.csv", rows)
+    client, loaded, file = instant(), LoadProgress(), write_rows(folder / "rows.csv", rows)
     journal = JournalThread(Journal(folder / "jobs"))
 
     def fill(journal: Journal) -> None:
@@ -67,7 +67,7 @@ async def with_journal(folder: Path, rows: int) -> dict[str, float]:
     await journal.do(fill, durable=True)
     between = time.perf_counter()
     done: Counter[str] = Counter()
-    runner = Runner(journal, [client], tell=lambda event: done.update([event.state.value]))
+    runner = LocalRunner(journal, [client], on_event=lambda event: done.update([event.state.value]))
     await runner.prepare()
     started = time.perf_counter()
     await runner.run()
@@ -90,7 +90,7 @@ def peak_of_memory() -> float:
 
 async def without_journal(folder: Path, rows: int) -> dict[str, float]:
     """Make the calls of the same file as they are read; return how many per second."""
-    client, loaded, file = instant(), Loaded(), write_rows(folder / "rows.csv", rows)
+    client, loaded, file = instant(), LoadProgress(), write_rows(folder / "rows.csv", rows)
     actions = iter(actions_of(file, loaded))
     done: Counter[str] = Counter()
 

@@ -20,13 +20,13 @@ from benchmarks.instant import KEYS, actions_of, write_rows
 from benchmarks.quota import FAR
 from benchmarks.results import Result
 from volc_moderation import VolcengineClient
+from volc_moderation.bulk.load import LoadProgress, load
 from volc_moderation.emulator import EmulatorProcess, Fault, Settings
 from volc_moderation.jobs.clients import Clients
-from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.load import Loaded, load
-from volc_moderation.jobs.runner import Runner
+from volc_moderation.jobs.journal.thread import JournalThread
+from volc_moderation.jobs.runner import LocalRunner
 
 QUOTA = 150
 FEW, MANY = 10_000, 1_000_000
@@ -81,13 +81,13 @@ async def some_put_off(result: Result, folder: Path) -> list[float]:
         )
         await emulator.play(busy)
         journal, clients = JournalThread(Journal(folder / "jobs")), Clients([client])
-        file, loaded = write_rows(folder / "rows.csv", DEFERRED_ROWS), Loaded()
+        file, loaded = write_rows(folder / "rows.csv", DEFERRED_ROWS), LoadProgress()
         await journal.do(
             lambda journal: load(
                 journal, actions_of(file, loaded), lambda _: clients, skip_bad=False, now=time.time(), loaded=loaded
             )
         )
-        runner = Runner(journal, [client], tell=tell)
+        runner = LocalRunner(journal, [client], on_event=tell)
         await runner.prepare()
         await runner.run()
         counts = (await emulator.counts())["StopWebcast"]

@@ -5,7 +5,7 @@ Read by the tests of the rules and by those that call every action over a socket
 
 from typing import Any
 
-from volc_moderation.cli.call import MODULES, actions_of
+from volc_moderation.vendors import all_actions
 from volc_moderation.volcengine import (
     BanRoomUser,
     BanUserStream,
@@ -58,7 +58,7 @@ from volc_moderation.zego import (
     VideoParam,
 )
 
-ACTIONS: list[Any] = [action for modules in MODULES.values() for module in modules for action in actions_of(module)]
+ACTIONS: list[Any] = [one for one in all_actions().values() if one.__module__.startswith("volc_moderation.")]
 
 #: A user in a room at Volcengine, and a stream in a room at ZEGO.
 WHO: dict[str, Any] = {"app_id": "app", "room_id": "room", "user_id": "user"}

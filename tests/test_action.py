@@ -16,7 +16,8 @@ from tests.actions import ACTIONS, ADDED, LEAST, MOST, WHO, WRONG
 from tests.doubles import body_of, in_turn, mocked, volcengine_client, volcengine_yes, zego_answer, zego_client
 from tests.strategies import identifiers, texts
 from volc_moderation import DecodeError, InvalidActionError, Quota, VolcengineClient, ZegoClient
-from volc_moderation.action import WIRE_NAME, at_least, flag, integer, list_of, message, method_name, text, url
+from volc_moderation.action import WIRE_NAME, method_name
+from volc_moderation.validators import at_least, flag, integer, list_of, message, text, url
 from volc_moderation.volcengine import (
     BanRoomUser,
     BanUserStream,
@@ -113,21 +114,23 @@ def test_the_methods_parameters_are_the_actions_fields(action: Any) -> None:
 
 def test_the_methods_bear_the_vendors_names() -> None:
     """In snake_case, a trailing V2 dropped: the list of the package's documentation."""
-    assert [method_name(action.name) for action in ACTIONS] == [
-        *("start_detection", "stop_detection", "list_detection_task"),
-        *("start_webcast", "stop_webcast", "get_web_cast_task"),
-        *("ban_room_user", "update_ban_room_user_rule", "kick_user", "dismiss_room"),
-        *("ban_user_stream", "unban_user_stream", "limit_token_privilege", "get_room_online_users"),
-        *("send_unicast", "send_room_unicast", "batch_send_room_unicast", "send_broadcast"),
-        *("start_censor_audio", "stop_censor_audio", "start_censor_video", "stop_censor_video"),
-        *("generate_identify_token", "kickout_user", "close_room"),
-        *("describe_users", "describe_user_list", "describe_user_num", "describe_simple_stream_list"),
-        "send_custom_command",
-        *("set_forbid_stream_rule", "describe_forbid_stream_rules", "del_forbid_stream_rule"),
-        *("set_forbid_user_rule", "describe_forbid_user_rules", "del_forbid_user_rule"),
-        *("forbid_rtc_stream", "resume_rtc_stream", "forbid_rtc_streams", "resume_rtc_streams"),
-        "describe_rtc_stream_state",
-    ]
+    assert sorted(method_name(action.name) for action in ACTIONS) == sorted(
+        [
+            *("start_detection", "stop_detection", "list_detection_task"),
+            *("start_webcast", "stop_webcast", "get_web_cast_task"),
+            *("ban_room_user", "update_ban_room_user_rule", "kick_user", "dismiss_room"),
+            *("ban_user_stream", "unban_user_stream", "limit_token_privilege", "get_room_online_users"),
+            *("send_unicast", "send_room_unicast", "batch_send_room_unicast", "send_broadcast"),
+            *("start_censor_audio", "stop_censor_audio", "start_censor_video", "stop_censor_video"),
+            *("generate_identify_token", "kickout_user", "close_room"),
+            *("describe_users", "describe_user_list", "describe_user_num", "describe_simple_stream_list"),
+            "send_custom_command",
+            *("set_forbid_stream_rule", "describe_forbid_stream_rules", "del_forbid_stream_rule"),
+            *("set_forbid_user_rule", "describe_forbid_user_rules", "del_forbid_user_rule"),
+            *("forbid_rtc_stream", "resume_rtc_stream", "forbid_rtc_streams", "resume_rtc_streams"),
+            "describe_rtc_stream_state",
+        ]
+    )
 
 
 def parameters_in(request: httpx.Request) -> dict[str, Any]:
@@ -238,11 +241,11 @@ def test_the_empty_address_of_the_vendors_samples_counts_as_none() -> None:
     assert VideoParam(result_callback_url="", status_callback_url="") == VideoParam()
 
 
-def test_a_task_of_one_user_is_not_settled_by_a_task_of_the_room() -> None:
+def test_a_task_of_one_user_is_not_already_done_codes_a_task_of_the_room() -> None:
     code = "InvalidParameter.TaskAlreadyExists"
-    assert StartDetection(app_id="a", room_id="r").is_settled_by(code)
-    assert not StartDetection(app_id="a", room_id="r", user_id="u").is_settled_by(code)
-    assert not StartDetection(app_id="a", room_id="r").is_settled_by("InvalidParameter")
+    assert StartDetection(app_id="a", room_id="r").is_already_done(code)
+    assert not StartDetection(app_id="a", room_id="r", user_id="u").is_already_done(code)
+    assert not StartDetection(app_id="a", room_id="r").is_already_done("InvalidParameter")
 
 
 def test_actions_are_values() -> None:
@@ -304,7 +307,7 @@ def test_what_may_be_repeated_and_what_settles_it() -> None:
         *("StartCensorAudioV2", "StartCensorVideoV2", "SendCustomCommand"),
         *("SendUnicast", "SendRoomUnicast", "BatchSendRoomUnicast", "SendBroadcast"),
     }
-    assert {action.name: set(action.settled_by) for action in ACTIONS if action.settled_by} == {
+    assert {action.name: set(action.already_done_codes) for action in ACTIONS if action.already_done_codes} == {
         "StartDetection": {"InvalidParameter.TaskAlreadyExists"},
         "StopDetection": {"InvalidParameter.ErrorActiveTaskNotFound"},
         "StartWebcast": {"InvalidParameter.TaskAlreadyExists"},

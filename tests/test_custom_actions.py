@@ -15,14 +15,15 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
-from volc_moderation.action import Quota, as_tuple, list_of, model, optional, text
+from volc_moderation import validators
+from volc_moderation.action import Quota
 from volc_moderation.zego.actions import ZegoAction
 
 
 @frozen(kw_only=True)
 class Part:
     part_name: str
-    numbers: Sequence[int] | None = field(default=None, converter=as_tuple)
+    numbers: Sequence[int] | None = field(default=None, converter=validators.as_tuple)
 
 
 @frozen(kw_only=True)
@@ -35,11 +36,11 @@ class Found:
 class FindParts(ZegoAction[Found]):
     quota = Quota(7)
     result = Found
-    identified_by = ("room_id",)
+    identity_fields = ("room_id",)
 
-    room_id: str = field(validator=text())
+    room_id: str = field(validator=validators.text())
     parts: Sequence[Part] | None = field(
-        default=None, converter=as_tuple, validator=optional(list_of(model(Part, part_name=text()), most=2))
+        default=None, converter=validators.as_tuple, validator=validators.optional(validators.list_of(validators.model(Part, part_name=validators.text()), most=2))
     )
     count: int | None = None
     is_deep: bool | None = None
@@ -59,7 +60,7 @@ import httpx
 import custom
 from volc_moderation import DecodeError, InvalidActionError, WindowQuotas, ZegoClient
 from volc_moderation.jobs import Jobs
-from volc_moderation.jobs.rows import Rows
+from volc_moderation.bulk.rows import Rows
 
 answers = [
     {"Code": 0, "Message": "success", "RequestId": "r", "Data": {"Parts": [{"PartName": "p", "Numbers": [1, 2]}]}},

@@ -7,10 +7,10 @@ from typing import Any, Self
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from volc_moderation.jobs.queue import Queue
+from volc_moderation.jobs.queue.redis_queue import Queue
 from volc_moderation.quotas import RedisQuotas
 from volc_moderation.redis_client import cancellable
-from volc_moderation.webhooks import RedisSeen
+from volc_moderation.webhooks import RedisDedupeStore
 
 
 class DeafRedis:
@@ -61,7 +61,7 @@ async def exchange(redis: DeafRedis) -> None:
 
 
 async def begin(redis: DeafRedis) -> None:
-    await RedisSeen(redis).begin("key")
+    await RedisDedupeStore(redis).begin("key")
 
 
 @pytest.mark.parametrize("fault", [None, RedisConnectionError("gone")], ids=["answer", "fault"])

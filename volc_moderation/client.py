@@ -11,7 +11,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypedDict, TypeVar
+from typing import Any, ClassVar, Self, TypedDict, TypeVar, Unpack
 
 import attrs
 
@@ -45,7 +45,7 @@ WARN_AGAIN = 60.0
 _log = logging.getLogger("volc_moderation")
 
 
-class Settings(TypedDict, total=False):
+class ClientOptions(TypedDict, total=False):
     """The settings that the clients of all vendors share."""
 
     base_url: str
@@ -110,7 +110,12 @@ class Client(ABC):
         return actions_below(cls._actions)
 
     @classmethod
-    def takes(cls, action: Action[Any]) -> bool:
+    @abstractmethod
+    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
+        """Make a client with the keys of the environment."""
+
+    @classmethod
+    def accepts(cls, action: Action[Any]) -> bool:
         """Tell whether an action is one of the vendor's."""
         return isinstance(action, cls._actions)
 
@@ -185,7 +190,7 @@ class Client(ABC):
         Raises ``APIError`` if the vendor refuses, else ``TransportError``, ``DecodeError``, ``DeadlineExceeded``,
         ``QuotaUnavailable``, or ``ConfigurationError`` if the client is closed or belongs to another event loop.
         """
-        if not self.takes(action):
+        if not self.accepts(action):
             raise ConfigurationError(f"{type(self).__name__} calls actions of its own vendor; got {describe(action)}")
         loop = self._bind()
         limit = self._deadline if deadline is None else _seconds("deadline", deadline)
@@ -243,7 +248,7 @@ class Client(ABC):
             raise
         except ThrottledError as error:
             self._warn(call, error)
-            if error.code not in call.action.room_refusals:
+            if error.code not in call.action.room_throttle_codes:
                 throttled = permits[-1]
             elif call.action.room_quota is not None:  # else it tells of no quota that is known
                 throttled = permits[0]

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from volc_moderation.quotas.line import BULK_SHARE, Line
 from volc_moderation.quotas.permit import Priority
+from volc_moderation.quotas.wait_queue import BULK_SHARE, WaitQueue
 
 #: Requests in flight. httpx pays for every connection of its pool on every request, and collapses under a queue in the
 #: pool: the gate keeps requests out of that queue. 150 calls/s with a round trip of 300 ms fit through it.
@@ -18,19 +18,19 @@ class Gate:
 
     def __init__(self, width: int) -> None:
         self._free = width
-        self._line: Line[Gate] = Line(BULK_SHARE)
+        self._wait_queue: WaitQueue[Gate] = WaitQueue(BULK_SHARE)
 
     async def enter(self, priority: Priority) -> None:
         """Wait for a place. Whoever got one leaves it."""
         if self._free:
             self._free -= 1
         else:
-            await self._line.wait(self._line.join(priority))
+            await self._wait_queue.wait(self._wait_queue.join(priority))
 
     def leave(self) -> None:
         """Hand one's place on."""
-        if self._line.waiting:
-            self._line.give(self)
+        if self._wait_queue.waiting:
+            self._wait_queue.give(self)
         else:
             self._free += 1
 

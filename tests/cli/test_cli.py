@@ -23,7 +23,7 @@ from volc_moderation import DeadlineExceeded, SourceError, VolcengineClient, Zeg
 from volc_moderation.cli import main
 from volc_moderation.cli.app import run
 from volc_moderation.cli.call import _print_error
-from volc_moderation.cli.demo import Seen
+from volc_moderation.cli.demo import ActionCounts
 from volc_moderation.cli.rate import rates_of
 from volc_moderation.emulator import Emulator, EmulatorProcess, Fault
 from volc_moderation.jobs.journal import Journal
@@ -295,7 +295,7 @@ async def test_a_closed_pipe_is_no_traceback(keys: dict[str, str]) -> None:
     ("seen", "is_kept"), [({}, True), ({"throttled": 1}, False), ({"most_in_any_second": 151}, False)]
 )
 def test_the_demo_succeeds_only_if_the_quotas_are_kept(seen: dict[str, int], is_kept: bool) -> None:
-    assert Seen(StopWebcast, {"throttled": 0, "most_in_any_second": 150} | seen).is_kept is is_kept
+    assert ActionCounts(StopWebcast, {"throttled": 0, "most_in_any_second": 150} | seen).is_kept is is_kept
 
 
 async def test_a_demo_goes_on(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from volc_moderation.cli import progress as module
 from volc_moderation.cli.progress import LaneStatus, Progress, Tally, time_of
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.errors import QuotaUnavailable
-from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
+from volc_moderation.jobs.job_event import JobEvent
+from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.outcome import Outcome
-from volc_moderation.jobs.schema import Row
 from volc_moderation.volcengine import StopWebcast
 
 OTHER = Lane("zego", "account", "KickoutUser")
@@ -53,12 +53,12 @@ def shown(clock: Clock) -> tuple[Progress, io.StringIO]:
 
 
 def event(state: JobState = JobState.DONE, *, lane: Lane = LANE, was_gone: bool = False) -> JobEvent:
-    row = Row(1, "key", "{}", 1, 0, None, 2)
+    row = DueJob(1, "key", "{}", 1, 0, None, 2)
     return JobEvent(lane, 1, None, StopWebcast, row, Outcome(state, was_gone=was_gone))
 
 
-def runner(lane: Lane = LANE, trouble: QuotaUnavailable | None = None, cap: float | None = None) -> LaneStatus:
-    return cast("LaneStatus", SimpleNamespace(lane=lane, trouble=trouble, cap=cap))
+def runner(lane: Lane = LANE, pause_reason: QuotaUnavailable | None = None, cap: float | None = None) -> LaneStatus:
+    return cast("LaneStatus", SimpleNamespace(lane=lane, pause_reason=pause_reason, cap=cap))
 
 
 def lines(file: io.StringIO) -> list[str]:
@@ -108,7 +108,7 @@ def test_how_long_it_will_take(clock: Clock) -> None:
     assert tally.seconds_left() == 5
     clock.now += 100
     assert tally.seconds_left() == 0  # they are due
-    tally.trouble = "no way"
+    tally.pause_reason = "no way"
     assert tally.seconds_left() is None
 
 
@@ -123,8 +123,8 @@ def test_a_time_is_told_as_a_clock_does(clock: Clock, seconds: float, said: str)
 def test_a_line_every_ten_seconds(clock: Clock, shown: tuple[Progress, io.StringIO]) -> None:
     progress, file = shown
     for _ in range(20):
-        progress.tell(event())
-    progress.tell(event(lane=OTHER))  # of which nothing was left
+        progress.on_event(event())
+    progress.on_event(event(lane=OTHER))  # of which nothing was left
     with progress:
         for _ in range(300):
             clock.now += 0.1
@@ -137,8 +137,8 @@ def test_a_line_every_ten_seconds(clock: Clock, shown: tuple[Progress, io.String
 def test_a_line_tells_all(clock: Clock, shown: tuple[Progress, io.StringIO]) -> None:
     progress, file = shown
     for state in (JobState.DONE, JobState.FAILED):
-        progress.tell(event(state))
-    progress.tell(event(was_gone=True))
+        progress.on_event(event(state))
+    progress.on_event(event(was_gone=True))
     clock.now += 10.5
     due = clock.time() + 90
     progress.refresh({LANE: (2, due, due + 60)}, [runner(cap=75)])
@@ -155,8 +155,8 @@ def test_bars_at_a_terminal(clock: Clock, shown: tuple[Progress, io.StringIO]) -
     progress.add(OTHER, 0, 50.0)  # nothing to do
     for _ in range(50):
         clock.now += 0.1
-        progress.tell(event())
-    progress.refresh({}, [runner(trouble=QuotaUnavailable("no way"))])
+        progress.on_event(event())
+    progress.refresh({}, [runner(pause_reason=QuotaUnavailable("no way"))])
     console, file = wide()
     console.print(progress._bars())
     first, second, third = lines(file)

@@ -40,7 +40,7 @@ def test_quotas_that_cannot_be_shared_end_a_run(
     command: Command, folder: Path, vendor: ModerationEmulator, nowhere: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while, with nothing lost, and what to do said."""
-    monkeypatch.setattr("volc_moderation.jobs.lane.STORE_PATIENCE", 1.5)
+    monkeypatch.setattr("volc_moderation.jobs.lane_runner.STORE_PATIENCE", 1.5)
     began = time.monotonic()
     arguments = {"bulk": STOP, "sweep": ("--set", "app_id=app")}[name]
     code, _, errors = command(name, rooms(folder, 300), *arguments, "--redis", nowhere)
@@ -86,7 +86,7 @@ def test_a_password_is_not_printed(
     is_there: bool,
 ) -> None:
     """Neither by a server that wants another one or none, nor where there is no server."""
-    monkeypatch.setattr("volc_moderation.jobs.lane.STORE_PATIENCE", 0.5)
+    monkeypatch.setattr("volc_moderation.jobs.lane_runner.STORE_PATIENCE", 0.5)
     refuse(vendor, "room-0", "AccessDenied")
     port = urlsplit(address).port if is_there else free_port()
     given = form.format(PASSWORD, port)

@@ -61,11 +61,11 @@ def test_a_log_that_is_gone_does_not_end_the_calls(
         finally:
             process.kill()
     journal = Journal(folder / "stops.csv.jobs", read_only=True)
-    standing = journal.standing()
+    summary = journal.summary()
     assert journal.query("SELECT count(*) FROM job WHERE state = 'sent'") == [(0,)]
     journal.close()
-    assert 0 < standing.done < 600
-    assert standing.done + standing.left == 600
+    assert 0 < summary.done < 600
+    assert summary.done + summary.left == 600
 
 
 def test_a_hangup_that_is_to_be_ignored_is(folder: Path, vendor: ModerationEmulator) -> None:

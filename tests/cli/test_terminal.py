@@ -179,8 +179,8 @@ def test_logs_do_not_come_between(folder: Path, vendor: ModerationEmulator) -> N
 class Held:
     """A lane whose calls wait."""
 
-    def __init__(self, lane: Lane, trouble: Any) -> None:
-        self.lane, self.trouble, self.cap = lane, trouble, None
+    def __init__(self, lane: Lane, pause_reason: Any) -> None:
+        self.lane, self.pause_reason, self.cap = lane, pause_reason, None
 
 
 def test_trouble_is_told_at_once_and_ends_no_sooner_for_a_guess() -> None:
@@ -194,15 +194,15 @@ def test_trouble_is_told_at_once_and_ends_no_sooner_for_a_guess() -> None:
     tally.done = 50
     progress.refresh({}, [held])
     assert tally.seconds_left() is not None
-    held.trouble = QuotaUnavailable(f"away {HOSTILE}")
+    held.pause_reason = QuotaUnavailable(f"away {HOSTILE}")
     for _ in range(3):
         progress.refresh({}, [held])
     assert written.getvalue() == f"waiting: away {SHOWN}\n"
     assert tally.seconds_left() is None
-    held.trouble = None
+    held.pause_reason = None
     progress.refresh({}, [held])
     assert tally.seconds_left() is not None
-    held.trouble = QuotaUnavailable("away again")
+    held.pause_reason = QuotaUnavailable("away again")
     progress.refresh({}, [held])
     assert written.getvalue().endswith("waiting: away again\n")
 

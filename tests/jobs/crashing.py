@@ -13,15 +13,15 @@ import time
 from tests.doubles import volcengine_client
 from volc_moderation import NoQuotas
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.runner import Runner
+from volc_moderation.jobs.journal.thread import JournalThread
+from volc_moderation.jobs.runner import LocalRunner
 
 
 async def run(path: str, base_url: str) -> None:
     """Run what is left in a journal."""
     journal = JournalThread(Journal(path))
     async with volcengine_client(base_url=base_url, quotas=NoQuotas()) as client:
-        runner = Runner(journal, [client])
+        runner = LocalRunner(journal, [client])
         await runner.prepare()
         await runner.run()
     await journal.aclose()

@@ -15,8 +15,8 @@ import httpx
 from tests.doubles import NOW, volcengine_no, volcengine_yes, zego_answer
 from volc_moderation import JournalError
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.schema import TABLES, Record
+from volc_moderation.jobs.journal.schema import TABLES, AttemptRecord
+from volc_moderation.jobs.journal.thread import JournalThread
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class SlowJournal(JournalThread):
     def post(self, act: Callable[[Journal], object]) -> None:
         self.ask(act)
 
-    def record(self, record: Record) -> None:
+    def record(self, record: AttemptRecord) -> None:
         def commit() -> None:
             with self._disk.transaction():
                 self._disk.record([record])

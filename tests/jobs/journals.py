@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 from tests.doubles import NOW
 from volc_moderation import Action
 from volc_moderation.client import Client
-from volc_moderation.jobs.clients import Clients, write
+from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import Job, Lane, key_of
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.schema import Record
+from volc_moderation.jobs.journal.schema import AttemptRecord
+from volc_moderation.jobs.journal.thread import JournalThread
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class InlineJournal(JournalThread):
         with self.journal.transaction():
             act(self.journal)
 
-    def record(self, record: Record) -> None:
+    def record(self, record: AttemptRecord) -> None:
         with self.journal.transaction():
             self.journal.record([record])
 
@@ -61,7 +61,7 @@ def fill(
         for action in actions:
             lane = known.lane_of(action)
             keys.append(key_of(lane, action))
-            journal.submit(keys[-1], journal.lane(lane), write(action), due=now + delay, delay=delay, now=now)
+            journal.submit(keys[-1], journal.lane(lane), dump_action(action), due=now + delay, delay=delay, now=now)
     return keys
 
 
@@ -70,7 +70,7 @@ def all_jobs(journal: Journal) -> list[Job]:
     return list(journal.jobs())
 
 
-def record(row: int, *, lane: int = 1, state: str = "done", now: float = NOW, **known: Any) -> Record:
+def record(row: int, *, lane: int = 1, state: str = "done", now: float = NOW, **known: Any) -> AttemptRecord:
     """Make the record of an attempt."""
     given: dict[str, Any] = {
         "due": now,
@@ -82,7 +82,7 @@ def record(row: int, *, lane: int = 1, state: str = "done", now: float = NOW, **
         "waited": 0.1,
     }
     given |= dict.fromkeys(("code", "message", "request_id", "result"))
-    return Record(id=row, lane=lane, state=state, now=now, **given | known)
+    return AttemptRecord(id=row, lane=lane, state=state, now=now, **given | known)
 
 
 def reopened(path: Path) -> Journal:

@@ -10,11 +10,11 @@ import pytest
 from tests.doubles import loop_clock, volcengine_client, volcengine_yes, zego_answer, zego_client
 from volc_moderation.client import Client
 from volc_moderation.jobs.attempt import Attempt, attempt
-from volc_moderation.jobs.clients import Clients, write
-from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import JobState
+from volc_moderation.jobs.job_event import JobEvent
+from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.outcome import Outcome
-from volc_moderation.jobs.schema import Row
 from volc_moderation.quotas import NoQuotas, Priority, Quota, QuotaKey
 from volc_moderation.volcengine import LimitTokenPrivilege, StopWebcast
 from volc_moderation.zego import StartCensorAudioV2
@@ -46,10 +46,10 @@ def over(answer: Callable[[], Any]) -> httpx.AsyncClient:
 
 async def make(client: Client, action: Any, *, maybe_sent: bool = False) -> Attempt:
     return await attempt(
-        write(action),
+        dump_action(action),
         Clients([client]).lane_of(action),
         client=client,
-        made=type(action),
+        action_type=type(action),
         attempts=1,
         maybe_sent=maybe_sent,
         last_code=None,
@@ -89,7 +89,7 @@ async def test_a_foreign_exception_tells_whether_anything_may_have_left(earlier:
 
 def test_an_event_tells_all_of_its_job() -> None:
     lane = Clients([volcengine_client(http_client=over(volcengine_yes))]).lane_of(STOP)
-    row = Row(1, "key", write(STOP), 2, 0, None, 7)
+    row = DueJob(1, "key", dump_action(STOP), 2, 0, None, 7)
     outcome = Outcome(
         JobState.FAILED, maybe_sent=True, code="No", message="no", advice="ask", request_id="r-1", result='{"a":1}'
     )
@@ -106,7 +106,12 @@ def test_an_event_shows_no_token() -> None:
     action = LimitTokenPrivilege(app_id="a", room_id="r", user_id="u", token="s3cret", forbidden_interval=60)
     lane = Clients([volcengine_client(http_client=over(volcengine_yes))]).lane_of(action)
     event = JobEvent(
-        lane, 1, None, LimitTokenPrivilege, Row(1, "k", write(action), 1, 0, None, None), Outcome(JobState.DONE)
+        lane,
+        1,
+        None,
+        LimitTokenPrivilege,
+        DueJob(1, "k", dump_action(action), 1, 0, None, None),
+        Outcome(JobState.DONE),
     )
     assert "s3cret" not in f"{event.parameters}"
     assert "***" in f"{event.parameters}"

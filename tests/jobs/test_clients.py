@@ -6,7 +6,7 @@ import pytest
 
 from tests.doubles import volcengine_client, zego_client
 from volc_moderation import ConfigurationError
-from volc_moderation.jobs.clients import Clients, read, write
+from volc_moderation.jobs.clients import Clients, dump_action, load_action
 from volc_moderation.jobs.job import LONGEST_DELAY, Lane, check_delay, hash_of, key_of
 from volc_moderation.volcengine import StopWebcast
 
@@ -15,14 +15,14 @@ STOP = StopWebcast(app_id="a", room_id="r", task_id="t")
 
 @pytest.mark.parametrize("clients", [[], [None], ["client"], [StopWebcast]])
 def test_clients_that_are_none_are_refused(clients: Any) -> None:
-    with pytest.raises(ConfigurationError, match="at least one VolcengineClient or ZegoClient"):
+    with pytest.raises(ConfigurationError, match="at least one client, such as a VolcengineClient"):
         Clients(clients)
 
 
 async def test_the_maker_of_a_lane_is_of_its_vendor_account_and_actions() -> None:
     volcengine, zego = volcengine_client(), zego_client()
     clients, lane = Clients([zego, volcengine]), Clients([volcengine]).lane_of(STOP)
-    assert clients.maker_of(lane) == (volcengine, StopWebcast)
+    assert clients.client_for(lane) == (volcengine, StopWebcast)
     for other in (
         lane._replace(action="StopEverything"),
         lane._replace(vendor="zego"),
@@ -30,7 +30,7 @@ async def test_the_maker_of_a_lane_is_of_its_vendor_account_and_actions() -> Non
         lane._replace(vendor="zego", account=hash_of(zego.account)),
     ):
         with pytest.raises(ConfigurationError, match=f"{other.action} at {other.vendor}, of an account"):
-            clients.maker_of(other)
+            clients.client_for(other)
     await volcengine.aclose()
     await zego.aclose()
 
@@ -38,7 +38,10 @@ async def test_the_maker_of_a_lane_is_of_its_vendor_account_and_actions() -> Non
 def test_an_action_is_read_as_it_was_written() -> None:
     newer = StopWebcast(app_id="a", room_id="r", task_id="t", version="2030-01-01")
     for action in (STOP, newer):
-        assert read(write(action), StopWebcast, Lane("volcengine", "", "StopWebcast", action.version)) == action
+        assert (
+            load_action(dump_action(action), StopWebcast, Lane("volcengine", "", "StopWebcast", action.version))
+            == action
+        )
 
 
 def test_what_stands_in_a_journal_is_found_again_by_later_versions() -> None:

@@ -17,12 +17,12 @@ from tests.jobs.journals import all_jobs, fill
 from volc_moderation import ConfigurationError, NoQuotas
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.distributed import DistributedJobs
-from volc_moderation.jobs.event import JobEvent  # noqa: TC001 - of a list that is made here
-from volc_moderation.jobs.follow import Follower
+from volc_moderation.jobs.follower import Follower
 from volc_moderation.jobs.job import Lane, hash_of
+from volc_moderation.jobs.job_event import JobEvent  # noqa: TC001 - of a list that is made here
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.queue_records import lane_of, name_of
+from volc_moderation.jobs.journal.thread import JournalThread
+from volc_moderation.jobs.queue.records import lane_of, name_of
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
 
@@ -161,7 +161,7 @@ async def test_a_run_follows_what_the_workers_do(valkey: str, tmp_path: Path) ->
     async def follow(address: str, *, stop_after: float | None) -> None:
         thread = JournalThread(Journal(path))
         async with DistributedJobs(address, clients=[client]) as jobs:
-            follower = Follower(thread, jobs, tell=told.append)
+            follower = Follower(thread, jobs, on_event=told.append)
             await follower.prepare()
             if stop_after is not None:
                 asyncio.get_running_loop().call_later(stop_after, follower.stop)

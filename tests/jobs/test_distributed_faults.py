@@ -19,10 +19,10 @@ from tests.jobs.test_distributed import stop, volcengine, working, zego
 from volc_moderation import ConfigurationError, JournalError, NoQuotas, WindowQuotas
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.distributed import DistributedJobs
-from volc_moderation.jobs.follow import NO_WORKERS, Follower
+from volc_moderation.jobs.follower import NO_WORKERS, Follower
 from volc_moderation.jobs.job import key_of
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
+from volc_moderation.jobs.journal.thread import JournalThread
 from volc_moderation.volcengine import LimitTokenPrivilege
 from volc_moderation.zego import StartCensorAudioV2
 
@@ -225,11 +225,11 @@ async def test_a_run_without_workers_says_so(valkey: str, tmp_path: Path) -> Non
         await follower.prepare()
         running = asyncio.create_task(follower.run())
         async with asyncio.timeout(5):
-            while not any(lane.trouble is NO_WORKERS for lane in follower.lanes):
+            while not any(lane.pause_reason is NO_WORKERS for lane in follower.lanes):
                 await asyncio.sleep(0.05)
         assert "volc-moderation worker" in str(NO_WORKERS)
         async with working(valkey, client), asyncio.timeout(10):
-            while any(lane.trouble for lane in follower.lanes) and not running.done():
+            while any(lane.pause_reason for lane in follower.lanes) and not running.done():
                 await asyncio.sleep(0.05)
             await running
     await thread.aclose()

@@ -29,10 +29,11 @@ LEASE, MOST_STARTS = 5, 100
 #: Seconds after which the queue has done all that a program asked of it before it was killed or stopped.
 SETTLED = 0.5
 SETTINGS = f"""
-from volc_moderation.jobs import follow, queue, worker
-queue.LEASE = worker.LEASE = {LEASE}
+from volc_moderation.jobs import follower, worker
+from volc_moderation.jobs.queue import redis_queue
+redis_queue.LEASE = worker.LEASE = {LEASE}
 worker.BEAT = worker.MARGIN = 1
-follow.LOOK_AT_QUEUE, follow.UNSERVED, follow.REFUSED, follow.MOST_ONCE = 1, 2, 3, {MOST_STARTS}
+follower.LOOK_AT_QUEUE, follower.UNSERVED, follower.REFUSED, follower.MOST_ONCE = 1, 2, 3, {MOST_STARTS}
 """
 
 
@@ -68,7 +69,7 @@ async def reaches(here: Stage, done: int, file: str) -> None:
     path = here.folder / f"{file}.jobs"
     while True:
         with contextlib.suppress(Exception), contextlib.closing(Journal(path, read_only=True)) as journal:
-            if journal.standing().done >= done:
+            if journal.summary().done >= done:
                 return
         await asyncio.sleep(0.05)
 

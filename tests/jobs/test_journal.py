@@ -18,7 +18,7 @@ from tests.jobs.journals import LANE, all_jobs, record
 from volc_moderation import JournalError
 from volc_moderation.jobs.job import JobState
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.schema import Listed
+from volc_moderation.jobs.journal.schema import LoadResult
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_job_that_has_ended_is_opened_again(journal: Journal, ended: str) -> N
     assert (job.state, job.attempts, job.code, job.was_gone, job.result) == (JobState.PENDING, 0, None, False, None)
 
 
-def load(journal: Journal, *keys: str, parameters: str = "{}", now: float = NOW) -> Listed:
+def load(journal: Journal, *keys: str, parameters: str = "{}", now: float = NOW) -> LoadResult:
     """Add a list of calls, of which the n-th stands in line n + 2."""
     with journal.transaction():
         lane = journal.lane(LANE)
@@ -169,9 +169,9 @@ def test_many_records_are_written_at_once(journal: Journal) -> None:
 
 def test_a_list_is_added_once(journal: Journal) -> None:
     """With a call that stands there twice; the very list is known the next time, and its calls are left alone."""
-    assert load(journal, "a", "b", "b") == Listed(new=2, again=0, is_known=False)
+    assert load(journal, "a", "b", "b") == LoadResult(new=2, again=0, is_known=False)
     write(journal, take(journal, 1)[0])
-    assert load(journal, "a", "b", "b") == Listed(new=0, again=0, is_known=True)
+    assert load(journal, "a", "b", "b") == LoadResult(new=0, again=0, is_known=True)
     assert [(job.key, job.state, job.line) for job in all_jobs(journal)] == [
         ("a", JobState.DONE, 2),
         ("b", JobState.PENDING, 3),
@@ -181,10 +181,10 @@ def test_a_list_is_added_once(journal: Journal) -> None:
 @pytest.mark.parametrize("ended", ["done", "failed", "given up"])
 def test_another_list_makes_what_has_ended_again(journal: Journal, ended: str) -> None:
     """A call that stands there twice is made once, one that waits or is on its way is the same call."""
-    assert load(journal, "a", "sent", "waits", "not listed") == Listed(new=4, again=0, is_known=False)
+    assert load(journal, "a", "sent", "waits", "not listed") == LoadResult(new=4, again=0, is_known=False)
     write(journal, take(journal, 1)[0], ended, code="No", message="no", request_id="r", result="1", was_gone=True)
     take(journal, 1)
-    assert load(journal, "new", "a", "a", "sent", "waits", parameters='{"b":1}') == Listed(
+    assert load(journal, "new", "a", "a", "sent", "waits", parameters='{"b":1}') == LoadResult(
         new=1, again=1, is_known=False
     )
     jobs = {job.key: job for job in all_jobs(journal)}
@@ -295,7 +295,7 @@ def test_how_it_stands(journal: Journal) -> None:
         submit(journal, str(number))
         write(journal, take(journal)[0], ended, **known)
     submit(journal, "new")
-    assert journal.standing() == (2, 1, 1, 1, 1, NOW + 300, 1)
+    assert journal.summary() == (2, 1, 1, 1, 1, NOW + 300, 1)
     assert journal.deferred() == [(1, 1, NOW + 300, NOW + 300)]
 
 
@@ -729,7 +729,7 @@ def test_a_journal_with_flipped_bytes_gives_jobs_or_one_error(tmp_path: Path) ->
         try:
             with contextlib.closing(Journal(path, read_only=True)) as journal:
                 for look in (
-                    journal.standing,
+                    journal.summary,
                     journal.counts,
                     journal.lanes,
                     journal.deferred,

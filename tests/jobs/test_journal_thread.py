@@ -11,7 +11,7 @@ from tests.jobs.journals import LANE, all_jobs, record
 from volc_moderation import JournalError
 from volc_moderation.jobs.job import JobState
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import BATCH, JournalThread
+from volc_moderation.jobs.journal.thread import BATCH, JournalThread
 
 
 class Counted(Journal):

@@ -11,12 +11,12 @@ from tests.doubles import volcengine_client, volcengine_yes
 from tests.jobs.test_distributed import START, stop, volcengine, working, zego
 from volc_moderation import ConfigurationError, JournalError
 from volc_moderation.jobs import JobState
-from volc_moderation.jobs.clients import Clients, write
+from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.distributed import DistributedJobs
 from volc_moderation.jobs.job import Lane, key_of
 from volc_moderation.jobs.outcome import Ended, Outcome
-from volc_moderation.jobs.queue import LEASE, Queue, connect
-from volc_moderation.jobs.queue_records import Taken, Ticket, Worker, Written, lane_of, load_worker
+from volc_moderation.jobs.queue.records import Taken, Ticket, Worker, Written, lane_of, load_worker
+from volc_moderation.jobs.queue.redis_queue import LEASE, Queue, connect
 from volc_moderation.zego import StopCensorAudioV2
 
 pytestmark = pytest.mark.usefixtures("redis")
@@ -30,7 +30,7 @@ DUE = f"{BASE}due:{'/'.join(LANE)}"
 
 def ticket(number: int = 0, token: str = ROW, *, is_known: bool = False) -> Ticket:
     action = stop(number)
-    return Ticket(key_of(LANE, action), LANE, write(action), token, is_known=is_known)
+    return Ticket(key_of(LANE, action), LANE, dump_action(action), token, is_known=is_known)
 
 
 @pytest.fixture

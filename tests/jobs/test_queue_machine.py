@@ -23,13 +23,13 @@ from redis import Redis
 from tests.doubles import volcengine_client, zego_client
 from tests.jobs.journals import InlineJournal
 from volc_moderation.action import Action
-from volc_moderation.jobs.clients import Clients, write
-from volc_moderation.jobs.follow import Follower
+from volc_moderation.jobs.clients import Clients, dump_action
+from volc_moderation.jobs.follower import Follower
 from volc_moderation.jobs.job import INTERRUPTED, JobState, Lane, key_of
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.outcome import Ended, Outcome
-from volc_moderation.jobs.queue import LEASE, Queue, connect
-from volc_moderation.jobs.queue_records import Taken, Written
+from volc_moderation.jobs.queue.records import Taken, Written
+from volc_moderation.jobs.queue.redis_queue import LEASE, Queue, connect
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.zego import StartCensorAudioV2
 
@@ -79,7 +79,7 @@ class Machine(RuleBasedStateMachine):
         self.lives: Counter[str] = Counter()
         self.frozen: set[str] = set()
         #: How often a call was carried out: of each key, and of starts for each time that somebody listed it.
-        self.made: Counter[str] = Counter()
+        self.action_type: Counter[str] = Counter()
         self.starts: Counter[bytes] = Counter()
         self.doubled: list[str] = []
         self.lists = 0
@@ -120,7 +120,7 @@ class Machine(RuleBasedStateMachine):
             for one in sorted(which):
                 action = ACTIONS[one]
                 lane, key = self.lanes[action], key_of(self.lanes[action], action)
-                rows.append((key, journal.lane(lane), write(action), self.lists))
+                rows.append((key, journal.lane(lane), dump_action(action), self.lists))
             now = time.time() + self.lists / 1000  # no two lists are of the same moment
             journal.load(rows + rows[:1] * self.lists, due=0.0, now=now)  # nor the same list twice
         self.resume(number)  # the command reads a list before it runs
@@ -210,7 +210,7 @@ class Machine(RuleBasedStateMachine):
             return
         one.has_left = True
         if is_accepted:
-            self.made[one.job.key] += 1
+            self.action_type[one.job.key] += 1
             listed = cast("bytes", self.redis.hget(f"{BASE}job:{one.job.key}", "runs")) if is_start else b""
             # Who listed it, and had no call yet, is whom it is made for; the others hear of it.
             if is_start and all(self.starts[run] for run in listed.split()):
@@ -332,14 +332,16 @@ class Machine(RuleBasedStateMachine):
                 self.finish("w9", 0)
             for number in range(2):
                 self.follow(number)
-            if all(not journal.standing().unfinished for journal in self.journals):
+            if all(not journal.summary().unfinished for journal in self.journals):
                 break
         self.no_start_is_made_twice()
         for journal in self.journals:
             for job in journal.jobs():
                 assert job.state.has_ended, "nobody makes it"
                 assert job.state is JobState.DONE or job.code == INTERRUPTED
-                assert job.state is not JobState.DONE or self.made[job.key], "it is said to be done, and was not made"
+                assert job.state is not JobState.DONE or self.action_type[job.key], (
+                    "it is said to be done, and was not made"
+                )
                 assert job.code != INTERRUPTED or not self.by_lane[job.lane].repeatable
 
 

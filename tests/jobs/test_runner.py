@@ -24,11 +24,11 @@ from tests.doubles import (
 )
 from tests.jobs.journals import InlineJournal, all_jobs, fill, record
 from volc_moderation import AuthenticationError, ConfigurationError, JournalError, NoQuotas, RetryPolicy
-from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import Job, JobState
+from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.lane import FIRST, MOST, OUTAGE
-from volc_moderation.jobs.runner import Runner
+from volc_moderation.jobs.lane_runner import FIRST, MOST, OUTAGE
+from volc_moderation.jobs.runner import LocalRunner
 from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.volcengine import BanUserStream, StartWebcast, StopWebcast
 from volc_moderation.zego import CloseRoom, StartCensorAudioV2, StopCensorAudioV2
@@ -54,7 +54,7 @@ def censor_stops(count: int) -> list[StopCensorAudioV2]:
 async def run(journal: InlineJournal, *clients: Any, **options: Any) -> list[JobEvent]:
     """Run all jobs, and return what was told."""
     told: list[JobEvent] = []
-    runner = Runner(journal, clients, clock=loop_clock, tell=told.append, **options)
+    runner = LocalRunner(journal, clients, clock=loop_clock, on_event=told.append, **options)
     await runner.prepare()
     await runner.run()
     return told
@@ -161,7 +161,7 @@ async def test_just_enough_is_in_flight(journal: InlineJournal, vendors: Vendors
 
 
 async def run_with(journal: InlineJournal, client: Any, tell: Callable[[JobEvent], None]) -> None:
-    runner = Runner(journal, [client], clock=loop_clock, tell=tell)
+    runner = LocalRunner(journal, [client], clock=loop_clock, on_event=tell)
     await runner.prepare()
     await runner.run()
 
@@ -174,7 +174,7 @@ async def test_stopping_finishes_what_is_in_flight(journal: InlineJournal) -> No
     async with httpx.AsyncClient(transport=httpx.MockTransport(slow)) as http_client:
         client = volcengine_client(http_client=http_client, quotas=NoQuotas(), clock=loop_clock)
         fill(journal.journal, stops(500), client)
-        runner = Runner(journal, [client], clock=loop_clock)
+        runner = LocalRunner(journal, [client], clock=loop_clock)
         await runner.prepare()
         running = asyncio.create_task(runner.run())
         await asyncio.sleep(1)
@@ -236,15 +236,15 @@ async def test_an_outage_uses_no_job_up(journal: InlineJournal) -> None:
 
     client = volcengine_client(http_client=mocked(handler), clock=loop_clock)
     fill(journal.journal, stops(300), client)
-    runner = Runner(journal, [client], clock=loop_clock)
+    runner = LocalRunner(journal, [client], clock=loop_clock)
     await runner.prepare()
     running = asyncio.create_task(runner.run())
     await asyncio.sleep(1800)
-    assert str(runner.lanes[0].trouble).startswith("StopWebcast: ConnectError")
+    assert str(runner.lanes[0].pause_reason).startswith("StopWebcast: ConnectError")
     assert asked < 300
     await running
     assert states(journal) == {JobState.DONE: 300}
-    assert runner.lanes[0].trouble is None
+    assert runner.lanes[0].pause_reason is None
     assert {job.attempts for job in all_jobs(journal.journal)} == {1}
     assert asyncio.get_running_loop().time() < 3640
 
@@ -324,7 +324,7 @@ async def test_a_job_that_is_due_soon_is_made_soon(journal: InlineJournal) -> No
 async def test_who_runs_for_ever_waits_for_what_is_far_off(journal: InlineJournal) -> None:
     client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock)
     fill(journal.journal, stops(1), client, delay=3000)
-    runner = Runner(journal, [client], clock=loop_clock, for_ever=True, wait_for_deferred=False)
+    runner = LocalRunner(journal, [client], clock=loop_clock, for_ever=True, wait_for_deferred=False)
     await runner.prepare()
     running = asyncio.create_task(runner.run())
     await asyncio.sleep(2999)

@@ -34,10 +34,10 @@ from volc_moderation import (
     WindowQuotas,
 )
 from volc_moderation.jobs import Jobs, JobState
-from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.lane import STORE_PATIENCE, LaneRunner
-from volc_moderation.jobs.runner import Runner
+from volc_moderation.jobs.lane_runner import STORE_PATIENCE, LaneRunner
+from volc_moderation.jobs.runner import LocalRunner
 from volc_moderation.quotas import QuotaKey
 from volc_moderation.volcengine import ListDetectionTask, StartDetection, StopWebcast
 from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
@@ -57,7 +57,7 @@ async def journal(tmp_path: Path) -> Any:
 
 async def run(journal: InlineJournal, *clients: Any, **options: Any) -> list[JobEvent]:
     told: list[JobEvent] = []
-    runner = Runner(journal, clients, clock=loop_clock, tell=told.append, **options)
+    runner = LocalRunner(journal, clients, clock=loop_clock, on_event=told.append, **options)
     await runner.prepare()
     await runner.run()
     return told
@@ -355,7 +355,7 @@ async def test_what_is_being_taken_when_a_run_is_cancelled_is_given_back(journal
         answered.append(future)
         return future
 
-    runner = Runner(journal, [client], clock=loop_clock)
+    runner = LocalRunner(journal, [client], clock=loop_clock)
     await runner.prepare()
     journal.ask = late  # type: ignore[method-assign]
     running = asyncio.create_task(runner.run())
@@ -372,7 +372,7 @@ async def test_stopping_does_not_wait_for_permits(journal: InlineJournal) -> Non
         http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock, quotas=WindowQuotas({"StopWebcast": 1})
     )
     fill(journal.journal, [stop(number) for number in range(50)], client)
-    runner = Runner(journal, [client], clock=loop_clock)
+    runner = LocalRunner(journal, [client], clock=loop_clock)
     await runner.prepare()
     running = asyncio.create_task(runner.run())
     await asyncio.sleep(2.5)
@@ -404,7 +404,7 @@ async def test_a_step_of_the_clock_changes_nothing(journal: InlineJournal, step:
     zego = zego_client(http_client=mocked(lambda _: answers.pop(0)), clock=loop_clock)
     client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock)
     fill(journal.journal, [START], zego, client)
-    runner = Runner(journal, [zego, client], clock=clock, for_ever=True)
+    runner = LocalRunner(journal, [zego, client], clock=clock, for_ever=True)
     await runner.prepare()
     running = asyncio.create_task(runner.run())
     await asyncio.sleep(1)
@@ -442,7 +442,7 @@ async def test_a_step_while_nobody_runs_costs_the_delay_at_most(
     clock = Stepping()
     clock.stepped = step
     began = asyncio.get_running_loop().time()
-    runner = Runner(journal, [client], clock=clock)
+    runner = LocalRunner(journal, [client], clock=clock)
     await runner.prepare()
     await runner.run()
     assert least <= asked[-1] - began <= most
@@ -483,7 +483,7 @@ async def test_a_store_that_comes_back_is_used(journal: InlineJournal, for_ever:
     quotas = Away(300 if for_ever else 20)
     client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock, quotas=quotas)
     fill(journal.journal, [stop(number) for number in range(30)], client)
-    runner = Runner(journal, [client], clock=loop_clock, for_ever=for_ever)
+    runner = LocalRunner(journal, [client], clock=loop_clock, for_ever=for_ever)
     await runner.prepare()
     running = asyncio.create_task(runner.run())
     await asyncio.sleep(400)
@@ -575,7 +575,7 @@ async def test_a_run_ends_with_what_is_due_last_of_two_lanes(
         volcengine_client(http_client=mocked(handler), clock=loop_clock, quotas=NoQuotas(), retry=policy),
     ]
     fill(journal.journal, [START, StopWebcast(app_id="a", room_id="r", task_id="t")], *clients)
-    runner = Runner(journal, clients, clock=loop_clock)
+    runner = LocalRunner(journal, clients, clock=loop_clock)
     await runner.prepare()
     running = asyncio.create_task(runner.run())
     await asyncio.sleep(0.5)
@@ -587,6 +587,6 @@ async def test_a_run_ends_with_what_is_due_last_of_two_lanes(
     dues = {lane.action: first for lane, (_, first, _) in deferred.items()}
     assert dues["StartCensorAudioV2"] == pytest.approx(NOW + 300, abs=1)
     assert NOW <= dues["StopWebcast"] <= NOW + 101
-    assert journal.journal.standing().next_due == min(dues.values())
+    assert journal.journal.summary().next_due == min(dues.values())
     await running
     assert {job.state for job in all_jobs(journal.journal)} == {JobState.GIVEN_UP}

@@ -8,8 +8,8 @@ from typing import Any
 from redis import Redis
 
 from volc_moderation.quotas import Quota
-from volc_moderation.quotas.asker import PATIENCE, Asker, Outage
-from volc_moderation.quotas.shared import PARTS, SCRIPT
+from volc_moderation.quotas.redis_quotas import PARTS, SCRIPT
+from volc_moderation.quotas.shared_window import PATIENCE, Outage, SharedWindow
 
 #: How the script asks for the time.
 TIME = "redis.call('TIME')"
@@ -49,13 +49,13 @@ class Processes:
         self.stepped = 0.0
         self.scripts = 0
 
-    def start(self, *, ahead: float = 0.0) -> Asker:
+    def start(self, *, ahead: float = 0.0) -> SharedWindow:
         """Start a process, whose clock may be ahead."""
         self._started += 1
         loop: Any = asyncio.get_running_loop()
         if ahead:
             loop = Ahead(loop, ahead)
-        return Asker(
+        return SharedWindow(
             self._quota,
             loop,
             exchange=self._exchange,

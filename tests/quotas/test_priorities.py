@@ -10,7 +10,7 @@ from tests.doubles import body_of, mocked, volcengine_client, volcengine_yes, ze
 from tests.quotas.judge import KEY, Judge, Of, call
 from volc_moderation import ConfigurationError, WindowQuotas
 from volc_moderation.quotas import Priority, Quota
-from volc_moderation.quotas.line import Line
+from volc_moderation.quotas.wait_queue import WaitQueue
 from volc_moderation.volcengine import StopWebcast
 
 pytestmark = pytest.mark.looptime
@@ -118,7 +118,7 @@ class Nothing:
 
 async def test_what_bulk_calls_got_alone_is_not_owed_to_them() -> None:
     """Nor to the others: shares are of what both wait for."""
-    line: Line[Nothing] = Line(0.1)
+    line: WaitQueue[Nothing] = WaitQueue(0.1)
     for priority in ("bulk", "interactive", "bulk"):
         for _ in range(55):
             turn = line.join(priority)

@@ -9,9 +9,9 @@ from redis import Redis
 
 from tests.quotas.judge import KEY
 from tests.quotas.processes import TIME
-from tests.quotas.test_shared import Vendor, keep_calling
+from tests.quotas.test_redis_quotas import Vendor, keep_calling
 from volc_moderation import RedisQuotas
-from volc_moderation.quotas import Quota, shared
+from volc_moderation.quotas import Quota, redis_quotas
 
 #: What the script hears instead of the time: that of the server, and by how much it has stepped, in microseconds.
 STEPPED = """(function()
@@ -26,7 +26,7 @@ Step = Callable[[float], None]
 @pytest.fixture
 def step(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Step]:
     """Make the store's clock step by so many seconds: what it tells, and when its keys end."""
-    monkeypatch.setattr(shared, "SCRIPT", shared.SCRIPT.replace(TIME, STEPPED))
+    monkeypatch.setattr(redis_quotas, "SCRIPT", redis_quotas.SCRIPT.replace(TIME, STEPPED))
 
     def step(seconds: float) -> None:
         redis.incrby("test:step", round(seconds * 1e6))

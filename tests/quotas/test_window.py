@@ -122,7 +122,7 @@ async def test_cancelled_at_the_moment_of_the_grant() -> None:
     await asyncio.sleep(0.5)
     window = quotas._windows[KEY]
     window._in_flight += 1
-    window._line.give(window)  # the grant
+    window._wait_queue.give(window)  # the grant
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -143,7 +143,7 @@ async def test_all_cancelled_at_the_moment_of_the_grant() -> None:
         waiter.cancel()
     held.abandoned(None)
     window._in_flight += 1
-    window._line.give(window)  # the grant
+    window._wait_queue.give(window)  # the grant
     await asyncio.gather(*waiters, return_exceptions=True)
     assert quotas.snapshot()[KEY].permits_out == 0
     assert quotas.snapshot()[KEY].waiters == 0

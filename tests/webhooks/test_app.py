@@ -16,7 +16,7 @@ from starlette.routing import Mount
 from volc_moderation import ConfigurationError, Event
 from volc_moderation.testing import CALLBACK_SECRET as SECRET
 from volc_moderation.testing import make_volcengine_callback, make_zego_callback
-from volc_moderation.webhooks import UNVERIFIED, MemorySeen, Webhooks
+from volc_moderation.webhooks import UNVERIFIED, MemoryDedupeStore, Webhooks
 
 
 class Handler:
@@ -324,9 +324,9 @@ async def test_it_mounts_into_other_apps() -> None:
 
 
 async def test_a_store_of_the_users_own_is_asked() -> None:
-    seen, handler, body = MemorySeen(), Handler(), make_zego_callback()
-    assert await status(made(handler, seen=seen), body, "/zego") == 200
-    assert await status(made(handler, seen=seen), body, "/zego") == 200
+    seen, handler, body = MemoryDedupeStore(), Handler(), make_zego_callback()
+    assert await status(made(handler, dedupe=seen), body, "/zego") == 200
+    assert await status(made(handler, dedupe=seen), body, "/zego") == 200
     assert len(handler.events) == 1
 
 

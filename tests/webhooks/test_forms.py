@@ -9,7 +9,7 @@ import pytest
 
 from tests.webhooks.test_app import Handler, made, status
 from volc_moderation import CallbackError
-from volc_moderation.callback import MOST_VALUES, json_of
+from volc_moderation.callback_checks import MOST_VALUES, json_of
 from volc_moderation.testing import CALLBACK_SECRET, make_zego_callback
 from volc_moderation.zego.callbacks import ZegoEvent, parse, sign, verify
 

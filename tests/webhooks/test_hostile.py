@@ -17,7 +17,7 @@ import pytest
 
 from tests.webhooks.test_app import made, status
 from volc_moderation import CallbackError, Event
-from volc_moderation.callback import (
+from volc_moderation.callback_checks import (
     MOST_PARAMETERS,
     MOST_VALUES,
     dedupe_key,
@@ -29,7 +29,7 @@ from volc_moderation.callback import (
 from volc_moderation.testing import CALLBACK_SECRET as SECRET
 from volc_moderation.testing import make_volcengine_callback, make_zego_callback
 from volc_moderation.volcengine import callbacks as volcengine
-from volc_moderation.webhooks.seen import State
+from volc_moderation.webhooks.dedupe import State
 from volc_moderation.zego import callbacks as zego
 
 #: What ``Webhooks`` reads at most, less what is around the hostile part.
@@ -189,7 +189,7 @@ async def handle(_: Event) -> None:
 @pytest.mark.parametrize(("rules", "make"), CASES)
 async def test_it_is_answered_and_a_memory_is_asked_for_a_short_key(rules: Any, make: Callable[[], bytes]) -> None:
     keys, path = Keys(), "/zego" if rules is zego else "/volcengine"
-    answer = await status(made(handle, seen=keys), make(), path)
+    answer = await status(made(handle, dedupe=keys), make(), path)
     assert answer in {200, 400, 401}
     marks = 1 if rules is zego else 2  # of the event, and of a signature that covers it
     assert len(keys.asked) == (2 * marks if answer == 200 else 0)
@@ -201,7 +201,7 @@ async def test_many_are_told_apart() -> None:
     """What is hostile and signed may be taken, but not for another."""
     keys = Keys()
     taken = [make() for name, make in ZEGO.items() if name.startswith("a long")]
-    answers = [await status(made(handle, seen=keys), body, "/zego") for body in taken]
+    answers = [await status(made(handle, dedupe=keys), body, "/zego") for body in taken]
     assert answers.count(200) > 5
     assert len(set(keys.asked)) == answers.count(200)
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.webhooks.test_app import Handler, made, status
 from volc_moderation.testing import make_volcengine_callback
-from volc_moderation.webhooks import MemorySeen, RedisSeen
-from volc_moderation.webhooks.seen import State
+from volc_moderation.webhooks import MemoryDedupeStore, RedisDedupeStore
+from volc_moderation.webhooks.dedupe import State
 
 pytestmark = pytest.mark.looptime
 
@@ -67,7 +67,7 @@ FAULTS = [fail, hang, be_cancelled, fail_at_once, answer_at_once]
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_what_cannot_be_known_is_new(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
     seen, handler, body = Faulty(begin=fault), Handler(), make_volcengine_callback()
-    app = made(handler, seen=seen)
+    app = made(handler, dedupe=seen)
     with caplog.at_level(logging.DEBUG, "volc_moderation"):
         assert [await status(app, body) for _ in range(2)] == [200, 200]
     assert len(handler.events) == 2
@@ -83,7 +83,7 @@ async def test_an_answer_that_is_none_loses_nothing(nonsense: Any) -> None:
         return nonsense
 
     handler = Handler()
-    assert await status(made(handler, seen=Faulty(begin=answer)), make_volcengine_callback()) == 200
+    assert await status(made(handler, dedupe=Faulty(begin=answer)), make_volcengine_callback()) == 200
     assert len(handler.events) == 1
 
 
@@ -95,7 +95,7 @@ async def test_an_end_that_cannot_be_noted_changes_no_answer(
     """What was handled must not be delivered again, and what was not must be."""
     seen = Faulty(end=fault)
     with caplog.at_level(logging.DEBUG, "volc_moderation"):
-        assert await status(made(Handler(outcome), seen=seen), make_volcengine_callback()) == answer
+        assert await status(made(Handler(outcome), dedupe=seen), make_volcengine_callback()) == answer
     assert seen.ended == 2 * [answer == 200]
     assert "cannot be told" in caplog.text
     assert "s3cret" not in caplog.text
@@ -106,7 +106,7 @@ async def test_an_end_that_cannot_be_noted_changes_no_answer(
 @pytest.mark.parametrize(("begin", "end"), [(hang, None), (None, hang)])
 async def test_a_server_that_stops_meanwhile_stops(begin: Any, end: Any) -> None:
     seen = Faulty(begin=begin, end=end)
-    call = asyncio.create_task(status(made(Handler(), seen=seen), make_volcengine_callback()))
+    call = asyncio.create_task(status(made(Handler(), dedupe=seen), make_volcengine_callback()))
     await asyncio.sleep(0.5)
     call.cancel()
     await asyncio.wait([call])
@@ -118,7 +118,7 @@ async def test_a_server_that_stops_meanwhile_stops(begin: Any, end: Any) -> None
 async def test_who_stops_between_two_questions_takes_the_first_back() -> None:
     """Else the next delivery would find the event running, although nobody handles it."""
 
-    class Hanging(MemorySeen):
+    class Hanging(MemoryDedupeStore):
         asked = 0
 
         async def begin(self, key: str) -> State:
@@ -128,7 +128,7 @@ async def test_who_stops_between_two_questions_takes_the_first_back() -> None:
             return await super().begin(key)
 
     handler, body = Handler(), make_volcengine_callback()
-    app = made(handler, seen=Hanging())
+    app = made(handler, dedupe=Hanging())
     call = asyncio.create_task(status(app, body))
     await asyncio.sleep(0.5)
     call.cancel()
@@ -145,7 +145,7 @@ async def test_a_server_that_stops_still_notes_the_end() -> None:
         await asyncio.sleep(0.5)
         noted.append(asyncio.get_running_loop().time())
 
-    call = asyncio.create_task(status(made(Handler(), seen=Faulty(end=note)), make_volcengine_callback()))
+    call = asyncio.create_task(status(made(Handler(), dedupe=Faulty(end=note)), make_volcengine_callback()))
     await asyncio.sleep(0.2)
     call.cancel()
     await asyncio.wait([call])
@@ -162,7 +162,7 @@ async def test_a_redis_that_hangs_costs_a_second_at_each_end(caplog: pytest.LogC
             return b"handled"
 
     handler = Handler()
-    assert await status(made(handler, seen=RedisSeen(Hanging())), make_volcengine_callback()) == 200
+    assert await status(made(handler, dedupe=RedisDedupeStore(Hanging())), make_volcengine_callback()) == 200
     assert len(handler.events) == 1
     assert caplog.text.count("cannot be told") == 3  # at the beginning, and of either key at the end
     assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.1)
@@ -173,7 +173,7 @@ async def test_of_two_deliveries_at_the_same_time_one_is_handled(seed: int) -> N
     """However their questions to the store mix: neither stands in the other's way for nothing."""
     dice = random.Random(seed)
 
-    class Slow(MemorySeen):
+    class Slow(MemoryDedupeStore):
         async def begin(self, key: str) -> State:
             await asyncio.sleep(dice.uniform(0, 0.3))
             return await super().begin(key)
@@ -183,7 +183,7 @@ async def test_of_two_deliveries_at_the_same_time_one_is_handled(seed: int) -> N
             await super().end(key, handled=handled)
 
     handler, body = Handler(1.0), make_volcengine_callback()
-    app = made(handler, seen=Slow())
+    app = made(handler, dedupe=Slow())
     outcomes = await asyncio.gather(*(status(app, body) for _ in range(2)))
     assert sorted(outcomes) == [200, 503]
     assert await status(app, body) == 200

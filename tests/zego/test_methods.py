@@ -1,4 +1,4 @@
-"""What ZEGO's methods do besides making the call: order, pages, findings, the test environment."""
+"""What ZEGO's methods do besides making the call: order, pages, result_codes, the test environment."""
 
 import asyncio
 from typing import Any

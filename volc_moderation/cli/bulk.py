@@ -14,7 +14,10 @@ from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from volc_moderation import ConfigurationError, JournalError, SourceError, VolcengineClient, ZegoClient
+from volc_moderation import ConfigurationError, JournalError, SourceError
+from volc_moderation.bulk.load import LoadProgress, check
+from volc_moderation.bulk.rows import Rows
+from volc_moderation.bulk.sources import STDIN
 from volc_moderation.cli.environment import Redis, check_redis, clients_of_environment, shown_redis
 from volc_moderation.cli.files import check_names, complain, constants_of, fill, opened, paths_of
 from volc_moderation.cli.output import check_apart, make_private
@@ -28,13 +31,11 @@ from volc_moderation.cli.run import (
     Interrupts,
     RunOptions,
     run_journal,
-    summary,
+    summary_line,
 )
 from volc_moderation.cli.terminal import Terminal, stderr, stdout
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.load import Loaded, check
-from volc_moderation.jobs.rows import Rows
-from volc_moderation.jobs.sources import STDIN
+from volc_moderation.vendors import all_actions
 
 #: Seconds between two threads' turns: with the interpreter's 5 ms, the journal's thread waits so long for each step.
 TURN = 0.0005
@@ -115,7 +116,7 @@ def bulk(
     try:
         check_names(files)
         constants = constants_of(set_)
-        rows = Rows(VolcengineClient.actions() | ZegoClient.actions(), action=action, constants=constants)
+        rows = Rows(all_actions(), action=action, constants=constants)
         if dry_run:
             return _dry_run(files, rows, limit)
         rates = rates_of(rate)
@@ -207,16 +208,16 @@ def _open(options: RunOptions, *, has_files: bool) -> Journal:
     path = options.journal
     journal = Journal(path, keep_empty=False)
     try:
-        standing = journal.standing()
+        summary = journal.summary()
         if options.is_resumed:
-            if not standing.total and not has_files:
+            if not summary.total and not has_files:
                 raise SourceError(f"{path} is empty: its run ended before its file was read; give the file again")
-        elif standing.unfinished:
+        elif summary.unfinished:
             raise SourceError(
-                f"{path} is of a run that has not ended: {summary(standing)} Go on with that: {options.resume}; to add"
-                " these rows to it, give --resume here; or give another --journal"
+                f"{path} is of a run that has not ended: {summary_line(summary)} Go on with that: {options.resume};"
+                " to add these rows to it, give --resume here; or give another --journal"
             )
-        elif standing.total:
+        elif summary.total:
             journal.set_aside()
     except BaseException:
         journal.close()
@@ -228,7 +229,7 @@ def _dry_run(files: Sequence[str], rows: Rows, limit: int | None) -> int:
     """Check all rows and show what would be sent."""
     if not files:
         raise SourceError("give a file to check")
-    loaded = Loaded()
+    loaded = LoadProgress()
     examples: dict[str, str] = {}
     out = stdout()
     errors = stderr()
@@ -236,10 +237,10 @@ def _dry_run(files: Sequence[str], rows: Rows, limit: int | None) -> int:
     def tell(line: str) -> None:
         errors.print(line, soft_wrap=True)
 
-    for _, made in check(files, rows, limit=limit, tell_bad=tell, loaded=loaded):
+    for _, made in check(files, rows, limit=limit, on_bad_row=tell, loaded=loaded):
         examples.setdefault(made.name, str(made))
     table = Table("action", "calls", "quota", "least time", "the first", box=SIMPLE_HEAD)
-    actions = VolcengineClient.actions() | ZegoClient.actions()
+    actions = all_actions()
     for name, count in loaded.actions.items():
         quota = actions[name].quota
         seconds = f"{count / quota.limit * quota.window:,.0f} s" if quota.published else "?"

@@ -4,7 +4,6 @@ import asyncio
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter, Token
@@ -14,48 +13,21 @@ from volc_moderation import (
     ConfigurationError,
     InvalidActionError,
     ModerationError,
-    VolcengineClient,
-    ZegoClient,
 )
 from volc_moderation.action import method_name
+from volc_moderation.client import Client
+from volc_moderation.coercion import is_list, model_in, read_list, reader_of, types_in
 from volc_moderation.printable import json_text
-from volc_moderation.texts import is_list, model_in, read_list, reader_of, types_in
-from volc_moderation.volcengine import actions as volcengine_moderation
-from volc_moderation.volcengine import message as volcengine_message
-from volc_moderation.volcengine import room as volcengine_room
+from volc_moderation.vendors import VENDORS
 from volc_moderation.wire import to_json
-from volc_moderation.zego import actions as zego_moderation
-from volc_moderation.zego import media_service as zego_media_service
-from volc_moderation.zego import room as zego_room
-from volc_moderation.zego import rules as zego_rules
 
 #: The exit codes of the command.
 DONE, REFUSED, BAD_USAGE = 0, 1, 2
 #: Nobody waits at a shell for the 300 s that ZEGO recommends.
 DEADLINE = 60.0
 
-ClientType = type[VolcengineClient] | type[ZegoClient]
 
-#: Where each vendor's actions are.
-MODULES: dict[ClientType, tuple[ModuleType, ...]] = {
-    VolcengineClient: (volcengine_moderation, volcengine_room, volcengine_message),
-    ZegoClient: (zego_moderation, zego_room, zego_rules, zego_media_service),
-}
-
-
-def actions_of(module: ModuleType) -> list[type[Action[Any]]]:
-    """Return the actions that a module defines."""
-    return [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Action)
-        and value.__module__ == module.__name__
-        and "result" in vars(value)
-    ]
-
-
-def _command(action: type[Action[Any]], client: ClientType) -> Callable[..., int]:
+def _command(action: type[Action[Any]], client: type[Client]) -> Callable[..., int]:
     """Make a function with the parameters of the client's method, for cyclopts to read the options by."""
     method = inspect.signature(getattr(client, method_name(action.name)))
     fields = [one for one in method.parameters.values() if one.name != "self"]
@@ -102,7 +74,7 @@ def _read(action: type[Action[Any]], name: str, given: Any, annotation: Any) -> 
 
 
 async def _call(
-    action: type[Action[Any]], client: ClientType, given: dict[str, Any], wanted: dict[str, Any], deadline: float
+    action: type[Action[Any]], client: type[Client], given: dict[str, Any], wanted: dict[str, Any], deadline: float
 ) -> int:
     try:
         made = action(**{name: _read(action, name, text, wanted[name]) for name, text in given.items()})
@@ -135,6 +107,6 @@ call = App(
     help="Make one call with the keys of the environment, and print its result as JSON.",
     default_parameter=Parameter(negative=None, negative_iterable=()),
 )
-for client, modules in MODULES.items():
-    for action in (action for module in modules for action in actions_of(module)):
-        call.command(_command(action, client), name=action.name)
+for vendor in VENDORS.values():
+    for action in vendor.client.actions().values():
+        call.command(_command(action, vendor.client), name=action.name)

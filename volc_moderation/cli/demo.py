@@ -23,15 +23,15 @@ from volc_moderation.cli.emulator import Delay, complain
 from volc_moderation.cli.environment import Environment
 from volc_moderation.cli.files import opened
 from volc_moderation.cli.rate import Rates
-from volc_moderation.cli.run import INTERRUPTED, Interrupts, RunOptions, make_calls, summary
+from volc_moderation.cli.run import INTERRUPTED, Interrupts, RunOptions, make_calls, summary_line
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.emulator import EmulatorProcess, Fault, Settings
-from volc_moderation.jobs.clients import Clients, write
+from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import key_of
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.report import write_report
-from volc_moderation.jobs.schema import Standing
+from volc_moderation.jobs.journal.schema import JobSummary
+from volc_moderation.jobs.journal.thread import JournalThread
+from volc_moderation.report.report import write_report
 from volc_moderation.volcengine import StartWebcast, StopWebcast
 from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
 
@@ -43,7 +43,7 @@ LONG = 300
 
 
 @attrs.frozen
-class Seen:
+class ActionCounts:
     """What the emulator saw of one action."""
 
     action: type[Action[Any]]
@@ -152,14 +152,14 @@ async def _demo(
                     await run.go_on()
                 seen = await emulator.counts()
         actions: list[type[Action[Any]]] = [StartWebcast, StopWebcast, StartCensorAudioV2, StopCensorAudioV2]
-        batches = [Seen(action, seen[action.name]) for action in actions if action.name in seen]
-        standing = await journal.do(Journal.standing)
+        batches = [ActionCounts(action, seen[action.name]) for action in actions if action.name in seen]
+        summary = await journal.do(Journal.summary)
         spans = await journal.do(_spans)
         report = path.with_suffix(".html")
         await journal.do(lambda journal: write_report(journal, report, now=time.time()))
     if batches:
         console.print(_table(batches, spans))
-    return _conclude(console, batches, standing, path, report, seconds=time.monotonic() - began, interrupts=interrupts)
+    return _conclude(console, batches, summary, path, report, seconds=time.monotonic() - began, interrupts=interrupts)
 
 
 @attrs.frozen
@@ -207,7 +207,7 @@ class _Run:
         def add(journal: Journal) -> None:
             for action in actions:
                 lane = clients.lane_of(action)
-                journal.submit(key_of(lane, action), journal.lane(lane), write(action), due=now, now=now)
+                journal.submit(key_of(lane, action), journal.lane(lane), dump_action(action), due=now, now=now)
 
         await self.journal.do(add)
 
@@ -251,7 +251,7 @@ def _spans(journal: Journal) -> dict[str, float]:
     return {str(action): float(str(seconds or 0)) for action, seconds in rows}
 
 
-def _table(batches: list[Seen], spans: Mapping[str, float]) -> Table:
+def _table(batches: list[ActionCounts], spans: Mapping[str, float]) -> Table:
     table = Table(Column("action", no_wrap=True), box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("calls", "of\nquota", "most in\nany 1 s", "too\nmany", "put off\nor refused", "first\nto last"):
         table.add_column(Text(heading), justify="right", no_wrap=True)
@@ -271,18 +271,18 @@ def _table(batches: list[Seen], spans: Mapping[str, float]) -> Table:
 
 def _conclude(
     console: Terminal,
-    batches: list[Seen],
-    standing: Standing,
+    batches: list[ActionCounts],
+    summary: JobSummary,
     journal: Path,
     report: Path,
     *,
     seconds: float,
     interrupts: Interrupts,
 ) -> int:
-    console.print(f"{summary(standing)[:-1]}, in {seconds:.1f} s.")
+    console.print(f"{summary_line(summary)[:-1]}, in {seconds:.1f} s.")
     console.print(f"Report: {report}", soft_wrap=True)
-    if standing.left or standing.deferred:
+    if summary.left or summary.deferred:
         console.print(f"Go on with: volc-moderation demo --resume {journal}", soft_wrap=True)
-    if interrupts.count and (standing.left or standing.deferred):
+    if interrupts.count and (summary.left or summary.deferred):
         return INTERRUPTED
     return 0 if all(batch.is_kept for batch in batches) else 1

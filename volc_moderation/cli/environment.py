@@ -13,15 +13,14 @@ from volc_moderation import (
     ConfigurationError,
     RedisQuotas,
     SourceError,
-    VolcengineClient,
     WindowQuotas,
-    ZegoClient,
 )
 from volc_moderation.action import Action
 from volc_moderation.cli.rate import Rates
 from volc_moderation.client import Client
 from volc_moderation.credentials import without_password
 from volc_moderation.jobs.clients import Clients
+from volc_moderation.vendors import VENDORS
 
 #: Where commands find the address that ``--redis`` gives: other users of the machine see what a command was given.
 REDIS = "VOLC_MODERATION_REDIS"
@@ -34,7 +33,7 @@ async def clients_of_environment(rates: Rates, redis: str | None) -> AsyncIterat
     if redis and redis.partition("://")[0] not in {"redis", "rediss", "unix"}:
         raise SourceError("--redis must be an address such as redis://localhost:6379")
     async with contextlib.AsyncExitStack() as stack:
-        kinds: list[type[VolcengineClient | ZegoClient]] = [VolcengineClient, ZegoClient]
+        kinds = [vendor.client for vendor in VENDORS.values()]
         limits = {name: most for kind in kinds for name, most in rates.limits_of(kind).items()}
         quotas: WindowQuotas | RedisQuotas = WindowQuotas(limits)
         if redis:  # a variable that is set to nothing is as if it were not set
@@ -65,11 +64,11 @@ class Environment:
                 raise self.faults[vendor]
         return Clients(self.clients)
 
-    def cap(self, client: Client, made: type[Action[object]]) -> float:
+    def cap(self, client: Client, action_type: type[Action[object]]) -> float:
         """Return how many calls per second there may be."""
         limits = self.rates.limits_of(type(client))
-        quota = client.quota_of(made)
-        return limits.get(made.name, quota.limit) / quota.window
+        quota = client.quota_of(action_type)
+        return limits.get(action_type.name, quota.limit) / quota.window
 
 
 def shown_redis(address: str | None) -> str | None:

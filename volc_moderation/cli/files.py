@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from volc_moderation import SourceError
+from volc_moderation.bulk.load import CANCELLED, LoadProgress, check, load
+from volc_moderation.bulk.rows import Rows
+from volc_moderation.bulk.sources import STDIN
 from volc_moderation.cli.environment import Environment
 from volc_moderation.cli.run import BAD_INPUT, Interrupts
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread, open_journal
-from volc_moderation.jobs.load import CANCELLED, Loaded, check, load
-from volc_moderation.jobs.rows import Rows
-from volc_moderation.jobs.sources import STDIN
+from volc_moderation.jobs.journal.thread import JournalThread, open_journal
 
 #: Seconds between two looks at how far the loading of files is, and that it has to end after an interrupt.
 LOOK, PATIENCE = 0.1, 1.0
@@ -81,11 +81,11 @@ async def fill(
     skip_bad: bool = False,
 ) -> None:
     """Load files into a journal. Raises ``SourceError``, and then nothing is in it that was not before."""
-    loaded = Loaded()
+    loaded = LoadProgress()
     interrupts.set(loaded.cancel, loaded.cancel)
 
     def write(journal: Journal) -> None:
-        actions = check(files, rows, limit=limit, tell_bad=_some_bad(console), loaded=loaded)
+        actions = check(files, rows, limit=limit, on_bad_row=_some_bad(console), loaded=loaded)
         load(journal, actions, environment.of, skip_bad=skip_bad, now=time.time(), loaded=loaded)
 
     writing = journal.ask(write, durable=True)
@@ -105,7 +105,7 @@ async def fill(
     console.print(told(loaded), soft_wrap=True)
 
 
-def told(loaded: Loaded) -> str:
+def told(loaded: LoadProgress) -> str:
     """Say what came of files that were loaded."""
     if loaded.is_known:
         said = f"{loaded.rows:,} rows, the very calls that this journal was made of: it goes on with what is left"

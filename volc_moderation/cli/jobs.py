@@ -12,15 +12,16 @@ from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from volc_moderation import JournalError, SourceError, VolcengineClient, ZegoClient
+from volc_moderation import JournalError, SourceError
 from volc_moderation.cli.output import check_apart
-from volc_moderation.cli.run import ALL_DONE, BAD_INPUT, summary
+from volc_moderation.cli.run import ALL_DONE, BAD_INPUT, summary_line
 from volc_moderation.cli.terminal import stderr, stdout
-from volc_moderation.jobs.event import shown
 from volc_moderation.jobs.job import Job, JobState
+from volc_moderation.jobs.job_event import redacted_parameters
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.report import write_report
 from volc_moderation.printable import json_text
+from volc_moderation.report.report import write_report
+from volc_moderation.vendors import all_actions
 
 Kind = Literal["pending", "sent", "done", "failed", "given-up", "deferred", "gone"]
 
@@ -101,7 +102,7 @@ def _filter(state: str | None, action: str | None, code: str | None, key: str | 
 def _show(journal: Journal, found: Iterator[Job], *, is_filtered: bool) -> None:
     out = stdout()
     owner = journal.note("owner")
-    out.print(f"{journal.path}, last written by {owner}: {summary(journal.standing())}", soft_wrap=True)
+    out.print(f"{journal.path}, last written by {owner}: {summary_line(journal.summary())}", soft_wrap=True)
     if not is_filtered:
         table = Table("action", "state", "jobs", box=SIMPLE_HEAD)
         counts = journal.query(
@@ -143,5 +144,5 @@ def _export(found: Iterator[Job]) -> None:
 
 
 def _shown(job: Job) -> dict[str, object]:
-    made = (VolcengineClient if job.lane.vendor == "volcengine" else ZegoClient).actions().get(job.action)
-    return job.parameters if made is None else shown(made, job.parameters)
+    action_type = all_actions().get(job.action)
+    return job.parameters if action_type is None else redacted_parameters(action_type, job.parameters)

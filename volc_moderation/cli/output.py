@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from volc_moderation import JournalError, SourceError
-from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.printable import json_text
 
 
@@ -73,7 +73,7 @@ class Output:
         except OSError as error:
             raise SourceError(f"{path} cannot be written: {error.strerror}") from None
 
-    def tell(self, event: JobEvent) -> bool:
+    def on_event(self, event: JobEvent) -> bool:
         """Write a job that has ended; return whether all could be written so far."""
         if self._file is None or self.fault is not None or not event.state.has_ended:
             return self.fault is None

@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from volc_moderation.cli.terminal import Terminal
-from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
+from volc_moderation.jobs.job_event import JobEvent
 
 #: Seconds that a rate is taken over.
 SPAN = 3.0
@@ -30,7 +30,7 @@ class LaneStatus(Protocol):
         """Which one it is."""
 
     @property
-    def trouble(self) -> Exception | None:
+    def pause_reason(self) -> Exception | None:
         """What stands in the way of all of its calls."""
 
     @property
@@ -54,7 +54,7 @@ class Tally:
     deferred: int = 0
     next_due: float | None = None
     last_due: float | None = None
-    trouble: str = ""
+    pause_reason: str = ""
     #: When answers came, and how many, on ``time.monotonic``.
     _answers: deque[tuple[float, int]] = attrs.field(factory=deque)
     _began: float = attrs.field(factory=time.monotonic)
@@ -89,7 +89,7 @@ class Tally:
 
     def seconds_left(self) -> float | None:
         """Return how long it will take, those that wait for their next attempt included; None if nobody can tell."""
-        if self.trouble:
+        if self.pause_reason:
             return None
         left = self.total - self.ended
         until_due = max(0.0, (self.last_due or 0.0) - time.time())
@@ -122,7 +122,7 @@ class Progress:
         if left:
             self.tallies[lane] = Tally(lane, left, cap)
 
-    def tell(self, event: JobEvent) -> None:
+    def on_event(self, event: JobEvent) -> None:
         """Count what happened to a job."""
         if event.lane in self.tallies:
             self.tallies[event.lane].count(event)
@@ -134,10 +134,10 @@ class Progress:
             if tally is None:
                 continue
             tally.deferred, tally.next_due, tally.last_due = deferred.get(lane.lane, (0, None, None))
-            trouble = "" if lane.trouble is None else str(lane.trouble)
-            if trouble and trouble != tally.trouble and self._live is None:
-                self._console.print(f"waiting: {trouble}", soft_wrap=True)
-            tally.trouble = trouble
+            pause_reason = "" if lane.pause_reason is None else str(lane.pause_reason)
+            if pause_reason and pause_reason != tally.pause_reason and self._live is None:
+                self._console.print(f"waiting: {pause_reason}", soft_wrap=True)
+            tally.pause_reason = pause_reason
             tally.cap = tally.cap if lane.cap is None else lane.cap
         if self._live is not None:
             self._live.update(self._bars(), refresh=True)
@@ -145,7 +145,7 @@ class Progress:
             self._next_line += EVERY
             for tally in self.tallies.values():
                 line = f"{tally.lane.action} {tally.ended:,}/{tally.total:,}, {_details(tally)}, ETA {_clock(tally)}"
-                line += f", waiting: {tally.trouble}" if tally.trouble else ""
+                line += f", waiting: {tally.pause_reason}" if tally.pause_reason else ""
                 self._console.print(line, soft_wrap=True)
 
     def _bars(self) -> RenderableType:
@@ -159,8 +159,8 @@ class Progress:
             bar = ProgressBar(total=max(tally.total, 1), completed=tally.ended)
             row.add_row(tally.lane.action, bar, f"{tally.ended:,}/{tally.total:,}", f"ETA {_clock(tally)}")
             parts += [row, self._console.one_line(f"  {_details(tally)}", style="dim")]
-            if tally.trouble:
-                parts.append(self._console.one_line(f"  waiting: {tally.trouble}", style="yellow"))
+            if tally.pause_reason:
+                parts.append(self._console.one_line(f"  waiting: {tally.pause_reason}", style="yellow"))
         return Group(*parts)
 
 

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import attrs
 from cyclopts import Parameter
 
-from volc_moderation import Quota, SourceError, VolcengineClient, ZegoClient
+from volc_moderation import Quota, SourceError
 from volc_moderation.action import Action
 from volc_moderation.client import Client
+from volc_moderation.vendors import all_actions
 
 #: ``--rate`` as commands declare it.
 Rate = Annotated[Sequence[str], Parameter(name="--rate", negative=())]
@@ -27,22 +28,22 @@ class Rates:
     def limits_of(self, kind: type[Client]) -> dict[str, int]:
         """Return the limit of each action of a vendor in the window of its quota."""
         found = {}
-        for name, made in kind.actions().items():
+        for name, action_type in kind.actions().items():
             if name in self.by_action:
-                found[name] = max(1, int(self.by_action[name] * made.quota.window))
+                found[name] = max(1, int(self.by_action[name] * action_type.quota.window))
             elif self.every is not None:
-                found[name] = _below(made.quota, self.every)
+                found[name] = _below(action_type.quota, self.every)
         return found
 
     def above(self, actions: Iterable[type[Action[Any]]]) -> list[str]:
         """Say of which actions more is used than the documents promise."""
         found = []
-        for made in actions:
-            documented = made.quota.limit / made.quota.window
-            if made.quota.published and self.by_action.get(made.name, 0) > documented:
+        for action_type in actions:
+            documented = action_type.quota.limit / action_type.quota.window
+            if action_type.quota.published and self.by_action.get(action_type.name, 0) > documented:
                 found.append(
-                    f"{made.name}: {self.by_action[made.name]}/s, above the documented {documented:g}/s: only if the"
-                    " vendor has raised it for this account"
+                    f"{action_type.name}: {self.by_action[action_type.name]}/s, above the documented {documented:g}/s:"
+                    " only if the vendor has raised it for this account"
                 )
         return found
 
@@ -51,7 +52,7 @@ def rates_of(given: Iterable[str]) -> Rates:
     """Read what ``--rate`` was given: a number, or an action and a number. Raises ``SourceError``."""
     every: int | None = None
     by_action: dict[str, int] = {}
-    known = VolcengineClient.actions() | ZegoClient.actions()
+    known = all_actions()
     for text in given:
         name, is_named, number = text.rpartition("=")
         if not (number.isascii() and number.isdigit() and int(number[:10]) >= 1 and len(number) < 10):  # noqa: PLR2004

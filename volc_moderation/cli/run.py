@@ -16,16 +16,16 @@ from volc_moderation.cli.output import Output
 from volc_moderation.cli.progress import Progress, time_of
 from volc_moderation.cli.rate import Rates
 from volc_moderation.cli.terminal import Terminal
-from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import Lane
+from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.report import write_report
-from volc_moderation.jobs.runner import Runner
-from volc_moderation.jobs.schema import Standing
+from volc_moderation.jobs.journal.schema import JobSummary
+from volc_moderation.jobs.journal.thread import JournalThread
+from volc_moderation.jobs.runner import LocalRunner
+from volc_moderation.report.report import write_report
 
 if TYPE_CHECKING:
-    from volc_moderation.jobs.follow import Follower
+    from volc_moderation.jobs.follower import Follower
 
 #: The exit codes of a run. ``CANNOT_GO_ON``: the journal, the queue or the Redis with the quotas fails, or what makes
 #: every call senseless, such as a certificate that is not trusted.
@@ -122,19 +122,19 @@ async def make_calls(
     output = Output(options.output)
     progress = Progress(console)
 
-    def tell(event: JobEvent) -> None:
-        progress.tell(event)
-        if not output.tell(event):
+    def on_event(event: JobEvent) -> None:
+        progress.on_event(event)
+        if not output.on_event(event):
             runner.stop()
 
     try:
-        async with _runner_of(journal, environment, options, console, tell) as runner:
+        async with _runner_of(journal, environment, options, console, on_event) as runner:
             await runner.prepare()
             left = await journal.do(_left)
-            for line in options.rates.above(lane.made for lane in runner.lanes):
+            for line in options.rates.above(lane.action_type for lane in runner.lanes):
                 console.print(line, soft_wrap=True)
             for lane in runner.lanes:
-                progress.add(lane.lane, left.get(lane.lane, 0), environment.cap(lane.client, lane.made))
+                progress.add(lane.lane, left.get(lane.lane, 0), environment.cap(lane.client, lane.action_type))
             return await _run(runner, progress, interrupts) or output.fault
     finally:
         output.close()
@@ -146,8 +146,8 @@ async def _runner_of(
     environment: Environment,
     options: RunOptions,
     console: Terminal,
-    tell: Callable[[JobEvent], None],
-) -> "AsyncIterator[Runner | Follower]":
+    on_event: Callable[[JobEvent], None],
+) -> "AsyncIterator[LocalRunner | Follower]":
     """Make what runs the jobs: in this process, or through the workers of a queue."""
     if options.engine == "local":
         out = await journal.do(Journal.with_workers)
@@ -155,21 +155,25 @@ async def _runner_of(
             console.print(
                 f"Mind that the workers of a queue have {out:,} of these calls, and may make them, too.", soft_wrap=True
             )
-        yield Runner(
-            journal, environment.clients, tell=tell, wait_for_deferred=options.wait_for_deferred, priority="bulk"
+        yield LocalRunner(
+            journal,
+            environment.clients,
+            on_event=on_event,
+            wait_for_deferred=options.wait_for_deferred,
+            priority="bulk",
         )
         return
     from volc_moderation.jobs.distributed import DistributedJobs  # noqa: PLC0415 - an extra
-    from volc_moderation.jobs.follow import Follower  # noqa: PLC0415
+    from volc_moderation.jobs.follower import Follower  # noqa: PLC0415
 
     assert options.redis is not None  # noqa: S101 - asked for with the engine
     async with DistributedJobs(options.redis, clients=environment.clients, queue=options.queue) as jobs:
         for risk in await jobs.risks():
             console.print(f"Mind that {risk}.", soft_wrap=True)
-        yield Follower(journal, jobs, tell=tell, wait_for_deferred=options.wait_for_deferred)
+        yield Follower(journal, jobs, on_event=on_event, wait_for_deferred=options.wait_for_deferred)
 
 
-async def _run(runner: "Runner | Follower", progress: Progress, interrupts: Interrupts) -> ModerationError | None:
+async def _run(runner: "LocalRunner | Follower", progress: Progress, interrupts: Interrupts) -> ModerationError | None:
     running = asyncio.create_task(runner.run())
 
     def insist() -> None:
@@ -208,19 +212,19 @@ async def _conclude(
 ) -> int:
     """Say what it came to, and return the exit code."""
     if isinstance(fault, JournalError):
-        tell_fault(console, fault)
+        print_fault(console, fault)
         console.print(f"Go on with: {options.resume}", soft_wrap=True)
         return CANNOT_GO_ON
-    standing = await journal.do(Journal.standing)
-    console.print(summary(standing))
-    await tell_refusals(journal, console)
+    summary = await journal.do(Journal.summary)
+    console.print(summary_line(summary))
+    await print_failure_codes(journal, console)
     if fault is not None:
-        tell_fault(console, fault)
-    if standing.deferred or standing.left:
+        print_fault(console, fault)
+    if summary.deferred or summary.left:
         console.print(f"Go on with: {options.resume}", soft_wrap=True)
     else:
-        await _tell_retries(journal, options, console, standing)
-    code = exit_code(standing, fault, is_interrupted=interrupts.count > 0)
+        await _print_retry_hints(journal, options, console, summary)
+    code = exit_code(summary, fault, is_interrupted=interrupts.count > 0)
     if options.report is not None:
         report = options.report
         try:
@@ -232,10 +236,12 @@ async def _conclude(
     return code
 
 
-async def _tell_retries(journal: JournalThread, options: RunOptions, console: Terminal, standing: Standing) -> None:
+async def _print_retry_hints(
+    journal: JournalThread, options: RunOptions, console: Terminal, summary: JobSummary
+) -> None:
     """Say how to do again what did not end well."""
     interrupted = await journal.do(Journal.interrupted)
-    if standing.failed + standing.given_up > interrupted:
+    if summary.failed + summary.given_up > interrupted:
         console.print(f"Try those again with: {options.resume} --retry-failed", soft_wrap=True)
     if interrupted:
         console.print(
@@ -245,43 +251,43 @@ async def _tell_retries(journal: JournalThread, options: RunOptions, console: Te
         )
 
 
-def tell_fault(console: Terminal, fault: ModerationError) -> None:
+def print_fault(console: Terminal, fault: ModerationError) -> None:
     """Say what ended a run."""
     said = {AuthenticationError: "The keys are refused: ", JournalError: ""}.get(type(fault), "It cannot go on: ")
     console.print(f"{said}{fault}", style="red", soft_wrap=True)
 
 
-async def tell_refusals(journal: JournalThread, console: Terminal) -> None:
+async def print_failure_codes(journal: JournalThread, console: Terminal) -> None:
     """Say with which codes jobs failed most often."""
     for code, count, message in await journal.do(_refusals):
         console.print(f"  {count:,} times {code}: {message}", soft_wrap=True)
 
 
-def summary(standing: Standing) -> str:
+def summary_line(summary: JobSummary) -> str:
     """Say how many jobs there are of each kind."""
-    parts = [f"{standing.done:,} done"]
-    if standing.gone:
-        parts[0] += f" ({standing.gone:,} were gone already)"
-    if standing.failed:
-        parts.append(f"{standing.failed:,} failed")
-    if standing.given_up:
-        parts.append(f"{standing.given_up:,} given up")
-    if standing.deferred:
-        parts.append(f"{standing.deferred:,} deferred until {time_of(standing.next_due)}")
-    if standing.left:
-        parts.append(f"{standing.left:,} left")
+    parts = [f"{summary.done:,} done"]
+    if summary.gone:
+        parts[0] += f" ({summary.gone:,} were gone already)"
+    if summary.failed:
+        parts.append(f"{summary.failed:,} failed")
+    if summary.given_up:
+        parts.append(f"{summary.given_up:,} given up")
+    if summary.deferred:
+        parts.append(f"{summary.deferred:,} deferred until {time_of(summary.next_due)}")
+    if summary.left:
+        parts.append(f"{summary.left:,} left")
     return ", ".join(parts) + "."
 
 
-def exit_code(standing: Standing, fault: ModerationError | None, *, is_interrupted: bool) -> int:
+def exit_code(summary: JobSummary, fault: ModerationError | None, *, is_interrupted: bool) -> int:
     """Return what the command ends with."""
-    if is_interrupted and (standing.left or standing.deferred):
+    if is_interrupted and (summary.left or summary.deferred):
         return INTERRUPTED
     if fault is not None:
         return BAD_CREDENTIALS if isinstance(fault, AuthenticationError) else CANNOT_GO_ON
-    if standing.failed or standing.given_up:
+    if summary.failed or summary.given_up:
         return SOME_FAILED
-    return SOME_DEFERRED if standing.left or standing.deferred else ALL_DONE
+    return SOME_DEFERRED if summary.left or summary.deferred else ALL_DONE
 
 
 def _refusals(journal: Journal) -> list[tuple[object, ...]]:

@@ -24,6 +24,7 @@ from volc_moderation import (
     ModerationError,
     SourceError,
 )
+from volc_moderation.bulk.rows import Rows
 from volc_moderation.cli.environment import Environment, Redis, clients_of_environment
 from volc_moderation.cli.files import check_names, complain, constants_of, fill, opened, paths_of
 from volc_moderation.cli.output import check_apart, make_private
@@ -38,16 +39,15 @@ from volc_moderation.cli.run import (
     Interrupts,
     RunOptions,
     make_calls,
-    tell_fault,
-    tell_refusals,
+    print_failure_codes,
+    print_fault,
 )
 from volc_moderation.cli.swept_room import ALL, Outcome, SweptRoom
 from volc_moderation.cli.terminal import Terminal, stderr, stdout
-from volc_moderation.jobs.clients import write
+from volc_moderation.jobs.clients import dump_action
 from volc_moderation.jobs.job import Job, JobState, key_of
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.rows import Rows
+from volc_moderation.jobs.journal.thread import JournalThread
 from volc_moderation.volcengine import ListDetectionTask, MediaType, StopDetection
 from volc_moderation.volcengine.protocol import meaning_of
 from volc_moderation.wire import dump_json
@@ -191,8 +191,8 @@ class _Sweep:
                 break
             await self._journal.do(lambda journal: self._submit(journal, [stop for *_, stop in stops]))  # noqa: B023
             await self._calls()
-            made = await self._journal.do(lambda journal: [self._outcome(journal, stop) for *_, stop in stops])  # noqa: B023
-            for (_, room, user, _), outcome in zip(stops, made, strict=True):
+            action_type = await self._journal.do(lambda journal: [self._outcome(journal, stop) for *_, stop in stops])  # noqa: B023
+            for (_, room, user, _), outcome in zip(stops, action_type, strict=True):
                 room.outcomes[user] = outcome
             await self._look({key for key, *_ in stops})
         counts = sum((Counter(room.counts()) for room in self._rooms.values()), Counter[str]())
@@ -222,9 +222,9 @@ class _Sweep:
             self._console.print(f"{unreadable:,} items of listings could not be read: whether they run is not known.")
         has_failed = has_failed or unlisted > 0 or unreadable > 0
         if has_failed:
-            await tell_refusals(self._journal, self._console)
+            await print_failure_codes(self._journal, self._console)
         if self._fault is not None:
-            tell_fault(self._console, self._fault)
+            print_fault(self._console, self._fault)
             return BAD_CREDENTIALS if isinstance(self._fault, AuthenticationError) else CANNOT_GO_ON
         if self._interrupts.count:
             self._console.print("It was interrupted: run it again.")
@@ -256,7 +256,7 @@ class _Sweep:
         for stop in filter(None, stops):
             lane = self._clients.lane_of(stop)
             if journal.find(key_of(lane, stop)) is None:  # two rows of the file may be of one room
-                journal.submit(key_of(lane, stop), journal.lane(lane), write(stop), due=now, now=now)
+                journal.submit(key_of(lane, stop), journal.lane(lane), dump_action(stop), due=now, now=now)
 
     def _outcome(self, journal: Journal, stop: StopDetection | None) -> Outcome:
         job = None if stop is None else journal.find(key_of(self._clients.lane_of(stop), stop))

@@ -88,7 +88,9 @@ async def _work(redis: str, queue: str, concurrency: int, rates: Rates, console:
             raise next(iter(environment.faults.values()))
         async with DistributedJobs(redis, clients=environment.clients, queue=queue, concurrency=concurrency) as jobs:
             console.print(f"Working for queue {queue}: {', '.join(client.vendor for client in environment.clients)}")
-            for line in rates.above(made for client in environment.clients for made in client.actions().values()):
+            for line in rates.above(
+                action_type for client in environment.clients for action_type in client.actions().values()
+            ):
                 console.print(line, soft_wrap=True)
             for risk in await jobs.risks():
                 console.print(f"Mind that {risk}.", soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from volc_moderation.action import Action
 from volc_moderation.client import FOR_EVER, Client
 from volc_moderation.errors import JournalError, ModerationError
-from volc_moderation.jobs.clients import read
+from volc_moderation.jobs.clients import load_action
 from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.outcome import Outcome, after_error, after_fault, after_reply
 from volc_moderation.quotas.permit import Priority
@@ -40,7 +40,7 @@ async def attempt(
     lane: Lane,
     *,
     client: Client,
-    made: type[Action[Any]],
+    action_type: type[Action[Any]],
     attempts: int,
     maybe_sent: bool,
     last_code: str | int | None,
@@ -66,7 +66,7 @@ async def attempt(
 
     try:
         try:
-            action = read(parameters, made, lane)
+            action = load_action(parameters, action_type, lane)
             reply = await client.call(
                 action, deadline=FOR_EVER, priority=priority, retry=_ONCE, before_send=before_send, on_send=leave
             )

@@ -17,10 +17,10 @@ from volc_moderation.action import Action
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError, describe
 from volc_moderation.jobs.batch import Batch
-from volc_moderation.jobs.clients import Clients, write
+from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import Job, Lane, check_delay, key_of
-from volc_moderation.jobs.queue import Queue, connect
-from volc_moderation.jobs.queue_records import Ticket
+from volc_moderation.jobs.queue.records import Ticket
+from volc_moderation.jobs.queue.redis_queue import Queue, connect
 from volc_moderation.jobs.worker import Worker
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
@@ -146,7 +146,7 @@ class DistributedJobs:
         lane = self.clients.lane_of(action, client)
         key = key_of(lane, action)
         # A token of its own: if the connection is lost, the job is asked for again, and is not another one.
-        fault = await self._opening.ask(Ticket(key, lane, write(action), f"-{secrets.token_hex(8)}", delay=delay))
+        fault = await self._opening.ask(Ticket(key, lane, dump_action(action), f"-{secrets.token_hex(8)}", delay=delay))
         if fault is not None:
             raise JournalError(fault)
         return key
@@ -166,7 +166,7 @@ class DistributedJobs:
                 faults |= {number: _LOST for number in left if not self._is_repeatable(tickets[number].lane)}
 
     def _is_repeatable(self, lane: Lane) -> bool:
-        return self.clients.maker_of(lane)[1].repeatable
+        return self.clients.client_for(lane)[1].repeatable
 
     async def status(self, key: str) -> Job | None:
         """Return how it stands with a job; None if there is none with this key, or it ended too long ago."""

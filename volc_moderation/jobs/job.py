@@ -115,7 +115,7 @@ def key_of(lane: Lane, action: Action[Any]) -> str:
 
     It has 80 bits: among ten million jobs, two different ones share a key with a probability of 4e-11.
     """
-    fields = action.identified_by
+    fields = action.identity_fields
     identity = parameters(action) if fields is None else [getattr(action, field) for field in fields]
     key = _start(lane).copy()
     key.update(dump_json(identity))

@@ -14,12 +14,12 @@ from typing import Any, Self
 from volc_moderation.action import Action
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError
-from volc_moderation.jobs.clients import write
-from volc_moderation.jobs.event import JobEvent
+from volc_moderation.jobs.clients import dump_action
 from volc_moderation.jobs.job import Job, JobState, check_delay, key_of
+from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread, open_journal
-from volc_moderation.jobs.runner import Runner
+from volc_moderation.jobs.journal.thread import JournalThread, open_journal
+from volc_moderation.jobs.runner import LocalRunner
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
@@ -83,13 +83,13 @@ class Jobs:
         self._loop = asyncio.get_running_loop()
         self._journal = await open_journal(partial(Journal, self._path))
         try:
-            self._runner = Runner(
+            self._runner = LocalRunner(
                 self._journal,
                 self._clients,
                 retry=self._retry,
                 priority=self._priority,
                 clock=self._clock,
-                tell=self._tell,
+                on_event=self._on_event,
                 for_ever=True,
             )
             recovered = await self._runner.prepare()
@@ -160,7 +160,7 @@ class Jobs:
         journal, runner = self._opened()
         check_delay(delay)
         lane = runner.clients.lane_of(action, client)
-        key, parameters, due, now = key_of(lane, action), write(action), runner.steady() + delay, self._clock()
+        key, parameters, due, now = key_of(lane, action), dump_action(action), runner.steady() + delay, self._clock()
 
         def add(journal: Journal) -> int:
             number = journal.lane(lane)
@@ -224,7 +224,7 @@ class Jobs:
             with contextlib.suppress(ValueError):
                 self._readers.remove(reader)
 
-    def _tell(self, event: JobEvent) -> None:
+    def _on_event(self, event: JobEvent) -> None:
         for events, more in self._readers:
             events.append(event)
             more.set()
@@ -243,7 +243,7 @@ class Jobs:
                 _log.warning("%s", error)
             await asyncio.sleep(SWEEP)
 
-    def _opened(self) -> tuple[JournalThread, Runner]:
+    def _opened(self) -> tuple[JournalThread, LocalRunner]:
         if self._journal is None:
             raise ConfigurationError("Jobs are used as: async with Jobs(…) as jobs")
         if asyncio.get_running_loop() is not self._loop:

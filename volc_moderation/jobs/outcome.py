@@ -98,7 +98,7 @@ def after_error(
         maybe_sent=maybe_sent or outcome_unknown(error),
         is_outage=_is_outage(error),
     )
-    if isinstance(error, APIError) and action.is_settled_by(error.code):
+    if isinstance(error, APIError) and action.is_already_done(error.code):
         # After a stop, "there is none" is what was wanted; after a start, "there is one" may be somebody else's.
         is_gone = isinstance(error, NotFoundError)
         if is_gone or maybe_sent:

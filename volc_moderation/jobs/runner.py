@@ -8,11 +8,11 @@ from typing import Generic, TypeVar
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, ModerationError
 from volc_moderation.jobs.clients import Clients
-from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import Lane
+from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.lane import MOST, LaneJournal, LaneRunner, Rules
+from volc_moderation.jobs.journal.thread import JournalThread
+from volc_moderation.jobs.lane_runner import MOST, LaneJournal, LaneRunner, RunnerOptions
 from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
@@ -20,7 +20,7 @@ from volc_moderation.retry import RetryPolicy
 J = TypeVar("J", bound=LaneJournal)
 
 
-class Lanes(Generic[J]):
+class Runner(Generic[J]):
     """Runs lanes beside each other. A call that waits for its next attempt waits in the journal, and holds up nobody.
 
     :param retry: how often a job is attempted; by default as its client says.
@@ -40,7 +40,7 @@ class Lanes(Generic[J]):
         retry: RetryPolicy | None = None,
         priority: Priority = "bulk",
         clock: Callable[[], float] = time.time,
-        tell: Callable[[JobEvent], None] = lambda _: None,
+        on_event: Callable[[JobEvent], None] = lambda _: None,
         for_ever: bool = False,
         wait_for_deferred: bool = True,
         concurrency: int = MOST,
@@ -49,12 +49,12 @@ class Lanes(Generic[J]):
         #: Returns the Unix time by which jobs become due.
         self.steady = SteadyClock(clock)
         self._journal = journal
-        self._rules = Rules(
+        self._options = RunnerOptions(
             retry=retry,
             priority=priority,
             clock=clock,
             steady=self.steady,
-            tell=tell,
+            on_event=on_event,
             for_ever=for_ever,
             concurrency=concurrency,
             wait_for_deferred=wait_for_deferred,
@@ -76,7 +76,7 @@ class Lanes(Generic[J]):
         """
         for lane in self._lanes.values():
             self._new.put_nowait(lane)
-        if not self._rules.for_ever:
+        if not self._options.for_ever:
             self._new.put_nowait(None)
         faults: list[ModerationError] = []
         async with asyncio.TaskGroup() as group:
@@ -93,8 +93,10 @@ class Lanes(Generic[J]):
             self.stop()
 
     def _lane(self, lane: Lane, number: int) -> LaneRunner:
-        client, made = self.clients.maker_of(lane)
-        return LaneRunner(lane, number, client=client, made=made, journal=self._journal, rules=self._rules)
+        client, action_type = self.clients.client_for(lane)
+        return LaneRunner(
+            lane, number, client=client, action_type=action_type, journal=self._journal, options=self._options
+        )
 
     def stop(self) -> None:
         """Take no more jobs; ``run`` returns when those in flight have ended."""
@@ -110,7 +112,7 @@ class Lanes(Generic[J]):
         self._lanes[number].look()
 
 
-class Runner(Lanes[JournalThread]):
+class LocalRunner(Runner[JournalThread]):
     """Runs the jobs of a local journal."""
 
     async def prepare(self) -> int:
@@ -118,7 +120,7 @@ class Runner(Lanes[JournalThread]):
 
         Raises ``JournalError``, and ``ConfigurationError`` if a job is of an account that no client has.
         """
-        now, due = self._rules.clock(), self.steady()
+        now, due = self._options.clock(), self.steady()
         await self._journal.do(lambda journal: journal.forget_queue())
         await self._journal.do(lambda journal: journal.bring_near(now=due))
         lanes = await self._journal.do(lambda journal: journal.lanes())
@@ -131,7 +133,7 @@ class Runner(Lanes[JournalThread]):
                 if number in needed:
                     raise
                 continue
-            repeatable = self._lanes[number].made.repeatable
+            repeatable = self._lanes[number].action_type.repeatable
             recovered += await self._journal.do(
                 lambda journal, number=number, repeatable=repeatable: journal.recover(  # type: ignore[misc]
                     number, repeatable=repeatable, due=due, now=now

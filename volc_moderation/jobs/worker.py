@@ -17,13 +17,13 @@ from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError
 from volc_moderation.jobs.attempt import AttemptLost
 from volc_moderation.jobs.batch import Batch
-from volc_moderation.jobs.event import shown
 from volc_moderation.jobs.job import Lane
+from volc_moderation.jobs.job_event import redacted_parameters
+from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.outcome import Ended
-from volc_moderation.jobs.queue import LEASE, Queue
-from volc_moderation.jobs.queue_records import Taken, Written, lane_of, load_row, name_of
-from volc_moderation.jobs.runner import Lanes
-from volc_moderation.jobs.schema import Row
+from volc_moderation.jobs.queue.records import Taken, Written, lane_of, load_row, name_of
+from volc_moderation.jobs.queue.redis_queue import LEASE, Queue
+from volc_moderation.jobs.runner import Runner
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.quotas.shared_permit import boot_time
 from volc_moderation.retry import RetryPolicy
@@ -60,15 +60,15 @@ class Worker:
         #: Jobs that were given back at the end.
         self.handed_back = 0
         self._queue = queue
-        self._runner = Lanes(
+        self._runner = Runner(
             self, clients, retry=retry, priority=priority, clock=clock, for_ever=True, concurrency=concurrency
         )
         self._each_beat = each_beat
         #: By the lane's number.
         self._lanes: list[Lane] = []
-        self._made: list[type[Action[Any]]] = []
+        self._action_types: list[type[Action[Any]]] = []
         #: By fence: the lane's number and the job of all that this worker has.
-        self._held: dict[int, tuple[int, Row]] = {}
+        self._held: dict[int, tuple[int, DueJob]] = {}
         #: When those steps began that take jobs and are not answered yet, on the loop's clock.
         self._taking: dict[asyncio.Task[object], float] = {}
         #: The last fence that this worker knows of: if the queue knows of none so late, its Redis has lost data.
@@ -140,11 +140,11 @@ class Worker:
         """Run a lane, or wake it, if a client makes its calls."""
         if lane not in self._lanes:
             try:
-                _, made = self._runner.clients.maker_of(lane)
+                _, action_type = self._runner.clients.client_for(lane)
             except ConfigurationError:
                 return  # other workers have the keys
             self._lanes.append(lane)
-            self._made.append(made)
+            self._action_types.append(action_type)
             self._beat_now.set()
         if not self._is_stopping.is_set():
             self._runner.look(self._lanes.index(lane), lane)
@@ -178,8 +178,8 @@ class Worker:
         """Return what others are told: of each lane, what stands in its way, and its quota in calls per second."""
         told = {
             name_of(one.lane): (
-                "" if one.trouble is None else type(one.trouble).__name__,
-                str(one.trouble or ""),
+                "" if one.pause_reason is None else type(one.pause_reason).__name__,
+                str(one.pause_reason or ""),
                 one.cap,
             )
             for one in self._runner.lanes
@@ -198,7 +198,7 @@ class Worker:
         due: float,
         now: float,  # noqa: ARG002 - the queue has its own clock
         durable: bool,
-    ) -> "asyncio.Future[tuple[list[Row], float | None]]":
+    ) -> "asyncio.Future[tuple[list[DueJob], float | None]]":
         """Take jobs of a lane; ``durable`` if they must not be made twice."""
         loop = asyncio.get_running_loop()
         taking = loop.create_task(self._take(lane, most, due, is_once=durable))
@@ -206,7 +206,7 @@ class Worker:
         taking.add_done_callback(self._taking.pop)
         return taking
 
-    async def _take(self, lane: int, most: int, due: float, *, is_once: bool) -> tuple[list[Row], float | None]:
+    async def _take(self, lane: int, most: int, due: float, *, is_once: bool) -> tuple[list[DueJob], float | None]:
         began = boot_time()
         found, wait = await self._queue.take(self.id, self._lanes[lane], most, once=is_once, seen=self._seen)
         self._heard = max(self._heard, began)
@@ -217,11 +217,11 @@ class Worker:
             rows.append(row)
         return rows, None if wait is None else due + wait
 
-    async def before_send(self, row: Row) -> None:
+    async def before_send(self, row: DueJob) -> None:
         """Note that a request leaves if it must not be sent twice. Raises ``AttemptLost`` if it must not leave."""
         self._check_lease()
         lane, _ = self._held[row.id]
-        if not self._made[lane].repeatable:
+        if not self._action_types[lane].repeatable:
             if not await self._sending.ask(Taken(row.key, row.id)):
                 raise AttemptLost
             self._check_lease()
@@ -235,11 +235,11 @@ class Worker:
         if boot_time() - self._heard > LEASE - MARGIN:
             raise AttemptLost
 
-    def note(self, row: Row, lane: int, ended: Ended) -> None:
+    def note(self, row: DueJob, lane: int, ended: Ended) -> None:
         """Note what became of an attempt. What is kept of a job that has ended holds no tokens of users."""
         kept = None
         if ended.outcome.state.has_ended:
-            kept = dump_json(shown(self._made[lane], load_json(row.parameters) or {})).decode()
+            kept = dump_json(redacted_parameters(self._action_types[lane], load_json(row.parameters) or {})).decode()
             kept = None if kept == row.parameters else kept
         self._writing.ask(Written(Taken(row.key, row.id), ended, kept))
 
@@ -267,7 +267,7 @@ class Worker:
         self._fault = self._fault or fault
         self._is_stopping.set()
 
-    def give_back(self, rows: Sequence[Row]) -> None:
+    def give_back(self, rows: Sequence[DueJob]) -> None:
         """Give jobs back of which nothing has left."""
         for row in rows:
             self._returning.ask(Taken(row.key, row.id))

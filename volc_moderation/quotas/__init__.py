@@ -2,7 +2,7 @@
 
 from volc_moderation.action import Quota
 from volc_moderation.quotas.permit import NoQuotas, Permit, Priority, QuotaKey, Quotas, QuotaState
-from volc_moderation.quotas.shared import RedisQuotas
+from volc_moderation.quotas.redis_quotas import RedisQuotas
 from volc_moderation.quotas.window import WindowQuotas
 
 __all__ = [

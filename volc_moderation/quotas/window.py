@@ -18,10 +18,10 @@ from aiolimiter import AsyncLimiter
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, QuotaUnavailable, describe
 from volc_moderation.quotas.adaptive import Effective, Refusals
-from volc_moderation.quotas.line import BULK_SHARE, Line
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, QuotaState
 from volc_moderation.quotas.round_trips import LONGEST_WAY, RoundTrips
 from volc_moderation.quotas.store import Store
+from volc_moderation.quotas.wait_queue import BULK_SHARE, WaitQueue
 
 #: Permits go out at most this many at once: bursts make an HTTP pool collapse.
 BURST = 3
@@ -131,7 +131,7 @@ class Window:
         self._length = quota.window
         self._loop = loop
         self._set_pace(quota.limit)
-        self._line: Line[Permit] = Line(bulk_share)
+        self._wait_queue: WaitQueue[Permit] = WaitQueue(bulk_share)
         self._granter: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
         # A permit is in flight, or answered and not yet returned, or abandoned and not yet returned.
@@ -147,10 +147,10 @@ class Window:
             self._in_flight += 1
             await self._step()
             return self
-        turn = self._line.join(priority)
+        turn = self._wait_queue.join(priority)
         if not self._is_granting():
             self._granter = self._loop.create_task(self._grant(), name="volc_moderation quota")
-        return await self._line.wait(turn)
+        return await self._wait_queue.wait(turn)
 
     def answered(self, round_trip: float) -> None:
         """Take a permit back after an answer."""
@@ -183,7 +183,7 @@ class Window:
             quota=self._quota.limit,
             effective=self._effective.at(now),
             permits_out=self._permits_out(),
-            waiters=self._line.waiting,
+            waiters=self._wait_queue.waiting,
             refused=self._refusals.at(now),
         )
 
@@ -231,7 +231,7 @@ class Window:
     async def _grant(self) -> None:
         """Hand out permits while someone waits: the one place that waits for them, however many calls do."""
         try:
-            while self._line.waiting:
+            while self._wait_queue.waiting:
                 # Not its own waiting: that never ends on a clock that stands still between timers, as in virtual time.
                 while not self._is_on_pace():  # noqa: ASYNC110
                     await asyncio.sleep(self._look)
@@ -239,14 +239,14 @@ class Window:
                 if not self._is_free():
                     self._learn()
                     await self._until_free()
-                if self._line.waiting:
+                if self._wait_queue.waiting:
                     self._in_flight += 1
-                    self._line.give(self)
+                    self._wait_queue.give(self)
         except BaseException as error:
             # By the end of the loop, when all tasks are cancelled, or by somebody else: nobody may wait for what will
             # not come, and nobody is cancelled who was not.
             reason = f"the task that hands out permits ended: {type(error).__name__}"
-            self._line.refuse(lambda: QuotaUnavailable(reason))
+            self._wait_queue.refuse(lambda: QuotaUnavailable(reason))
             raise
 
     def _learn(self) -> None:

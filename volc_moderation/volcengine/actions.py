@@ -13,24 +13,8 @@ from typing import Generic, TypeVar
 
 from attrs import field, frozen
 
-from volc_moderation.action import (
-    Action,
-    Quota,
-    api_version,
-    as_tuple,
-    at_least,
-    blank_as_none,
-    flag,
-    identifier,
-    integer,
-    list_of,
-    model,
-    optional,
-    text,
-    unreadable_items,
-    url,
-    wire_name,
-)
+from volc_moderation import validators
+from volc_moderation.action import Action, Quota, api_version, unreadable_items, wire_name
 
 R = TypeVar("R")
 
@@ -207,24 +191,26 @@ class StartDetection(VolcengineAction[Acknowledgement]):
     """
 
     quota = UNPUBLISHED
-    settled_by = frozenset({"InvalidParameter.TaskAlreadyExists"})
-    identified_by = ("app_id", "room_id", "user_id")
+    already_done_codes = frozenset({"InvalidParameter.TaskAlreadyExists"})
+    identity_fields = ("app_id", "room_id", "user_id")
     result = Acknowledgement
 
-    app_id: str = field(validator=text())
-    room_id: str = field(validator=text())
-    user_id: str | None = field(default=None, validator=optional(text()))
-    callback: str | None = field(default=None, converter=blank_as_none, validator=optional(url()))
-    media_type: int | None = field(default=None, validator=optional(at_least(1)))
-    interval: int | None = field(default=None, validator=optional(integer(100, 600_000)))
-    duration: int | None = field(default=None, validator=optional(integer(1000, 600_000)))
-    idle_sec: int | None = field(default=None, validator=optional(integer(1, 10_800)))
-    callback_type: int | None = field(default=None, validator=optional(integer(0, 1)))
+    app_id: str = field(validator=validators.text())
+    room_id: str = field(validator=validators.text())
+    user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
+    callback: str | None = field(
+        default=None, converter=validators.blank_as_none, validator=validators.optional(validators.url())
+    )
+    media_type: int | None = field(default=None, validator=validators.optional(validators.at_least(1)))
+    interval: int | None = field(default=None, validator=validators.optional(validators.integer(100, 600_000)))
+    duration: int | None = field(default=None, validator=validators.optional(validators.integer(1000, 600_000)))
+    idle_sec: int | None = field(default=None, validator=validators.optional(validators.integer(1, 10_800)))
+    callback_type: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
     version: str = api_version("2020-12-01", "2023-11-01")
 
-    def is_settled_by(self, code: str | int) -> bool:
+    def is_already_done(self, code: str | int) -> bool:
         """Tell whether a code means that the task of the room runs; of a single user's task none does."""
-        return self.user_id is None and code in self.settled_by
+        return self.user_id is None and code in self.already_done_codes
 
 
 @frozen(kw_only=True)
@@ -235,13 +221,13 @@ class StopDetection(VolcengineAction[Acknowledgement]):
     """
 
     quota = UNPUBLISHED
-    settled_by = frozenset({"InvalidParameter.ErrorActiveTaskNotFound"})
-    identified_by = ("app_id", "room_id", "user_id")
+    already_done_codes = frozenset({"InvalidParameter.ErrorActiveTaskNotFound"})
+    identity_fields = ("app_id", "room_id", "user_id")
     result = Acknowledgement
 
-    app_id: str = field(validator=text())
-    room_id: str = field(validator=text())
-    user_id: str | None = field(default=None, validator=optional(text()))
+    app_id: str = field(validator=validators.text())
+    room_id: str = field(validator=validators.text())
+    user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
     version: str = api_version("2023-11-01", "2020-12-01")
 
 
@@ -259,28 +245,30 @@ class ListDetectionTask(VolcengineAction[DetectionTasks]):
     quota = UNPUBLISHED
     result = DetectionTasks
 
-    app_id: str = field(validator=text())
-    room_id: str = field(validator=text())
-    user_id: str | None = field(default=None, validator=optional(text()))
+    app_id: str = field(validator=validators.text())
+    room_id: str = field(validator=validators.text())
+    user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
     version: str = api_version("2020-12-01", "2023-11-01")
 
 
 # Webcast
 
-_VIDEO_SOLUTION = model(
+_VIDEO_SOLUTION = validators.model(
     VideoSolution,
-    width=integer(50, 1920),
-    height=integer(50, 1080),
-    frame_rate=integer(1, 60),
-    bitrate=integer(0, 10_000),
+    width=validators.integer(50, 1920),
+    height=validators.integer(50, 1080),
+    frame_rate=validators.integer(1, 60),
+    bitrate=validators.integer(0, 10_000),
 )
-_MONITOR_CONFIG = model(
+_MONITOR_CONFIG = validators.model(
     MonitorConfig,
-    blank_check_interval=integer(2, 30, off=0),
-    freeze_check_interval=integer(2, 30, off=0),
-    crash_check_interval=integer(0, 30),
+    blank_check_interval=validators.integer(2, 30, off=0),
+    freeze_check_interval=validators.integer(2, 30, off=0),
+    crash_check_interval=validators.integer(0, 30),
 )
-_EVENT_NOTIFY_CONFIG = model(EventNotifyConfig, enable_event_notify=flag(), start_timeout=integer(0, 60))
+_EVENT_NOTIFY_CONFIG = validators.model(
+    EventNotifyConfig, enable_event_notify=validators.flag(), start_timeout=validators.integer(0, 60)
+)
 
 
 @frozen(kw_only=True)
@@ -299,22 +287,26 @@ class StartWebcast(VolcengineAction[Acknowledgement]):
     """
 
     quota = Quota(150)
-    settled_by = frozenset({"InvalidParameter.TaskAlreadyExists"})
-    identified_by = ("app_id", "room_id", "task_id")
+    already_done_codes = frozenset({"InvalidParameter.TaskAlreadyExists"})
+    identity_fields = ("app_id", "room_id", "task_id")
     result = Acknowledgement
 
-    app_id: str = field(validator=identifier())
-    room_id: str = field(validator=identifier())
-    task_id: str = field(validator=identifier())
-    user_id: str = field(validator=text())
-    source_url: str = field(validator=url(most=1024), metadata=wire_name("SourceURL"))
-    business_id: str | None = field(default=None, validator=optional(identifier()))
-    max_running_time: int | None = field(default=None, validator=optional(integer(10, 86_400)))
+    app_id: str = field(validator=validators.identifier())
+    room_id: str = field(validator=validators.identifier())
+    task_id: str = field(validator=validators.identifier())
+    user_id: str = field(validator=validators.text())
+    source_url: str = field(validator=validators.url(most=1024), metadata=wire_name("SourceURL"))
+    business_id: str | None = field(default=None, validator=validators.optional(validators.identifier()))
+    max_running_time: int | None = field(default=None, validator=validators.optional(validators.integer(10, 86_400)))
     video_solutions: Sequence[VideoSolution] | None = field(
-        default=None, converter=as_tuple, validator=optional(list_of(_VIDEO_SOLUTION, most=2))
+        default=None,
+        converter=validators.as_tuple,
+        validator=validators.optional(validators.list_of(_VIDEO_SOLUTION, most=2)),
     )
-    monitor_config: MonitorConfig | None = field(default=None, validator=optional(_MONITOR_CONFIG))
-    event_notify_config: EventNotifyConfig | None = field(default=None, validator=optional(_EVENT_NOTIFY_CONFIG))
+    monitor_config: MonitorConfig | None = field(default=None, validator=validators.optional(_MONITOR_CONFIG))
+    event_notify_config: EventNotifyConfig | None = field(
+        default=None, validator=validators.optional(_EVENT_NOTIFY_CONFIG)
+    )
     version: str = api_version("2020-12-01", "2023-11-01")
 
 
@@ -326,13 +318,13 @@ class StopWebcast(VolcengineAction[Acknowledgement]):
     """
 
     quota = Quota(150)
-    settled_by = frozenset({"InvalidParameter.ErrorActiveTaskNotFound"})
-    identified_by = ("app_id", "room_id", "task_id")
+    already_done_codes = frozenset({"InvalidParameter.ErrorActiveTaskNotFound"})
+    identity_fields = ("app_id", "room_id", "task_id")
     result = Acknowledgement
 
-    app_id: str = field(validator=identifier())
-    room_id: str = field(validator=identifier())
-    task_id: str = field(validator=identifier())
+    app_id: str = field(validator=validators.identifier())
+    room_id: str = field(validator=validators.identifier())
+    task_id: str = field(validator=validators.identifier())
     version: str = api_version("2020-12-01", "2023-11-01")
 
 
@@ -347,7 +339,7 @@ class GetWebCastTask(VolcengineAction[WebCastTaskResult]):
     quota = Quota(60)
     result = WebCastTaskResult
 
-    app_id: str = field(validator=text())
-    room_id: str = field(validator=text())
-    task_id: str = field(validator=identifier())
+    app_id: str = field(validator=validators.text())
+    room_id: str = field(validator=validators.text())
+    task_id: str = field(validator=validators.identifier())
     version: str = api_version("2020-12-01", "2023-11-01")

@@ -13,7 +13,7 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from volc_moderation.action import wire_name
-from volc_moderation.callback import (
+from volc_moderation.callback_checks import (
     check_age,
     check_signature,
     dedupe_key,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar, Unpack
 
 from volc_moderation.action import Action
-from volc_moderation.client import DEFAULT_TIMEOUT, Settings
+from volc_moderation.client import DEFAULT_TIMEOUT, ClientOptions
 from volc_moderation.credentials import VolcengineCredentials, volcengine_keys_from_env
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.permit import Priority, Quotas
@@ -23,7 +23,7 @@ R = TypeVar("R")
 BASE_URL = "https://rtc.volcengineapi.com"
 
 
-class VolcengineSettings(Settings, total=False):
+class VolcengineClientOptions(ClientOptions, total=False):
     """The settings of a ``VolcengineClient`` besides its keys."""
 
     region: str
@@ -88,7 +88,7 @@ class VolcengineClient(VolcengineMethods):
         self._signer = Signer(credentials, region=region)
 
     @classmethod
-    def from_env(cls, **settings: Unpack[VolcengineSettings]) -> Self:
+    def from_env(cls, **settings: Unpack[VolcengineClientOptions]) -> Self:
         """Make a client with the keys of the environment.
 
         Read are ``VOLCENGINE_ACCESS_KEY``, ``VOLCENGINE_SECRET_KEY`` and ``VOLCENGINE_SESSION_TOKEN``, else

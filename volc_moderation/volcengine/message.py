@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
-from volc_moderation.action import api_version, as_tuple, flag, identifier, list_of, message, text
+from volc_moderation import validators
+from volc_moderation.action import api_version
 from volc_moderation.errors import InvalidActionError
 from volc_moderation.volcengine.actions import UNPUBLISHED, Acknowledgement, VolcengineAction
 
@@ -28,10 +29,10 @@ class MessageAction(VolcengineAction[Acknowledgement]):
     quota = UNPUBLISHED
     repeatable = False
 
-    app_id: str = field(validator=text())
-    from_: str = field(validator=identifier())
-    message: str = field(validator=message())
-    binary: bool = field(default=False, validator=flag())
+    app_id: str = field(validator=validators.text())
+    from_: str = field(validator=validators.identifier())
+    message: str = field(validator=validators.message())
+    binary: bool = field(default=False, validator=validators.flag())
     version: str = api_version("2023-07-20", "2020-12-01")
 
     def __attrs_post_init__(self) -> None:
@@ -49,7 +50,7 @@ class SendUnicast(MessageAction):
 
     result = Acknowledgement
 
-    to: str = field(validator=text())
+    to: str = field(validator=validators.text())
 
 
 @frozen(kw_only=True)
@@ -58,8 +59,8 @@ class SendRoomUnicast(MessageAction):
 
     result = Acknowledgement
 
-    room_id: str = field(validator=text())
-    to: str = field(validator=text())
+    room_id: str = field(validator=validators.text())
+    to: str = field(validator=validators.text())
 
 
 @frozen(kw_only=True)
@@ -71,8 +72,8 @@ class BatchSendRoomUnicast(MessageAction):
 
     result = Acknowledgement
 
-    room_id: str = field(validator=text())
-    to: Sequence[str] = field(converter=as_tuple, validator=list_of(text(), least=1))
+    room_id: str = field(validator=validators.text())
+    to: Sequence[str] = field(converter=validators.as_tuple, validator=validators.list_of(validators.text(), least=1))
 
 
 @frozen(kw_only=True)
@@ -81,4 +82,4 @@ class SendBroadcast(MessageAction):
 
     result = Acknowledgement
 
-    room_id: str = field(validator=text())
+    room_id: str = field(validator=validators.text())

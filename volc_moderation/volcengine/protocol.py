@@ -8,8 +8,9 @@ https://www.volcengine.com/docs/6348/1178321 and https://www.volcengine.com/docs
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from volc_moderation.action import MAX_INT32, Action
-from volc_moderation.codes import UNKNOWN, Meaning, log_id_of, meaning_of_status, refusal, request_id_of, unusable
+from volc_moderation import validators
+from volc_moderation.action import Action
+from volc_moderation.error_codes import UNKNOWN, Meaning, log_id_of, meaning_of_status, refusal, request_id_of, unusable
 from volc_moderation.errors import (
     AuthenticationError,
     ConflictError,
@@ -74,7 +75,7 @@ def _read(action: Action[R], request: Request, response: Response, *, repeated: 
         error = {}
     code = _text(error.get("Code")) or f"HTTP {response.status}"
     message = _text(error.get("Message"))
-    if repeated and action.is_settled_by(code):
+    if repeated and action.is_already_done(code):
         result = parse({"Message": request.redact(message) or code}, action.result)
         return result if isinstance(result, DecodeError) else Answer(result, request_id, log_id)
     meaning = meaning_of(code)
@@ -94,6 +95,11 @@ def _read(action: Action[R], request: Request, response: Response, *, repeated: 
 def meaning_of(code: str) -> Meaning:
     """Return what a code means: by the whole code, else by what stands before its first dot."""
     return CODES.get(code) or CODES.get(code.partition(".")[0], UNKNOWN)
+
+
+def advice(_: type[Action[Any]], code: str | int) -> str | None:
+    """Return what the documents say about a code, if they say anything."""
+    return meaning_of(str(code)).advice
 
 
 def _result(result: object) -> object:
@@ -118,7 +124,7 @@ def _text(value: object) -> str:
 
 def _gateway_number(value: object) -> int | None:
     """Read CodeN: a service behind the gateway leaves it out, or sends 0."""
-    return value if type(value) is int and 0 < value <= MAX_INT32 else None
+    return value if type(value) is int and 0 < value <= validators.MAX_INT32 else None
 
 
 _THROTTLED = Meaning(ThrottledError, "too many calls in a second", retry_after=1.0)

@@ -5,21 +5,13 @@ Facts: https://www.volcengine.com/docs/6348/69828 and the pages named at each ac
 
 from attrs import field, frozen
 
-from volc_moderation.action import (
-    Quota,
-    api_version,
-    flag,
-    integer,
-    ip_address,
-    optional,
-    text,
-    wire_name,
-)
+from volc_moderation import validators
+from volc_moderation.action import Quota, api_version, wire_name
 from volc_moderation.errors import InvalidActionError
 from volc_moderation.volcengine.actions import Acknowledgement, VolcengineAction
 
 #: 0 means for ever, or not at all, as each action says.
-_BAN = optional(integer(10, 604_800, off=0))
+_BAN = validators.optional(validators.integer(10, 604_800, off=0))
 
 _OLD = "2020-12-01"
 
@@ -64,10 +56,12 @@ class BanRoomUser(VolcengineAction[Acknowledgement]):
     quota = Quota(40)
     result = Acknowledgement
 
-    app_id: str = field(validator=text())
-    room_id: str | None = field(default=None, validator=optional(text()))
-    user_id: str | None = field(default=None, validator=optional(text()))
-    ip: str | None = field(default=None, validator=optional(ip_address()), metadata=wire_name("IP"))
+    app_id: str = field(validator=validators.text())
+    room_id: str | None = field(default=None, validator=validators.optional(validators.text()))
+    user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
+    ip: str | None = field(
+        default=None, validator=validators.optional(validators.ip_address()), metadata=wire_name("IP")
+    )
     forbidden_interval: int | None = field(default=None, validator=_BAN)
     version: str = api_version("2023-11-01", _OLD)
 
@@ -92,9 +86,9 @@ class UpdateBanRoomUserRule(VolcengineAction[Acknowledgement]):
     quota = Quota(20)
     result = Acknowledgement
 
-    app_id: str = field(validator=text())
-    room_id: str | None = field(default=None, validator=optional(text()))
-    user_id: str | None = field(default=None, validator=optional(text()))
+    app_id: str = field(validator=validators.text())
+    room_id: str | None = field(default=None, validator=validators.optional(validators.text()))
+    user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
     forbidden_interval: int | None = field(default=None, validator=_BAN)
     version: str = api_version("2023-11-01", _OLD)
 
@@ -113,9 +107,9 @@ class KickUser(VolcengineAction[Acknowledgement]):
     quota = Quota(60)
     result = Acknowledgement
 
-    app_id: str = field(validator=text())
-    room_id: str = field(validator=text())
-    user_id: str = field(validator=text())
+    app_id: str = field(validator=validators.text())
+    room_id: str = field(validator=validators.text())
+    user_id: str = field(validator=validators.text())
     version: str = api_version(_OLD)
 
 
@@ -129,8 +123,8 @@ class DismissRoom(VolcengineAction[Acknowledgement]):
     quota = Quota(60)
     result = Acknowledgement
 
-    app_id: str = field(validator=text())
-    room_id: str = field(validator=text())
+    app_id: str = field(validator=validators.text())
+    room_id: str = field(validator=validators.text())
     version: str = api_version(_OLD)
 
 
@@ -151,13 +145,15 @@ class BanUserStream(VolcengineAction[Acknowledgement]):
     quota = Quota(60)
     result = Acknowledgement
 
-    app_id: str = field(validator=text())
-    room_id: str = field(validator=text())
-    user_id: str = field(validator=text())
-    video: bool = field(default=True, validator=flag())
-    audio: bool = field(default=True, validator=flag())
-    forbidden_interval: int | None = field(default=None, validator=optional(integer(60, 259_200, off=0)))
-    token: str | None = field(default=None, validator=optional(text()), repr=False)
+    app_id: str = field(validator=validators.text())
+    room_id: str = field(validator=validators.text())
+    user_id: str = field(validator=validators.text())
+    video: bool = field(default=True, validator=validators.flag())
+    audio: bool = field(default=True, validator=validators.flag())
+    forbidden_interval: int | None = field(
+        default=None, validator=validators.optional(validators.integer(60, 259_200, off=0))
+    )
+    token: str | None = field(default=None, validator=validators.optional(validators.text()), repr=False)
     version: str = api_version("2023-11-01", _OLD)
 
     def __attrs_post_init__(self) -> None:
@@ -180,12 +176,12 @@ class UnbanUserStream(VolcengineAction[Acknowledgement]):
     quota = Quota(60)
     result = Acknowledgement
 
-    app_id: str = field(validator=text())
-    room_id: str = field(validator=text())
-    user_id: str = field(validator=text())
-    video: bool = field(default=True, validator=flag())
-    audio: bool = field(default=True, validator=flag())
-    token: str | None = field(default=None, validator=optional(text()), repr=False)
+    app_id: str = field(validator=validators.text())
+    room_id: str = field(validator=validators.text())
+    user_id: str = field(validator=validators.text())
+    video: bool = field(default=True, validator=validators.flag())
+    audio: bool = field(default=True, validator=validators.flag())
+    token: str | None = field(default=None, validator=validators.optional(validators.text()), repr=False)
     version: str = api_version("2023-11-01", _OLD)
 
     def __attrs_post_init__(self) -> None:
@@ -212,11 +208,11 @@ class LimitTokenPrivilege(VolcengineAction[TokenLimit]):
     quota = Quota(40)
     result = TokenLimit
 
-    app_id: str = field(validator=text())
-    room_id: str = field(validator=text())
-    user_id: str = field(validator=text())
-    token: str = field(validator=text(), repr=False)
-    forbidden_interval: int = field(validator=integer(60, 259_200))
+    app_id: str = field(validator=validators.text())
+    room_id: str = field(validator=validators.text())
+    user_id: str = field(validator=validators.text())
+    token: str = field(validator=validators.text(), repr=False)
+    forbidden_interval: int = field(validator=validators.integer(60, 259_200))
     version: str = api_version("2023-11-01")
 
 
@@ -231,6 +227,6 @@ class GetRoomOnlineUsers(VolcengineAction[OnlineUsers]):
     quota = Quota(40)
     result = OnlineUsers
 
-    app_id: str = field(validator=text())
-    room_id: str = field(validator=text())
+    app_id: str = field(validator=validators.text())
+    room_id: str = field(validator=validators.text())
     version: str = api_version("2023-11-01", "2023-08-01")

@@ -19,11 +19,19 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from volc_moderation.callback import secrets_of
+from volc_moderation.callback_checks import secrets_of
 from volc_moderation.errors import CallbackError, ConfigurationError, describe
 from volc_moderation.event import Event
 from volc_moderation.volcengine import callbacks as volcengine_callbacks
-from volc_moderation.webhooks.seen import OUTAGE, PATIENCE, REMEMBERED_SECONDS, MemorySeen, RedisSeen, Seen, State
+from volc_moderation.webhooks.dedupe import (
+    OUTAGE,
+    PATIENCE,
+    REMEMBERED_SECONDS,
+    DedupeStore,
+    MemoryDedupeStore,
+    RedisDedupeStore,
+    State,
+)
 from volc_moderation.zego import callbacks as zego_callbacks
 
 Handler = Callable[[Event], Awaitable[object]]
@@ -68,7 +76,7 @@ class Webhooks:
         is told so, and the next delivery is handled.
     :param volcengine: the secret key of the console's callback settings; several while it is rotated; ``UNVERIFIED``.
     :param zego: the project's CallbackSecret, likewise.
-    :param seen: remembers what was handled: ``MemorySeen()``, or ``RedisSeen(…)`` for several processes; for at least
+    :param dedupe: remembers what was handled: ``MemoryDedupeStore()``, or ``RedisDedupeStore(…)`` for several processes; for at least
         twice ``within``, from as far ahead to as far back, so that what comes again is known. If it cannot be asked, an
         event counts as new: one that is handled twice is better than one that is lost.
     :param within: seconds that a callback may be old or ahead. By default 300 for ZEGO, which delivers again for 62 s
@@ -85,7 +93,7 @@ class Webhooks:
     ZEGO's signature does not cover the content: whoever sees a callback of ZEGO can send others, with any content, as
     long as ``within`` lets its time pass. So have them sent by https, to an address that nobody can guess.
 
-    Raises ``ConfigurationError`` for a wrong setting, such as an empty secret, or a ``MemorySeen`` or a ``RedisSeen``
+    Raises ``ConfigurationError`` for a wrong setting, such as an empty secret, or a ``MemoryDedupeStore`` or a ``RedisDedupeStore``
     that forgets too early.
     """
 
@@ -95,7 +103,7 @@ class Webhooks:
         *,
         volcengine: Secret | None = None,
         zego: Secret | None = None,
-        seen: Seen | None = None,
+        dedupe: DedupeStore | None = None,
         within: Within = "default",
         most_bytes: int = 1_048_576,
         timeout: float = 4.0,
@@ -123,7 +131,7 @@ class Webhooks:
             if secret is not None
         }
         windows = [one.within for one in endpoints.values() if one.secret is not None and one.within is not None]
-        self._seen = _remembering(seen, 2 * max(windows, default=0), timeout)
+        self._dedupe = _remembering(dedupe, 2 * max(windows, default=0), timeout)
         self.routes = [Route(f"/{name}", endpoint, methods=["POST"]) for name, endpoint in endpoints.items()]
         if not self.routes:
             raise ConfigurationError("one of volcengine and zego must have a secret")
@@ -201,14 +209,14 @@ class Webhooks:
     async def _begin(self, keys: Sequence[str], begun: list[str]) -> State:
         """Ask about each key, up to the first that is not new: of two deliveries of one event, the first goes on."""
         for key in keys:
-            state = await self._seen.begin(key)
+            state = await self._dedupe.begin(key)
             if state in ("handled", "running"):
                 return state
             begun.append(key)
         return "new"
 
     async def _end(self, keys: Sequence[str], *, handled: bool) -> None:
-        await asyncio.gather(*(_patiently(partial(self._seen.end, key, handled=handled)) for key in keys))
+        await asyncio.gather(*(_patiently(partial(self._dedupe.end, key, handled=handled)) for key in keys))
 
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T | None:
@@ -254,21 +262,21 @@ def _is_positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
-def _remembering(seen: Seen | None, seconds: float, timeout: float) -> Seen:
+def _remembering(dedupe: DedupeStore | None, seconds: float, timeout: float) -> DedupeStore:
     """Return a memory that lasts for ``seconds``, or refuse one that is known not to.
 
     What is being handled must be remembered for longer than the ``timeout`` of the handler, too.
     """
-    if seen is None:
-        return MemorySeen(seconds=max(REMEMBERED_SECONDS, seconds))
-    if isinstance(seen, (MemorySeen, RedisSeen)) and seen.seconds < seconds:
+    if dedupe is None:
+        return MemoryDedupeStore(seconds=max(REMEMBERED_SECONDS, seconds))
+    if isinstance(dedupe, (MemoryDedupeStore, RedisDedupeStore)) and dedupe.seconds < seconds:
         raise ConfigurationError(
-            f"seen must remember for {seconds:g} s, twice the longest within, or what comes again is handled again; "
-            f"got {seen.seconds:g} s"
+            f"dedupe must remember for {seconds:g} s, twice the longest within, or what comes again is handled again; "
+            f"got {dedupe.seconds:g} s"
         )
-    if isinstance(seen, RedisSeen) and seen.running_seconds <= timeout + PATIENCE:
+    if isinstance(dedupe, RedisDedupeStore) and dedupe.running_seconds <= timeout + PATIENCE:
         raise ConfigurationError(
-            f"running_seconds of seen must be more than timeout and {PATIENCE:g} s, or an event is handled twice at a"
-            f" time; got {seen.running_seconds} for a timeout of {timeout:g} s"
+            f"running_seconds of dedupe must be more than timeout and {PATIENCE:g} s, or an event is handled twice at a"
+            f" time; got {dedupe.running_seconds} for a timeout of {timeout:g} s"
         )
-    return seen
+    return dedupe

@@ -12,19 +12,8 @@ from typing import ClassVar, Generic, Literal, TypeVar
 
 from attrs import field, frozen
 
-from volc_moderation.action import (
-    Action,
-    Quota,
-    as_tuple,
-    blank_as_none,
-    given,
-    integer,
-    list_of,
-    model,
-    optional,
-    text,
-    url,
-)
+from volc_moderation import validators
+from volc_moderation.action import Action, Quota
 from volc_moderation.errors import InvalidActionError
 
 R = TypeVar("R")
@@ -36,9 +25,9 @@ Family = Literal["moderation", "room", "media-service", "media-file", "mix"]
 MODERATION = Quota(100)
 
 #: The lengths of ids, in bytes, are those of the client SDK's class.
-ROOM_ID = text(most_bytes=128)
-USER_ID = text(most_bytes=64)
-STREAM_ID = text(most_bytes=256)
+ROOM_ID = validators.text(most_bytes=128)
+USER_ID = validators.text(most_bytes=64)
+STREAM_ID = validators.text(most_bytes=256)
 
 
 class ZegoAction(Action[R], Generic[R]):
@@ -46,12 +35,12 @@ class ZegoAction(Action[R], Generic[R]):
 
     __slots__ = ()
 
-    room_refusals = frozenset({207})
+    room_throttle_codes = frozenset({207})
     family: ClassVar[Family] = "moderation"
     #: What ZEGO allows in the test environment of a project that has one, if that is less.
     test_quota: ClassVar[Quota | None] = None
     #: Codes other than 0 that come with a result instead of an error; it has a field ``code``.
-    findings: ClassVar[frozenset[int]] = frozenset()
+    result_codes: ClassVar[frozenset[int]] = frozenset()
 
 
 @frozen(kw_only=True)
@@ -63,14 +52,14 @@ class Done:
 class CensorTask:
     """A moderation that was started. Keep the ``task_id``: only it stops the task."""
 
-    task_id: str = field(validator=given())
+    task_id: str = field(validator=validators.given())
 
 
 @frozen(kw_only=True)
 class IdentifyToken:
     """The result of GenerateIdentifyToken. ``remain_time`` is in seconds."""
 
-    identify_token: str = field(repr=False, validator=given())
+    identify_token: str = field(repr=False, validator=validators.given())
     remain_time: int
 
 
@@ -89,14 +78,14 @@ class AudioParam:
     :param status_callback_url: where the end of the audio half is reported; http or https.
     """
 
-    risk_type_list: Sequence[str] | None = field(default=None, converter=as_tuple)
-    business_type_list: Sequence[str] | None = field(default=None, converter=as_tuple)
+    risk_type_list: Sequence[str] | None = field(default=None, converter=validators.as_tuple)
+    business_type_list: Sequence[str] | None = field(default=None, converter=validators.as_tuple)
     audio_language: str | None = None
     return_all_text: int | None = None
     return_pre_text: int | None = None
     return_pre_audio: int | None = None
-    result_callback_url: str | None = field(default=None, converter=blank_as_none)
-    status_callback_url: str | None = field(default=None, converter=blank_as_none)
+    result_callback_url: str | None = field(default=None, converter=validators.blank_as_none)
+    status_callback_url: str | None = field(default=None, converter=validators.blank_as_none)
 
 
 @frozen(kw_only=True)
@@ -112,12 +101,12 @@ class VideoParam:
     :param status_callback_url: where the end of the picture half is reported; http or https.
     """
 
-    risk_type_list: Sequence[str] | None = field(default=None, converter=as_tuple)
-    business_type_list: Sequence[str] | None = field(default=None, converter=as_tuple)
+    risk_type_list: Sequence[str] | None = field(default=None, converter=validators.as_tuple)
+    business_type_list: Sequence[str] | None = field(default=None, converter=validators.as_tuple)
     return_all_img: int | None = None
     detect_frequency: int | None = None
-    result_callback_url: str | None = field(default=None, converter=blank_as_none)
-    status_callback_url: str | None = field(default=None, converter=blank_as_none)
+    result_callback_url: str | None = field(default=None, converter=validators.blank_as_none)
+    status_callback_url: str | None = field(default=None, converter=validators.blank_as_none)
 
 
 @frozen(kw_only=True)
@@ -158,20 +147,28 @@ class StartCensorAudioV2(ZegoAction[CensorTask]):
     result = CensorTask
 
     room_id: str = field(validator=ROOM_ID)
-    event_id: str = field(validator=text())
-    audio_language: str = field(validator=text())
-    risk_type_list: Sequence[str] = field(default=(), converter=as_tuple, validator=list_of(text()))
-    business_type_list: Sequence[str] | None = field(
-        default=None, converter=as_tuple, validator=optional(list_of(text()))
+    event_id: str = field(validator=validators.text())
+    audio_language: str = field(validator=validators.text())
+    risk_type_list: Sequence[str] = field(
+        default=(), converter=validators.as_tuple, validator=validators.list_of(validators.text())
     )
-    label_language: str = field(default="zh", validator=text())
-    result_callback_url: str | None = field(default=None, converter=blank_as_none, validator=optional(url()))
-    status_callback_url: str | None = field(default=None, converter=blank_as_none, validator=optional(url()))
-    is_mixing_enabled: int | None = field(default=None, validator=optional(integer(0, 1)))
-    return_all_text: int | None = field(default=None, validator=optional(integer(0, 1)))
-    return_pre_text: int | None = field(default=None, validator=optional(integer(0, 1)))
-    return_pre_audio: int | None = field(default=None, validator=optional(integer(0, 1)))
-    return_finish_info: int | None = field(default=None, validator=optional(integer(0, 1)))
+    business_type_list: Sequence[str] | None = field(
+        default=None,
+        converter=validators.as_tuple,
+        validator=validators.optional(validators.list_of(validators.text())),
+    )
+    label_language: str = field(default="zh", validator=validators.text())
+    result_callback_url: str | None = field(
+        default=None, converter=validators.blank_as_none, validator=validators.optional(validators.url())
+    )
+    status_callback_url: str | None = field(
+        default=None, converter=validators.blank_as_none, validator=validators.optional(validators.url())
+    )
+    is_mixing_enabled: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
+    return_all_text: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
+    return_pre_text: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
+    return_pre_audio: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
+    return_finish_info: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
 
     def __attrs_post_init__(self) -> None:
         if not self.risk_type_list and not self.business_type_list:
@@ -192,28 +189,28 @@ class StopCensorAudioV2(ZegoAction[Done]):
     quota = MODERATION
     result = Done
 
-    task_id: str = field(validator=text())
+    task_id: str = field(validator=validators.text())
 
 
-_AUDIO_PARAM = model(
+_AUDIO_PARAM = validators.model(
     AudioParam,
-    risk_type_list=list_of(text()),
-    business_type_list=list_of(text()),
-    audio_language=text(),
-    return_all_text=integer(0, 1),
-    return_pre_text=integer(0, 1),
-    return_pre_audio=integer(0, 1),
-    result_callback_url=url(),
-    status_callback_url=url(),
+    risk_type_list=validators.list_of(validators.text()),
+    business_type_list=validators.list_of(validators.text()),
+    audio_language=validators.text(),
+    return_all_text=validators.integer(0, 1),
+    return_pre_text=validators.integer(0, 1),
+    return_pre_audio=validators.integer(0, 1),
+    result_callback_url=validators.url(),
+    status_callback_url=validators.url(),
 )
-_VIDEO_PARAM = model(
+_VIDEO_PARAM = validators.model(
     VideoParam,
-    risk_type_list=list_of(text()),
-    business_type_list=list_of(text()),
-    return_all_img=integer(0, 1),
-    detect_frequency=integer(1, 60),
-    result_callback_url=url(),
-    status_callback_url=url(),
+    risk_type_list=validators.list_of(validators.text()),
+    business_type_list=validators.list_of(validators.text()),
+    return_all_img=validators.integer(0, 1),
+    detect_frequency=validators.integer(1, 60),
+    result_callback_url=validators.url(),
+    status_callback_url=validators.url(),
 )
 
 
@@ -242,11 +239,11 @@ class StartCensorVideoV2(ZegoAction[CensorTask]):
     result = CensorTask
 
     room_id: str = field(validator=ROOM_ID)
-    event_id: str = field(validator=text())
+    event_id: str = field(validator=validators.text())
     video_param: VideoParam = field(validator=_VIDEO_PARAM)
-    audio_param: AudioParam | None = field(default=None, validator=optional(_AUDIO_PARAM))
-    language: str | None = field(default=None, validator=optional(text()))
-    return_finish_info: int | None = field(default=None, validator=optional(integer(0, 1)))
+    audio_param: AudioParam | None = field(default=None, validator=validators.optional(_AUDIO_PARAM))
+    language: str | None = field(default=None, validator=validators.optional(validators.text()))
+    return_finish_info: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
 
     def __attrs_post_init__(self) -> None:
         if not self.video_param.risk_type_list and not self.video_param.business_type_list:
@@ -267,7 +264,7 @@ class StopCensorVideoV2(ZegoAction[Done]):
     quota = MODERATION
     result = Done
 
-    task_id: str = field(validator=text())
+    task_id: str = field(validator=validators.text())
 
 
 @frozen(kw_only=True)
@@ -284,4 +281,4 @@ class GenerateIdentifyToken(ZegoAction[IdentifyToken]):
     quota = MODERATION
     result = IdentifyToken
 
-    effective_time: int | None = field(default=None, validator=optional(integer(1, 2_592_000)))
+    effective_time: int | None = field(default=None, validator=validators.optional(validators.integer(1, 2_592_000)))

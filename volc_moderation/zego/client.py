@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar, Unpack
 import attrs
 
 from volc_moderation.action import Action, Quota
-from volc_moderation.client import DEFAULT_TIMEOUT, Settings
+from volc_moderation.client import DEFAULT_TIMEOUT, ClientOptions
 from volc_moderation.credentials import ZegoCredentials, zego_keys_from_env
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.permit import Priority, Quotas
@@ -27,7 +27,7 @@ R = TypeVar("R")
 BASE_URL = "https://rtc-api.zego.im"
 
 
-class ZegoSettings(Settings, total=False):
+class ZegoClientOptions(ClientOptions, total=False):
     """The settings of a ``ZegoClient`` besides its keys."""
 
     is_test: bool | None
@@ -90,7 +90,7 @@ class ZegoClient(ZegoMethods):
         self._sequence = 0
 
     @classmethod
-    def from_env(cls, **settings: Unpack[ZegoSettings]) -> Self:
+    def from_env(cls, **settings: Unpack[ZegoClientOptions]) -> Self:
         """Make a client with the keys of the environment: ``ZEGO_APP_ID`` and ``ZEGO_SERVER_SECRET``.
 
         ``ZEGO_BASE_URL`` is read too unless ``base_url`` is given.

@@ -11,7 +11,8 @@ from typing import ClassVar, Generic, TypeVar
 
 from attrs import field, frozen
 
-from volc_moderation.action import Quota, as_tuple, list_of, optional, text, wire_name
+from volc_moderation import validators
+from volc_moderation.action import Quota, wire_name
 from volc_moderation.zego.actions import STREAM_ID, Done, Family, ZegoAction
 
 R = TypeVar("R")
@@ -21,7 +22,7 @@ _QUOTA, _TEST_QUOTA = Quota(20), Quota(5)
 
 ALIVE, UNKNOWN, CLOSED = 0, 41004, 41006
 
-_STREAMS = list_of(STREAM_ID, least=1, most=20)
+_STREAMS = validators.list_of(STREAM_ID, least=1, most=20)
 
 
 @frozen(kw_only=True)
@@ -35,7 +36,7 @@ class StreamAction(ZegoAction[R], Generic[R]):
     method = "GET"
     family: ClassVar[Family] = "media-service"
 
-    sequence: str | None = field(default=None, validator=optional(text()))
+    sequence: str | None = field(default=None, validator=validators.optional(validators.text()))
 
 
 @frozen(kw_only=True)
@@ -100,7 +101,9 @@ class ForbidRTCStreams(StreamAction[Done]):
     test_quota = _TEST_QUOTA
     result = Done
 
-    stream_id: Sequence[str] = field(converter=as_tuple, validator=_STREAMS, metadata=wire_name("StreamId[]"))
+    stream_id: Sequence[str] = field(
+        converter=validators.as_tuple, validator=_STREAMS, metadata=wire_name("StreamId[]")
+    )
 
 
 @frozen(kw_only=True)
@@ -116,7 +119,9 @@ class ResumeRTCStreams(StreamAction[Done]):
     test_quota = _TEST_QUOTA
     result = Done
 
-    stream_id: Sequence[str] = field(converter=as_tuple, validator=_STREAMS, metadata=wire_name("StreamId[]"))
+    stream_id: Sequence[str] = field(
+        converter=validators.as_tuple, validator=_STREAMS, metadata=wire_name("StreamId[]")
+    )
 
 
 @frozen(kw_only=True)
@@ -130,7 +135,7 @@ class DescribeRTCStreamState(StreamAction[RTCStreamState]):
 
     quota = Quota(40)
     test_quota = Quota(10)
-    findings = frozenset({UNKNOWN, CLOSED})
+    result_codes = frozenset({UNKNOWN, CLOSED})
     result = RTCStreamState
 
     stream_id: str = field(validator=STREAM_ID)

@@ -9,8 +9,9 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from volc_moderation.codes import UNKNOWN, Meaning, meaning_of_status, refusal, request_id_of, unusable
+from volc_moderation.action import Action
 from volc_moderation.credentials import ZegoCredentials
+from volc_moderation.error_codes import UNKNOWN, Meaning, meaning_of_status, refusal, request_id_of, unusable
 from volc_moderation.errors import (
     AuthenticationError,
     ConflictError,
@@ -84,10 +85,10 @@ def _read(
     if envelope is None or code is None:
         return unusable(request, response)
     request_id = request_id_of(envelope.get("RequestId"), request)
-    if code == 0 or code in action.findings or (repeated and action.is_settled_by(code)):
+    if code == 0 or code in action.result_codes or (repeated and action.is_already_done(code)):
         # What an answer without data has in its place is not said: nothing, null, an empty list.
         data = {} if action.result is Done or envelope.get("Data") is None else envelope["Data"]
-        if action.findings and isinstance(data, dict):
+        if action.result_codes and isinstance(data, dict):
             data = {**data, "Code": code}
         result = parse(data, action.result, request_id=request_id, root="Data")
         return result if isinstance(result, DecodeError) else Answer(result, request_id)
@@ -108,6 +109,11 @@ def meaning_of(family: Family, code: int) -> Meaning:
         return GATEWAY[code]
     families: tuple[Family, ...] = ("moderation", "room") if family == "moderation" else (family,)
     return next((CODES[one][code] for one in families if code in CODES[one]), UNKNOWN)
+
+
+def advice(action: type[Action[Any]], code: str | int) -> str | None:
+    """Return what the documents say about a code of an action, if they say anything."""
+    return meaning_of(action.family, code).advice if issubclass(action, ZegoAction) and isinstance(code, int) else None
 
 
 def _integer(code: object) -> int | None:

@@ -12,18 +12,8 @@ from typing import ClassVar, Generic, TypeVar
 
 from attrs import field, frozen
 
-from volc_moderation.action import (
-    Quota,
-    as_tuple,
-    flag,
-    integer,
-    list_of,
-    message,
-    optional,
-    text,
-    unreadable_items,
-    wire_name,
-)
+from volc_moderation import validators
+from volc_moderation.action import Quota, unreadable_items, wire_name
 from volc_moderation.zego.actions import ROOM_ID, USER_ID, Done, Family, ZegoAction
 
 R = TypeVar("R")
@@ -154,9 +144,11 @@ class KickoutUser(RoomAction[Done]):
 
     room_id: str = field(validator=ROOM_ID)
     user_id: Sequence[str] = field(
-        converter=as_tuple, validator=list_of(USER_ID, least=1, most=5), metadata=wire_name("UserId[]")
+        converter=validators.as_tuple,
+        validator=validators.list_of(USER_ID, least=1, most=5),
+        metadata=wire_name("UserId[]"),
     )
-    custom_reason: str | None = field(default=None, validator=optional(message(most_bytes=256)))
+    custom_reason: str | None = field(default=None, validator=validators.optional(validators.message(most_bytes=256)))
 
 
 @frozen(kw_only=True)
@@ -171,12 +163,12 @@ class CloseRoom(RoomAction[Done]):
 
     quota = Quota(1)
     #: The room is gone.
-    settled_by = frozenset({104, 5018, 5024, 50001})
+    already_done_codes = frozenset({104, 5018, 5024, 50001})
     result = Done
 
     room_id: str = field(validator=ROOM_ID)
-    custom_reason: str | None = field(default=None, validator=optional(message(most_bytes=256)))
-    room_close_callback: bool | None = field(default=None, validator=optional(flag()))
+    custom_reason: str | None = field(default=None, validator=validators.optional(validators.message(most_bytes=256)))
+    room_close_callback: bool | None = field(default=None, validator=validators.optional(validators.flag()))
 
 
 # Who is there
@@ -196,7 +188,9 @@ class DescribeUsers(RoomAction[UserStates]):
 
     room_id: str = field(validator=ROOM_ID)
     user_id: Sequence[str] = field(
-        converter=as_tuple, validator=list_of(USER_ID, least=1, most=10), metadata=wire_name("UserId[]")
+        converter=validators.as_tuple,
+        validator=validators.list_of(USER_ID, least=1, most=10),
+        metadata=wire_name("UserId[]"),
     )
 
 
@@ -218,9 +212,9 @@ class DescribeUserList(RoomAction[UserList]):
     result = UserList
 
     room_id: str = field(validator=ROOM_ID)
-    mode: int | None = field(default=None, validator=optional(integer(0, 1)))
-    limit: int | None = field(default=None, validator=optional(integer(0, 200)))
-    marker: str | None = field(default=None, validator=optional(text()))
+    mode: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
+    limit: int | None = field(default=None, validator=validators.optional(validators.integer(0, 200)))
+    marker: str | None = field(default=None, validator=validators.optional(validators.text()))
 
 
 @frozen(kw_only=True)
@@ -237,7 +231,9 @@ class DescribeUserNum(RoomAction[UserCounts]):
     result = UserCounts
 
     room_id: Sequence[str] = field(
-        converter=as_tuple, validator=list_of(ROOM_ID, least=1, most=10), metadata=wire_name("RoomId[]")
+        converter=validators.as_tuple,
+        validator=validators.list_of(ROOM_ID, least=1, most=10),
+        metadata=wire_name("RoomId[]"),
     )
 
 
@@ -276,10 +272,10 @@ class SendCustomCommand(RoomAction[CommandOutcome]):
 
     room_id: str = field(validator=ROOM_ID)
     from_user_id: str = field(validator=USER_ID)
-    message_content: str = field(validator=message(most_bytes=1024))
+    message_content: str = field(validator=validators.message(most_bytes=1024))
     to_user_id: Sequence[str] | None = field(
         default=None,
-        converter=as_tuple,
-        validator=optional(list_of(USER_ID, least=1, most=10)),
+        converter=validators.as_tuple,
+        validator=validators.optional(validators.list_of(USER_ID, least=1, most=10)),
         metadata=wire_name("ToUserId[]"),
     )

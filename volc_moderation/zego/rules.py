@@ -8,16 +8,8 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
-from volc_moderation.action import (
-    Quota,
-    as_tuple,
-    integer,
-    ip_address,
-    list_of,
-    optional,
-    unreadable_items,
-    wire_name,
-)
+from volc_moderation import validators
+from volc_moderation.action import Quota, unreadable_items, wire_name
 from volc_moderation.errors import InvalidActionError
 from volc_moderation.zego.actions import ROOM_ID, STREAM_ID, USER_ID, Done
 from volc_moderation.zego.room import RoomAction
@@ -98,9 +90,9 @@ class SetForbidStreamRule(RoomAction[Done]):
 
     room_id: str = field(validator=ROOM_ID)
     stream_id: str = field(validator=STREAM_ID)
-    disable_audio: int | None = field(default=None, validator=optional(integer(0, 1)))
-    disable_video: int | None = field(default=None, validator=optional(integer(0, 1)))
-    effective_time: int | None = field(default=None, validator=optional(integer(1, 86_400)))
+    disable_audio: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
+    disable_video: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
+    effective_time: int | None = field(default=None, validator=validators.optional(validators.integer(1, 86_400)))
 
     def __attrs_post_init__(self) -> None:
         if not (self.disable_audio or self.disable_video):
@@ -121,7 +113,9 @@ class DescribeForbidStreamRules(RoomAction[ForbidStreamRules]):
 
     room_id: str = field(validator=ROOM_ID)
     stream_id: Sequence[str] = field(
-        converter=as_tuple, validator=list_of(STREAM_ID, least=1, most=10), metadata=wire_name("StreamId[]")
+        converter=validators.as_tuple,
+        validator=validators.list_of(STREAM_ID, least=1, most=10),
+        metadata=wire_name("StreamId[]"),
     )
 
 
@@ -139,7 +133,7 @@ class DelForbidStreamRule(RoomAction[Done]):
     stream_id: str = field(validator=STREAM_ID)
 
 
-_RULE_TYPE = integer(1, 4)
+_RULE_TYPE = validators.integer(1, 4)
 
 
 @frozen(kw_only=True)
@@ -164,12 +158,16 @@ class SetForbidUserRule(RoomAction[RuleExpiry]):
 
     rule_type: int = field(validator=_RULE_TYPE)
     disabled_privilege: Sequence[int] = field(
-        converter=as_tuple, validator=list_of(integer(1, 2), least=1, most=2), metadata=wire_name("DisabledPrivilege[]")
+        converter=validators.as_tuple,
+        validator=validators.list_of(validators.integer(1, 2), least=1, most=2),
+        metadata=wire_name("DisabledPrivilege[]"),
     )
-    effective_time: int = field(validator=integer(1, 86_400))
-    ip: str | None = field(default=None, validator=optional(ip_address()), metadata=wire_name("IP"))
-    room_id: str | None = field(default=None, validator=optional(ROOM_ID))
-    user_id: str | None = field(default=None, validator=optional(USER_ID))
+    effective_time: int = field(validator=validators.integer(1, 86_400))
+    ip: str | None = field(
+        default=None, validator=validators.optional(validators.ip_address()), metadata=wire_name("IP")
+    )
+    room_id: str | None = field(default=None, validator=validators.optional(ROOM_ID))
+    user_id: str | None = field(default=None, validator=validators.optional(USER_ID))
 
     def __attrs_post_init__(self) -> None:
         _check_rule(self)
@@ -202,13 +200,15 @@ class DelForbidUserRule(RoomAction[Done]):
     """
 
     quota = _RULES
-    settled_by = frozenset({50124})
+    already_done_codes = frozenset({50124})
     result = Done
 
     rule_type: int = field(validator=_RULE_TYPE)
-    ip: str | None = field(default=None, validator=optional(ip_address()), metadata=wire_name("IP"))
-    room_id: str | None = field(default=None, validator=optional(ROOM_ID))
-    user_id: str | None = field(default=None, validator=optional(USER_ID))
+    ip: str | None = field(
+        default=None, validator=validators.optional(validators.ip_address()), metadata=wire_name("IP")
+    )
+    room_id: str | None = field(default=None, validator=validators.optional(ROOM_ID))
+    user_id: str | None = field(default=None, validator=validators.optional(USER_ID))
 
     def __attrs_post_init__(self) -> None:
         _check_rule(self)

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from tests.actions import ACTIONS, LEAST, MOST, WRONG
 from tests.strategies import identifiers, texts
 from volc_moderation import Action, InvalidActionError, SourceError
-from volc_moderation.jobs.clients import read, write
+from volc_moderation.bulk.load import LoadProgress, check
+from volc_moderation.bulk.rows import Rows
+from volc_moderation.bulk.sources import Source, read_source
+from volc_moderation.jobs.clients import dump_action, load_action
 from volc_moderation.jobs.job import Lane, key_of
-from volc_moderation.jobs.load import Loaded, check
-from volc_moderation.jobs.rows import Rows
-from volc_moderation.jobs.sources import Source, read_source
 from volc_moderation.volcengine import (
     BanUserStream,
     MonitorConfig,
@@ -417,7 +417,7 @@ def test_whatever_a_cell_has_is_refused_or_can_be_written(action: Any) -> None:
             except (SourceError, InvalidActionError) as error:
                 said = str(error)
             else:
-                said = key_of(Lane("vendor", "account", action.name), call) + write(call)
+                said = key_of(Lane("vendor", "account", action.name), call) + dump_action(call)
             assert said.encode()
 
 
@@ -459,22 +459,22 @@ def test_any_message_comes_through(action: Action[Any]) -> None:
 def test_what_the_journal_has_reads_back(example: Action[Any]) -> None:
     version = example.version if isinstance(example, VolcengineAction) else ""
     lane = Lane("vendor", "account", example.name, version)
-    assert read(write(example), type(example), lane) == example
+    assert load_action(dump_action(example), type(example), lane) == example
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"TaskId": 5}', '{"TaskId": "two\\nlines"}', '{"task_id": "t"}'])
 def test_what_the_journal_had_otherwise_is_said(text: str) -> None:
     with pytest.raises(InvalidActionError, match=r"^StopCensorAudioV2: "):
-        read(text, StopCensorAudioV2, Lane("zego", "account", "StopCensorAudioV2"))
+        load_action(text, StopCensorAudioV2, Lane("zego", "account", "StopCensorAudioV2"))
 
 
 def test_what_is_cancelled_after_its_last_row_is_not_loaded(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("room_id\nroom\n")
     loaded, rows = (
-        Loaded(),
+        LoadProgress(),
         Rows(VolcengineClient.actions(), action="StopWebcast", constants={"app_id": "a", "task_id": "t"}),
     )
-    reading = check([str(tmp_path / "rows.csv")], rows, limit=None, tell_bad=print, loaded=loaded)
+    reading = check([str(tmp_path / "rows.csv")], rows, limit=None, on_bad_row=print, loaded=loaded)
     assert next(reading)[1] == StopWebcast(app_id="a", room_id="room", task_id="t")
     loaded.cancel()
     with pytest.raises(SourceError, match="interrupted"):

@@ -17,8 +17,8 @@ from tests.quotas.judge import Judge, RefusedError
 from tests.quotas.processes import Processes
 from volc_moderation import QuotaUnavailable
 from volc_moderation.quotas import Priority, Quota
-from volc_moderation.quotas.asker import Asker, Outage
 from volc_moderation.quotas.round_trips import LONGEST_WAY
+from volc_moderation.quotas.shared_window import Outage, SharedWindow
 
 #: Processes at most, which each have a third of the quota while the store is away.
 MOST = 3
@@ -27,7 +27,7 @@ MOST = 3
 class Process:
     """A process with callers, which may be cancelled, and that may be killed."""
 
-    def __init__(self, asker: Asker, judge: Judge) -> None:
+    def __init__(self, asker: SharedWindow, judge: Judge) -> None:
         self.asker = asker
         self._judge = judge
         self.callers: list[asyncio.Task[None]] = []

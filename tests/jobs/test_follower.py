@@ -18,10 +18,10 @@ from volc_moderation import AuthenticationError, JournalError
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.clients import Clients
 from volc_moderation.jobs.distributed import DistributedJobs
-from volc_moderation.jobs.follow import NO_WORKERS, Follower, LaneStatus
+from volc_moderation.jobs.follower import NO_WORKERS, FollowedLane, Follower
 from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.queue_records import Worker
+from volc_moderation.jobs.queue.records import Worker
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.zego import StopCensorAudioV2
 
@@ -100,7 +100,7 @@ async def test_a_lane_of_starts_is_handed_over_a_little_at_a_time(
     valkey: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the queue loses its data, nobody knows what became of those; what waits for minutes frees its place."""
-    monkeypatch.setattr("volc_moderation.jobs.follow.MOST_ONCE", 3)
+    monkeypatch.setattr("volc_moderation.jobs.follower.MOST_ONCE", 3)
     client = zego()
     journal = Journal(tmp_path / "rows.jobs")
     starts = [attrs.evolve(START, room_id=f"r{number}") for number in range(10)]
@@ -144,26 +144,26 @@ def worker(told: tuple[str, str, float | None], lane: Lane = LANE) -> Worker:
 def test_what_workers_tell_of_a_lane() -> None:
     client = volcengine_client()
 
-    queue: Any = SimpleNamespace(trouble=None)
-    status = LaneStatus(LANE, client, StopWebcast, queue)
+    queue: Any = SimpleNamespace(pause_reason=None)
+    status = FollowedLane(LANE, client, StopWebcast, queue)
     refused = ("AuthenticationError", "no such key", 40.0)
     status.look([], now=100.0)
-    assert str(status.trouble) == str(NO_WORKERS)
+    assert str(status.pause_reason) == str(NO_WORKERS)
     other = LANE._replace(account="other")
     for now, words in ((101.0, "no worker listens"), (110.0, "none of 1 workers has the keys of the account")):
         status.look([worker(("", "", 1.0), lane=other)], now=now)
-        assert words in str(status.trouble)
+        assert words in str(status.pause_reason)
     status.look([worker(("", "", 150.0)), worker(refused)], now=111.0)
-    assert not status.trouble
+    assert not status.pause_reason
     assert (status.cap, status.is_refused_since(200.0)) == (40.0, False)
     status.look([worker(refused), worker(refused)], now=112.0)
-    assert isinstance(status.trouble, AuthenticationError)
-    assert "2 of 2 workers" in str(status.trouble)
+    assert isinstance(status.pause_reason, AuthenticationError)
+    assert "2 of 2 workers" in str(status.pause_reason)
     assert (status.is_refused_since(111.9), status.is_refused_since(112.0)) == (False, True)
     status.look([worker(("TransportError", "no way", None))], now=113.0)
-    assert str(status.trouble) == "StopWebcast: no way"
+    assert str(status.pause_reason) == "StopWebcast: no way"
     assert (status.cap, status.is_refused_since(200.0)) == (None, False)
-    queue.trouble = JournalError("away")
-    assert str(status.trouble) == "away"
+    queue.pause_reason = JournalError("away")
+    assert str(status.pause_reason) == "away"
     status.is_over = True
-    assert not status.trouble
+    assert not status.pause_reason

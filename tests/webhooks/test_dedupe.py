@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from volc_moderation import ConfigurationError
 from volc_moderation.redis_client import client_of
 from volc_moderation.testing import CALLBACK_SECRET, make_zego_callback
-from volc_moderation.webhooks import MemorySeen, RedisSeen, Webhooks
+from volc_moderation.webhooks import MemoryDedupeStore, RedisDedupeStore, Webhooks
 
 
 class BlockingRedis:
@@ -45,12 +45,12 @@ async def lived(seen: Any, key: str) -> None:
 
 
 async def test_memory() -> None:
-    await lived(MemorySeen(), "key")
+    await lived(MemoryDedupeStore(), "key")
 
 
 async def test_memory_is_bounded_in_number_and_in_age() -> None:
     now = 0.0
-    seen = MemorySeen(most=100, seconds=60, clock=lambda: now)
+    seen = MemoryDedupeStore(most=100, seconds=60, clock=lambda: now)
     for number in range(1000):
         await seen.begin(str(number))
         await seen.end(str(number), handled=True)
@@ -67,16 +67,16 @@ async def test_memory_is_bounded_in_number_and_in_age() -> None:
 @pytest.mark.parametrize("options", [{"most": 0}, {"seconds": 0}, {"seconds": -1}, {"most": True}, {"seconds": "60"}])
 def test_wrong_bounds(options: Any) -> None:
     with pytest.raises(ConfigurationError):
-        MemorySeen(**options)
+        MemoryDedupeStore(**options)
 
 
 async def test_redis(redis: Any) -> None:
-    await lived(RedisSeen(redis), "key")
+    await lived(RedisDedupeStore(redis), "key")
 
 
 async def test_several_processes(redis: Any) -> None:
     """As if each were a process: one of them handles it, whoever asks."""
-    processes = [RedisSeen(redis) for _ in range(10)]
+    processes = [RedisDedupeStore(redis) for _ in range(10)]
     states = await asyncio.gather(*(one.begin("key") for one in processes))
     assert sorted(states) == ["new", *9 * ["running"]]
     winner = processes[states.index("new")]
@@ -88,7 +88,7 @@ async def test_several_processes(redis: Any) -> None:
 
 
 async def test_a_process_that_died_leaves_nothing_for_ever(redis: Any) -> None:
-    dead, alive = RedisSeen(redis, running_seconds=1), RedisSeen(redis)
+    dead, alive = RedisDedupeStore(redis, running_seconds=1), RedisDedupeStore(redis)
     assert await dead.begin("key") == "new"
     assert await alive.begin("key") == "running"
     await asyncio.sleep(1.1)
@@ -98,7 +98,7 @@ async def test_a_process_that_died_leaves_nothing_for_ever(redis: Any) -> None:
 
 
 async def test_it_is_remembered_for_a_time_under_a_prefix(redis: Any) -> None:
-    seen = RedisSeen(redis, prefix="mine:", seconds=100)
+    seen = RedisDedupeStore(redis, prefix="mine:", seconds=100)
     await seen.begin("key")
     assert 1 <= await redis.ttl("mine:key") <= 10
     await seen.end("key", handled=True)
@@ -109,11 +109,11 @@ async def test_it_is_remembered_for_a_time_under_a_prefix(redis: Any) -> None:
 async def test_text_answers_will_do(valkey: str) -> None:
     async with Redis.from_url(valkey, decode_responses=True) as client:
         await client.flushall()
-        await lived(RedisSeen(client), "key")
+        await lived(RedisDedupeStore(client), "key")
 
 
 async def test_an_address_will_do(valkey: str) -> None:
-    seen = RedisSeen(valkey)
+    seen = RedisDedupeStore(valkey)
     assert await seen.begin("of an address") == "new"
     await seen.aclose()
 
@@ -125,8 +125,8 @@ async def test_without_redis_nothing_is_lost(caplog: pytest.LogCaptureFixture) -
     async def handle(event: Any) -> None:
         events.append(event)
 
-    seen = RedisSeen("redis://:s3cret@127.0.0.1:1/0")
-    app = Webhooks(handle, zego=CALLBACK_SECRET, seen=seen)
+    seen = RedisDedupeStore("redis://:s3cret@127.0.0.1:1/0")
+    app = Webhooks(handle, zego=CALLBACK_SECRET, dedupe=seen)
     body = make_zego_callback()
     sent: list[Any] = []
 
@@ -154,7 +154,7 @@ async def test_a_redis_that_hangs_is_not_waited_for() -> None:
             await asyncio.sleep(3600)
             return b"handled"
 
-    seen = RedisSeen(Hanging())
+    seen = RedisDedupeStore(Hanging())
     assert await seen.begin("key") == "new"
     await seen.end("key", handled=True)
     assert asyncio.get_running_loop().time() < 3
@@ -173,7 +173,7 @@ async def test_a_redis_that_hangs_is_not_waited_for() -> None:
 )
 def test_wrong_settings(client: Any, options: Any) -> None:
     with pytest.raises(ConfigurationError):
-        RedisSeen(client, **options)
+        RedisDedupeStore(client, **options)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_wrong_settings(client: Any, options: Any) -> None:
 )
 def test_an_address_that_is_none_is_not_shown(address: str) -> None:
     with pytest.raises(ConfigurationError, match="client must be an address like 'redis://host:6379/0'") as caught:
-        RedisSeen(address)
+        RedisDedupeStore(address)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     frames = list(traceback.walk_tb(caught.value.__traceback__))
@@ -205,7 +205,7 @@ def test_an_address_that_is_none_is_not_shown(address: str) -> None:
 def test_without_the_extra_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'volc_moderation\[redis\]'"):
-        RedisSeen("redis://:s3cret@host/0")
+        RedisDedupeStore("redis://:s3cret@host/0")
 
 
 async def test_what_redis_says_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -213,7 +213,7 @@ async def test_what_redis_says_is_not_logged(caplog: pytest.LogCaptureFixture) -
         async def eval(self, *_: object) -> object:
             raise ConnectionError("cannot reach redis://:s3cret@host/0?password=s3cret")
 
-    seen = RedisSeen(Telling())
+    seen = RedisDedupeStore(Telling())
     with caplog.at_level(logging.DEBUG):
         assert await seen.begin("key") == "new"
         await seen.end("key", handled=True)
@@ -224,7 +224,7 @@ async def test_what_redis_says_is_not_logged(caplog: pytest.LogCaptureFixture) -
 
 
 async def test_so_many_are_remembered() -> None:
-    seen = MemorySeen(most=2)
+    seen = MemoryDedupeStore(most=2)
     for key in "abc":
         assert await seen.begin(key) == "new"
         await seen.end(key, handled=True)
@@ -234,12 +234,12 @@ async def test_so_many_are_remembered() -> None:
 @pytest.mark.parametrize("name", ["seconds", "running_seconds"])
 def test_a_bool_is_no_number_of_seconds(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name} must be an int of at least 1; got bool"):
-        RedisSeen("redis://host", **{name: True})  # type: ignore[arg-type]
+        RedisDedupeStore("redis://host", **{name: True})  # type: ignore[arg-type]
 
 
 async def test_a_store_has_no_more_time_than_there_is() -> None:
     """Half for a connection that was kept and may be dead, half for a new one."""
-    client: Any = client_of("redis://host", needs="eval", wanted_by="RedisSeen", patience=1.0)
+    client: Any = client_of("redis://host", needs="eval", wanted_by="RedisDedupeStore", patience=1.0)
     settings = client.connection_pool.connection_kwargs
     assert (settings["socket_timeout"], settings["socket_connect_timeout"]) == (0.5, 0.5)
     assert settings["retry"]._retries == 1

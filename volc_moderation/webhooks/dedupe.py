@@ -20,7 +20,7 @@ _log = logging.getLogger("volc_moderation")
 REMEMBERED_SECONDS = 3600
 
 
-class Seen(Protocol):
+class DedupeStore(Protocol):
     """A memory of events, by their ``dedupe_key``: a short text in ASCII.
 
     It should remember an event for twice the ``within`` of the ``Webhooks``, from as far ahead to as far back. If it
@@ -34,7 +34,7 @@ class Seen(Protocol):
         """Note that an event that was new was handled, or was not and is new again."""
 
 
-class MemorySeen:
+class MemoryDedupeStore:
     """In the memory of the process: at most ``most`` events, the last ones, each for ``seconds``.
 
     Raises ``ConfigurationError`` for a wrong setting.
@@ -113,7 +113,7 @@ if ARGV[2] == '0' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1]
 """
 
 
-class RedisSeen:
+class RedisDedupeStore:
     """In Redis or Valkey, for all processes that use the same one.
 
     If it cannot be asked, an event counts as new: one that is handled twice is better than one that is lost.
@@ -142,7 +142,7 @@ class RedisSeen:
             raise ConfigurationError(f"prefix must be a str; got {describe(prefix)}")
         self._is_own = isinstance(client, str)
         # The address is replaced, so that no traceback of what follows shows it.
-        client = client_of(client, needs="eval", wanted_by="RedisSeen", patience=PATIENCE)
+        client = client_of(client, needs="eval", wanted_by="RedisDedupeStore", patience=PATIENCE)
         if isinstance(client, ConfigurationError):
             raise client
         self._redis = cast("Redis", client)

@@ -17,10 +17,10 @@ from typing import Any, Protocol, Self, cast, get_args
 
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.quotas.asker import CLOSED, PATIENCE, Asker, Outage
-from volc_moderation.quotas.line import BULK_SHARE
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey
+from volc_moderation.quotas.shared_window import CLOSED, PATIENCE, Outage, SharedWindow
 from volc_moderation.quotas.store import Store
+from volc_moderation.quotas.wait_queue import BULK_SHARE
 from volc_moderation.redis_client import cancellable, client_of
 
 SCRIPT = Path(__file__).with_name("exchange.lua").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ class _Redis(Protocol):
         """Close the connections."""
 
 
-class RedisQuotas(Store[Asker]):
+class RedisQuotas(Store[SharedWindow]):
     """Window permits for all processes that use the same Redis or Valkey, first come, first served in each.
 
     Use it as ``async with RedisQuotas("redis://…") as quotas``, one per event loop, or call ``aclose()`` at the end, so
@@ -127,11 +127,11 @@ class RedisQuotas(Store[Asker]):
         # Not before: a process may fork after it made the store.
         self._process = secrets.token_hex(6)
 
-    def _open(self, key: QuotaKey, quota: Quota, loop: asyncio.AbstractEventLoop) -> Asker:
+    def _open(self, key: QuotaKey, quota: Quota, loop: asyncio.AbstractEventLoop) -> SharedWindow:
         whose = hashlib.blake2s(json.dumps([key.account, key.room]).encode(), digest_size=8).hexdigest()
         # In a cluster, what is between the braces decides where the keys are: all in one place.
         keys = [f"{self._prefix}:{{{key.vendor}:{key.action}:{whose}}}:{part}" for part in PARTS]
-        return Asker(
+        return SharedWindow(
             quota,
             loop,
             exchange=partial(self._exchange, keys),

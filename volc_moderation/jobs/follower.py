@@ -13,15 +13,15 @@ from volc_moderation.action import Action
 from volc_moderation.client import Client
 from volc_moderation.errors import AuthenticationError, ConfigurationError, ModerationError
 from volc_moderation.jobs.distributed import DistributedJobs
-from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
+from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal_thread import JournalThread
-from volc_moderation.jobs.lane import PATIENCE
+from volc_moderation.jobs.journal.schema import DueJob, HandedOverJob
+from volc_moderation.jobs.journal.thread import JournalThread
+from volc_moderation.jobs.lane_runner import PATIENCE
 from volc_moderation.jobs.outcome import Ended
-from volc_moderation.jobs.queue import Queue
-from volc_moderation.jobs.queue_records import FORGOTTEN, Ticket, Worker
-from volc_moderation.jobs.schema import Handed, Row
+from volc_moderation.jobs.queue.records import FORGOTTEN, Ticket, Worker
+from volc_moderation.jobs.queue.redis_queue import Queue
 from volc_moderation.jobs.steady_clock import SteadyClock
 
 #: Jobs that are handed over and not put off: enough for many workers for many minutes, few enough to be remembered.
@@ -29,7 +29,7 @@ MOST = 100_000
 #: The same for each lane of calls that must not be made twice: if the queue loses its data, nobody knows what became of
 #: those that it had. Enough for five seconds of ZEGO's quota.
 MOST_ONCE = 500
-#: Handed over at once.
+#: HandedOverJob over at once.
 TAKE = 500
 #: Seconds to wait for outcomes before looking whether to stop.
 LOOK = 0.5
@@ -43,15 +43,15 @@ NO_WORKERS = ModerationError("no worker listens to the queue; start one: volc-mo
 
 
 @attrs.define(eq=False)
-class LaneStatus:
+class FollowedLane:
     """How it stands with a lane that the workers run."""
 
     lane: Lane
     client: Client
-    made: type[Action[Any]]
+    action_type: type[Action[Any]]
     _queue: Queue
     #: What the workers say that stands in the way of all of the lane's calls.
-    _trouble: ModerationError | None = None
+    _pause_reason: ModerationError | None = None
     #: Whether nothing is left of it.
     is_over: bool = False
     #: Calls per second that the workers allow themselves, if they tell.
@@ -64,9 +64,9 @@ class LaneStatus:
     refused_since: float | None = None
 
     @property
-    def trouble(self) -> ModerationError | None:
+    def pause_reason(self) -> ModerationError | None:
         """What stands in the way of all of the lane's calls, if anything does."""
-        return None if self.is_over else self._queue.trouble or self._trouble
+        return None if self.is_over else self._queue.pause_reason or self._pause_reason
 
     def is_refused_since(self, moment: float) -> bool:
         """Tell whether all workers have said since a moment that its keys are refused."""
@@ -75,7 +75,7 @@ class LaneStatus:
     @property
     def room(self) -> int:
         """How many more may be handed over now."""
-        return (MOST if self.made.repeatable else MOST_ONCE) - len(self.out) + len(self.put_off)
+        return (MOST if self.action_type.repeatable else MOST_ONCE) - len(self.out) + len(self.put_off)
 
     def look(self, workers: Sequence[Worker], *, now: float) -> None:
         """Look at what the workers tell of the lane."""
@@ -86,21 +86,21 @@ class LaneStatus:
         self.refused_since = (self.refused_since or now) if is_refused else None
         self.unserved_since = None if told else self.unserved_since or now
         if not workers:
-            self._trouble = NO_WORKERS
+            self._pause_reason = NO_WORKERS
         elif self.unserved_since is not None:
             if now >= self.unserved_since + UNSERVED:
-                self._trouble = ModerationError(
+                self._pause_reason = ModerationError(
                     f"{self.lane.action}: none of {len(workers)} workers has the keys of the account at"
                     f" {self.lane.vendor}"
                 )
         elif is_refused:
-            self._trouble = AuthenticationError(
+            self._pause_reason = AuthenticationError(
                 f"(said {len(refusals)} of {len(workers)} workers) {refusals[0]}", code="refused"
             )
         elif all(kind for kind, _, _ in told):
-            self._trouble = ModerationError(f"{self.lane.action}: {told[0][1]}")
+            self._pause_reason = ModerationError(f"{self.lane.action}: {told[0][1]}")
         else:
-            self._trouble = None
+            self._pause_reason = None
 
 
 class Follower:
@@ -116,15 +116,15 @@ class Follower:
         journal: JournalThread,
         jobs: DistributedJobs,
         *,
-        tell: Callable[[JobEvent], None] = lambda _: None,
+        on_event: Callable[[JobEvent], None] = lambda _: None,
         wait_for_deferred: bool = True,
     ) -> None:
         self._journal = journal
         self._clients = jobs.clients
         self._queue = jobs.queue
-        self._tell = tell
+        self._on_event = on_event
         self._waits_for_deferred = wait_for_deferred
-        self._lanes: dict[int, LaneStatus] = {}
+        self._lanes: dict[int, FollowedLane] = {}
         self._name = ""
         #: The entry up to which the journal has what was told, and the data of which that is.
         self._after = "0"
@@ -136,7 +136,7 @@ class Follower:
         self._news_at = 0.0
 
     @property
-    def lanes(self) -> Sequence[LaneStatus]:
+    def lanes(self) -> Sequence[FollowedLane]:
         """How it stands with the lanes that there are."""
         return tuple(self._lanes.values())
 
@@ -150,12 +150,12 @@ class Follower:
         needed = await self._journal.do(Journal.unfinished_lanes)
         for number, lane in (await self._journal.do(Journal.lanes)).items():
             try:
-                client, made = self._clients.maker_of(lane)
+                client, action_type = self._clients.client_for(lane)
             except ConfigurationError:
                 if number in needed:
                     raise
                 continue
-            self._lanes[number] = LaneStatus(lane, client, made, self._queue)
+            self._lanes[number] = FollowedLane(lane, client, action_type, self._queue)
         self._after = await self._journal.do(_followed)
         known = await self._journal.do(lambda journal: journal.note("incarnation"))
         incarnation, workers = await self._queue.look()
@@ -172,7 +172,7 @@ class Follower:
 
     def _recover(self, journal: Journal) -> int:
         return sum(
-            journal.recover(number, repeatable=lane.made.repeatable, due=self._steady(), now=time.time())
+            journal.recover(number, repeatable=lane.action_type.repeatable, due=self._steady(), now=time.time())
             for number, lane in self._lanes.items()
         )
 
@@ -233,8 +233,8 @@ class Follower:
             await self._queue.trim(self._name, self._after)
         self._look_at_workers(workers)
         for lane in self._lanes.values():
-            if lane.trouble is not None and lane.is_refused_since(loop.time() - REFUSED):
-                raise lane.trouble
+            if lane.pause_reason is not None and lane.is_refused_since(loop.time() - REFUSED):
+                raise lane.pause_reason
 
     def _look_at_workers(self, workers: Sequence[Worker]) -> None:
         now = asyncio.get_running_loop().time()
@@ -256,7 +256,7 @@ class Follower:
             self._incarnation = incarnation
             await self._journal.do(partial(_note_data, incarnation=incarnation), durable=True)
 
-    async def _submit(self, rows: Sequence[Handed], incarnation: str, *, is_lost: bool) -> bool | None:
+    async def _submit(self, rows: Sequence[HandedOverJob], incarnation: str, *, is_lost: bool) -> bool | None:
         """Hand rows over, as the jobs that they are if they were handed over before.
 
         If the queue has other data by now, nothing was done; it returns whether that is so of the data before, too.
@@ -268,8 +268,8 @@ class Follower:
                 row.parameters,
                 f"{self._name}:{row.id}:{_time_of(row)}",
                 row.line,
-                is_known=not self._lanes[row.lane].made.repeatable and (is_lost or self._may_be_forgotten(row)),
-                maybe_sent=bool(row.maybe_sent) or (is_lost and self._lanes[row.lane].made.repeatable),
+                is_known=not self._lanes[row.lane].action_type.repeatable and (is_lost or self._may_be_forgotten(row)),
+                maybe_sent=bool(row.maybe_sent) or (is_lost and self._lanes[row.lane].action_type.repeatable),
             )
             for row in rows
         ]
@@ -286,7 +286,7 @@ class Follower:
                 lane.put_off[row.id] = time.time() + answer.due_in
         return None
 
-    def _may_be_forgotten(self, row: Handed) -> bool:
+    def _may_be_forgotten(self, row: HandedOverJob) -> bool:
         """Tell whether a row was out for so long that the queue no longer keeps what became of it."""
         return row.sent is not None and time.time() > row.sent + self._queue.keep / 2
 
@@ -302,7 +302,7 @@ class Follower:
                 continue
             rows, due = await self._journal.do(
                 partial(Journal.hand_over, lane=number, most=most, due=self._steady(), now=now),
-                durable=not lane.made.repeatable,
+                durable=not lane.action_type.repeatable,
             )
             rows = [row._replace(sent=None) for row in rows]  # whatever was before, they are out from now on
             is_undone = await self._submit(rows, self._incarnation, is_lost=False) if rows else None
@@ -338,7 +338,7 @@ class Follower:
             await self._journal.do(partial(Journal.note, name="followed", value=self._after))
         return len(told)
 
-    def _end(self, row: Handed, ended: Ended) -> None:
+    def _end(self, row: HandedOverJob, ended: Ended) -> None:
         """Take down what became of an attempt."""
         lane, outcome = self._lanes[row.lane], ended.outcome
         is_put_off = outcome.state is JobState.PENDING
@@ -347,11 +347,11 @@ class Follower:
         else:
             lane.put_off.pop(row.id, None)
             lane.out.discard(row.id)
-        taken = Row(row.id, row.key, row.parameters, ended.attempts, row.maybe_sent, row.code, row.line)
+        taken = DueJob(row.id, row.key, row.parameters, ended.attempts, row.maybe_sent, row.code, row.line)
         kept = outcome._replace(state=JobState.SENT, wait=0.0) if is_put_off else outcome  # the workers have its time
         self._journal.note(taken, row.lane, ended._replace(outcome=kept))
         due = ended.due if is_put_off else None
-        self._tell(JobEvent(lane.lane, ended.attempts, due, lane.made, taken, outcome))
+        self._on_event(JobEvent(lane.lane, ended.attempts, due, lane.action_type, taken, outcome))
 
 
 def _name(journal: Journal, fresh: str) -> str:
@@ -368,6 +368,6 @@ def _note_data(journal: Journal, *, incarnation: str) -> None:
     journal.note("followed", "0")
 
 
-def _time_of(row: Handed) -> str:
+def _time_of(row: HandedOverJob) -> str:
     """Return what tells one time that a row was listed from the next."""
     return f"{row.created:.6f}"

@@ -16,17 +16,13 @@ from typing import Any, NamedTuple
 
 from volc_moderation.action import Action
 from volc_moderation.errors import SourceError
-from volc_moderation.jobs.charts import Cell, Distribution, Rates, duration, histogram, rate_chart, share_bar
-from volc_moderation.jobs.event import shown
 from volc_moderation.jobs.job import Job, JobState, Lane
+from volc_moderation.jobs.job_event import redacted_parameters
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.schema import Standing
+from volc_moderation.jobs.journal.schema import JobSummary
 from volc_moderation.printable import json_text, printable
-from volc_moderation.volcengine import VolcengineClient
-from volc_moderation.volcengine import protocol as volcengine
-from volc_moderation.zego import ZegoClient
-from volc_moderation.zego import protocol as zego
-from volc_moderation.zego.actions import ZegoAction
+from volc_moderation.report.charts import Cell, Distribution, Rates, duration, histogram, rate_chart, share_bar
+from volc_moderation.vendors import VENDORS, all_actions
 
 #: At most so many bins of time, kinds of outcome, slow calls and failed ones are shown.
 BINS, OUTCOMES, SLOWEST, FAILED = 300, 100, 20, 100
@@ -43,18 +39,19 @@ def write_report(journal: Journal, path: Path, *, now: float) -> None:
 
     Raises ``JournalError``, and ``SourceError`` if the file cannot be written.
     """
-    standing = journal.standing()
-    actions = VolcengineClient.actions() | ZegoClient.actions()
+    summary = journal.summary()
+    actions = all_actions()
     lanes = {
-        number: _Lane(lane, printable(name), actions.get(lane.action)) for number, lane, name in _named(journal.lanes())
+        number: _LaneSummary(lane, printable(name), actions.get(lane.action))
+        for number, lane, name in _named(journal.lanes())
     }
     span = _span(journal)
-    parts = [_figures(standing, span, now)]
+    parts = [_figures(summary, span, now)]
     if span is not None:
         parts += [_rates(journal, lanes, span), _times(journal, lanes)]
-    if standing.total:
-        parts += [_outcomes(journal, lanes, standing.total), _slowest(journal, lanes)]
-        parts += [_failed(journal, lanes, standing.failed + standing.given_up)]
+    if summary.total:
+        parts += [_outcomes(journal, lanes, summary.total), _slowest(journal, lanes)]
+        parts += [_failed(journal, lanes, summary.failed + summary.given_up)]
     zone = datetime.fromtimestamp(now).astimezone().strftime("%z")
     page = _PAGE.substitute(
         title=escape(printable(journal.path.name)),
@@ -64,35 +61,32 @@ def write_report(journal: Journal, path: Path, *, now: float) -> None:
     _write(path, page)
 
 
-class _Lane(NamedTuple):
+class _LaneSummary(NamedTuple):
     lane: Lane
     #: The action, and what tells it from others of the same action.
     name: str
     #: None if this version does not know the action.
-    made: type[Action[Any]] | None
+    action_type: type[Action[Any]] | None
 
     @property
     def cap(self) -> float | None:
         """Calls per second by the documents, if they say."""
-        if self.made is None or not self.made.quota.published:
+        if self.action_type is None or not self.action_type.quota.published:
             return None
-        return self.made.quota.limit / self.made.quota.window
+        return self.action_type.quota.limit / self.action_type.quota.window
 
     def advice(self, code: str | int | None) -> str:
         """Return what the vendor's documents say about a code."""
-        if code is None:
+        if code is None or self.action_type is None:
             return ""
-        if self.lane.vendor == VolcengineClient.vendor:
-            return volcengine.meaning_of(str(code)).advice or ""
-        if isinstance(code, int) and self.made is not None and issubclass(self.made, ZegoAction):
-            return zego.meaning_of(self.made.family, code).advice or ""
-        return ""
+        vendor = VENDORS.get(self.lane.vendor)
+        return "" if vendor is None else vendor.advice(self.action_type, code) or ""
 
     def parameters(self, job: Job) -> str:
         """Return the parameters of a job, without the tokens of users; nothing if it is not known which they are."""
-        if self.made is None:
+        if self.action_type is None:
             return ""
-        pairs = shown(self.made, job.parameters).items()
+        pairs = redacted_parameters(self.action_type, job.parameters).items()
         return " ".join(f"{name}={value if isinstance(value, str) else json_text(value)}" for name, value in pairs)
 
 
@@ -135,18 +129,18 @@ def _span(journal: Journal) -> _Span | None:
     return _Span(start, end, first, last, answered, round(rest))
 
 
-def _figures(standing: Standing, span: _Span | None, now: float) -> str:
-    total = standing.total
+def _figures(summary: JobSummary, span: _Span | None, now: float) -> str:
+    total = summary.total
     due = ""
-    if standing.next_due is not None:
-        due = f"next one due {_time(standing.next_due, now)}"
-        due += f", in {duration(standing.next_due - now)}" if standing.next_due > now else ""
+    if summary.next_due is not None:
+        due = f"next one due {_time(summary.next_due, now)}"
+        due += f", in {duration(summary.next_due - now)}" if summary.next_due > now else ""
     figures = [
-        ("done", "Done", f"{standing.done:,}", f"gone already: {standing.gone:,}" if standing.gone else ""),
-        ("failed", "Failed", f"{standing.failed:,}", ""),
-        ("given-up", "Given up", f"{standing.given_up:,}", ""),
-        ("deferred", "Deferred", f"{standing.deferred:,}", due),
-        ("left", "Left", f"{standing.left:,}", ""),
+        ("done", "Done", f"{summary.done:,}", f"gone already: {summary.gone:,}" if summary.gone else ""),
+        ("failed", "Failed", f"{summary.failed:,}", ""),
+        ("given-up", "Given up", f"{summary.given_up:,}", ""),
+        ("deferred", "Deferred", f"{summary.deferred:,}", due),
+        ("left", "Left", f"{summary.left:,}", ""),
     ]
     if span is not None:
         rest = f"and {duration(span.rest)} at rest" if span.rest else f"from {_time(span.start, now)}"
@@ -155,12 +149,12 @@ def _figures(standing: Standing, span: _Span | None, now: float) -> str:
             ("", "Calls per second", f"{span.answered / span.busy:,.4g}", f"answers: {span.answered:,}"),
         ]
     shares = [
-        ("done", standing.done - standing.gone),
-        ("gone", standing.gone),
-        *(("failed", standing.failed), ("given-up", standing.given_up)),
-        *(("deferred", standing.deferred), ("left", standing.left)),
+        ("done", summary.done - summary.gone),
+        ("gone", summary.gone),
+        *(("failed", summary.failed), ("given-up", summary.given_up)),
+        *(("deferred", summary.deferred), ("left", summary.left)),
     ]
-    said = f"{standing.done:,} of {total:,} done" if total else "No calls in this journal"
+    said = f"{summary.done:,} of {total:,} done" if total else "No calls in this journal"
     boxes = "".join(
         f'<div class="{name}{" none" if value == "0" else ""}"><dt>{label}</dt><dd>{value}</dd>'
         f"{f'<dd>{note}</dd>' if note else ''}</div>"
@@ -172,7 +166,7 @@ def _figures(standing: Standing, span: _Span | None, now: float) -> str:
 # Charts
 
 
-def _rates(journal: Journal, lanes: Mapping[int, _Lane], span: _Span) -> str:
+def _rates(journal: Journal, lanes: Mapping[int, _LaneSummary], span: _Span) -> str:
     first, seconds = span.first_second, span.last_second - span.first_second + 1
     width = -(-seconds // BINS)
     found = _ask(
@@ -211,7 +205,7 @@ def _rates(journal: Journal, lanes: Mapping[int, _Lane], span: _Span) -> str:
 _ANSWERS = {"done": "done", "deferred": "to be repeated", "failed": "failed or given up"}
 
 
-def _times(journal: Journal, lanes: Mapping[int, _Lane]) -> str:
+def _times(journal: Journal, lanes: Mapping[int, _LaneSummary]) -> str:
     drawn = ""
     for column, heading, said in (
         ("round_trip", "Round trips", "From a request to its answer."),
@@ -257,7 +251,7 @@ def _distributions(journal: Journal, column: str) -> dict[int, Distribution]:
 # Tables
 
 
-def _outcomes(journal: Journal, lanes: Mapping[int, _Lane], total: int) -> str:
+def _outcomes(journal: Journal, lanes: Mapping[int, _LaneSummary], total: int) -> str:
     found = _ask(
         journal,
         "SELECT kind.*, job.message FROM (SELECT lane, state, was_gone, attempts > 0 AS tried, code, count(*) AS jobs,"
@@ -282,20 +276,20 @@ def _outcomes(journal: Journal, lanes: Mapping[int, _Lane], total: int) -> str:
     return f"<section><h2>Outcomes</h2>{_table('Outcomes', columns, rows)}</section>"
 
 
-def _slowest(journal: Journal, lanes: Mapping[int, _Lane]) -> str:
+def _slowest(journal: Journal, lanes: Mapping[int, _LaneSummary]) -> str:
     slowest = journal.ordered("nullif(max(round_trip, 0), 0)", limit=SLOWEST)
     table = _jobs("Slowest calls", slowest, lanes, with_time=True)
     return f"<section><h2>Slowest calls</h2>{table}</section>" if table else ""
 
 
-def _failed(journal: Journal, lanes: Mapping[int, _Lane], total: int) -> str:
+def _failed(journal: Journal, lanes: Mapping[int, _LaneSummary], total: int) -> str:
     jobs = journal.jobs("state IN ('failed', 'given up')", limit=FAILED)
     table = _jobs("Failed and given up", jobs, lanes, with_time=False)
     more = f'<p class="soft">The first {FAILED}; there are {total - FAILED:,} more.</p>' if total > FAILED else ""
     return f"<section><h2>Failed and given up</h2>{more}{table}</section>" if table else ""
 
 
-def _jobs(name: str, jobs: Iterable[Job], lanes: Mapping[int, _Lane], *, with_time: bool) -> str:
+def _jobs(name: str, jobs: Iterable[Job], lanes: Mapping[int, _LaneSummary], *, with_time: bool) -> str:
     by_lane = {lane.lane: lane for lane in lanes.values()}
     columns = {"Line": "number", "Round trip": "number", "State": "state", "Code": "code", "Message": "words"}
     columns |= {"Action": "", "Parameters": "words", "Attempts": "number", "Request": "code"}

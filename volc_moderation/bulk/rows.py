@@ -6,9 +6,9 @@ from typing import Any
 import attrs
 
 from volc_moderation.action import Action
+from volc_moderation.bulk.sources import SHOWN, Row, Source, quoted
+from volc_moderation.coercion import model_in, read_model, reader_of
 from volc_moderation.errors import InvalidActionError, SourceError
-from volc_moderation.jobs.sources import SHOWN, Row, Source, quoted
-from volc_moderation.texts import model_in, read_model, reader_of
 from volc_moderation.wire import wire_names
 
 #: The column that names the action of a row.

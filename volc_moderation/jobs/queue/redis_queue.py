@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from volc_moderation.errors import JournalError
 from volc_moderation.jobs.job import Job, Lane
-from volc_moderation.jobs.queue_records import (
+from volc_moderation.jobs.queue.records import (
     DIED,
     Answer,
     Taken,
@@ -81,12 +81,12 @@ class Queue:
         self._reconnect = reconnect
         self._gate = asyncio.Semaphore(CONNECTIONS)
         #: Why the Redis cannot be reached at present, if it cannot.
-        self.trouble: JournalError | None = None
+        self.pause_reason: JournalError | None = None
 
     @property
     def is_away(self) -> bool:
         """Whether the Redis cannot be reached at present."""
-        return self.trouble is not None
+        return self.pause_reason is not None
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -296,15 +296,15 @@ class Queue:
                     await self._redis.connection_pool.disconnect(inuse_connections=False)
                 fault, passes = JournalError(f"the queue cannot be reached: {in_words(error)}"), may_pass(error)
             else:
-                if self.trouble is not None:
+                if self.pause_reason is not None:
                     _log.warning("the queue is back")
-                    self.trouble = None
+                    self.pause_reason = None
                 return answer, pause == SOON
             if not passes or loop.time() + pause > until:
                 raise fault
-            if self.trouble is None and pause > SOON:
+            if self.pause_reason is None and pause > SOON:
                 _log.warning("%s; it is tried again for %.0f s", fault, reconnect)
-                self.trouble = fault
+                self.pause_reason = fault
             await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - jitter
             pause = min(LATE, pause * 2)
 

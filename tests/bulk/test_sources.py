@@ -24,12 +24,12 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from volc_moderation import ConfigurationError, InvalidActionError, SourceError
-from volc_moderation.jobs.clients import Clients, write
+from volc_moderation.bulk.load import LoadProgress, check, load
+from volc_moderation.bulk.rows import Rows as ActionRows
+from volc_moderation.bulk.sources import LONGEST_LINE, MOST_COLUMNS, Row, Source, read_source
+from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import Lane, key_of
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.load import Loaded, check, load
-from volc_moderation.jobs.rows import Rows as ActionRows
-from volc_moderation.jobs.sources import LONGEST_LINE, MOST_COLUMNS, Row, Source, read_source
 from volc_moderation.volcengine import StartWebcast
 from volc_moderation.zego import SendCustomCommand, StopCensorAudioV2
 
@@ -454,7 +454,7 @@ def test_blank_lines_come_to_an_end(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_line_without_end_ends_the_file(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("volc_moderation.jobs.sources.LONGEST_PASSED_OVER", 3 * LONGEST_LINE)
+    monkeypatch.setattr("volc_moderation.bulk.sources.LONGEST_PASSED_OVER", 3 * LONGEST_LINE)
     file = Generated(itertools.chain([STARTS[kind]], itertools.repeat(bytes(1 << 16), 9999)))
     with pytest.raises(SourceError, match=r"^standard input, line 3: longer than 1 GiB$"):
         list(read_source("-", stdin=lambda: io.BufferedReader(file)).rows)
@@ -665,7 +665,7 @@ def read_and_make(content: bytes) -> int:
                     look_at(error)
                 else:
                     assert key_of(Lane("zego", "account", action.name), action)
-                    assert write(action).encode()
+                    assert dump_action(action).encode()
     except SourceError as error:
         look_at(error)
     return count
@@ -688,7 +688,7 @@ contents = st.builds(bytes.__add__, starts, scraps)
 @given(contents, st.sampled_from([50, 200, LONGEST_LINE]), st.data())
 def test_any_bytes_give_rows_or_say_what_is_wrong(content: bytes, longest: int, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("volc_moderation.jobs.sources.LONGEST_LINE", longest)
+        patch.setattr("volc_moderation.bulk.sources.LONGEST_LINE", longest)
         count = read_and_make(content)
         cut = data.draw(st.integers(0, len(content)))
         zipped = gzip.compress(content[:cut], mtime=0) + gzip.compress(content[cut:], mtime=0)
@@ -778,12 +778,12 @@ def test_files_are_closed(tmp_path: Path, content: bytes, pack: Callable[[bytes]
 
 def test_who_reads_stops_at_once_when_told_to() -> None:
     rows = ActionRows({"StopCensorAudioV2": StopCensorAudioV2}, action="StopCensorAudioV2", constants={})
-    file, loaded = Generated([b"task_id\n", *(b"%d\n" % number for number in range(10))]), Loaded()
+    file, loaded = Generated([b"task_id\n", *(b"%d\n" % number for number in range(10))]), LoadProgress()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "volc_moderation.jobs.load.read_source", lambda _: read_source("-", stdin=lambda: io.BufferedReader(file))
+            "volc_moderation.bulk.load.read_source", lambda _: read_source("-", stdin=lambda: io.BufferedReader(file))
         )
-        calls = check(["calls"], rows, limit=None, tell_bad=pytest.fail, loaded=loaded)
+        calls = check(["calls"], rows, limit=None, on_bad_row=pytest.fail, loaded=loaded)
         next(calls)
         loaded.cancel()
         with pytest.raises(SourceError, match="interrupted"):
@@ -794,19 +794,19 @@ def test_who_reads_stops_at_once_when_told_to() -> None:
 def test_a_file_is_closed_if_its_calls_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "calls").write_bytes(b"task_id\n1\n2\n")
     file = (tmp_path / "calls").open("rb")
-    monkeypatch.setattr("volc_moderation.jobs.load.read_source", lambda name: read_source("-", stdin=lambda: file))
+    monkeypatch.setattr("volc_moderation.bulk.load.read_source", lambda name: read_source("-", stdin=lambda: file))
 
     def no_keys(vendors: set[str]) -> Clients:
         raise ConfigurationError("no keys")
 
     rows = ActionRows({"StopCensorAudioV2": StopCensorAudioV2}, action="StopCensorAudioV2", constants={})
-    calls = check(["calls"], rows, limit=None, tell_bad=pytest.fail, loaded=Loaded())
+    calls = check(["calls"], rows, limit=None, on_bad_row=pytest.fail, loaded=LoadProgress())
     with (
         contextlib.closing(Journal(tmp_path / "jobs")) as journal,
         pytest.raises(ConfigurationError, match="no keys"),
         journal.transaction(),
     ):
-        load(journal, calls, no_keys, skip_bad=False, now=0, loaded=Loaded())
+        load(journal, calls, no_keys, skip_bad=False, now=0, loaded=LoadProgress())
     assert file.closed
 
 

@@ -12,10 +12,10 @@ import attrs
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, QuotaUnavailable
 from volc_moderation.quotas.adaptive import GROWTH, LEARNING, SHRINK, Refusals
-from volc_moderation.quotas.line import Line
 from volc_moderation.quotas.permit import Permit, Priority, QuotaState
 from volc_moderation.quotas.round_trips import LONGEST_WAY, RoundTrips
 from volc_moderation.quotas.shared_permit import LEASE, Moment, Return, SharedPermit
+from volc_moderation.quotas.wait_queue import WaitQueue
 from volc_moderation.quotas.window import BURST, COARSE, DRIP, Window
 
 #: What to do while the store is away.
@@ -47,7 +47,7 @@ CLOSED = "these RedisQuotas are closed"
 _log = logging.getLogger("volc_moderation")
 
 
-class Asker:
+class SharedWindow:
     """The permits of one key that this process holds, and who waits for them."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Asker:
         self._process = process
         self._outage = outage
         self._processes = processes
-        self._line: Line[Permit] = Line(bulk_share)
+        self._wait_queue: WaitQueue[Permit] = WaitQueue(bulk_share)
         self._stock: list[SharedPermit] = []  # in the order of their start
         self._in_flight: dict[str, SharedPermit] = {}  # in the order of when they were told of
         self._returns: list[Return] = []
@@ -96,9 +96,9 @@ class Asker:
         """Wait for a permit."""
         if self._is_closed:
             raise ConfigurationError(CLOSED)
-        turn = self._line.join(priority)
+        turn = self._wait_queue.join(priority)
         self._go()
-        return await self._line.wait(turn)
+        return await self._wait_queue.wait(turn)
 
     def answered(self, permit: SharedPermit, round_trip: float) -> None:
         """Take a permit back after an answer."""
@@ -126,7 +126,7 @@ class Asker:
             quota=self._quota.limit,
             effective=self._effective,
             permits_out=self._out,
-            waiters=self._line.waiting,
+            waiters=self._wait_queue.waiting,
             refused=self._refusals.at(self._loop.time()),
         )
 
@@ -144,7 +144,7 @@ class Asker:
         What the store is just being asked for is heard first: it would hold for long what nobody knows of.
         """
         self._is_closed = True
-        self._line.refuse(lambda: ConfigurationError(CLOSED))
+        self._wait_queue.refuse(lambda: ConfigurationError(CLOSED))
         self._wake_up()
         if self._task is not None:
             await asyncio.wait({self._task})
@@ -176,7 +176,7 @@ class Asker:
             while not self._is_closed:
                 self._hand_out()
                 now = self._loop.time()
-                if self._error is not None and now < self._try_at and self._line.waiting:
+                if self._error is not None and now < self._try_at and self._wait_queue.waiting:
                     await self._do_without()
                     continue
                 due = self._talk_at()
@@ -192,21 +192,21 @@ class Asker:
             # Nobody may wait for what will not come. Whoever asks next starts it anew.
             _log.exception("the quota of a shared store failed")
             reason = f"the quota of the store failed: {type(error).__name__}"
-            self._line.refuse(lambda: QuotaUnavailable(reason))
+            self._wait_queue.refuse(lambda: QuotaUnavailable(reason))
         except asyncio.CancelledError:  # by the end of the loop, when all tasks are, or by somebody else
-            self._line.refuse(lambda: QuotaUnavailable("the task that shares the quota was cancelled"))
+            self._wait_queue.refuse(lambda: QuotaUnavailable("the task that shares the quota was cancelled"))
             raise
 
     def _hand_out(self) -> None:
         now = self._loop.time()
-        while self._stock and self._line.waiting and self._stock[0].start <= now:
+        while self._stock and self._wait_queue.waiting and self._stock[0].start <= now:
             permit = self._stock.pop(0)
             if not permit.is_valid():  # the process stood still: the store may have given it to another one
                 self._bring(permit, now, 0.0)
                 continue
             self._in_flight[permit.id] = permit
-            self._line.give(permit)
-        if not self._line.waiting:
+            self._wait_queue.give(permit)
+        if not self._wait_queue.waiting:
             self._give_back_stock()
 
     def _give_back_stock(self) -> None:
@@ -215,7 +215,7 @@ class Asker:
             self.abandoned(permit, None)
 
     def _wanted(self) -> int:
-        return min(self._line.waiting, self._ahead()) - len(self._stock)
+        return min(self._wait_queue.waiting, self._ahead()) - len(self._stock)
 
     def _ahead(self) -> int:
         return ceil(self._effective * AHEAD)
@@ -334,14 +334,14 @@ class Asker:
         if self._outage == "wait":
             await self._until(self._try_at)
         elif self._share is None:
-            self._line.refuse(lambda: QuotaUnavailable(f"the store of quotas is away: {self._error}"))
+            self._wait_queue.refuse(lambda: QuotaUnavailable(f"the store of quotas is away: {self._error}"))
         else:
             try:
                 async with asyncio.timeout(self._try_at - self._loop.time() + COARSE):
                     permit = await self._share.acquire("interactive")
             except TimeoutError:
                 return
-            self._line.give(permit)
+            self._wait_queue.give(permit)
 
     async def _until(self, when: float) -> None:
         """Wait, but no longer than until something happens."""

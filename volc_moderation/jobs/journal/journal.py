@@ -9,15 +9,15 @@ from typing import Any
 import attrs
 
 from volc_moderation.jobs.job import INTERRUPTED, Job, JobState, Lane
-from volc_moderation.jobs.journal_file import JournalFile
-from volc_moderation.jobs.schema import (
+from volc_moderation.jobs.journal.file import JournalFile
+from volc_moderation.jobs.journal.schema import (
     RECORDS_AT_ONCE,
     REOPEN,
-    Handed,
-    Listed,
-    Record,
-    Row,
-    Standing,
+    AttemptRecord,
+    DueJob,
+    HandedOverJob,
+    JobSummary,
+    LoadResult,
     record_statement,
 )
 
@@ -45,7 +45,7 @@ class Journal(JournalFile):
 
     # Jobs come
 
-    def load(self, jobs: Iterable[tuple[str, int, str, int | None]], *, due: float, now: float) -> Listed:
+    def load(self, jobs: Iterable[tuple[str, int, str, int | None]], *, due: float, now: float) -> LoadResult:
         """Add a list of calls, as key, lane, parameters and line, all or none.
 
         A list that was added before, call for call, adds nothing: a run goes on with it. Of another list, a call that
@@ -64,7 +64,7 @@ class Journal(JournalFile):
             try:
                 self._db.executemany("INSERT INTO listed VALUES (?, ?, ?, ?, ?, ?)", rows())
                 if self._db.execute("SELECT 1 FROM run WHERE digest = ?", (digest.hexdigest(),)).fetchone():
-                    return Listed(new=0, again=0, is_known=True)
+                    return LoadResult(new=0, again=0, is_known=True)
                 before = self._count()
                 changes = self._db.total_changes
                 self._db.execute(
@@ -72,7 +72,7 @@ class Journal(JournalFile):
                     f" ON CONFLICT (key) DO UPDATE {REOPEN}"
                 )
                 new = self._count() - before
-                listed = Listed(new=new, again=self._db.total_changes - changes - new, is_known=False)
+                listed = LoadResult(new=new, again=self._db.total_changes - changes - new, is_known=False)
             finally:
                 self._db.execute("DROP TABLE listed")
         else:
@@ -80,7 +80,7 @@ class Journal(JournalFile):
                 f"INSERT INTO job ({columns}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",  # noqa: S608
                 rows(),
             )
-            listed = Listed(new=self._count(), again=0, is_known=False)
+            listed = LoadResult(new=self._count(), again=0, is_known=False)
         self._db.execute("INSERT OR IGNORE INTO run (digest, created) VALUES (?, ?)", (digest.hexdigest(), now))
         return listed
 
@@ -144,7 +144,7 @@ class Journal(JournalFile):
 
     # Jobs go
 
-    def take(self, lane: int, most: int, *, due: float, now: float) -> tuple[list[Row], float | None]:
+    def take(self, lane: int, most: int, *, due: float, now: float) -> tuple[list[DueJob], float | None]:
         """Mark up to ``most`` jobs that are due as sent ``now``, and return them; or else when the next one is due."""
         # One step of SQLite for all rows: for each step, the thread gives the interpreter's lock away.
         found, ids = self._db.execute(
@@ -153,7 +153,7 @@ class Journal(JournalFile):
             " (SELECT * FROM job WHERE state = 'pending' AND lane = ? AND due <= ? ORDER BY due, id LIMIT ?)",
             (lane, due, most),
         ).fetchone()
-        rows = [Row._make(row) for row in json.loads(found)]
+        rows = [DueJob._make(row) for row in json.loads(found)]
         if rows:
             self._db.execute(
                 "UPDATE job SET state = 'sent', sent = ?, attempts = attempts + 1"
@@ -164,7 +164,7 @@ class Journal(JournalFile):
         (first,) = self._db.execute("SELECT min(due) FROM job WHERE state = 'pending' AND lane = ?", (lane,)).fetchone()
         return [], first
 
-    def hand_over(self, lane: int, most: int, *, due: float, now: float) -> tuple[list[Handed], float | None]:
+    def hand_over(self, lane: int, most: int, *, due: float, now: float) -> tuple[list[HandedOverJob], float | None]:
         """Mark up to ``most`` jobs that are due as out, and return them; or else when the next one is due."""
         handed = self._handed("lane = ? AND state = 'pending' AND due <= ? ORDER BY due, id LIMIT ?", (lane, due, most))
         if handed:
@@ -176,18 +176,18 @@ class Journal(JournalFile):
         (first,) = self._db.execute("SELECT min(due) FROM job WHERE state = 'pending' AND lane = ?", (lane,)).fetchone()
         return [], first
 
-    def out(self, *, after: int, most: int) -> list[Handed]:
+    def out(self, *, after: int, most: int) -> list[HandedOverJob]:
         """Return jobs that are out, in the order of their rows from the one after ``after`` on."""
         return self._handed("state = 'sent' AND id > ? ORDER BY id LIMIT ?", (after, most))
 
-    def out_of(self, ids: Sequence[int]) -> list[Handed]:
+    def out_of(self, ids: Sequence[int]) -> list[HandedOverJob]:
         """Return those of some jobs that are out."""
         return self._handed("state = 'sent' AND id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))
 
-    def _handed(self, clause: str, values: Sequence[object]) -> list[Handed]:
-        columns = ", ".join(Handed._fields)
+    def _handed(self, clause: str, values: Sequence[object]) -> list[HandedOverJob]:
+        columns = ", ".join(HandedOverJob._fields)
         found = self._db.execute(f"SELECT {columns} FROM job WHERE {clause}", values)  # noqa: S608 - our own
-        return [Handed._make(row) for row in found]
+        return [HandedOverJob._make(row) for row in found]
 
     def give_back(self, ids: Sequence[int], *, attempts: int = 1) -> None:
         """Unmark jobs that were taken and not sent; ``attempts`` were counted when they were."""
@@ -197,7 +197,7 @@ class Journal(JournalFile):
             (attempts, json.dumps(ids)),
         )
 
-    def record(self, records: Sequence[Record]) -> None:
+    def record(self, records: Sequence[AttemptRecord]) -> None:
         """Write down what became of attempts, and how many ended in each second, for reports."""
         for first in range(0, len(records), RECORDS_AT_ONCE):
             some = records[first : first + RECORDS_AT_ONCE]
@@ -267,14 +267,14 @@ class Journal(JournalFile):
             found = self._db.execute("SELECT state, count(*) FROM job GROUP BY state")
             return dict.fromkeys(JobState, 0) | {JobState(state): count for state, count in found}
 
-    def standing(self) -> Standing:
+    def summary(self) -> JobSummary:
         """Return how many jobs there are of each kind."""
         counts = self.counts()
         with self.reading():
             (gone,) = self._db.execute("SELECT count(*) FROM job WHERE state = 'done' AND was_gone").fetchone()
             waiting = self.deferred()
         deferred = sum(count for _, count, _, _ in waiting)
-        return Standing(
+        return JobSummary(
             done=counts[JobState.DONE],
             gone=gone,
             failed=counts[JobState.FAILED],

@@ -14,10 +14,10 @@ from volc_moderation.action import Action
 from volc_moderation.client import FOR_EVER, Client
 from volc_moderation.errors import AuthenticationError, JournalError, ModerationError, QuotaUnavailable
 from volc_moderation.jobs.attempt import AttemptLost, attempt
-from volc_moderation.jobs.event import JobEvent
 from volc_moderation.jobs.job import JobState, Lane
+from volc_moderation.jobs.job_event import JobEvent
+from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.outcome import Ended, Outcome
-from volc_moderation.jobs.schema import Row
 from volc_moderation.quotas.permit import Priority, QuotaKey
 from volc_moderation.quotas.store import Store
 from volc_moderation.retry import RetryPolicy
@@ -58,7 +58,7 @@ class LaneJournal(Protocol):
         """Whether others could make what was taken and has not left: then it is given back while the lane pauses."""
 
     @property
-    def before_send(self) -> Callable[[Row], Awaitable[None]] | None:
+    def before_send(self) -> Callable[[DueJob], Awaitable[None]] | None:
         """What is to be awaited before the request of a job leaves, if anything is.
 
         It raises ``AttemptLost`` if the request must not leave.
@@ -66,18 +66,18 @@ class LaneJournal(Protocol):
 
     def take(
         self, lane: int, most: int, *, due: float, now: float, durable: bool
-    ) -> "asyncio.Future[tuple[list[Row], float | None]]":
+    ) -> "asyncio.Future[tuple[list[DueJob], float | None]]":
         """Take up to ``most`` jobs of a lane that are due; or else tell when the next one is."""
 
-    def give_back(self, rows: Sequence[Row]) -> None:
+    def give_back(self, rows: Sequence[DueJob]) -> None:
         """Give jobs back of which nothing has left."""
 
-    def note(self, row: Row, lane: int, ended: Ended) -> None:
+    def note(self, row: DueJob, lane: int, ended: Ended) -> None:
         """Note what became of an attempt."""
 
 
 @attrs.frozen(kw_only=True)
-class Rules:
+class RunnerOptions:
     """How a runner runs its lanes."""
 
     retry: RetryPolicy | None
@@ -87,7 +87,7 @@ class Rules:
     #: Returns the Unix time by which jobs become due; it never steps.
     steady: Callable[[], float]
     #: Told of every job that ended or was put off.
-    tell: Callable[[JobEvent], None]
+    on_event: Callable[[JobEvent], None]
     #: Go on when nothing is left, and after refused keys and a journal that cannot be written.
     for_ever: bool
     #: Calls of one lane in flight, those that wait for a permit included, at most.
@@ -100,29 +100,36 @@ class LaneRunner:
     """Runs one lane."""
 
     def __init__(
-        self, lane: Lane, number: int, *, client: Client, made: type[Action[Any]], journal: LaneJournal, rules: Rules
+        self,
+        lane: Lane,
+        number: int,
+        *,
+        client: Client,
+        action_type: type[Action[Any]],
+        journal: LaneJournal,
+        options: RunnerOptions,
     ) -> None:
         self.lane = lane
         self.client = client
-        self.made = made
+        self.action_type = action_type
         self.in_flight = 0
         #: What stands in the way of all of the lane's calls, if anything does.
-        self.trouble: ModerationError | None = None
+        self.pause_reason: ModerationError | None = None
         self._number = number
         self._journal = journal
-        self._rules = rules
+        self._options = options
         #: Jobs that are marked as sent, and wait for one of the tasks that make the calls.
-        self._taken: deque[Row] = deque()
+        self._taken: deque[DueJob] = deque()
         #: Tasks whose call waits for a permit: nothing of it has left yet.
-        self._unsent: dict[asyncio.Task[None], Row] = {}
+        self._unsent: dict[asyncio.Task[None], DueJob] = {}
         self._workers = 0
         self._is_starting = False
-        self._places: float = min(FIRST, rules.concurrency)
+        self._concurrency: float = min(FIRST, options.concurrency)
         self._wake = asyncio.Event()
         self._is_stopping = False
-        self._fault: ModerationError | None = None
+        self._fatal_error: ModerationError | None = None
         # Of outages: faults in a row, pauses in a row, and until when there is one, on the loop's clock.
-        self._faults = 0
+        self._consecutive_failures = 0
         self._pauses = 0
         self._paused_until = 0.0
         #: Since when the store that shares the quota has been away.
@@ -134,8 +141,8 @@ class LaneRunner:
         store = self.client.quotas
         if not isinstance(store, Store):
             return None
-        state = store.snapshot().get(QuotaKey(self.client.vendor, self.client.account, self.made.name))
-        return None if state is None else state.effective / self.client.quota_of(self.made).window
+        state = store.snapshot().get(QuotaKey(self.client.vendor, self.client.account, self.action_type.name))
+        return None if state is None else state.effective / self.client.quota_of(self.action_type).window
 
     def stop(self) -> None:
         """Take no more; finish what is in flight, and give back what has not left yet."""
@@ -158,7 +165,7 @@ class LaneRunner:
         """
         try:
             async with asyncio.TaskGroup() as calls:
-                while not self._is_stopping and self._fault is None:
+                while not self._is_stopping and self._fatal_error is None:
                     self._wake.clear()
                     until = await self._fill(calls)
                     if until is None:
@@ -168,8 +175,8 @@ class LaneRunner:
                         await self._rest(max(until, now + MOMENT))
         finally:
             self._give_back()
-        if self._fault is not None:
-            raise self._fault
+        if self._fatal_error is not None:
+            raise self._fatal_error
 
     async def _fill(self, calls: asyncio.TaskGroup) -> float | None:
         """Take as many jobs as there are places; return when to look again, on the loop's clock, or None for never."""
@@ -183,10 +190,12 @@ class LaneRunner:
         free = places - self.in_flight - len(self._taken)
         if free * 4 < places:
             return loop.time() + FOR_EVER  # few at a time are dear to take; a call that ends wakes this up
-        now, sent = self._rules.steady(), self._rules.clock()
+        now, sent = self._options.steady(), self._options.clock()
         # Asked before the journal is: a call that ends meanwhile may have something to add to it.
         is_idle = not (self._taken or self._workers)
-        taking = self._journal.take(self._number, min(free, TAKE), due=now, now=sent, durable=not self.made.repeatable)
+        taking = self._journal.take(
+            self._number, min(free, TAKE), due=now, now=sent, durable=not self.action_type.repeatable
+        )
         try:
             rows, due = await asyncio.shield(taking)
         except asyncio.CancelledError:
@@ -196,7 +205,7 @@ class LaneRunner:
                 self._taken += taking.result()[0]
             raise
         except JournalError as error:
-            if not self._rules.for_ever:
+            if not self._options.for_ever:
                 self._end(error)
             self._pause(error)
             return self._paused_until
@@ -204,7 +213,7 @@ class LaneRunner:
         self._start(calls)
         if rows:
             return loop.time()
-        return self._next_look(due, now, may_end=is_idle and not self._rules.for_ever)
+        return self._next_look(due, now, may_end=is_idle and not self._options.for_ever)
 
     def _give_back(self) -> None:
         """Give back what was taken and has not left: others may make it, and after a crash it is known for unsent."""
@@ -217,7 +226,7 @@ class LaneRunner:
         loop = asyncio.get_running_loop()
         if due is None:
             return None if may_end else loop.time() + FOR_EVER
-        if may_end and due > now + PATIENCE and not self._rules.wait_for_deferred:
+        if may_end and due > now + PATIENCE and not self._options.wait_for_deferred:
             return None
         return loop.time() + max(0.0, due - now)
 
@@ -256,7 +265,7 @@ class LaneRunner:
     @property
     def _most(self) -> int:
         """How many calls may be in flight: between two pauses of an outage one, which looks whether it is over."""
-        return 1 if self._pauses else int(self._places)
+        return 1 if self._pauses else int(self._concurrency)
 
     @property
     def _is_paused(self) -> bool:
@@ -264,9 +273,9 @@ class LaneRunner:
 
     @property
     def _is_held(self) -> bool:
-        return self._is_stopping or self._fault is not None or self._is_paused
+        return self._is_stopping or self._fatal_error is not None or self._is_paused
 
-    async def _perform(self, row: Row, task: asyncio.Task[None]) -> None:
+    async def _perform(self, row: DueJob, task: asyncio.Task[None]) -> None:
         """Make one call, and hand its outcome to the journal."""
         self._unsent[task] = row
         leave = partial(self._unsent.pop, task, None)
@@ -276,12 +285,12 @@ class LaneRunner:
                 row.parameters,
                 self.lane,
                 client=self.client,
-                made=self.made,
+                action_type=self.action_type,
                 attempts=row.attempts,
                 maybe_sent=bool(row.maybe_sent),
                 last_code=row.code,
-                policy=self._rules.retry,
-                priority=self._rules.priority,
+                policy=self._options.retry,
+                priority=self._options.priority,
                 before_send=None if before is None else partial(before, row),
                 on_send=leave,
             )
@@ -295,25 +304,25 @@ class LaneRunner:
         finally:
             leave()
         if error is not None and outcome.is_outage:
-            self._suffer(error)
+            self._record_failure(error)
         else:
-            self._fit(waited)
-            if self._faults:
+            self._adjust_concurrency(waited)
+            if self._consecutive_failures:
                 self._recover()
         self._record(row, outcome, round_trip, waited)
 
-    def _suffer(self, error: ModerationError) -> None:
+    def _record_failure(self, error: ModerationError) -> None:
         """Count a fault that other calls may well meet, too."""
-        self._faults += 1
+        self._consecutive_failures += 1
         if isinstance(error, AuthenticationError) or getattr(error, "is_permanent", False):
             self._pause(error)
-            if not self._rules.for_ever:
+            if not self._options.for_ever:
                 self._end(error)
-        elif self._faults >= OUTAGE:
+        elif self._consecutive_failures >= OUTAGE:
             self._pause(error)
         if not isinstance(error, QuotaUnavailable):
             self._unshared_since = None
-        elif not self._rules.for_ever:
+        elif not self._options.for_ever:
             now = asyncio.get_running_loop().time()
             self._unshared_since = now if self._unshared_since is None else self._unshared_since
             if now >= self._unshared_since + STORE_PATIENCE:
@@ -321,44 +330,46 @@ class LaneRunner:
 
     def _end(self, fault: ModerationError) -> None:
         """Make no more calls: what is wrong will not pass by itself."""
-        self._fault = self._fault or fault
+        self._fatal_error = self._fatal_error or fault
         self._cancel_unsent()
         self._wake.set()
 
-    def _fit(self, waited: float) -> None:
+    def _adjust_concurrency(self, waited: float) -> None:
         """Have so many calls in flight that the next one is there when the quota allows it, and few more."""
         if waited < SHORT:
-            self._places = min(self._rules.concurrency, self._places + 1)
+            self._concurrency = min(self._options.concurrency, self._concurrency + 1)
         elif waited > LONG:
-            self._places = max(min(LEAST, self._rules.concurrency), self._places - LESS)
+            self._concurrency = max(min(LEAST, self._options.concurrency), self._concurrency - LESS)
 
     def _recover(self) -> None:
         """End an outage, at an answer of whatever kind."""
-        if self.trouble is not None:
+        if self.pause_reason is not None:
             _log.info("%s: goes on", self.lane.action)
-        self._faults = self._pauses = 0
+        self._consecutive_failures = self._pauses = 0
         self._paused_until = 0.0
         self._unshared_since = None
-        self.trouble = None
+        self.pause_reason = None
 
-    def _pause(self, trouble: ModerationError) -> None:
+    def _pause(self, pause_reason: ModerationError) -> None:
         """Take no more for a while: longer each time, unless an answer has come in between."""
         now = asyncio.get_running_loop().time()
         if now < self._paused_until:
             return  # another call that was in flight when it began
-        if type(trouble) is not type(self.trouble):
-            _log.warning("%s: jobs wait, and it is tried now and then: %s", self.lane.action, trouble)
+        if type(pause_reason) is not type(self.pause_reason):
+            _log.warning("%s: jobs wait, and it is tried now and then: %s", self.lane.action, pause_reason)
         if self._journal.is_shared:
             self._cancel_unsent()
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self._pauses)
         self._pauses = min(self._pauses + 1, 64)
         self._paused_until = now + pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter
-        self.trouble = trouble
+        self.pause_reason = pause_reason
 
-    def _record(self, row: Row, outcome: Outcome, round_trip: float, waited: float) -> None:
-        now = self._rules.clock()
-        due = self._rules.steady() + outcome.wait
+    def _record(self, row: DueJob, outcome: Outcome, round_trip: float, waited: float) -> None:
+        now = self._options.clock()
+        due = self._options.steady() + outcome.wait
         attempts = row.attempts if outcome.counts else row.attempts - 1
         self._journal.note(row, self._number, Ended(outcome, attempts, due, round_trip, waited, now))
         is_put_off = outcome.state is JobState.PENDING
-        self._rules.tell(JobEvent(self.lane, attempts, due if is_put_off else None, self.made, row, outcome))
+        self._options.on_event(
+            JobEvent(self.lane, attempts, due if is_put_off else None, self.action_type, row, outcome)
+        )

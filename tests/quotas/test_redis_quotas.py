@@ -26,8 +26,8 @@ from volc_moderation import (
     ZegoClient,
 )
 from volc_moderation.emulator import EmulatorProcess
-from volc_moderation.quotas import Quota, QuotaKey, shared
-from volc_moderation.quotas.asker import PATIENCE
+from volc_moderation.quotas import Quota, QuotaKey, redis_quotas
+from volc_moderation.quotas.shared_window import PATIENCE
 
 NOBODY = "redis://:hush-hush@127.0.0.1:1"
 
@@ -295,7 +295,7 @@ async def test_idle_quotas_are_forgotten(redis: Redis, valkey: str) -> None:
 
 async def test_many_rooms_at_once(redis: Redis, valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a client has connections."""
-    monkeypatch.setattr(shared, "PATIENCE", 10.0)  # the machine may stall for a second
+    monkeypatch.setattr(redis_quotas, "PATIENCE", 10.0)  # the machine may stall for a second
     async with RedisQuotas(valkey) as quotas:
         rooms = [QuotaKey("zego", "1", "DescribeUserList", str(number)) for number in range(500)]
         for permit in await asyncio.gather(*(quotas.acquire(room, Quota(1)) for room in rooms)):

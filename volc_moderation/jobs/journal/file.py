@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from volc_moderation.errors import JournalError
-from volc_moderation.jobs.schema import APPLICATION, SCHEMA, TABLES, UPGRADES
+from volc_moderation.jobs.journal.schema import APPLICATION, SCHEMA, TABLES, UPGRADES
 
 #: KiB of memory for pages: with fewer, keys in random order are read and written again and again.
 CACHE_KIB = 8000

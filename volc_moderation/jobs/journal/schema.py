@@ -67,7 +67,7 @@ WHERE state IN ('done', 'failed', 'given up')
 # Tuples, because a run makes two for every call, and SQLite takes and gives nothing else.
 
 
-class Row(NamedTuple):
+class DueJob(NamedTuple):
     """A job to be done now, as the runner takes it."""
 
     id: int
@@ -80,7 +80,7 @@ class Row(NamedTuple):
     line: int | None
 
 
-class Handed(NamedTuple):
+class HandedOverJob(NamedTuple):
     """A job as it is handed over to workers."""
 
     id: int
@@ -97,7 +97,7 @@ class Handed(NamedTuple):
     sent: float | None
 
 
-class Record(NamedTuple):
+class AttemptRecord(NamedTuple):
     """What became of an attempt."""
 
     id: int
@@ -119,7 +119,7 @@ class Record(NamedTuple):
     now: float
 
 
-class Listed(NamedTuple):
+class LoadResult(NamedTuple):
     """What became of a list of calls that was added."""
 
     new: int
@@ -129,7 +129,7 @@ class Listed(NamedTuple):
     is_known: bool
 
 
-class Standing(NamedTuple):
+class JobSummary(NamedTuple):
     """How many jobs there are of each kind."""
 
     done: int
@@ -154,8 +154,8 @@ class Standing(NamedTuple):
         return self.done + self.failed + self.given_up + self.unfinished
 
 
-_NAMES = ", ".join(Record._fields)
-_VALUES = f"({', '.join('?' * len(Record._fields))})"
+_NAMES = ", ".join(AttemptRecord._fields)
+_VALUES = f"({', '.join('?' * len(AttemptRecord._fields))})"
 #: At most so many records in one statement, of which SQLite takes 32,766 values.
 RECORDS_AT_ONCE = 200
 

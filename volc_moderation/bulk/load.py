@@ -6,19 +6,19 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 import attrs
 
 from volc_moderation.action import Action
+from volc_moderation.bulk.rows import Rows
+from volc_moderation.bulk.sources import read_source
 from volc_moderation.errors import InvalidActionError, SourceError
-from volc_moderation.jobs.clients import Clients, write
+from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import Lane, key_of
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.rows import Rows
-from volc_moderation.jobs.sources import read_source
-from volc_moderation.volcengine import VolcengineAction
+from volc_moderation.vendors import vendor_of
 
 CANCELLED = "interrupted; nothing was sent"
 
 
 @attrs.define
-class Loaded:
+class LoadProgress:
     """How far it is, and what it came to."""
 
     #: Rows that are calls.
@@ -44,9 +44,9 @@ class Loaded:
 
 
 def check(
-    files: Iterable[str], rows: Rows, *, limit: int | None, tell_bad: Callable[[str], None], loaded: Loaded
+    files: Iterable[str], rows: Rows, *, limit: int | None, on_bad_row: Callable[[str], None], loaded: LoadProgress
 ) -> Generator[tuple[int, Action[object]], None, None]:
-    """Read files, and return the line and the action of each good row; ``tell_bad`` is told of the others.
+    """Read files, and return the line and the action of each good row; ``on_bad_row`` is told of the others.
 
     Raises ``SourceError`` for a file that cannot be read.
     """
@@ -63,7 +63,7 @@ def check(
                     action = rows.make(row)
                 except (SourceError, InvalidActionError) as error:
                     loaded.bad += 1
-                    tell_bad(f"{source.name}, line {line}: {error}")
+                    on_bad_row(f"{source.name}, line {line}: {error}")
                     continue
                 loaded.rows += 1
                 loaded.actions[action.name] = loaded.actions.get(action.name, 0) + 1
@@ -78,7 +78,7 @@ def load(
     *,
     skip_bad: bool,
     now: float,
-    loaded: Loaded,
+    loaded: LoadProgress,
 ) -> None:
     """Write actions into a journal, within its transaction. Raises ``SourceError`` if there were bad rows.
 
@@ -89,13 +89,13 @@ def load(
 
     def jobs() -> Iterator[tuple[str, int, str, int | None]]:
         for line, action in actions:
-            vendor = "volcengine" if isinstance(action, VolcengineAction) else "zego"
+            vendor = vendor_of(action).name
             if vendor not in clients:
                 clients[vendor] = clients_of({vendor})
             lane = clients[vendor].lane_of(action)
             if lane not in numbers:
                 numbers[lane] = journal.lane(lane)
-            yield key_of(lane, action), numbers[lane], write(action), line
+            yield key_of(lane, action), numbers[lane], dump_action(action), line
 
     with contextlib.closing(actions):  # and with them the file, if this fails
         listed = journal.load(jobs(), due=now, now=now)

@@ -13,11 +13,11 @@ import pytest
 from tests.doubles import NOW
 from tests.jobs.journals import LANE, record
 from volc_moderation import SourceError
-from volc_moderation.jobs import report
-from volc_moderation.jobs.charts import Cell, Distribution, Rates, clock, duration, histogram, rate_chart, ticks
 from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.report import write_report
+from volc_moderation.report import report
+from volc_moderation.report.charts import Cell, Distribution, Rates, clock, duration, histogram, rate_chart, ticks
+from volc_moderation.report.report import write_report
 
 TOKEN = "token-of-a-user"
 DENIED = "AccessDenied.NoPermissionForApp"

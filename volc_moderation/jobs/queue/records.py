@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from volc_moderation.jobs.job import INTERRUPTED, Job, JobState, Lane
+from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.outcome import Ended, Outcome
-from volc_moderation.jobs.schema import Row
 
 #: What is known of one whose worker is gone.
 DIED = Outcome(
@@ -110,11 +110,11 @@ def _load(state: str, text: str) -> tuple[Outcome, dict[str, Any]]:
     return Outcome(JobState(state), **known), kept
 
 
-def load_row(taken: Sequence[Any]) -> Row:
+def load_row(taken: Sequence[Any]) -> DueJob:
     """Return a job that was taken. A value that somebody spoiled must not end one worker after the other."""
     fence, key, parameters, attempts, maybe_sent, code, line = taken
     last = _load_json(code)
-    return Row(
+    return DueJob(
         fence,
         key.decode(),
         parameters.decode(errors="replace"),

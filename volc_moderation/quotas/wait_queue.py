@@ -23,7 +23,7 @@ class Returnable(Protocol):
 P = TypeVar("P", bound=Returnable)
 
 
-class Line(Generic[P]):
+class WaitQueue(Generic[P]):
     """First come, first served in each class. Interactive calls go before bulk calls, which get their share still."""
 
     def __init__(self, bulk_share: float) -> None:

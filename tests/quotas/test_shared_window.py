@@ -12,8 +12,8 @@ from tests.quotas.judge import Judge, call
 from tests.quotas.processes import Processes
 from volc_moderation import ConfigurationError, QuotaUnavailable
 from volc_moderation.quotas import Permit, Priority, Quota
-from volc_moderation.quotas.asker import AGAIN, Asker, Outage
 from volc_moderation.quotas.shared_permit import LEASE, MARGIN, Moment, SharedPermit, boot_time
+from volc_moderation.quotas.shared_window import AGAIN, Outage, SharedWindow
 
 pytestmark = pytest.mark.looptime
 
@@ -24,7 +24,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def keep_calling(process: Asker, judge: Judge, until: float, callers: int = 60) -> int:
+async def keep_calling(process: SharedWindow, judge: Judge, until: float, callers: int = 60) -> int:
     """Call as fast as it goes, and return how often."""
 
     async def caller() -> int:
@@ -177,7 +177,7 @@ async def test_a_request_that_takes_long_keeps_its_permit(redis: Redis) -> None:
     assert now() - answered == pytest.approx(1.1, abs=0.1)
 
 
-async def with_stock(process: Asker, *, answered: int) -> tuple[list[Permit], list[asyncio.Task[Permit]]]:
+async def with_stock(process: SharedWindow, *, answered: int) -> tuple[list[Permit], list[asyncio.Task[Permit]]]:
     """Hold all of a quota of 60 while two calls wait, until the store gives ahead what returns of those answered."""
     held = [await process.acquire("interactive") for _ in range(60)]
     waiting = [asyncio.create_task(process.acquire("interactive")) for _ in range(2)]
@@ -498,7 +498,7 @@ async def test_an_hour_without_calls_is_an_hour(redis: Redis) -> None:
     assert process.state().effective == 100
 
 
-# Standing still
+# JobSummary still
 
 
 async def test_a_permit_is_not_used_that_the_store_may_have_given_to_another(redis: Redis) -> None:

@@ -7,8 +7,8 @@ import attrs
 
 from volc_moderation.action import Action
 from volc_moderation.jobs.job import JobState, Lane
+from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.outcome import Outcome
-from volc_moderation.jobs.schema import Row
 from volc_moderation.wire import JSON, load_json, wire_names
 
 
@@ -19,8 +19,8 @@ class JobEvent:
     lane: Lane
     attempts: int
     due: float | None
-    _made: type[Action[Any]]
-    _row: Row
+    _action_type: type[Action[Any]]
+    _row: DueJob
     _outcome: Outcome
 
     @property
@@ -41,7 +41,7 @@ class JobEvent:
     @property
     def parameters(self) -> JSON:
         """The parameters in the vendor's spelling, without the tokens of users."""
-        return shown(self._made, load_json(self._row.parameters) or {})
+        return redacted_parameters(self._action_type, load_json(self._row.parameters) or {})
 
     @property
     def state(self) -> JobState:
@@ -84,8 +84,8 @@ class JobEvent:
         return None if self._outcome.result is None else load_json(self._outcome.result)
 
 
-def shown(made: type[Action[Any]], parameters: Mapping[str, object]) -> JSON:
+def redacted_parameters(action_type: type[Action[Any]], parameters: Mapping[str, object]) -> JSON:
     """Return an action's parameters as they may be shown: without the tokens of users."""
-    names = wire_names(made)
-    hidden = {names[one.name] for one in attrs.fields(made) if one.repr is False}  # type: ignore[arg-type]
+    names = wire_names(action_type)
+    hidden = {names[one.name] for one in attrs.fields(action_type) if one.repr is False}  # type: ignore[arg-type]
     return {name: "***" if name in hidden else value for name, value in parameters.items()}

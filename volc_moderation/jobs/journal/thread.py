@@ -16,8 +16,8 @@ import attrs
 
 from volc_moderation.errors import JournalError
 from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.journal.schema import AttemptRecord, DueJob
 from volc_moderation.jobs.outcome import Ended
-from volc_moderation.jobs.schema import Record, Row
 
 T = TypeVar("T")
 
@@ -61,11 +61,11 @@ class JournalThread:
         self._journal = journal
         self._loop = asyncio.get_running_loop()
         #: Collected here, because to wake the thread costs more than to write a row.
-        self._records: list[Record] = []
+        self._records: list[AttemptRecord] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._inbox: queue.SimpleQueue[_Wish | list[Record] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Wish | list[AttemptRecord] | None] = queue.SimpleQueue()
         #: The thread's: records that are not written yet. They stay if that fails, and go before the next ones.
-        self._unwritten: list[Record] = []
+        self._unwritten: list[AttemptRecord] = []
         self._thread = threading.Thread(target=self._run, name=f"journal {journal.path.name}", daemon=True)
         self._closed = False
         self._thread.start()
@@ -107,19 +107,19 @@ class JournalThread:
 
     def take(
         self, lane: int, most: int, *, due: float, now: float, durable: bool
-    ) -> "asyncio.Future[tuple[list[Row], float | None]]":
+    ) -> "asyncio.Future[tuple[list[DueJob], float | None]]":
         """Take up to ``most`` jobs of a lane that are due; or else tell when the next one is."""
         return self.ask(lambda journal: journal.take(lane, most, due=due, now=now), durable=durable)
 
-    def give_back(self, rows: Sequence[Row]) -> None:
+    def give_back(self, rows: Sequence[DueJob]) -> None:
         """Give jobs back of which nothing has left."""
         self.post(lambda journal: journal.give_back([row.id for row in rows]))
 
-    def note(self, row: Row, lane: int, ended: Ended) -> None:
+    def note(self, row: DueJob, lane: int, ended: Ended) -> None:
         """Note what became of an attempt. It is written soon; if it cannot be, it is kept for the next try."""
         outcome = ended.outcome
         self.record(
-            Record(
+            AttemptRecord(
                 row.id,
                 lane,
                 outcome.state,
@@ -138,7 +138,7 @@ class JournalThread:
             )
         )
 
-    def record(self, record: Record) -> None:
+    def record(self, record: AttemptRecord) -> None:
         """Hand over a record."""
         self._records.append(record)
         if len(self._records) >= BATCH:

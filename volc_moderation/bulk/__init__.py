@@ -1,0 +1,1 @@
+"""Files of calls: read, checked, and loaded into a journal."""

@@ -1,0 +1,1 @@
+"""The queue of distributed jobs in Redis or Valkey."""
