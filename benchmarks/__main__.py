@@ -1,6 +1,6 @@
-"""All benchmarks, one after the other, in about fifty minutes: ``python -m benchmarks``.
+"""Runs all benchmarks, one after the other, in about fifty minutes: ``python -m benchmarks``.
 
-Each leaves its JSON and its picture in ``results/``. Fails if any of them missed a goal.
+Each writes its JSON and its picture to ``results/``. Fails if any of them misses a goal.
 """
 
 import subprocess

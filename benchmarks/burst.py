@@ -1,9 +1,9 @@
-"""Thousands of calls awaited at once on one client: with the quota off, as fast as they go; with it on, as allowed.
+"""Thousands of calls awaited at once on one client, with the quota off and with it on.
 
 ``python -m benchmarks.burst``. Each case runs in a process of its own and is killed after a minute, unless the quota
-needs longer: httpx looks through all who wait for its pool on every request, and may be lost in that. All pools are of
-the same size, and the bare clients are given all the time they want to wait for it: with its default of 5 s httpx fails
-nearly all calls. What was done is what the server saw.
+needs longer: httpx scans all requests that wait for its pool on every request, which may take very long. All pools have
+the same size, and the bare clients have no pool timeout: with httpx's default of 5 s, nearly all calls fail. The calls
+counted as done are those that the server received.
 """
 
 import asyncio
@@ -23,32 +23,32 @@ from matplotlib.axes import Axes
 
 from benchmarks.overhead import captured_request
 from benchmarks.programs import KEYS, QUOTA
-from benchmarks.quota import FAR
+from benchmarks.quota import FAR_DELAY
 from benchmarks.quota_server import QuotaServer
 from benchmarks.results import Result, bars
 from volc_moderation import NoQuotas, VolcengineClient, WindowQuotas
-from volc_moderation.gate import IN_FLIGHT
+from volc_moderation.gate import MAX_IN_FLIGHT
 
 CALLS = (1000, 5000, 20_000)
-#: Seconds after which a case is killed.
-PATIENCE = 60.0
-#: So many calls a second are no quota.
-NONE = 1_000_000_000
+#: A case is killed after this, unless there is a quota.
+CASE_TIMEOUT = 60.0  # seconds
+#: This limit means that there is no quota.
+NO_QUOTA = 1_000_000_000  # calls per second
 TASK = {"app_id": "app", "room_id": "p0", "task_id": "task"}
 
 Call = Callable[[], Awaitable[object]]
 
 
 async def ours(stack: AsyncExitStack, library: ModuleType, base_url: str, quota: int) -> Call:
-    limits = library.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
+    limits = library.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
     http_client = await stack.enter_async_context(library.AsyncClient(limits=limits, trust_env=False))
-    quotas = NoQuotas() if quota == NONE else WindowQuotas()
+    quotas = NoQuotas() if quota == NO_QUOTA else WindowQuotas()
     client = VolcengineClient(**KEYS, base_url=base_url, quotas=quotas, http_client=http_client)
     return lambda: client.stop_webcast(**TASK)
 
 
 async def bare(stack: AsyncExitStack, library: ModuleType, base_url: str, _: int) -> Call:
-    limits = library.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
+    limits = library.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
     timeout = library.Timeout(10, pool=None)
     client = library.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
     http_client = await stack.enter_async_context(client)
@@ -72,7 +72,7 @@ OURS = list(WAYS)[:2]
 
 
 async def run(way: str, calls: str, base_url: str, quota: str) -> None:
-    """Run one case, and say which errors there were and what CPU it took."""
+    """Run one case, and print its number of errors, its duration and its CPU time."""
     make, library = WAYS[way]
     async with AsyncExitStack() as stack:
         call = await make(stack, library, base_url, int(quota))
@@ -87,44 +87,44 @@ async def run(way: str, calls: str, base_url: str, quota: str) -> None:
 
 @attrs.frozen
 class Case:
-    """How it went; ``errors`` and ``cpu`` are not known if it was killed."""
+    """The result of a case. ``errors`` and ``cpu`` are unknown if it was killed."""
 
     done: int
     refused: int
-    seconds: float = PATIENCE
+    seconds: float = CASE_TIMEOUT
     errors: int | None = None
     cpu: float | None = None
 
 
 async def measure(way: str, calls: int, quota: int) -> Case:
-    delay = (0.0, 0.0) if quota == NONE else FAR
+    delay = (0.0, 0.0) if quota == NO_QUOTA else FAR_DELAY
     async with QuotaServer(limit=quota, delay=delay) as server:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "benchmarks.burst", way, str(calls), server.base_url, str(quota)),
             stdout=asyncio.subprocess.PIPE,
         )
         try:
-            async with asyncio.timeout(PATIENCE if quota == NONE else None):
-                told = json.loads((await process.communicate())[0])
+            async with asyncio.timeout(CASE_TIMEOUT if quota == NO_QUOTA else None):
+                printed = json.loads((await process.communicate())[0])
         except TimeoutError:
             process.kill()
             await process.wait()
-            told = {}
-        arrivals = [one for one in (await server.report()).arrivals if one.who == TASK["room_id"]]
+            printed = {}
+        arrivals = [one for one in (await server.report()).arrivals if one.room_id == TASK["room_id"]]
     accepted = sum(one.accepted for one in arrivals)
-    return Case(accepted, len(arrivals) - accepted, **told)
+    return Case(accepted, len(arrivals) - accepted, **printed)
 
 
 async def main() -> None:
-    result = Result("burst", "calls awaited at once on one client", "httpx", "httpx2", pool=IN_FLIGHT)
+    result = Result("burst", "calls awaited at once on one client", "httpx", "httpx2", pool=MAX_IN_FLIGHT)
     rates: dict[tuple[str, int], float] = {}
-    mine = {"short": 0, "refused": 0}
-    for way, quota in [(way, NONE) for way in WAYS] + [(way, QUOTA) for way in OURS]:
+    of_ours = {"missing": 0, "refused": 0}
+    for way, quota in [(way, NO_QUOTA) for way in WAYS] + [(way, QUOTA) for way in OURS]:
         for calls in CALLS:
             case = await measure(way, calls, quota)
             result.add(
                 way=way,
-                quota="off" if quota == NONE else str(quota),
+                quota="off" if quota == NO_QUOTA else str(quota),
                 calls=calls,
                 done=case.done,
                 errors=case.errors,
@@ -132,13 +132,13 @@ async def main() -> None:
                 per_second=case.done / case.seconds,
                 cpu_ms=None if case.cpu is None else case.cpu / max(1, case.done) * 1e3,
             )
-            if quota == NONE:
+            if quota == NO_QUOTA:
                 rates[way, calls] = case.done / case.seconds
             if way in OURS:
-                mine["short"] += calls - case.done + (case.errors or 0)
-                mine["refused"] += case.refused
-    result.goal("calls of ours that were not done", mine["short"], at_most=0)
-    result.goal("calls of ours that were refused", mine["refused"], at_most=0)
+                of_ours["missing"] += calls - case.done + (case.errors or 0)
+                of_ours["refused"] += case.refused
+    result.goal("calls of ours that were not done", of_ours["missing"], at_most=0)
+    result.goal("calls of ours that were refused", of_ours["refused"], at_most=0)
     ours, theirs = rates["volc_moderation", 5000], rates["bare httpx", 5000]
     result.goal("5,000 at once, quota off: calls/s, less twice those of bare httpx", ours - 2 * theirs, at_least=0)
 

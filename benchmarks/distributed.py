@@ -1,8 +1,9 @@
-"""A queue with workers and producers that are killed, stopped and cut off: nothing is lost, doubled or too fast.
+"""Distributed jobs while workers, producers and the Redis fail: no call is lost, repeated or above the quota.
 
-``python -m benchmarks.distributed``, about seven minutes; with the names of some scenes, only those, and nothing is
-kept. The vendor enforces its quotas (150 stops and 100 starts a second, 20 to 50 ms each way); a start must not be made
-twice. Then how much of the quota 1, 4 and 8 workers use, and how many calls three make when no quota holds them.
+``python -m benchmarks.distributed`` takes about seven minutes. With the names of some scenarios it runs only those, and
+keeps no results. The vendor enforces its quotas (150 stops and 100 starts a second) at 20 to 50 ms each way; a start
+must not be repeated. The last two scenarios measure how much of the quota 1, 4 and 8 workers use, and how many calls
+three workers make when no quota limits them.
 """
 
 import asyncio
@@ -18,134 +19,147 @@ import attrs
 from matplotlib.axes import Axes
 from redis.asyncio import Redis
 
-from benchmarks.quota import FAR
+from benchmarks.cluster import QUOTA, STOP, Cluster, Program, audit, cluster
+from benchmarks.quota import FAR_DELAY
 from benchmarks.quota_server import Report
 from benchmarks.results import Result
-from benchmarks.stage import QUOTA, STOP, Program, Stage, judge, stage
 
-#: Rows of a scene: some 20 s at full speed.
-STOPS, STARTS = 3000, 2000
-#: Seconds from which on a run is at full speed; seconds that the Redis is away, and that a worker stands still.
-WARM, AWAY, FROZEN = 4.0, 2.0, 30.0
+#: Rows of a scenario: some 20 s at full speed.
+STOPS = 3000
+STARTS = 2000
+PRODUCER_TIMEOUT = 150.0  # seconds
+#: Seconds until a run is at full speed.
+WARM_UP = 4.0
+#: Seconds for which the Redis is stopped.
+REDIS_DOWNTIME = 2.0
+#: Seconds for which a worker is frozen.
+FREEZE = 30.0
 
-#: How the quota is used by so many workers; how many of them make calls when no quota holds them.
-TEAMS = (1, 4, 8)
-TEAM_ROWS, TEAM = 4500, 3
+#: Numbers of workers that share the quota, and the rows that they work on.
+TEAM_SIZES = (1, 4, 8)
+TEAM_ROWS = 4500
+#: The number of workers without a quota, and the rows that they work on.
+CAPACITY_WORKERS = 3
 CAPACITY_ROWS = 12_000
-HANDED_ROWS = 100_000
+#: A quota that limits nothing, in calls per second.
+NO_QUOTA = 100_000
+HANDED_OVER_ROWS = 100_000
 
 
 @attrs.define
-class Scene:
-    """What happened on a stage: the journals of its producers, and when the fault was, on ``time.monotonic``."""
+class Course:
+    """What happened in a scenario."""
 
+    #: Of the producers.
     journals: list[Path]
+    #: When the fault happened, on ``time.monotonic``; 0 if there was none.
     fault_at: float
+    #: The exit codes of the producers.
     codes: list[int]
 
 
-async def _run(producer: Program) -> int:
-    async with asyncio.timeout(150):
+async def _wait(producer: Program) -> int:
+    async with asyncio.timeout(PRODUCER_TIMEOUT):
         return await producer.wait()
 
 
-async def killed(stage: Stage, stack: AsyncExitStack) -> Scene:
-    """Kill two workers and, five times, the producer."""
-    workers = [await stack.enter_async_context(stage.worker()) for _ in range(3)]
-    rows = stage.rows("rows.csv", stops=STOPS, starts=STARTS)
+async def killed(cluster: Cluster, stack: AsyncExitStack) -> Course:
+    """Kill two workers, and the producer five times."""
+    workers = [await stack.enter_async_context(cluster.worker()) for _ in range(3)]
+    rows = cluster.write_rows("rows.csv", stops=STOPS, starts=STARTS)
     fault_at = 0.0
     for round_ in range(5):
-        async with stage.producer(rows, *(["--resume"] if round_ else [])) as producer:
+        async with cluster.producer(rows, *(["--resume"] if round_ else [])) as producer:
             await asyncio.sleep(2.5)
             await producer.kill()
         if round_ in {1, 3}:
             fault_at = time.monotonic()
             await workers.pop().kill()
-            await stack.enter_async_context(stage.worker())
-    async with stage.producer(rows, "--resume") as producer:
-        code = await _run(producer)
-    return Scene([stage.folder / "rows.csv.jobs"], fault_at, [code])
+            await stack.enter_async_context(cluster.worker())
+    async with cluster.producer(rows, "--resume") as producer:
+        code = await _wait(producer)
+    return Course([cluster.folder / "rows.csv.jobs"], fault_at, [code])
 
 
-async def frozen(stage: Stage, stack: AsyncExitStack) -> Scene:
-    """Stop one of two workers for half a minute, and continue it."""
-    workers = [await stack.enter_async_context(stage.worker()) for _ in range(2)]
-    rows = stage.rows("rows.csv", stops=2 * STOPS, starts=STARTS)
-    async with stage.producer(rows) as producer:
-        await asyncio.sleep(WARM)
+async def frozen(cluster: Cluster, stack: AsyncExitStack) -> Course:
+    """Freeze one of two workers for half a minute."""
+    workers = [await stack.enter_async_context(cluster.worker()) for _ in range(2)]
+    rows = cluster.write_rows("rows.csv", stops=2 * STOPS, starts=STARTS)
+    async with cluster.producer(rows) as producer:
+        await asyncio.sleep(WARM_UP)
         fault_at = time.monotonic()
         workers[0].signal(signal.SIGSTOP)
-        await asyncio.sleep(FROZEN)
+        await asyncio.sleep(FREEZE)
         workers[0].signal(signal.SIGCONT)
-        code = await _run(producer)
-    return Scene([stage.folder / "rows.csv.jobs"], fault_at, [code])
+        code = await _wait(producer)
+    return Course([cluster.folder / "rows.csv.jobs"], fault_at, [code])
 
 
-async def _without_redis(stage: Stage, stack: AsyncExitStack, *, lose: bool) -> Scene:
+async def _restart_redis(cluster: Cluster, stack: AsyncExitStack, *, loses_data: bool) -> Course:
     for _ in range(2):
-        await stack.enter_async_context(stage.worker())
-    rows = stage.rows("rows.csv", stops=STOPS, starts=STARTS)
-    async with stage.producer(rows) as producer:
-        await asyncio.sleep(WARM)
+        await stack.enter_async_context(cluster.worker())
+    rows = cluster.write_rows("rows.csv", stops=STOPS, starts=STARTS)
+    async with cluster.producer(rows) as producer:
+        await asyncio.sleep(WARM_UP)
         fault_at = time.monotonic()
-        stage.store.stop()
-        if lose:
-            stage.store.lose()
-        await asyncio.sleep(AWAY)
-        stage.store.start()
-        code = await _run(producer)
-    return Scene([stage.folder / "rows.csv.jobs"], fault_at, [code])
+        cluster.valkey.stop()
+        if loses_data:
+            cluster.valkey.delete_data()
+        await asyncio.sleep(REDIS_DOWNTIME)
+        cluster.valkey.start()
+        code = await _wait(producer)
+    return Course([cluster.folder / "rows.csv.jobs"], fault_at, [code])
 
 
-async def restarted(stage: Stage, stack: AsyncExitStack) -> Scene:
+async def restarted(cluster: Cluster, stack: AsyncExitStack) -> Course:
     """Stop the Redis for two seconds."""
-    return await _without_redis(stage, stack, lose=False)
+    return await _restart_redis(cluster, stack, loses_data=False)
 
 
-async def emptied(stage: Stage, stack: AsyncExitStack) -> Scene:
+async def emptied(cluster: Cluster, stack: AsyncExitStack) -> Course:
     """Stop the Redis for two seconds, and start it without its data."""
-    return await _without_redis(stage, stack, lose=True)
+    return await _restart_redis(cluster, stack, loses_data=True)
 
 
-async def emptied_between(stage: Stage, stack: AsyncExitStack) -> Scene:
-    """Kill the producer, let the Redis lose its data, and resume."""
+async def emptied_between(cluster: Cluster, stack: AsyncExitStack) -> Course:
+    """Kill the producer, let the Redis lose its data, and resume the run."""
     for _ in range(2):
-        await stack.enter_async_context(stage.worker())
-    rows = stage.rows("rows.csv", stops=STOPS, starts=STARTS)
-    async with stage.producer(rows) as producer:
-        await asyncio.sleep(WARM)
+        await stack.enter_async_context(cluster.worker())
+    rows = cluster.write_rows("rows.csv", stops=STOPS, starts=STARTS)
+    async with cluster.producer(rows) as producer:
+        await asyncio.sleep(WARM_UP)
         await producer.kill()
     fault_at = time.monotonic()
-    stage.store.stop()
-    stage.store.lose()
-    stage.store.start()
-    async with stage.producer(rows, "--resume") as producer:
-        code = await _run(producer)
-    return Scene([stage.folder / "rows.csv.jobs"], fault_at, [code])
+    cluster.valkey.stop()
+    cluster.valkey.delete_data()
+    cluster.valkey.start()
+    async with cluster.producer(rows, "--resume") as producer:
+        code = await _wait(producer)
+    return Course([cluster.folder / "rows.csv.jobs"], fault_at, [code])
 
 
-async def overlapping(stage: Stage, stack: AsyncExitStack) -> Scene:
-    """Run two producers, of which each lists half of the other's rows."""
+async def overlapping(cluster: Cluster, stack: AsyncExitStack) -> Course:
+    """Run two producers whose rows overlap."""
     for _ in range(2):
-        await stack.enter_async_context(stage.worker())
-    first = stage.rows("first.csv", stops=STOPS, starts=STARTS)
-    second = stage.rows("second.csv", stops=STOPS, starts=STARTS, first=STARTS // 2)
-    async with stage.producer(first) as one, stage.producer(second) as other:
-        codes = list(await asyncio.gather(_run(one), _run(other)))
-    return Scene([stage.folder / "first.csv.jobs", stage.folder / "second.csv.jobs"], 0.0, codes)
+        await stack.enter_async_context(cluster.worker())
+    first = cluster.write_rows("first.csv", stops=STOPS, starts=STARTS)
+    second = cluster.write_rows("second.csv", stops=STOPS, starts=STARTS, first=STARTS // 2)
+    async with cluster.producer(first) as one, cluster.producer(second) as other:
+        codes = list(await asyncio.gather(_wait(one), _wait(other)))
+    return Course([cluster.folder / "first.csv.jobs", cluster.folder / "second.csv.jobs"], 0.0, codes)
 
 
-async def keyless(stage: Stage, stack: AsyncExitStack) -> Scene:
-    """Have workers without the keys of one vendor, and with keys that are refused, beside a good one."""
+async def keyless(cluster: Cluster, stack: AsyncExitStack) -> Course:
+    """Run a worker without the keys of one vendor, one whose keys are refused, and one with all keys."""
     fault_at = time.monotonic()
-    for keys in (stage.zego, stage.refused, None):
-        await stack.enter_async_context(stage.worker(keys=keys))
-    async with stage.producer(stage.rows("rows.csv", stops=STOPS, starts=STARTS)) as producer:
-        code = await _run(producer)
-    return Scene([stage.folder / "rows.csv.jobs"], fault_at, [code])
+    for keys in (cluster.zego_keys, cluster.refused_keys, None):
+        await stack.enter_async_context(cluster.worker(keys=keys))
+    async with cluster.producer(cluster.write_rows("rows.csv", stops=STOPS, starts=STARTS)) as producer:
+        code = await _wait(producer)
+    return Course([cluster.folder / "rows.csv.jobs"], fault_at, [code])
 
 
-SCENES: dict[str, Callable[[Stage, AsyncExitStack], Awaitable[Scene]]] = {
+SCENARIOS: dict[str, Callable[[Cluster, AsyncExitStack], Awaitable[Course]]] = {
     "killed": killed,
     "frozen": frozen,
     "restarted": restarted,
@@ -157,119 +171,125 @@ SCENES: dict[str, Callable[[Stage, AsyncExitStack], Awaitable[Scene]]] = {
 
 
 def recovery(report: Report, fault: float) -> float:
-    """Return the seconds from a fault until calls are accepted at nine tenths of a quota again, over a second."""
-    accepted = sorted(one.at for one in report.of(STOP).arrivals if one.accepted)
-    first = next((number for number, one in enumerate(accepted) if one >= fault), len(accepted))
-    for number in range(first, len(accepted) - int(0.9 * QUOTA)):
-        if accepted[number + int(0.9 * QUOTA)] - accepted[number] <= 1:
-            return max(0.0, accepted[number] - fault)
+    """Return the seconds from a fault until the vendor accepts nine tenths of the quota again within a second."""
+    accepted = sorted(arrival.at for arrival in report.of(STOP).arrivals if arrival.accepted)
+    first = next((index for index, at in enumerate(accepted) if at >= fault), len(accepted))
+    for index in range(first, len(accepted) - int(0.9 * QUOTA)):
+        if accepted[index + int(0.9 * QUOTA)] - accepted[index] <= 1:
+            return max(0.0, accepted[index] - fault)
     return float("nan")
 
 
 @attrs.frozen
-class Course:
-    """How a scene went: stops that were accepted in each second, and when the fault was."""
+class Timeline:
+    """The stops that the vendor accepted in each second of a scenario."""
 
     name: str
     per_second: list[int]
+    #: Seconds from the first stop to the fault; negative if there was none.
     fault: float
 
 
 @asynccontextmanager
-async def an_old_stage(*, delay: tuple[float, float], quota: int = QUOTA) -> AsyncIterator[Stage]:
-    async with stage(delay=delay, quota=quota) as made:
-        await made.store.is_old_enough()
-        yield made
+async def _ready_cluster(*, delay: tuple[float, float], quota: int = QUOTA) -> AsyncIterator[Cluster]:
+    """Start a cluster whose Valkey grants permits."""
+    async with cluster(delay=delay, quota=quota) as started:
+        await started.valkey.wait_for_uptime()
+        yield started
 
 
-async def play(result: Result, name: str) -> Course:
-    async with an_old_stage(delay=FAR) as here, AsyncExitStack() as stack:
+async def measure_scenario(result: Result, name: str) -> Timeline:
+    """Run a scenario, and check that no call was lost, repeated or above the quota."""
+    async with _ready_cluster(delay=FAR_DELAY) as started, AsyncExitStack() as stack:
         began = time.monotonic()
-        scene = await SCENES[name](here, stack)
+        course = await SCENARIOS[name](started, stack)
         seconds = time.monotonic() - began
-        report = await here.vendor.report()
-        verdict = judge(report, *scene.journals)
-    # Both clocks are the machine's monotonic one.
-    back = recovery(report, scene.fault_at) if scene.fault_at else 0.0
-    result.add(scene=name, **attrs.asdict(verdict), recovery_s=back, seconds=seconds, code=max(scene.codes))
-    result.goal(f"{name}: rows lost", verdict.lost, at_most=0)
-    result.goal(f"{name}: starts made twice", verdict.doubled, at_most=0)
-    result.goal(f"{name}: rows that failed", verdict.failed, at_most=0)
-    result.goal(f"{name}: calls above the quota", verdict.refused, at_most=0)
-    times = [one.at for one in report.of(STOP).arrivals if one.accepted]
-    seconds_of = Counter(int(at - times[0]) for at in times)
-    fault = scene.fault_at - times[0] if scene.fault_at else -1.0
-    return Course(name, [seconds_of[second] for second in range(int(times[-1] - times[0]))], fault)
+        report = await started.vendor.report()
+        found = audit(report, *course.journals)
+    # The vendor's clock is the machine's monotonic one, too.
+    recovery_s = recovery(report, course.fault_at) if course.fault_at else 0.0
+    result.add(scene=name, **attrs.asdict(found), recovery_s=recovery_s, seconds=seconds, code=max(course.codes))
+    result.goal(f"{name}: rows lost", found.lost, at_most=0)
+    result.goal(f"{name}: starts made twice", found.doubled, at_most=0)
+    result.goal(f"{name}: rows that failed", found.failed, at_most=0)
+    result.goal(f"{name}: calls above the quota", found.refused, at_most=0)
+    times = [arrival.at for arrival in report.of(STOP).arrivals if arrival.accepted]
+    per_second = Counter(int(at - times[0]) for at in times)
+    fault = course.fault_at - times[0] if course.fault_at else -1.0
+    return Timeline(name, [per_second[second] for second in range(int(times[-1] - times[0]))], fault)
 
 
-async def team(result: Result, workers: int) -> None:
+async def measure_team(result: Result, workers: int) -> None:
     """Measure how much of the quota some workers use."""
-    async with an_old_stage(delay=FAR) as here, AsyncExitStack() as stack:
+    async with _ready_cluster(delay=FAR_DELAY) as started, AsyncExitStack() as stack:
         for _ in range(workers):
-            await stack.enter_async_context(here.worker())
-        async with here.producer(here.rows("rows.csv", stops=TEAM_ROWS)) as producer:
-            await _run(producer)
-        report = (await here.vendor.report()).of(STOP)
+            await stack.enter_async_context(started.worker())
+        async with started.producer(started.write_rows("rows.csv", stops=TEAM_ROWS)) as producer:
+            await _wait(producer)
+        report = (await started.vendor.report()).of(STOP)
     share = report.accepted_per_second(begin=3.0, seconds=TEAM_ROWS / QUOTA - 6) / QUOTA
     result.add(scene=f"{workers} workers", rows=TEAM_ROWS, refused=report.refused, of_quota=share)
     result.goal(f"{workers} workers: calls to the quota", share, at_least=0.94)
     result.goal(f"{workers} workers: calls above the quota", report.refused, at_most=0)
 
 
-async def capacity(result: Result) -> None:
-    """Measure what is handed over, and made when no quota holds it."""
-    async with an_old_stage(delay=(0.0, 0.0), quota=100_000) as here, AsyncExitStack() as stack:
-        before = here.store.memory()
-        async with here.producer(here.rows("many.csv", stops=HANDED_ROWS)) as producer:
-            began = await _queued(here, 1)
-            ended = await _queued(here, HANDED_ROWS)
-            memory = (here.store.memory() - before) / HANDED_ROWS
+async def measure_capacity(result: Result) -> None:
+    """Measure how fast jobs are handed over, and how many calls workers make without a quota."""
+    async with _ready_cluster(delay=(0.0, 0.0), quota=NO_QUOTA) as started:
+        memory_before = started.valkey.used_memory()
+        async with started.producer(started.write_rows("many.csv", stops=HANDED_OVER_ROWS)) as producer:
+            began = await _wait_for_jobs(started, 1)
+            ended = await _wait_for_jobs(started, HANDED_OVER_ROWS)
+            memory = (started.valkey.used_memory() - memory_before) / HANDED_OVER_ROWS
             await producer.kill()
-        result.add(scene="handed over", rows=HANDED_ROWS, seconds=ended - began, bytes_per_row=memory)
+        result.add(scene="handed over", rows=HANDED_OVER_ROWS, seconds=ended - began, bytes_per_row=memory)
         result.goal("seconds to hand 100,000 rows over", ended - began, at_most=10)
         result.goal("bytes of Redis per queued row", memory, at_most=1024)
-    async with an_old_stage(delay=(0.0, 0.0), quota=100_000) as here, AsyncExitStack() as stack:
+    async with _ready_cluster(delay=(0.0, 0.0), quota=NO_QUOTA) as started, AsyncExitStack() as stack:
         workers = [
             await stack.enter_async_context(
-                here.worker("--rate", f"{STOP}=50000", "--concurrency", "8", "--queue", "capacity")
+                started.worker("--rate", f"{STOP}=50000", "--concurrency", "8", "--queue", "capacity")
             )
-            for _ in range(TEAM)
+            for _ in range(CAPACITY_WORKERS)
         ]
         await asyncio.sleep(4)
-        cpu, store = sum(worker.cpu() for worker in workers), here.store.cpu()
-        async with here.producer(here.rows("rows.csv", stops=CAPACITY_ROWS), "--queue", "capacity") as producer:
-            await _run(producer)
-            cpu, store = sum(worker.cpu() for worker in workers) - cpu, here.store.cpu() - store
-        report = (await here.vendor.report()).of(STOP)
-    alone = await _alone()
-    times = [one.at for one in report.arrivals]
+        worker_cpu = sum(worker.cpu_seconds() for worker in workers)
+        redis_cpu = started.valkey.cpu_seconds()
+        rows = started.write_rows("rows.csv", stops=CAPACITY_ROWS)
+        async with started.producer(rows, "--queue", "capacity") as producer:
+            await _wait(producer)
+            worker_cpu = sum(worker.cpu_seconds() for worker in workers) - worker_cpu
+            redis_cpu = started.valkey.cpu_seconds() - redis_cpu
+        report = (await started.vendor.report()).of(STOP)
+    call_cpu_ms = await _measure_plain_calls()
+    times = [arrival.at for arrival in report.arrivals]
     rate = CAPACITY_ROWS / (times[-1] - times[0])
-    per_call = 1000 * cpu / CAPACITY_ROWS
+    worker_cpu_ms = 1000 * worker_cpu / CAPACITY_ROWS
     result.add(
         scene="no quota",
         rows=CAPACITY_ROWS,
         calls_per_s=rate,
-        worker_cpu_ms=per_call,
-        call_cpu_ms=alone,
-        redis_cpu_ms=1000 * store / CAPACITY_ROWS,
+        worker_cpu_ms=worker_cpu_ms,
+        call_cpu_ms=call_cpu_ms,
+        redis_cpu_ms=1000 * redis_cpu / CAPACITY_ROWS,
     )
     result.goal("calls per second of three workers without a quota", rate, at_least=800)
-    result.goal("ms of a worker's CPU per call above the call itself", per_call - alone, at_most=1.0)
+    result.goal("ms of a worker's CPU per call above the call itself", worker_cpu_ms - call_cpu_ms, at_most=1.0)
 
 
-async def _queued(here: Stage, count: int) -> float:
-    """Wait until so many jobs are queued; return when that was."""
-    async with Redis.from_url(here.store.address) as redis:
+async def _wait_for_jobs(started: Cluster, count: int) -> float:
+    """Wait until the queue has a number of jobs; return the time on ``time.monotonic``."""
+    async with Redis.from_url(started.valkey.address) as redis:
         while await redis.dbsize() < count:  # noqa: ASYNC110 - another process fills it
             await asyncio.sleep(0.01)
     return time.monotonic()
 
 
-async def _alone() -> float:
-    """Return the ms of CPU that the same call costs in one process that does nothing else, with shared quotas."""
-    async with an_old_stage(delay=(0.0, 0.0), quota=100_000) as here:
+async def _measure_plain_calls() -> float:
+    """Return the ms of CPU that a process needs per call if it only makes calls with shared quotas."""
+    async with _ready_cluster(delay=(0.0, 0.0), quota=NO_QUOTA) as started:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.plain_calls", here.vendor.base_url, here.store.address),
+            *(sys.executable, "-m", "benchmarks.plain_calls", started.vendor.base_url, started.valkey.address),
             stdout=asyncio.subprocess.PIPE,
         )
         output, _ = await process.communicate()
@@ -277,30 +297,31 @@ async def _alone() -> float:
 
 
 async def measure(names: list[str]) -> None:
-    known = (*SCENES, "teams", "capacity")
+    """Run the scenarios with these names, or all."""
+    known = (*SCENARIOS, "teams", "capacity")
     if unknown := set(names).difference(known):
-        raise SystemExit(f"there is no scene {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        raise SystemExit(f"unknown scenarios: {', '.join(sorted(unknown))}; the scenarios are {', '.join(known)}")
     title = "Distributed jobs under faults"
     result = Result("distributed", title, "httpx", "redis", quota=QUOTA, delay_ms="20-50")
-    courses = [await play(result, name) for name in names or SCENES if name in SCENES]
+    timelines = [await measure_scenario(result, name) for name in names or SCENARIOS if name in SCENARIOS]
     if not names or "teams" in names:
-        for workers in TEAMS:
-            await team(result, workers)
+        for workers in TEAM_SIZES:
+            await measure_team(result, workers)
     if not names or "capacity" in names:
-        await capacity(result)
+        await measure_capacity(result)
 
     def draw(axes: list[Axes]) -> None:
-        for one, course in zip(axes, courses, strict=True):
-            one.plot(range(len(course.per_second)), course.per_second, color="#4878a8")
-            one.axhline(QUOTA, color="#c0c0c0", linewidth=1)
-            if course.fault >= 0:
-                one.axvline(course.fault, color="#c03028", linewidth=1)
-            one.set_title(course.name.replace("_", " "), fontsize=9)
-            one.set_ylabel("stops/s")
-            one.set_ylim(0, 1.1 * QUOTA)
+        for panel, timeline in zip(axes, timelines, strict=True):
+            panel.plot(range(len(timeline.per_second)), timeline.per_second, color="#4878a8")
+            panel.axhline(QUOTA, color="#c0c0c0", linewidth=1)
+            if timeline.fault >= 0:
+                panel.axvline(timeline.fault, color="#c03028", linewidth=1)
+            panel.set_title(timeline.name.replace("_", " "), fontsize=9)
+            panel.set_ylabel("stops/s")
+            panel.set_ylim(0, 1.1 * QUOTA)
         axes[-1].set_xlabel("seconds; the fault is at the line")
 
-    result.finish(None if names else draw, panels=len(courses), height=10)
+    result.finish(None if names else draw, panels=len(timelines), height=10)
 
 
 if __name__ == "__main__":

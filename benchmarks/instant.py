@@ -1,6 +1,6 @@
-"""A run with and without a journal, of a vendor that answers at once: ``python -m benchmarks.instant with 10000``.
+"""A run with and without a journal against an instant vendor: ``python -m benchmarks.instant with 10000``.
 
-In a program of its own that imports little, so that its memory is that of the run. Prints JSON; ``jobs.py`` reads it.
+It is a separate program that imports little, so that its memory is that of the run. It prints JSON for ``jobs.py``.
 """
 
 import asyncio
@@ -18,26 +18,26 @@ from typing import Any
 import httpx
 
 from volc_moderation import NoQuotas, VolcengineClient
-from volc_moderation.bulk.load import LoadProgress, check, load
-from volc_moderation.bulk.rows import Rows
+from volc_moderation.bulk.load import LoadProgress, load_actions, read_actions
+from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.emulator import Settings
 from volc_moderation.jobs.clients import Clients
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread
 from volc_moderation.jobs.runner import LocalRunner
 
-#: Calls that are awaited at any moment without a journal.
-AT_ONCE = 48
-#: Seconds between two threads' turns, as the command ``bulk`` sets it.
-TURN = 0.0005
+#: Calls in flight without a journal.
+CONCURRENCY = 48
+#: Seconds after which a thread yields to another, as the command ``bulk`` sets it.
+SWITCH_INTERVAL = 0.0005
 
-YES = b'{"ResponseMetadata":{"RequestId":"r-1"},"Result":"ok"}'
+SUCCESS = b'{"ResponseMetadata":{"RequestId":"r-1"},"Result":"ok"}'
 KEYS: dict[str, Any] = {"access_key": Settings().access_key, "secret_key": Settings().secret_key}
 
 
 def instant() -> VolcengineClient:
-    """Make a client of a vendor that answers at once."""
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=YES))
+    """Return a client of a vendor that answers at once."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=SUCCESS))
     return VolcengineClient(**KEYS, quotas=NoQuotas(), http_client=httpx.AsyncClient(transport=transport))
 
 
@@ -49,19 +49,21 @@ def write_rows(path: Path, count: int) -> Path:
 
 
 def actions_of(path: Path, loaded: LoadProgress) -> Generator[tuple[int, Any], None, None]:
-    rows = Rows(VolcengineClient.actions(), action="StopWebcast", constants={})
-    return check([str(path)], rows, limit=None, on_bad_row=print, loaded=loaded)
+    rows = RowParser(VolcengineClient.actions(), action="StopWebcast", constants={})
+    return read_actions([str(path)], rows, limit=None, on_bad_row=print, progress=loaded)
 
 
 async def with_journal(folder: Path, rows: int) -> dict[str, float]:
-    """Load a file and run it; return rows per second of both, and the peak of memory in MB."""
-    sys.setswitchinterval(TURN)  # as the command does
+    """Load a file and run it; return the rows per second of both, and the peak memory in MB."""
+    sys.setswitchinterval(SWITCH_INTERVAL)  # as the command does
     client, loaded, file = instant(), LoadProgress(), write_rows(folder / "rows.csv", rows)
     journal = JournalThread(Journal(folder / "jobs"))
 
     def fill(journal: Journal) -> None:
         clients = Clients([client])
-        load(journal, actions_of(file, loaded), lambda _: clients, skip_bad=False, now=time.time(), loaded=loaded)
+        load_actions(
+            journal, actions_of(file, loaded), lambda _: clients, skip_bad_rows=False, now=time.time(), progress=loaded
+        )
 
     began = time.perf_counter()
     await journal.do(fill, durable=True)
@@ -78,18 +80,18 @@ async def with_journal(folder: Path, rows: int) -> dict[str, float]:
 
 
 def peak_of_memory() -> float:
-    """Return the most memory that this program had, in MB."""
+    """Return the peak memory of this program in MB."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    # What getrusage tells on Linux includes the memory of the program that started this one.
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
-    assert found is not None
-    return int(found[1]) / 1024
+    # On Linux, getrusage includes the memory of the program that started this one.
+    match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
+    assert match is not None
+    return int(match[1]) / 1024
 
 
 async def without_journal(folder: Path, rows: int) -> dict[str, float]:
-    """Make the calls of the same file as they are read; return how many per second."""
+    """Make the calls of the same file as they are read; return the rows per second."""
     client, loaded, file = instant(), LoadProgress(), write_rows(folder / "rows.csv", rows)
     actions = iter(actions_of(file, loaded))
     done: Counter[str] = Counter()
@@ -100,15 +102,15 @@ async def without_journal(folder: Path, rows: int) -> dict[str, float]:
             done.update(["done"])
 
     began = time.perf_counter()
-    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
     assert done == {"done": rows}
     return {"run": rows / (time.perf_counter() - began)}
 
 
 def main() -> None:
-    how, rows = sys.argv[1:]
+    mode, rows = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
-        measured = with_journal if how == "with" else without_journal
+        measured = with_journal if mode == "with" else without_journal
         print(json.dumps(asyncio.run(measured(Path(folder), int(rows)))))
 
 

@@ -1,8 +1,8 @@
-"""Durable jobs: loading, running, memory; a quota kept full while calls are put off.
+"""Jobs: loading, running, memory, and a quota kept full while calls are deferred.
 
-``python -m benchmarks.jobs``, about ten minutes. "Instant" is a vendor in this process that answers at once, without
-a quota: what is left is the cost of the journal. The other parts are against the emulator, at 150 calls a second with
-20 to 50 ms each way.
+``python -m benchmarks.jobs`` takes about ten minutes. The "instant" vendor is in this process, answers at once and has
+no quota, so that the cost of the journal remains. The other parts run against the emulator, at 150 calls per second
+with 20 to 50 ms each way.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from benchmarks.instant import KEYS, actions_of, write_rows
-from benchmarks.quota import FAR
+from benchmarks.quota import FAR_DELAY
 from benchmarks.results import Result
 from volc_moderation import VolcengineClient
-from volc_moderation.bulk.load import LoadProgress, load
+from volc_moderation.bulk.load import LoadProgress, load_actions
 from volc_moderation.emulator import EmulatorProcess, Fault, Settings
 from volc_moderation.jobs.clients import Clients
 from volc_moderation.jobs.job_event import JobEvent
@@ -28,103 +28,126 @@ from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread
 from volc_moderation.jobs.runner import LocalRunner
 
-QUOTA = 150
-FEW, MANY = 10_000, 1_000_000
-#: Rows, and rounds, of the comparison with the same calls without a journal. The rounds are many and short: on a shared
-#: machine, only what ran right before or after can be compared.
-COMPARED, ROUNDS = 20_000, 15
+QUOTA = 150  # calls per second
+FEW_ROWS = 10_000
+MANY_ROWS = 1_000_000
+# The comparison with the same calls without a journal. Its rounds are many and short: on a shared machine, only runs
+# that follow each other can be compared.
+COMPARED_ROWS = 20_000
+ROUNDS = 15
 
-DEFERRED_ROWS, EVERY, WAIT = 20_000, 20, 20
-#: Seconds over which the rate of first attempts is looked at, throughout the run.
-SPAN = 10
+DEFERRED_RUN_ROWS = 20_000
+#: One call of this many is deferred.
+DEFERRED_EVERY = 20
+RETRY_AFTER = 20  # seconds
+#: Seconds over which the rate of first attempts is measured, throughout the run.
+RATE_SPAN = 10
 
 
-async def in_process(how: str, rows: int) -> dict[str, float]:
-    """Measure in a process of its own, whose memory is not that of what was measured before."""
+async def in_process(mode: str, rows: int) -> dict[str, float]:
+    """Measure in a new process, whose memory does not include that of earlier measurements."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.instant", how, str(rows)), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "benchmarks.instant", mode, str(rows)), stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
-    found: dict[str, float] = json.loads(output)
-    return found
+    figures: dict[str, float] = json.loads(output)
+    return figures
 
 
 async def cost_of_a_journal(result: Result) -> None:
-    large, small = await in_process("with", MANY), await in_process("with", FEW)
-    for rows, found in ((FEW, small), (MANY, large)):
-        result.add(part="instant", rows=rows, loaded_per_s=found["load"], run_per_s=found["run"], peak_mb=found["peak"])
-    rounds = [(await in_process("without", COMPARED), await in_process("with", COMPARED)) for _ in range(ROUNDS)]
+    large, small = await in_process("with", MANY_ROWS), await in_process("with", FEW_ROWS)
+    for rows, figures in ((FEW_ROWS, small), (MANY_ROWS, large)):
+        result.add(
+            part="instant",
+            rows=rows,
+            loaded_per_s=figures["load"],
+            run_per_s=figures["run"],
+            peak_mb=figures["peak"],
+        )
+    rounds = [
+        (await in_process("without", COMPARED_ROWS), await in_process("with", COMPARED_ROWS)) for _ in range(ROUNDS)
+    ]
     for side, part in enumerate(("without a journal", "with a journal")):
-        result.add(part=part, rows=COMPARED, run_per_s=statistics.median(one[side]["run"] for one in rounds))
-    kept = statistics.median(with_it["run"] / without["run"] for without, with_it in rounds)
+        result.add(part=part, rows=COMPARED_ROWS, run_per_s=statistics.median(pair[side]["run"] for pair in rounds))
+    ratio = statistics.median(with_journal["run"] / without["run"] for without, with_journal in rounds)
     result.goal("rows loaded, checked and written per second", large["load"], at_least=50_000)
-    result.goal("speed with a journal to that without", kept, at_least=0.9)
+    result.goal("speed with a journal to that without", ratio, at_least=0.9)
     result.goal("MB at 1,000,000 rows above those at 10,000", large["peak"] - small["peak"], at_most=30)
 
 
-async def some_put_off(result: Result, folder: Path) -> list[float]:
-    """Run with one in twenty calls put off; return the share of the quota of first attempts in each span."""
-    firsts: list[float] = []
+async def run_with_deferred(result: Result, folder: Path) -> list[float]:
+    """Run with one in twenty calls deferred; return the first attempts' share of the quota in each span."""
+    first_attempts: list[float] = []
     states: Counter[str] = Counter()
 
-    def tell(event: JobEvent) -> None:
+    def on_event(event: JobEvent) -> None:
         states[event.state.value] += 1
         if event.attempts == 1:
-            firsts.append(time.monotonic())
+            first_attempts.append(time.monotonic())
 
     async with (
-        EmulatorProcess(Settings(delay=FAR)) as emulator,
+        EmulatorProcess(Settings(delay=FAR_DELAY)) as emulator,
         VolcengineClient(**KEYS, base_url=emulator.base_url) as client,
     ):
         busy = Fault(
-            kind="code", action="StopWebcast", code="ServiceUnavailableTemp", every=EVERY, first=MANY, retry_after=WAIT
+            kind="code",
+            action="StopWebcast",
+            code="ServiceUnavailableTemp",
+            every=DEFERRED_EVERY,
+            first=MANY_ROWS,
+            retry_after=RETRY_AFTER,
         )
         await emulator.play(busy)
         journal, clients = JournalThread(Journal(folder / "jobs")), Clients([client])
-        file, loaded = write_rows(folder / "rows.csv", DEFERRED_ROWS), LoadProgress()
+        file, loaded = write_rows(folder / "rows.csv", DEFERRED_RUN_ROWS), LoadProgress()
         await journal.do(
-            lambda journal: load(
-                journal, actions_of(file, loaded), lambda _: clients, skip_bad=False, now=time.time(), loaded=loaded
+            lambda journal: load_actions(
+                journal,
+                actions_of(file, loaded),
+                lambda _: clients,
+                skip_bad_rows=False,
+                now=time.time(),
+                progress=loaded,
             )
         )
-        runner = LocalRunner(journal, [client], on_event=tell)
+        runner = LocalRunner(journal, [client], on_event=on_event)
         await runner.prepare()
         await runner.run()
         counts = (await emulator.counts())["StopWebcast"]
         await journal.aclose()
-    spans = []
-    start = firsts[0] + 1
-    while start + SPAN <= firsts[-1]:
-        spans.append(sum(start < at <= start + SPAN for at in firsts) / SPAN / QUOTA)
-        start += SPAN
+    shares = []
+    start = first_attempts[0] + 1
+    while start + RATE_SPAN <= first_attempts[-1]:
+        shares.append(sum(start < at <= start + RATE_SPAN for at in first_attempts) / RATE_SPAN / QUOTA)
+        start += RATE_SPAN
     result.add(
         part="one in twenty put off",
-        rows=DEFERRED_ROWS,
+        rows=DEFERRED_RUN_ROWS,
         put_off=states["pending"],
         refused=counts["throttled"],
         most=counts["most_in_any_second"],
-        of_quota=statistics.mean(spans),
-        least_in_10_s=min(spans),
+        of_quota=statistics.mean(shares),
+        least_in_10_s=min(shares),
         done=states["done"],
     )
-    result.goal("first attempts to the quota", statistics.mean(spans), at_least=0.94)
-    result.goal("jobs that did not end done", DEFERRED_ROWS - states["done"], at_most=0)
+    result.goal("first attempts to the quota", statistics.mean(shares), at_least=0.94)
+    result.goal("jobs that did not end done", DEFERRED_RUN_ROWS - states["done"], at_most=0)
     result.goal("calls refused as too many, some put off", counts["throttled"], at_most=0)
-    return spans
+    return shares
 
 
 async def measure() -> None:
-    result = Result("jobs", "Durable jobs", "httpx", rows=MANY, quota=QUOTA, delay_ms="20-50")
+    result = Result("jobs", "Durable jobs", "httpx", rows=MANY_ROWS, quota=QUOTA, delay_ms="20-50")
     with tempfile.TemporaryDirectory() as folder:
-        spans = await some_put_off(result, Path(folder))
+        shares = await run_with_deferred(result, Path(folder))
     await cost_of_a_journal(result)
 
     def draw(axes: list[Axes]) -> None:
-        axes[0].plot([SPAN * (number + 1) for number in range(len(spans))], spans, color="#4878a8")
-        axes[0].set_title("first attempts, one in twenty put off", fontsize=9)
+        axes[0].plot([RATE_SPAN * (number + 1) for number in range(len(shares))], shares, color="#4878a8")
+        axes[0].set_title("first attempts, one in twenty deferred", fontsize=9)
         axes[0].set_xlabel("seconds")
         axes[0].set_ylim(0, 1.1)
-        axes[0].set_ylabel("of the quota")
+        axes[0].set_ylabel("share of the quota")
 
     result.finish(draw)
 

@@ -1,4 +1,4 @@
-"""What a result must say of where it was measured."""
+"""Describes the machine and the versions with which a result was measured."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def machine(*packages: str) -> dict[str, str]:
-    """Return the day, Python, the system, the processor and the versions of ``packages``."""
+    """Return the date, Python, the system, the processor and the versions of ``packages``."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",

@@ -1,11 +1,11 @@
-"""What a call costs above the bare request that it makes, in CPU of this process; and what the import costs.
+"""The CPU time of a call compared with that of its bare request, and the time of the import.
 
-``python -m benchmarks.overhead``. A server in a process of its own answers over loopback; both send the same bytes
-through clients of the same make, in alternate rounds; the best round of each counts.
+``python -m benchmarks.overhead``. A server in a process of its own answers over loopback. Both send the same bytes
+through equal HTTP clients, in alternate rounds; the best round of each counts.
 
-- ``bare``: ``await client.request(…)`` with address, headers and body made beforehand, and the status looked at.
-- ``ours``: ``await client.call(action)`` with a new action: checked, permitted, encoded, signed, sent, decoded.
-- ``import``: a new interpreter that imports it, less one that imports nothing.
+- ``bare``: ``await client.request(…)`` with prepared address, headers and body; the status is checked.
+- ``ours``: ``await client.call(action)`` with a new action: validated, permitted, encoded, signed, sent, decoded.
+- ``import``: a new interpreter that imports the package, less one that imports nothing.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from matplotlib.axes import Axes
 from benchmarks.programs import KEYS
 from benchmarks.results import Result, bars
 from volc_moderation import VolcengineClient, WindowQuotas
-from volc_moderation.gate import IN_FLIGHT
+from volc_moderation.gate import MAX_IN_FLIGHT
 from volc_moderation.volcengine import StopWebcast
 
 ROUNDS = 12
 CALLS = 300
 IMPORTS = 15
-#: Above what the machine can reach, so that the quota is asked on every call and no call waits for it.
+#: More than the machine can reach: every call acquires a permit, and none waits for it.
 QUOTA = 1_000_000
 TASK = {"app_id": "661e0000000000000000543c", "room_id": "Room1", "task_id": "task"}
 
@@ -56,8 +56,8 @@ asyncio.run(main())
 
 
 @contextlib.asynccontextmanager
-async def quick_server() -> AsyncIterator[str]:
-    """Run the smallest server that keeps connections alive, in a process of its own."""
+async def minimal_server() -> AsyncIterator[str]:
+    """Run a minimal server that keeps connections alive, in a process of its own."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVER, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
@@ -68,7 +68,7 @@ async def quick_server() -> AsyncIterator[str]:
 
 
 async def captured_request(base_url: str, **task: str) -> httpx.Request:
-    """Return what the client would send to stop a webcast."""
+    """Return the request that the client would send to stop a webcast."""
     captured: list[httpx.Request] = []
 
     def capture(request: httpx.Request) -> httpx.Response:
@@ -96,7 +96,7 @@ async def measure(library: ModuleType, base_url: str, at_once: int) -> tuple[flo
     """Return the CPU seconds of one bare request and of one call."""
     sent = await captured_request(base_url, **TASK)
     url, headers, body = str(sent.url), dict(sent.headers), sent.content
-    limits = library.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
+    limits = library.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
     async with (
         library.AsyncClient(limits=limits, trust_env=False) as bare_client,
         library.AsyncClient(limits=limits, trust_env=False) as our_client,
@@ -124,7 +124,7 @@ def import_costs(*modules: str) -> list[float]:
     for _ in range(IMPORTS):
         for module in best:
             began = time.perf_counter()
-            subprocess.run([sys.executable, "-c", f"import {module}"], check=True)  # noqa: S603 - our own words
+            subprocess.run([sys.executable, "-c", f"import {module}"], check=True)  # noqa: S603 - the modules are constants
             best[module] = min(best[module], time.perf_counter() - began)
     return [best[module] - best["sys"] for module in modules]
 
@@ -134,7 +134,7 @@ async def main() -> None:
         "overhead", "CPU of a call", "httpx", "httpx2", "attrs", "cattrs", "aiolimiter", "tenacity", rounds=ROUNDS
     )
     times: dict[str, float] = {}
-    async with quick_server() as base_url:
+    async with minimal_server() as base_url:
         for library in (httpx, httpx2):
             for at_once in (1, 16):
                 bare, ours = await measure(library, base_url, at_once)

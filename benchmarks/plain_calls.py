@@ -7,8 +7,9 @@ import time
 from benchmarks.instant import KEYS
 from volc_moderation import RedisQuotas, VolcengineClient
 
-#: Calls, and how many are in flight: as many as a worker has there.
-CALLS, AT_ONCE = 6000, 8
+CALLS = 6000
+#: Calls in flight: as many as in a worker of ``distributed.py``.
+CONCURRENCY = 8
 
 
 async def main(base_url: str, redis: str) -> None:
@@ -24,7 +25,7 @@ async def main(base_url: str, redis: str) -> None:
 
         await client.stop_webcast(app_id="app", room_id="first", task_id="wall")
         began = time.process_time()
-        await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+        await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
         print(1000 * (time.process_time() - began) / CALLS)
 
 

@@ -1,6 +1,6 @@
 """Programs that stop webcasts as fast as the quota allows, each as its users would write it, in a process of its own.
 
-``Program`` starts one, tells it when to go, and reads how it went.
+``Program`` starts one of them, tells it when to begin, and reads its result.
 """
 
 import asyncio
@@ -28,37 +28,44 @@ from volcenginesdkcore.signv4 import SignerV4
 from volc_moderation import ModerationError, RedisQuotas, VolcengineClient, WindowQuotas
 from volc_moderation.quotas import Quotas
 
-QUOTA = 150
-#: Calls that are awaited at any moment: more than the quota needs under any delay here.
-AT_ONCE = 100
-#: Threads of the official SDK, which has no asyncio.
-THREADS = 32
-#: What a rival takes.
-RIVAL = 60
+QUOTA = 150  # calls per second
+#: Calls in flight: more than the quota needs at any delay of these benchmarks.
+CONCURRENCY = 100
+#: Threads for the official SDK, which has no asyncio.
+SDK_THREADS = 32
+#: Calls per second of the program that uses the same quota and knows of no other.
+RIVAL_RATE = 60
 KEYS: dict[str, Any] = {"access_key": "AK", "secret_key": "SK"}
 
-#: Makes one call; raises if that is lost.
+#: Makes one call; raises one of ``CALL_ERRORS`` if it is lost.
 Call = Callable[[], Awaitable[object]]
 
 
 @attrs.frozen(kw_only=True)
-class Outcome:
-    """How it went, as the program saw it."""
+class ProgramResult:
+    """The result of a program.
+
+    :param done: number of calls that succeeded.
+    :param lost: number of calls that failed.
+    :param cpu: seconds of CPU that the process used.
+    """
 
     done: int
     lost: int
-    #: Of this process, in seconds.
     cpu: float
 
 
 class Program:
-    """One of ``PROGRAMS`` in a process of its own."""
+    """One of ``PROGRAMS`` in a process of its own.
 
-    def __init__(self, name: str, who: str, base_url: str, redis_url: str = "") -> None:
-        self._arguments = (name, who, base_url, redis_url)
+    :param room_id: the RoomId of its calls, by which the vendor tells programs apart.
+    """
+
+    def __init__(self, name: str, room_id: str, base_url: str, redis_url: str = "") -> None:
+        self._arguments = (name, room_id, base_url, redis_url)
 
     async def start(self) -> None:
-        """Start it, and wait until it could go."""
+        """Start it, and wait until it is ready."""
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "benchmarks.programs", *self._arguments),
             stdin=asyncio.subprocess.PIPE,
@@ -67,22 +74,22 @@ class Program:
         await self._read()
 
     def go(self, seconds: float) -> None:
-        """Let it call for so long."""
+        """Let it make calls for some seconds."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{seconds}\n".encode())
 
-    async def outcome(self) -> Outcome:
-        """Wait for its end."""
-        outcome = Outcome(**json.loads(await self._read()))
+    async def result(self) -> ProgramResult:
+        """Wait for its end, and return its result."""
+        result = ProgramResult(**json.loads(await self._read()))
         await self._process.wait()
-        return outcome
+        return result
 
     def kill(self) -> None:
         """Kill it as the kernel does when memory is short."""
         self._process.send_signal(signal.SIGKILL)
 
     async def aclose(self) -> None:
-        """See to it that it is gone."""
+        """Kill it if it still runs."""
         if self._process.returncode is None:
             self.kill()
         await self._process.wait()
@@ -94,7 +101,7 @@ class Program:
 
 @asynccontextmanager
 async def running(names: list[str], base_url: str, redis_url: str = "") -> AsyncIterator[list[Program]]:
-    """Start a program for each name, called p0, p1 and so on at the server."""
+    """Start a program for each name. The server knows them as p0, p1 and so on."""
     programs = [Program(name, f"p{number}", base_url, redis_url) for number, name in enumerate(names)]
     async with AsyncExitStack() as stack:
         for program in programs:
@@ -103,35 +110,37 @@ async def running(names: list[str], base_url: str, redis_url: str = "") -> Async
         yield programs
 
 
-async def _ours(stack: AsyncExitStack, quotas: Quotas, who: str, base_url: str) -> Call:
+async def _volc_moderation(stack: AsyncExitStack, quotas: Quotas, room_id: str, base_url: str) -> Call:
     client = await stack.enter_async_context(VolcengineClient(**KEYS, base_url=base_url, quotas=quotas))
-    return lambda: client.stop_webcast(app_id="app", room_id=who, task_id="task")
+    return lambda: client.stop_webcast(app_id="app", room_id=room_id, task_id="task")
 
 
-async def window(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
-    """Call with this package, in one process."""
-    return await _ours(stack, WindowQuotas(), who, base_url)
+async def window(stack: AsyncExitStack, room_id: str, base_url: str, _: str) -> Call:
+    """Call with this package and its quotas in one process."""
+    return await _volc_moderation(stack, WindowQuotas(), room_id, base_url)
 
 
-async def window_2(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
-    """Call with this package, in one process, over httpx2."""
+async def window_httpx2(stack: AsyncExitStack, room_id: str, base_url: str, _: str) -> Call:
+    """Call with this package and its quotas in one process, over httpx2."""
     http_client = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False))
     client = VolcengineClient(**KEYS, base_url=base_url, quotas=WindowQuotas(), http_client=http_client)
-    return lambda: client.stop_webcast(app_id="app", room_id=who, task_id="task")
+    return lambda: client.stop_webcast(app_id="app", room_id=room_id, task_id="task")
 
 
-async def shared(stack: AsyncExitStack, who: str, base_url: str, redis_url: str) -> Call:
+async def shared(stack: AsyncExitStack, room_id: str, base_url: str, redis_url: str) -> Call:
     """Call with this package and its quotas in Redis."""
-    return await _ours(stack, await stack.enter_async_context(RedisQuotas(redis_url, outage="wait")), who, base_url)
+    return await _volc_moderation(
+        stack, await stack.enter_async_context(RedisQuotas(redis_url, outage="wait")), room_id, base_url
+    )
 
 
-async def _by_hand(
-    stack: AsyncExitStack, who: str, base_url: str, permit: Callable[[], Awaitable[object]], attempts: int = 5
+async def _httpx_call(
+    stack: AsyncExitStack, room_id: str, base_url: str, permit: Callable[[], Awaitable[object]], attempts: int = 5
 ) -> Call:
-    """Call with httpx and tenacity, after a limiter."""
+    """Call with httpx and tenacity; ``permit`` waits for a limiter."""
     client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
     query = {"Action": "StopWebcast", "Version": "2023-11-01"}
-    body = json.dumps({"AppId": "app", "RoomId": who, "TaskId": "task"})
+    body = json.dumps({"AppId": "app", "RoomId": room_id, "TaskId": "task"})
 
     @tenacity.retry(
         stop=tenacity.stop_after_attempt(attempts),
@@ -149,77 +158,77 @@ async def _by_hand(
     return call
 
 
-async def burst(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
-    """Call as most write it."""
-    return await _by_hand(stack, who, base_url, AsyncLimiter(QUOTA, 1).acquire)
+async def burst(stack: AsyncExitStack, room_id: str, base_url: str, _: str) -> Call:
+    """Call with the limiter that most programs use, which allows bursts."""
+    return await _httpx_call(stack, room_id, base_url, AsyncLimiter(QUOTA, 1).acquire)
 
 
-async def spread(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
-    """Call as the careful write it."""
-    return await _by_hand(stack, who, base_url, AsyncLimiter(2, 2 / (QUOTA - 2)).acquire)
+async def spread(stack: AsyncExitStack, room_id: str, base_url: str, _: str) -> Call:
+    """Call with a limiter that spreads the calls over the second."""
+    return await _httpx_call(stack, room_id, base_url, AsyncLimiter(2, 2 / (QUOTA - 2)).acquire)
 
 
-async def rival(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
-    """Take a part of the quota, as a program that knows of nobody else."""
-    return await _by_hand(stack, who, base_url, AsyncLimiter(1, 1 / RIVAL).acquire, attempts=1)
+async def rival(stack: AsyncExitStack, room_id: str, base_url: str, _: str) -> Call:
+    """Use a part of the quota, as a program that knows of no other."""
+    return await _httpx_call(stack, room_id, base_url, AsyncLimiter(1, 1 / RIVAL_RATE).acquire, attempts=1)
 
 
-async def pyrate(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
+async def pyrate(stack: AsyncExitStack, room_id: str, base_url: str, _: str) -> Call:
     """Call with pyrate-limiter in memory."""
     limiter = pyrate_limiter.Limiter(pyrate_limiter.Rate(QUOTA, pyrate_limiter.Duration.SECOND))
-    return await _by_hand(stack, who, base_url, partial(limiter.try_acquire_async, "stop"))
+    return await _httpx_call(stack, room_id, base_url, partial(limiter.try_acquire_async, "stop"))
 
 
-async def pyrate_redis(stack: AsyncExitStack, who: str, base_url: str, redis_url: str) -> Call:
+async def pyrate_redis(stack: AsyncExitStack, room_id: str, base_url: str, redis_url: str) -> Call:
     """Call with pyrate-limiter on Redis."""
     rates = [pyrate_limiter.Rate(QUOTA, pyrate_limiter.Duration.SECOND)]
     redis = await stack.enter_async_context(Redis.from_url(redis_url))
     bucket: Any = await pyrate_limiter.RedisBucket.init(rates, redis, "stop")
     limiter = pyrate_limiter.Limiter(bucket)
-    return await _by_hand(stack, who, base_url, partial(limiter.try_acquire_async, "stop"))
+    return await _httpx_call(stack, room_id, base_url, partial(limiter.try_acquire_async, "stop"))
 
 
-async def throttled_redis(stack: AsyncExitStack, who: str, base_url: str, redis_url: str) -> Call:
+async def throttled_redis(stack: AsyncExitStack, room_id: str, base_url: str, redis_url: str) -> Call:
     """Call with throttled-py on Redis."""
     store = throttled.asyncio.RedisStore(server=redis_url)
     quota = throttled.asyncio.per_sec(QUOTA)
     limiter = throttled.asyncio.Throttled(key="stop", quota=quota, store=store, timeout=60)
-    return await _by_hand(stack, who, base_url, limiter.limit)
+    return await _httpx_call(stack, room_id, base_url, limiter.limit)
 
 
-async def official(stack: AsyncExitStack, who: str, base_url: str, _: str) -> Call:
-    """Call with the vendor's SDK, which is for threads and retries by itself."""
+async def official(stack: AsyncExitStack, room_id: str, base_url: str, _: str) -> Call:
+    """Call with the vendor's SDK, which uses threads and its own retries."""
     configuration = volcenginesdkcore.Configuration()
     configuration.ak, configuration.sk = KEYS.values()
     configuration.region = "cn-north-1"
     configuration.scheme, configuration.host = base_url.split("://")
-    configuration.connection_pool_maxsize = THREADS
+    configuration.connection_pool_maxsize = SDK_THREADS
     api = volcenginesdkcore.UniversalApi(volcenginesdkcore.ApiClient(configuration))
     info = volcenginesdkcore.UniversalInfo("POST", "rtc", "2023-11-01", "StopWebcast", "application/json")
-    body = {"AppId": "app", "RoomId": who, "TaskId": "task"}
-    threads = stack.enter_context(ThreadPoolExecutor(THREADS))
+    body = {"AppId": "app", "RoomId": room_id, "TaskId": "task"}
+    threads = stack.enter_context(ThreadPoolExecutor(SDK_THREADS))
     return lambda: asyncio.get_running_loop().run_in_executor(threads, api.do_call, info, body)
 
 
 PROGRAMS: dict[str, Callable[[AsyncExitStack, str, str, str], Awaitable[Call]]] = {
     "volc_moderation": window,
-    "volc_moderation, httpx2": window_2,
+    "volc_moderation, httpx2": window_httpx2,
     "volc_moderation, Valkey": shared,
     f"AsyncLimiter({QUOTA}, 1), tenacity": burst,
     f"AsyncLimiter(2, 2/{QUOTA - 2}), tenacity": spread,
     "pyrate-limiter": pyrate,
     "pyrate-limiter, Valkey": pyrate_redis,
     "throttled-py, Valkey": throttled_redis,
-    f"official SDK, {THREADS} threads": official,
+    f"official SDK, {SDK_THREADS} threads": official,
     "rival": rival,
 }
-LOST = (ModerationError, httpx.HTTPError, volcenginesdkcore.rest.ApiException)
+CALL_ERRORS = (ModerationError, httpx.HTTPError, volcenginesdkcore.rest.ApiException)
 
 
-async def run(name: str, who: str, base_url: str, redis_url: str) -> None:
-    """Run one of them as it is told on standard input."""
+async def run(name: str, room_id: str, base_url: str, redis_url: str) -> None:
+    """Run a program. Standard input says for how many seconds."""
     async with AsyncExitStack() as stack:
-        call = await PROGRAMS[name](stack, who, base_url, redis_url)
+        call = await PROGRAMS[name](stack, room_id, base_url, redis_url)
         print("ready", flush=True)
         seconds = float(await asyncio.to_thread(sys.stdin.readline))
         end, cpu = time.monotonic() + seconds, time.process_time()
@@ -231,14 +240,14 @@ async def run(name: str, who: str, base_url: str, redis_url: str) -> None:
                 try:
                     await call()
                     done += 1
-                except LOST:
+                except CALL_ERRORS:
                     lost += 1
 
-        # Only what has begun by the end is finished; a peer's queue of permits must not last for ever.
-        workers = [asyncio.ensure_future(worker()) for _ in range(THREADS if "SDK" in name else AT_ONCE)]
+        # Only the calls that have begun are finished; other limiters may keep many calls waiting.
+        workers = [asyncio.ensure_future(worker()) for _ in range(SDK_THREADS if "SDK" in name else CONCURRENCY)]
         await asyncio.wait(workers, timeout=seconds + 5)
-        for one in workers:
-            one.cancel()
+        for task in workers:
+            task.cancel()
         cpu = time.process_time() - cpu
     print(json.dumps({"done": done, "lost": lost, "cpu": cpu}), flush=True)
 

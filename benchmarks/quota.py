@@ -1,7 +1,7 @@
-"""One process at the quota of StopWebcast: how much of it each way of calling uses, and how often it is refused.
+"""One process at the quota of StopWebcast: how much of it each client uses, and how often it is refused.
 
-``python -m benchmarks.quota``. A server in a process of its own refuses whatever would be one more than the quota in
-any second. Each way runs for the same time with 100 calls awaited at any moment (the official SDK: 32 threads).
+``python -m benchmarks.quota``. A server in a process of its own refuses each request that would exceed the quota in
+any second. Each client runs for the same time, with 100 calls awaited at any moment (the official SDK: 32 threads).
 """
 
 import asyncio
@@ -12,9 +12,11 @@ from benchmarks.programs import QUOTA, running
 from benchmarks.quota_server import QuotaServer, Report
 from benchmarks.results import Result
 
-#: One way, in seconds.
-FAR, NEAR = (0.020, 0.050), (0.002, 0.005)
-#: Measured from the second after the first arrival on.
+#: The range of the one-way delay of a distant vendor.
+FAR_DELAY = (0.020, 0.050)  # seconds
+#: The range of the one-way delay of a near vendor.
+NEAR_DELAY = (0.002, 0.005)  # seconds
+#: The time measured, from one second after the first arrival.
 SECONDS = 20
 OURS = "volc_moderation"
 PEERS = (
@@ -28,7 +30,7 @@ PEERS = (
 async def measure(result: Result, name: str, delay: tuple[float, float]) -> Report:
     async with QuotaServer(limit=QUOTA, delay=delay) as server, running([name], server.base_url) as (program,):
         program.go(SECONDS + 2)
-        outcome = await program.outcome()
+        outcome = await program.result()
         report = await server.report()
     result.add(
         way=name,
@@ -44,16 +46,16 @@ async def measure(result: Result, name: str, delay: tuple[float, float]) -> Repo
 
 
 def draw_arrivals(axes: Axes, report: Report, name: str) -> None:
-    """Draw the arrivals in the past second over time."""
+    """Draw the number of arrivals in the past second over time."""
     points = report.past_seconds()
-    most: dict[float, int] = {}  # in each twentieth of a second: what the eye can tell apart
+    maxima: dict[float, int] = {}  # per twentieth of a second, which is as fine as the eye sees
     for at, count in points:
         slot = int((at - points[0][0]) * 20) / 20
-        most[slot] = max(count, most.get(slot, 0))
-    axes.plot(list(most), list(most.values()), color="#4878a8", linewidth=0.8)
+        maxima[slot] = max(count, maxima.get(slot, 0))
+    axes.plot(list(maxima), list(maxima.values()), color="#4878a8", linewidth=0.8)
     axes.axhline(QUOTA, color="#c03028", linewidth=1)
     axes.set_title(f"{name}: {report.refused:,} refused", loc="left", fontsize=9)
-    axes.set_ylim(0, max(1.4 * QUOTA, *most.values()) + 10)
+    axes.set_ylim(0, max(1.4 * QUOTA, *maxima.values()) + 10)
     axes.set_xlabel("seconds; arrivals at the vendor in the past second, and its quota")
     axes.label_outer()
 
@@ -71,21 +73,21 @@ async def main() -> None:
         *("httpx", "httpx2", "aiolimiter", "tenacity", "pyrate-limiter", "volcenginesdk-core"),
         seconds=SECONDS,
     )
-    ours = await measure(result, OURS, FAR)
-    reports = {OURS: ours} | {name: await measure(result, name, FAR) for name in PEERS}
-    over_httpx2 = await measure(result, f"{OURS}, httpx2", FAR)
-    near = await measure(result, OURS, NEAR)
+    ours = await measure(result, OURS, FAR_DELAY)
+    reports = {OURS: ours} | {name: await measure(result, name, FAR_DELAY) for name in PEERS}
+    over_httpx2 = await measure(result, f"{OURS}, httpx2", FAR_DELAY)
+    near = await measure(result, OURS, NEAR_DELAY)
     share = ours.accepted_per_second(1, SECONDS) / QUOTA
-    for name, report, least in (("", ours, 0.955), (", httpx2", over_httpx2, 0.955), (", near", near, 0.985)):
+    for name, report, min_share in (("", ours, 0.955), (", httpx2", over_httpx2, 0.955), (", near", near, 0.985)):
         result.goal(f"refused{name}", report.refused, at_most=0)
         result.goal(f"most in any second{name}", report.most_in_any_second(), at_most=QUOTA)
-        result.goal(f"share of the quota{name}", report.accepted_per_second(1, SECONDS) / QUOTA, at_least=least)
-    better = [
+        result.goal(f"share of the quota{name}", report.accepted_per_second(1, SECONDS) / QUOTA, at_least=min_share)
+    as_good = [
         name
         for name in PEERS
         if not reports[name].refused and reports[name].accepted_per_second(1, SECONDS) / QUOTA >= share
     ]
-    result.goal("peers that are as fast and not refused", len(better), at_most=0)
+    result.goal("peers that are as fast and not refused", len(as_good), at_most=0)
     result.finish(lambda panels: draw(reports, panels), panels=len(reports), height=6.5)
 
 

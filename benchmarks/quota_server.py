@@ -1,8 +1,8 @@
-"""A vendor that takes time and counts: a quota in any second, a one-way delay with jitter, in a process of its own.
+"""A vendor with a quota in any second and a one-way delay with jitter, in a process of its own.
 
-It answers StopWebcast as Volcengine does, and all actions of ZEGO as ZEGO does. It refuses what would be one more than
-the quota of the action in the second that ends with its arrival; what it refuses does not count. It refuses the
-session token ``REFUSED``. It tells what it saw on ``GET /report`` and forgets it then.
+It answers StopWebcast as Volcengine does, and all actions of ZEGO as ZEGO does. It refuses a request that would exceed
+the quota of its action in the second that ends with its arrival; refused requests do not count. It refuses the session
+token ``REFUSED_TOKEN``. ``GET /report`` returns the requests since the last report.
 """
 
 import asyncio
@@ -18,53 +18,55 @@ from typing import Self
 import attrs
 import httpx
 
-YES = {"ResponseMetadata": {"RequestId": "r", "Action": "StopWebcast", "Version": "2020-12-01"}, "Result": "ok"}
-NO = {
+SUCCESS = {"ResponseMetadata": {"RequestId": "r", "Action": "StopWebcast", "Version": "2020-12-01"}, "Result": "ok"}
+THROTTLED = {
     "ResponseMetadata": {
         "RequestId": "r",
         "Error": {"Code": "FlowLimitExceeded", "Message": "Request was rejected because of flow control"},
     }
 }
-BAD_KEYS = {"ResponseMetadata": {"RequestId": "r", "Error": {"Code": "SignatureDoesNotMatch", "Message": "no"}}}
-ZEGO_YES = {"Code": 0, "Message": "success", "RequestId": "r", "Data": {"TaskId": "t"}}
-ZEGO_NO = {"Code": 206, "Message": "qps limit", "RequestId": "r"}
-#: A session token that is refused.
-REFUSED = "token-refused"
-#: Calls per second that ZEGO allows.
-ZEGO_QUOTA = 100
+UNAUTHORIZED = {"ResponseMetadata": {"RequestId": "r", "Error": {"Code": "SignatureDoesNotMatch", "Message": "no"}}}
+ZEGO_SUCCESS = {"Code": 0, "Message": "success", "RequestId": "r", "Data": {"TaskId": "t"}}
+ZEGO_THROTTLED = {"Code": 206, "Message": "qps limit", "RequestId": "r"}
+#: The session token that the server refuses.
+REFUSED_TOKEN = "token-refused"  # noqa: S105 - not a secret
+#: The quota of each action of ZEGO.
+ZEGO_QUOTA = 100  # calls per second
 
 
 @attrs.frozen(kw_only=True)
 class Arrival:
-    """A request that came: when, whether the quota allowed it, and from whom: its RoomId."""
+    """A request that arrived: when, whether the quota allowed it, and its room or task."""
 
+    #: On the server's monotonic clock, in seconds.
     at: float
     accepted: bool
-    who: str
+    #: The RoomId, or the TaskId of a request without a room.
+    room_id: str
     action: str
 
 
 @attrs.frozen
 class Report:
-    """What the server saw."""
+    """The requests that the server received."""
 
     arrivals: list[Arrival]
 
     @property
     def refused(self) -> int:
-        """Return how many were refused."""
+        """The number of refused requests."""
         return sum(not arrival.accepted for arrival in self.arrivals)
 
     def of(self, action: str) -> "Report":
-        """Return what was seen of one action."""
+        """Return the requests of one action."""
         return Report([arrival for arrival in self.arrivals if arrival.action == action])
 
     def most_in_any_second(self) -> int:
-        """Return the most that were received in any second."""
+        """Return the maximum number of requests in any second."""
         return max((in_past_second for _, in_past_second in self.past_seconds()), default=0)
 
     def past_seconds(self) -> list[tuple[float, int]]:
-        """Return, at each arrival, how many there were in the second that ended with it."""
+        """Return, for each arrival, its time and the number of arrivals in the second that ended with it."""
         past: deque[float] = deque()
         counts = []
         for arrival in self.arrivals:
@@ -74,13 +76,18 @@ class Report:
             counts.append((arrival.at, len(past)))
         return counts
 
-    def accepted_per_second(self, begin: float = 1.0, seconds: float | None = None, who: str = "") -> float:
-        """Return the mean from ``begin`` seconds after the first arrival on, for ``seconds`` or until the last one."""
+    def accepted_per_second(self, begin: float = 1.0, seconds: float | None = None, room_id: str = "") -> float:
+        """Return the mean rate from ``begin`` seconds after the first arrival, for ``seconds`` or until the last one.
+
+        Only rooms whose id begins with ``room_id`` count.
+        """
         if not self.arrivals:
             return 0.0
         begin += self.arrivals[0].at
         end = self.arrivals[-1].at if seconds is None else begin + seconds
-        counted = [one for one in self.arrivals if one.accepted and begin < one.at <= end and one.who.startswith(who)]
+        counted = [
+            one for one in self.arrivals if one.accepted and begin < one.at <= end and one.room_id.startswith(room_id)
+        ]
         return len(counted) / (end - begin)
 
 
@@ -108,41 +115,46 @@ class QuotaServer:
         await self._process.wait()
 
     async def report(self) -> Report:
-        """Return what was seen since the last report."""
+        """Return the requests since the last report."""
         async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
-            seen = (await client.get(f"{self.base_url}/report")).json()
-        return Report([Arrival(at=at, accepted=accepted, who=who, action=action) for at, accepted, who, action in seen])
+            arrivals = (await client.get(f"{self.base_url}/report")).json()
+        return Report(
+            [
+                Arrival(at=at, accepted=accepted, room_id=room_id, action=action)
+                for at, accepted, room_id, action in arrivals
+            ]
+        )
 
 
 _ACTION = re.compile(rb"[?&]Action=(\w+)")
 
 
 class _Vendor:
-    """What the server counts."""
+    """The delays, quotas and records of the server."""
 
     def __init__(self, limit: int, delay: tuple[float, float]) -> None:
         self._limit = limit
         self._delay = delay
         self._past_seconds: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._seen: list[tuple[float, bool, str, str]] = []
+        self._arrivals: list[tuple[float, bool, str, str]] = []
 
     def report(self) -> list[tuple[float, bool, str, str]]:
-        seen, self._seen = self._seen, []
-        return seen
+        arrivals, self._arrivals = self._arrivals, []
+        return arrivals
 
-    async def travel(self) -> None:
-        """Wait for one way."""
+    async def delay(self) -> None:
+        """Wait for the delay of one way."""
         if self._delay[1]:
             await asyncio.sleep(random.uniform(*self._delay))
 
-    def count(self, action: str, who: str) -> bool:
+    def count(self, action: str, room_id: str) -> bool:
         now, past_second = asyncio.get_running_loop().time(), self._past_seconds[action]
         while past_second and past_second[0] <= now - 1:
             past_second.popleft()
         fits = len(past_second) < (self._limit if action == "StopWebcast" else min(self._limit, ZEGO_QUOTA))
         if fits:
             past_second.append(now)
-        self._seen.append((now, fits, who, action))
+        self._arrivals.append((now, fits, room_id, action))
         return fits
 
 
@@ -152,7 +164,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, vendor: _Vendor) -> None:
         self._vendor = vendor
         self._received = b""
-        # They go on where the sender is gone: what was sent arrives.
+        # They continue when the sender has disconnected: a request that was sent arrives.
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -176,18 +188,18 @@ class _Connection(asyncio.Protocol):
         if head.startswith(b"GET /report"):
             self._write(200, self._vendor.report())
             return
-        action = _ACTION.search(head)[1].decode()  # type: ignore[index] # all of ours have one
-        await self._vendor.travel()
-        if REFUSED.encode() in head:
-            self._write(401, BAD_KEYS)
+        action = _ACTION.search(head)[1].decode()  # type: ignore[index] # all requests have one
+        await self._vendor.delay()
+        if REFUSED_TOKEN.encode() in head:
+            self._write(401, UNAUTHORIZED)
             return
-        given = json.loads(body)
-        accepted = self._vendor.count(action, given.get("RoomId") or given["TaskId"])
-        await self._vendor.travel()
+        fields = json.loads(body)
+        accepted = self._vendor.count(action, fields.get("RoomId") or fields["TaskId"])
+        await self._vendor.delay()
         if action == "StopWebcast":
-            self._write(200 if accepted else 429, YES if accepted else NO)
+            self._write(200 if accepted else 429, SUCCESS if accepted else THROTTLED)
         else:
-            self._write(200, ZEGO_YES if accepted else ZEGO_NO)
+            self._write(200, ZEGO_SUCCESS if accepted else ZEGO_THROTTLED)
 
     def _write(self, status: int, answer: object) -> None:
         if self._transport.is_closing():
@@ -199,7 +211,7 @@ class _Connection(asyncio.Protocol):
 
 async def serve(limit: int, low: float, high: float) -> None:
     vendor = _Vendor(limit, (low, high))
-    # The protocol is named because asyncio switches Nagle's algorithm off only then.
+    # asyncio disables Nagle's algorithm only if the protocol is explicit.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     loop = asyncio.get_running_loop()

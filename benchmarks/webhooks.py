@@ -1,7 +1,7 @@
-"""How many callbacks a second the webhooks take on one core, a hundred at a time, and what one costs.
+"""How many callbacks per second the webhooks handle on one core, and what verifying and parsing one costs.
 
-``python -m benchmarks.webhooks``. The app runs in a process of its own with uvicorn; the callbacks are signed
-before and come over keep-alive connections. Fails if any is not answered with 200.
+``python -m benchmarks.webhooks``. The app runs with uvicorn in a process of its own. The callbacks are signed in
+advance and sent over a hundred keep-alive connections. Fails if any is not answered with 200.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from volc_moderation.webhooks import Webhooks
 from volc_moderation.zego import callbacks as zego_callbacks
 
 
-class _Rules(Protocol):
-    """A vendor's ``callbacks``."""
+class _Callbacks(Protocol):
+    """A vendor's module ``callbacks``."""
 
     def verify(self, body: bytes, secret: str) -> str | None: ...
 
     def parse(self, body: bytes) -> Event: ...
 
 
-CALLBACKS = 20_000
-AT_ONCE = 100
+CALLBACKS = 20_000  # per run
+CONNECTIONS = 100
 RUNS = 3
 
 
@@ -47,15 +47,15 @@ def serve(listener: socket.socket) -> None:
 
 
 async def send_all(port: int, requests: list[bytes]) -> int:
-    """Return how many were answered with 200."""
+    """Return how many requests were answered with 200."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    good = 0
+    successes = 0
     for request in requests:
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
-        good += head.startswith(b"HTTP/1.1 200")
+        successes += head.startswith(b"HTTP/1.1 200")
     writer.close()
-    return good
+    return successes
 
 
 def request(number: int) -> bytes:
@@ -67,25 +67,27 @@ def request(number: int) -> bytes:
 
 async def run(port: int) -> float:
     """Return the callbacks per second."""
-    each = CALLBACKS // AT_ONCE
-    batches = [[request(number) for number in range(each)] for _ in range(AT_ONCE)]
-    began = time.perf_counter()
-    good = sum(await asyncio.gather(*(send_all(port, batch) for batch in batches)))
-    seconds = time.perf_counter() - began
-    assert good == CALLBACKS, f"{CALLBACKS - good} of {CALLBACKS} callbacks were not taken"
+    requests_each = CALLBACKS // CONNECTIONS
+    batches = [[request(number) for number in range(requests_each)] for _ in range(CONNECTIONS)]
+    started = time.perf_counter()
+    successes = sum(await asyncio.gather(*(send_all(port, batch) for batch in batches)))
+    seconds = time.perf_counter() - started
+    assert successes == CALLBACKS, f"{CALLBACKS - successes} of {CALLBACKS} callbacks were refused"
     return CALLBACKS / seconds
 
 
-def cost(what: Callable[[], object], times: int = 20_000) -> float:
-    """Return the microseconds of one call."""
-    began = time.process_time()
+def cost(function: Callable[[], object], times: int = 20_000) -> float:
+    """Return the CPU time of one call in microseconds."""
+    started = time.process_time()
     for _ in range(times):
-        what()
-    return (time.process_time() - began) / times * 1e6
+        function()
+    return (time.process_time() - started) / times * 1e6
 
 
 def main() -> None:
-    result = Result("webhooks", "callbacks on one core", "starlette", "uvicorn", callbacks=CALLBACKS, at_once=AT_ONCE)
+    result = Result(
+        "webhooks", "callbacks on one core", "starlette", "uvicorn", callbacks=CALLBACKS, at_once=CONNECTIONS
+    )
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     child = os.fork()
     if not child:
@@ -98,13 +100,14 @@ def main() -> None:
     finally:
         os.kill(child, 15)
         os.waitpid(child, 0)
-    result.add(what="callbacks/s, least and most of the runs", first=min(rates), second=max(rates))
-    vendors: list[tuple[str, bytes, _Rules]] = [
+    result.add(what="callbacks/s, slowest and fastest run", first=min(rates), second=max(rates))
+    vendors: list[tuple[str, bytes, _Callbacks]] = [
         ("Volcengine", make_volcengine_callback(), volcengine_callbacks),
         ("ZEGO", make_zego_callback(), zego_callbacks),
     ]
-    for name, body, rules in vendors:
-        verifying, parsing = cost(partial(rules.verify, body, CALLBACK_SECRET)), cost(partial(rules.parse, body))
+    for name, body, callbacks in vendors:
+        verifying = cost(partial(callbacks.verify, body, CALLBACK_SECRET))
+        parsing = cost(partial(callbacks.parse, body))
         result.add(what=f"{name}: µs to verify, to parse", first=verifying, second=parsing)
 
     def draw(panels: list[Axes]) -> None:

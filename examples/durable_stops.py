@@ -1,7 +1,7 @@
-"""Rooms whose moderation is stopped even if the vendor, the network or this process is down just then.
+"""Stops the moderation of rooms even if the vendor, the network or this process is down at that moment.
 
-It runs with ``uvicorn durable_stops:app`` (``pip install fastapi uvicorn .``), and reads the keys of both vendors as
-``from_env()`` does, RTC_APP_ID (Volcengine's app), and JOBS, the file of the journal.
+Run it with ``uvicorn durable_stops:app`` after ``pip install fastapi uvicorn .``. The environment has the credentials
+of both vendors, as ``from_env()`` reads them; RTC_APP_ID, the app at Volcengine; and JOBS, the path of the journal.
 """
 
 import os
@@ -16,12 +16,13 @@ from volc_moderation.volcengine import StopDetection
 from volc_moderation.zego import StopCensorVideoV2
 
 jobs: Jobs
-APP_ID, JOURNAL = os.environ["RTC_APP_ID"], os.environ["JOBS"]
+APP_ID = os.environ["RTC_APP_ID"]
+JOURNAL = os.environ["JOBS"]
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    global jobs  # made once, in the event loop that uses them
+    global jobs  # created once, in the event loop that uses it
     async with (
         VolcengineClient.from_env() as volcengine,
         ZegoClient.from_env() as zego,
@@ -35,10 +36,10 @@ app = FastAPI(lifespan=lifespan)
 
 @app.delete("/rooms/{room_id}", status_code=202)
 async def stop(room_id: str, task_id: str) -> list[str]:
-    """Answer as soon as both stops are on disk; they are made in the background, also after a restart."""
-    room = await jobs.submit(StopDetection(app_id=APP_ID, room_id=room_id))
-    video = await jobs.submit(StopCensorVideoV2(task_id=task_id))
-    return [room, video]
+    """Answer as soon as both stops are on disk. They are sent in the background, after a restart if necessary."""
+    detection_key = await jobs.submit(StopDetection(app_id=APP_ID, room_id=room_id))
+    video_key = await jobs.submit(StopCensorVideoV2(task_id=task_id))
+    return [detection_key, video_key]
 
 
 @app.get("/jobs/{key}")

@@ -1,7 +1,8 @@
-"""Rooms that are moderated at both vendors: whoever is rejected is out, and the stream is stopped.
+"""Moderates rooms at both vendors. A REJECT verdict removes the user from the room or forbids the stream.
 
-It runs with ``uvicorn moderated_rooms:app`` (``pip install fastapi uvicorn '.[webhooks]'``), and reads the keys of both
-vendors as ``from_env()`` does, RTC_APP_ID (Volcengine's app), CALLBACK_SECRET, and PUBLIC_URL, where it is reached.
+Run it with ``uvicorn moderated_rooms:app`` after ``pip install fastapi uvicorn '.[webhooks]'``. The environment has the
+credentials of both vendors, as ``from_env()`` reads them; RTC_APP_ID, the app at Volcengine; CALLBACK_SECRET; and
+PUBLIC_URL, the address at which the vendors reach this app.
 """
 
 import os
@@ -16,42 +17,42 @@ from volc_moderation.zego import VideoParam
 
 volcengine: VolcengineClient
 zego: ZegoClient
-APP_ID, SECRET, HERE = (os.environ[name] for name in ("RTC_APP_ID", "CALLBACK_SECRET", "PUBLIC_URL"))
+APP_ID, SECRET, PUBLIC_URL = (os.environ[name] for name in ("RTC_APP_ID", "CALLBACK_SECRET", "PUBLIC_URL"))
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    global volcengine, zego  # made once, in the event loop that uses them
-    # A callback must be answered within 5 s, so no call may take longer than that.
+    global volcengine, zego  # created once, in the event loop that uses them
+    # A callback must be answered within 5 s, so no call may take longer.
     async with VolcengineClient.from_env(deadline=3) as volcengine, ZegoClient.from_env(deadline=3) as zego:
         yield
 
 
-async def act(event: Event) -> None:
+async def enforce(event: Event) -> None:
     if event.verdict != Verdict.REJECT or event.room_id is None:
         return
     if event.vendor == "volcengine" and event.user_id:
         await volcengine.ban_user_stream(app_id=event.app_id, room_id=event.room_id, user_id=event.user_id)
         await volcengine.ban_room_user(app_id=event.app_id, room_id=event.room_id, user_id=event.user_id)
-    elif event.stream_id:  # ZEGO tells the stream of a video, and the user of audio
+    elif event.stream_id:  # ZEGO names the stream of a video, and the user of audio
         await zego.forbid_rtc_stream(stream_id=event.stream_id)
     elif event.user_id:
         await zego.kickout_user(room_id=event.room_id, user_id=[event.user_id])
 
 
 app = FastAPI(lifespan=lifespan)
-app.mount("/callbacks", Webhooks(act, volcengine=SECRET, zego=SECRET))
+app.mount("/callbacks", Webhooks(enforce, volcengine=SECRET, zego=SECRET))
 
 
 @app.post("/rooms/{room_id}")
-async def moderate(room_id: str) -> dict[str, str]:
-    await volcengine.start_detection(app_id=APP_ID, room_id=room_id, callback=f"{HERE}/callbacks/volcengine")
-    video = VideoParam(risk_type_list=["EROTIC", "VIOLENT"], result_callback_url=f"{HERE}/callbacks/zego")
+async def start(room_id: str) -> dict[str, str]:
+    await volcengine.start_detection(app_id=APP_ID, room_id=room_id, callback=f"{PUBLIC_URL}/callbacks/volcengine")
+    video = VideoParam(risk_type_list=["EROTIC", "VIOLENT"], result_callback_url=f"{PUBLIC_URL}/callbacks/zego")
     task = await zego.start_censor_video(room_id=room_id, event_id="live_streaming", video_param=video)
     return {"task_id": task.task_id}
 
 
 @app.delete("/rooms/{room_id}")
-async def leave_alone(room_id: str, task_id: str) -> None:
+async def stop(room_id: str, task_id: str) -> None:
     await volcengine.stop_detection(app_id=APP_ID, room_id=room_id)
     await zego.stop_censor_video(task_id=task_id)

@@ -1,6 +1,6 @@
-"""What each action takes: the least, everything, and what is wrong for each field.
+"""Arguments of each action: the minimal ones, examples of all, and invalid ones for each field.
 
-Read by the tests of the rules and by those that call every action over a socket.
+The tests of the rules use them, and those that call every action over a socket.
 """
 
 from typing import Any
@@ -61,15 +61,15 @@ from volc_moderation.zego import (
 ACTIONS: list[Any] = [one for one in all_actions().values() if one.__module__.startswith("volc_moderation.")]
 
 #: A user in a room at Volcengine, and a stream in a room at ZEGO.
-WHO: dict[str, Any] = {"app_id": "app", "room_id": "room", "user_id": "user"}
-STREAM: dict[str, Any] = {"room_id": "room", "stream_id": "stream"}
-WORDS: dict[str, Any] = {"app_id": "app", "room_id": "room", "from_": "server", "to": "user", "message": "房 \n{}"}
-COMMAND: dict[str, Any] = {"room_id": "room", "from_user_id": "server", "message_content": "a b\n+&=房"}
-#: Two of everything, to see lists.
-MANY = ["one", "two"]
+USER_IN_ROOM: dict[str, Any] = {"app_id": "app", "room_id": "room", "user_id": "user"}
+STREAM_IN_ROOM: dict[str, Any] = {"room_id": "room", "stream_id": "stream"}
+MESSAGE: dict[str, Any] = {"app_id": "app", "room_id": "room", "from_": "server", "to": "user", "message": "房 \n{}"}
+CUSTOM_COMMAND: dict[str, Any] = {"room_id": "room", "from_user_id": "server", "message_content": "a b\n+&=房"}
+#: Two ids, to test lists.
+TWO_IDS = ["one", "two"]
 
-#: The least that each action takes.
-LEAST: dict[str, dict[str, Any]] = {
+#: The fewest arguments that each action accepts.
+MINIMAL_ARGUMENTS: dict[str, dict[str, Any]] = {
     "StartDetection": {"app_id": "app", "room_id": "room"},
     "StopDetection": {"app_id": "app", "room_id": "room"},
     "ListDetectionTask": {"app_id": "app", "room_id": "room"},
@@ -91,16 +91,16 @@ LEAST: dict[str, dict[str, Any]] = {
     "StopCensorAudioV2": {"task_id": "task"},
     "BanRoomUser": {"app_id": "app", "room_id": "room"},
     "UpdateBanRoomUserRule": {"app_id": "app", "room_id": "room"},
-    "KickUser": WHO,
+    "KickUser": USER_IN_ROOM,
     "DismissRoom": {"app_id": "app", "room_id": "room"},
-    "BanUserStream": WHO,
-    "UnbanUserStream": WHO,
-    "LimitTokenPrivilege": {**WHO, "token": "secret", "forbidden_interval": 60},
+    "BanUserStream": USER_IN_ROOM,
+    "UnbanUserStream": USER_IN_ROOM,
+    "LimitTokenPrivilege": {**USER_IN_ROOM, "token": "secret", "forbidden_interval": 60},
     "GetRoomOnlineUsers": {"app_id": "app", "room_id": "room"},
-    "SendUnicast": {name: value for name, value in WORDS.items() if name != "room_id"},
-    "SendRoomUnicast": WORDS,
-    "BatchSendRoomUnicast": {**WORDS, "to": ["user"]},
-    "SendBroadcast": {name: value for name, value in WORDS.items() if name != "to"},
+    "SendUnicast": {name: value for name, value in MESSAGE.items() if name != "room_id"},
+    "SendRoomUnicast": MESSAGE,
+    "BatchSendRoomUnicast": {**MESSAGE, "to": ["user"]},
+    "SendBroadcast": {name: value for name, value in MESSAGE.items() if name != "to"},
     "StartCensorVideoV2": {
         "room_id": "room",
         "event_id": "live_streaming",
@@ -115,9 +115,9 @@ LEAST: dict[str, dict[str, Any]] = {
     "ForbidRTCStreams": {"stream_id": ["stream"]},
     "ResumeRTCStreams": {"stream_id": ["stream"]},
     "DescribeRTCStreamState": {"stream_id": "stream"},
-    "SetForbidStreamRule": {**STREAM, "disable_audio": 1},
+    "SetForbidStreamRule": {**STREAM_IN_ROOM, "disable_audio": 1},
     "DescribeForbidStreamRules": {"room_id": "room", "stream_id": ["stream"]},
-    "DelForbidStreamRule": STREAM,
+    "DelForbidStreamRule": STREAM_IN_ROOM,
     "SetForbidUserRule": {"rule_type": 2, "disabled_privilege": [1], "effective_time": 1, "room_id": "room"},
     "DescribeForbidUserRules": {"rule_type": 1},
     "DelForbidUserRule": {"rule_type": 2, "room_id": "room"},
@@ -125,20 +125,20 @@ LEAST: dict[str, dict[str, Any]] = {
     "DescribeUserList": {"room_id": "room"},
     "DescribeUserNum": {"room_id": ["room"]},
     "DescribeSimpleStreamList": {"room_id": "room"},
-    "SendCustomCommand": COMMAND,
+    "SendCustomCommand": CUSTOM_COMMAND,
 }
 
-#: What an action sends besides what it is given.
-ADDED: dict[str, dict[str, Any]] = {
+#: The parameters that an action sends in addition to its arguments.
+SENT_BY_DEFAULT: dict[str, dict[str, Any]] = {
     "StartCensorAudioV2": {"LabelLanguage": "zh"},  # some of ZEGO's pages require it
     **{name: {"Video": True, "Audio": True} for name in ("BanUserStream", "UnbanUserStream")},
     **{name: {"Binary": False} for name in ("SendUnicast", "SendRoomUnicast", "BatchSendRoomUnicast", "SendBroadcast")},
 }
 
-WRONG_TEXTS: tuple[Any, ...] = ("", 5, b"bytes", True, ["a"], "line\nbreak", "\x00", "lone \ud800")
-WRONG_IDS: tuple[Any, ...] = (*WRONG_TEXTS, "a" * 129, "with blank", "a/b", "房间", "a\n", "$")
-WRONG_URLS: tuple[Any, ...] = (
-    *WRONG_TEXTS,
+INVALID_TEXTS: tuple[Any, ...] = ("", 5, b"bytes", True, ["a"], "line\nbreak", "\x00", "lone \ud800")
+INVALID_IDS: tuple[Any, ...] = (*INVALID_TEXTS, "a" * 129, "with blank", "a/b", "房间", "a\n", "$")
+INVALID_URLS: tuple[Any, ...] = (
+    *INVALID_TEXTS,
     "example.com",
     "ftp://example.com/",
     "https://",
@@ -147,50 +147,51 @@ WRONG_URLS: tuple[Any, ...] = (
     "http://h:0/",
     "http://h\x85/",
 )
-#: Where the empty text counts as none.
-WRONG_ADDRESSES: tuple[Any, ...] = tuple(value for value in WRONG_URLS if value != "")
-WRONG_FLAGS: tuple[Any, ...] = (-1, 2, True, "1", 1.0)
-WRONG_BOOLS: tuple[Any, ...] = (0, 1, "true", [True])
-WRONG_MESSAGES: tuple[Any, ...] = ("", 5, b"bytes", True, ["a"], "lone \ud800")
-WRONG_IPS: tuple[Any, ...] = ("", "1.2.3", "1.2.3.256", "localhost", 16909060, b"1.2.3.4", "::g", "10.0.0.0/8")
-WRONG_LISTS: tuple[Any, ...] = ("BAN", 5, {"BAN"}, [""], [5], [None], ["a", "\x7f"])
+#: An empty str counts as None here.
+INVALID_OPTIONAL_URLS: tuple[Any, ...] = tuple(value for value in INVALID_URLS if value != "")
+INVALID_ZERO_OR_ONE: tuple[Any, ...] = (-1, 2, True, "1", 1.0)
+INVALID_BOOLS: tuple[Any, ...] = (0, 1, "true", [True])
+INVALID_MESSAGES: tuple[Any, ...] = ("", 5, b"bytes", True, ["a"], "lone \ud800")
+INVALID_IPS: tuple[Any, ...] = ("", "1.2.3", "1.2.3.256", "localhost", 16909060, b"1.2.3.4", "::g", "10.0.0.0/8")
+INVALID_LISTS: tuple[Any, ...] = ("BAN", 5, {"BAN"}, [""], [5], [None], ["a", "\x7f"])
 
 
-def out_of(low: int, high: int) -> tuple[Any, ...]:
+def out_of_range(low: int, high: int) -> tuple[Any, ...]:
+    """Return invalid values of an integer from ``low`` to ``high``."""
     return (low - 1, high + 1, str(low), float(low), True, [low])
 
 
-def too_long(most: int, wrong: tuple[Any, ...] = WRONG_TEXTS) -> tuple[Any, ...]:
-    """More than ``most`` bytes, and what is wrong besides."""
-    return (*wrong, (most + 1) * "a", (most // 3 + 1) * "房")
+def too_long(max_bytes: int, invalid: tuple[Any, ...] = INVALID_TEXTS) -> tuple[Any, ...]:
+    """Return texts of more than ``max_bytes``, and the ``invalid`` values."""
+    return (*invalid, (max_bytes + 1) * "a", (max_bytes // 3 + 1) * "房")
 
 
-def too_many(most: int, item: int, name: str = "a") -> tuple[Any, ...]:
-    """More than ``most`` items, none, and one of more than ``item`` bytes."""
-    return (*WRONG_LISTS, [], (most + 1) * [name], [(item + 1) * name])
+def too_many(max_items: int, max_bytes: int, item: str = "a") -> tuple[Any, ...]:
+    """Return lists with more than ``max_items``, with none, and with an item of more than ``max_bytes``."""
+    return (*INVALID_LISTS, [], (max_items + 1) * [item], [(max_bytes + 1) * item])
 
 
-#: What is wrong for each field, besides None for a required one.
-WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
+#: The invalid values of each field. None is invalid too if the field is required.
+INVALID_ARGUMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
     "StartDetection": {
-        **dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_TEXTS),
-        "callback": WRONG_ADDRESSES,
+        **dict.fromkeys(("app_id", "room_id", "user_id"), INVALID_TEXTS),
+        "callback": INVALID_OPTIONAL_URLS,
         "media_type": (0, -1, 2**31, "1", 1.0, True, [1]),
-        "interval": out_of(100, 600_000),
-        "duration": out_of(1000, 600_000),
-        "idle_sec": out_of(1, 10_800),
-        "callback_type": out_of(0, 1),
+        "interval": out_of_range(100, 600_000),
+        "duration": out_of_range(1000, 600_000),
+        "idle_sec": out_of_range(1, 10_800),
+        "callback_type": out_of_range(0, 1),
         "version": ("2023-08-01", "", 5, "2023-11-02x", "2024", "latest"),
     },
     **{
-        name: {**dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_TEXTS), "version": ("2022-06-01", None)}
+        name: {**dict.fromkeys(("app_id", "room_id", "user_id"), INVALID_TEXTS), "version": ("2022-06-01", None)}
         for name in ("StopDetection", "ListDetectionTask")
     },
     "StartWebcast": {
-        **dict.fromkeys(("app_id", "room_id", "task_id", "business_id"), WRONG_IDS),
-        "user_id": WRONG_TEXTS,
-        "source_url": (*WRONG_URLS, "https://example.com/" + 1005 * "a"),
-        "max_running_time": out_of(10, 86_400),
+        **dict.fromkeys(("app_id", "room_id", "task_id", "business_id"), INVALID_IDS),
+        "user_id": INVALID_TEXTS,
+        "source_url": (*INVALID_URLS, "https://example.com/" + 1005 * "a"),
+        "max_running_time": out_of_range(10, 86_400),
         "video_solutions": (
             *("720p", [720], 3 * [VideoSolution()], VideoSolution(), [VideoSolution(width="1")]),  # type: ignore[arg-type]
             *([VideoSolution(width=number)] for number in (49, 1921)),
@@ -210,166 +211,167 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         ),
         "version": ("1",),
     },
-    "StopWebcast": {**dict.fromkeys(("app_id", "room_id", "task_id"), WRONG_IDS), "version": ("2",)},
+    "StopWebcast": {**dict.fromkeys(("app_id", "room_id", "task_id"), INVALID_IDS), "version": ("2",)},
     "GetWebCastTask": {
-        **dict.fromkeys(("app_id", "room_id"), WRONG_TEXTS),
-        "task_id": WRONG_IDS,
+        **dict.fromkeys(("app_id", "room_id"), INVALID_TEXTS),
+        "task_id": INVALID_IDS,
         "version": ("2",),
     },
     "StartCensorAudioV2": {
-        "room_id": (*WRONG_TEXTS, 129 * "a", 43 * "房"),
-        "event_id": WRONG_TEXTS,
-        "audio_language": (*WRONG_TEXTS, ["zh"]),
-        "risk_type_list": (*WRONG_LISTS, []),
-        "business_type_list": WRONG_LISTS,
-        "label_language": WRONG_TEXTS,
-        **dict.fromkeys(("result_callback_url", "status_callback_url"), WRONG_ADDRESSES),
+        "room_id": (*INVALID_TEXTS, 129 * "a", 43 * "房"),
+        "event_id": INVALID_TEXTS,
+        "audio_language": (*INVALID_TEXTS, ["zh"]),
+        "risk_type_list": (*INVALID_LISTS, []),
+        "business_type_list": INVALID_LISTS,
+        "label_language": INVALID_TEXTS,
+        **dict.fromkeys(("result_callback_url", "status_callback_url"), INVALID_OPTIONAL_URLS),
         **dict.fromkeys(
             ("is_mixing_enabled", "return_all_text", "return_pre_text", "return_pre_audio", "return_finish_info"),
-            WRONG_FLAGS,
+            INVALID_ZERO_OR_ONE,
         ),
     },
-    "StopCensorAudioV2": {"task_id": WRONG_TEXTS},
+    "StopCensorAudioV2": {"task_id": INVALID_TEXTS},
     "BanRoomUser": {
-        **dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_TEXTS),
-        "ip": WRONG_IPS,
-        "forbidden_interval": (*out_of(10, 604_800), 1, 9, -1),
+        **dict.fromkeys(("app_id", "room_id", "user_id"), INVALID_TEXTS),
+        "ip": INVALID_IPS,
+        "forbidden_interval": (*out_of_range(10, 604_800), 1, 9, -1),
         "version": ("2023-08-01",),
     },
     "UpdateBanRoomUserRule": {
-        **dict.fromkeys(("app_id", "room_id", "user_id"), WRONG_TEXTS),
-        "forbidden_interval": (*out_of(10, 604_800), 1, 9, -1),
+        **dict.fromkeys(("app_id", "room_id", "user_id"), INVALID_TEXTS),
+        "forbidden_interval": (*out_of_range(10, 604_800), 1, 9, -1),
         "version": ("2023-08-01",),
     },
-    "KickUser": {**dict.fromkeys(WHO, WRONG_TEXTS), "version": ("2020-11-30",)},
-    "DismissRoom": {**dict.fromkeys(("app_id", "room_id"), WRONG_TEXTS), "version": ("2020-11-30",)},
+    "KickUser": {**dict.fromkeys(USER_IN_ROOM, INVALID_TEXTS), "version": ("2020-11-30",)},
+    "DismissRoom": {**dict.fromkeys(("app_id", "room_id"), INVALID_TEXTS), "version": ("2020-11-30",)},
     "BanUserStream": {
-        **dict.fromkeys(WHO, WRONG_TEXTS),
-        **dict.fromkeys(("video", "audio"), WRONG_BOOLS),
-        "forbidden_interval": (*out_of(60, 259_200), 1, -1),
-        "token": WRONG_TEXTS,
+        **dict.fromkeys(USER_IN_ROOM, INVALID_TEXTS),
+        **dict.fromkeys(("video", "audio"), INVALID_BOOLS),
+        "forbidden_interval": (*out_of_range(60, 259_200), 1, -1),
+        "token": INVALID_TEXTS,
         "version": ("2023-08-01",),
     },
     "UnbanUserStream": {
-        **dict.fromkeys(WHO, WRONG_TEXTS),
-        **dict.fromkeys(("video", "audio"), WRONG_BOOLS),
-        "token": WRONG_TEXTS,
+        **dict.fromkeys(USER_IN_ROOM, INVALID_TEXTS),
+        **dict.fromkeys(("video", "audio"), INVALID_BOOLS),
+        "token": INVALID_TEXTS,
         "version": ("2023-08-01",),
     },
     "LimitTokenPrivilege": {
-        **dict.fromkeys(WHO, WRONG_TEXTS),
-        "token": WRONG_TEXTS,
-        "forbidden_interval": (*out_of(60, 259_200), 0),
+        **dict.fromkeys(USER_IN_ROOM, INVALID_TEXTS),
+        "token": INVALID_TEXTS,
+        "forbidden_interval": (*out_of_range(60, 259_200), 0),
         "version": ("2020-12-01",),
     },
-    "GetRoomOnlineUsers": {**dict.fromkeys(("app_id", "room_id"), WRONG_TEXTS), "version": ("2020-12-01",)},
+    "GetRoomOnlineUsers": {**dict.fromkeys(("app_id", "room_id"), INVALID_TEXTS), "version": ("2020-12-01",)},
     **{
         name: {
-            **dict.fromkeys(sorted({"app_id", "room_id", "to"} & set(LEAST[name])), WRONG_TEXTS),
-            "from_": WRONG_IDS,
-            "message": WRONG_MESSAGES,
-            "binary": WRONG_BOOLS,
+            **dict.fromkeys(sorted({"app_id", "room_id", "to"} & set(MINIMAL_ARGUMENTS[name])), INVALID_TEXTS),
+            "from_": INVALID_IDS,
+            "message": INVALID_MESSAGES,
+            "binary": INVALID_BOOLS,
             "version": ("2023-07-19",),
         }
         for name in ("SendUnicast", "SendRoomUnicast", "SendBroadcast")
     },
     "BatchSendRoomUnicast": {
-        **dict.fromkeys(("app_id", "room_id"), WRONG_TEXTS),
-        "from_": WRONG_IDS,
-        "to": (*WRONG_LISTS, [], ["a", ""]),
-        "message": WRONG_MESSAGES,
-        "binary": WRONG_BOOLS,
+        **dict.fromkeys(("app_id", "room_id"), INVALID_TEXTS),
+        "from_": INVALID_IDS,
+        "to": (*INVALID_LISTS, [], ["a", ""]),
+        "message": INVALID_MESSAGES,
+        "binary": INVALID_BOOLS,
         "version": ("2023-07-19",),
     },
     "StartCensorVideoV2": {
         "room_id": too_long(128),
-        "event_id": WRONG_TEXTS,
+        "event_id": INVALID_TEXTS,
         "video_param": (
             *({}, 5, VideoParam(), VideoParam(risk_type_list=[], business_type_list=[])),
-            *(VideoParam(risk_type_list=wrong) for wrong in WRONG_LISTS),
-            *(VideoParam(risk_type_list=["AGE"], business_type_list=wrong) for wrong in WRONG_LISTS),
-            *(VideoParam(risk_type_list=["AGE"], return_all_img=wrong) for wrong in WRONG_FLAGS),
-            *(VideoParam(risk_type_list=["AGE"], detect_frequency=wrong) for wrong in out_of(1, 60)),
-            *(VideoParam(risk_type_list=["AGE"], result_callback_url=wrong) for wrong in WRONG_ADDRESSES),
-            *(VideoParam(risk_type_list=["AGE"], status_callback_url=wrong) for wrong in WRONG_ADDRESSES),
+            *(VideoParam(risk_type_list=value) for value in INVALID_LISTS),
+            *(VideoParam(risk_type_list=["AGE"], business_type_list=value) for value in INVALID_LISTS),
+            *(VideoParam(risk_type_list=["AGE"], return_all_img=value) for value in INVALID_ZERO_OR_ONE),
+            *(VideoParam(risk_type_list=["AGE"], detect_frequency=value) for value in out_of_range(1, 60)),
+            *(VideoParam(risk_type_list=["AGE"], result_callback_url=value) for value in INVALID_OPTIONAL_URLS),
+            *(VideoParam(risk_type_list=["AGE"], status_callback_url=value) for value in INVALID_OPTIONAL_URLS),
         ),
         "audio_param": (
             *({}, 5),
-            *(AudioParam(risk_type_list=wrong) for wrong in WRONG_LISTS),
-            *(AudioParam(business_type_list=wrong) for wrong in WRONG_LISTS),
-            *(AudioParam(audio_language=wrong) for wrong in ("", 5, "e\n")),  # type: ignore[arg-type]
-            *(AudioParam(return_all_text=wrong) for wrong in WRONG_FLAGS),
-            *(AudioParam(return_pre_text=wrong) for wrong in WRONG_FLAGS),
-            *(AudioParam(return_pre_audio=wrong) for wrong in WRONG_FLAGS),
-            *(AudioParam(result_callback_url=wrong) for wrong in WRONG_ADDRESSES),
-            *(AudioParam(status_callback_url=wrong) for wrong in WRONG_ADDRESSES),
+            *(AudioParam(risk_type_list=value) for value in INVALID_LISTS),
+            *(AudioParam(business_type_list=value) for value in INVALID_LISTS),
+            *(AudioParam(audio_language=value) for value in ("", 5, "e\n")),  # type: ignore[arg-type]
+            *(AudioParam(return_all_text=value) for value in INVALID_ZERO_OR_ONE),
+            *(AudioParam(return_pre_text=value) for value in INVALID_ZERO_OR_ONE),
+            *(AudioParam(return_pre_audio=value) for value in INVALID_ZERO_OR_ONE),
+            *(AudioParam(result_callback_url=value) for value in INVALID_OPTIONAL_URLS),
+            *(AudioParam(status_callback_url=value) for value in INVALID_OPTIONAL_URLS),
         ),
-        "language": (*WRONG_TEXTS, ["zh"]),
-        "return_finish_info": WRONG_FLAGS,
+        "language": (*INVALID_TEXTS, ["zh"]),
+        "return_finish_info": INVALID_ZERO_OR_ONE,
     },
-    "StopCensorVideoV2": {"task_id": WRONG_TEXTS},
-    "GenerateIdentifyToken": {"effective_time": out_of(1, 2_592_000)},
+    "StopCensorVideoV2": {"task_id": INVALID_TEXTS},
+    "GenerateIdentifyToken": {"effective_time": out_of_range(1, 2_592_000)},
     "KickoutUser": {
         "room_id": too_long(128),
         "user_id": too_many(5, 64),
-        "custom_reason": too_long(256, WRONG_MESSAGES),
+        "custom_reason": too_long(256, INVALID_MESSAGES),
     },
     "CloseRoom": {
         "room_id": too_long(128),
-        "custom_reason": too_long(256, WRONG_MESSAGES),
-        "room_close_callback": WRONG_BOOLS,
+        "custom_reason": too_long(256, INVALID_MESSAGES),
+        "room_close_callback": INVALID_BOOLS,
     },
     **{
-        name: {"stream_id": too_long(256), "sequence": WRONG_TEXTS}
+        name: {"stream_id": too_long(256), "sequence": INVALID_TEXTS}
         for name in ("ForbidRTCStream", "ResumeRTCStream", "DescribeRTCStreamState")
     },
     **{
-        name: {"stream_id": too_many(20, 256), "sequence": WRONG_TEXTS}
+        name: {"stream_id": too_many(20, 256), "sequence": INVALID_TEXTS}
         for name in ("ForbidRTCStreams", "ResumeRTCStreams")
     },
     "SetForbidStreamRule": {
         "room_id": too_long(128),
         "stream_id": too_long(256),
-        "disable_audio": WRONG_FLAGS,
-        "disable_video": WRONG_FLAGS,
-        "effective_time": out_of(1, 86_400),
+        "disable_audio": INVALID_ZERO_OR_ONE,
+        "disable_video": INVALID_ZERO_OR_ONE,
+        "effective_time": out_of_range(1, 86_400),
     },
     "DescribeForbidStreamRules": {"room_id": too_long(128), "stream_id": too_many(10, 256)},
     "DelForbidStreamRule": {"room_id": too_long(128), "stream_id": too_long(256)},
     "SetForbidUserRule": {
-        "rule_type": out_of(1, 4),
+        "rule_type": out_of_range(1, 4),
         "disabled_privilege": ("1", 1, [], [0], [3], ["1"], [True], [1, 2, 1]),
-        "effective_time": out_of(1, 86_400),
-        "ip": WRONG_IPS,
+        "effective_time": out_of_range(1, 86_400),
+        "ip": INVALID_IPS,
         "room_id": too_long(128),
         "user_id": too_long(64),
     },
-    "DescribeForbidUserRules": {"rule_type": out_of(1, 4)},
+    "DescribeForbidUserRules": {"rule_type": out_of_range(1, 4)},
     "DelForbidUserRule": {
-        "rule_type": out_of(1, 4),
-        "ip": WRONG_IPS,
+        "rule_type": out_of_range(1, 4),
+        "ip": INVALID_IPS,
         "room_id": too_long(128),
         "user_id": too_long(64),
     },
     "DescribeUsers": {"room_id": too_long(128), "user_id": too_many(10, 64)},
     "DescribeUserList": {
         "room_id": too_long(128),
-        "mode": WRONG_FLAGS,
-        "limit": out_of(0, 200),
-        "marker": WRONG_TEXTS,
+        "mode": INVALID_ZERO_OR_ONE,
+        "limit": out_of_range(0, 200),
+        "marker": INVALID_TEXTS,
     },
     "DescribeUserNum": {"room_id": too_many(10, 128)},
     "DescribeSimpleStreamList": {"room_id": too_long(128)},
     "SendCustomCommand": {
         "room_id": too_long(128),
         "from_user_id": too_long(64),
-        "message_content": too_long(1024, WRONG_MESSAGES),
+        "message_content": too_long(1024, INVALID_MESSAGES),
         "to_user_id": too_many(10, 64),
     },
 }
 
-#: Everything that each action takes, at one end of its range and at the other.
-MOST: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
+#: An action, additional arguments, and the parameters that are sent. Together, the examples set every field of every
+#: action, at both ends of its range.
+EXAMPLES: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (
         StartDetection,
         {"user_id": "u" * 128, "callback": "http://example.com:8080/cb", "media_type": MediaType.VIDEO, "interval": 100}
@@ -507,8 +509,8 @@ MOST: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (SendRoomUnicast, {"message": "AP8=", "binary": True, "version": "2020-12-01"}, {"Message": "AP8=", "To": "user"}),
     (
         BatchSendRoomUnicast,
-        {"to": MANY, "message": "AP8=", "binary": True, "version": "2020-12-01"},
-        {"To": MANY, "Message": "AP8=", "Binary": True},
+        {"to": TWO_IDS, "message": "AP8=", "binary": True, "version": "2020-12-01"},
+        {"To": TWO_IDS, "Message": "AP8=", "Binary": True},
     ),
     (SendBroadcast, {"message": "AP8=", "binary": True, "version": "2020-12-01"}, {"Message": "AP8="}),
     (
@@ -586,7 +588,11 @@ MOST: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (StopCensorVideoV2, {}, {}),
     (GenerateIdentifyToken, {"effective_time": 1}, {"EffectiveTime": "1"}),
     (GenerateIdentifyToken, {"effective_time": 2_592_000}, {"EffectiveTime": "2592000"}),
-    (KickoutUser, {"user_id": MANY, "custom_reason": "no\n+ &房"}, {"UserId[]": MANY, "CustomReason": "no\n+ &房"}),
+    (
+        KickoutUser,
+        {"user_id": TWO_IDS, "custom_reason": "no\n+ &房"},
+        {"UserId[]": TWO_IDS, "CustomReason": "no\n+ &房"},
+    ),
     (KickoutUser, {"user_id": 5 * [64 * "u"], "custom_reason": 256 * "r"}, {"UserId[]": 5 * [64 * "u"]}),
     (
         CloseRoom,
@@ -595,7 +601,7 @@ MOST: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     ),
     (ForbidRTCStream, {"stream_id": 256 * "s", "sequence": "7"}, {"StreamId": 256 * "s", "Sequence": "7"}),
     (ResumeRTCStream, {"sequence": "8"}, {"Sequence": "8"}),
-    (ForbidRTCStreams, {"stream_id": MANY, "sequence": "9"}, {"StreamId[]": MANY, "Sequence": "9"}),
+    (ForbidRTCStreams, {"stream_id": TWO_IDS, "sequence": "9"}, {"StreamId[]": TWO_IDS, "Sequence": "9"}),
     (ForbidRTCStreams, {"stream_id": 20 * [256 * "s"]}, {"StreamId[]": 20 * [256 * "s"]}),
     (ResumeRTCStreams, {"stream_id": 20 * ["s"], "sequence": "10"}, {"StreamId[]": 20 * ["s"]}),
     (DescribeRTCStreamState, {"sequence": "11"}, {"Sequence": "11"}),

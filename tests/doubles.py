@@ -1,4 +1,4 @@
-"""What stands in for a vendor: the emulator without a socket, and answers made up for one test."""
+"""Test doubles of the vendors: the emulator without a socket, and responses made up for one test."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 
 def free_port() -> int:
-    """Return a port that the system picks: searching upwards for one, two workers find the same."""
+    """Return a port that the system picks. Two workers that searched upwards would find the same port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
@@ -38,7 +38,7 @@ def environment(base_url: str) -> dict[str, str]:
 
 
 def loop_clock() -> float:
-    """Tell a wall-clock time that goes with the loop's, so that virtual time makes signatures old."""
+    """Return a wall-clock time that advances with the loop's, so that virtual time makes signatures stale."""
     return NOW + asyncio.get_running_loop().time()
 
 
@@ -49,11 +49,11 @@ class Vendors:
         self.emulator = Emulator(settings, clock=loop_clock, http_client=receiver)
         self.requests: list[httpx.Request] = []
         transport = httpx.ASGITransport(app=self.emulator)
-        self.http_client = httpx.AsyncClient(transport=transport, event_hooks={"request": [self._keep]})
+        self.http_client = httpx.AsyncClient(transport=transport, event_hooks={"request": [self._record]})
         self.volcengine = volcengine_client(http_client=self.http_client, clock=loop_clock, **options)
         self.zego = zego_client(http_client=self.http_client, clock=loop_clock, **options)
 
-    async def _keep(self, request: httpx.Request) -> None:
+    async def _record(self, request: httpx.Request) -> None:
         self.requests.append(request)
 
     async def __aenter__(self) -> Self:
@@ -67,59 +67,59 @@ class Vendors:
 
 
 def volcengine_client(**options: Any) -> VolcengineClient:
-    """Make a client with the emulator's keys."""
+    """Create a client with the emulator's keys."""
     return VolcengineClient(access_key=KEYS.access_key, secret_key=KEYS.secret_key, **options)
 
 
 def zego_client(**options: Any) -> ZegoClient:
-    """Make a client with the emulator's keys."""
+    """Create a client with the emulator's keys."""
     return ZegoClient(app_id=KEYS.app_id, server_secret=KEYS.server_secret, **options)
 
 
 def mocked(handler: Handler) -> httpx.AsyncClient:
-    """Make an HTTP client that asks ``handler`` instead of the network."""
+    """Create an HTTP client that calls ``handler`` instead of using the network."""
 
-    def ask(request: httpx.Request) -> httpx.Response:
+    def respond(request: httpx.Request) -> httpx.Response:
         try:
-            answer = handler(request)
+            response = handler(request)
         except Exception as error:  # noqa: BLE001 - raised again
-            # What was made before it was known which library is tested.
+            # The test may have created the exception with the other library.
             raise getattr(httpx, type(error).__name__, type(error))(*error.args) from None
-        return httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
+        return httpx.Response(response.status_code, content=response.content, headers=response.headers)
 
-    return httpx.AsyncClient(transport=httpx.MockTransport(ask))
+    return httpx.AsyncClient(transport=httpx.MockTransport(respond))
 
 
-def volcengine_yes(result: object = "ok", **headers: str) -> httpx.Response:
-    """Make a success of Volcengine."""
+def volcengine_success(result: object = "ok", **headers: str) -> httpx.Response:
+    """Return a successful response of Volcengine."""
     return httpx.Response(200, json={"ResponseMetadata": {"RequestId": "r-1"}, "Result": result}, headers=headers)
 
 
-def volcengine_no(code: str, message: str = "no", status: int = 400, **headers: str) -> httpx.Response:
-    """Make a refusal of Volcengine."""
+def volcengine_error(code: str, message: str = "no", status: int = 400, **headers: str) -> httpx.Response:
+    """Return an error response of Volcengine."""
     metadata = {"RequestId": "r-1", "Error": {"Code": code, "Message": message}}
     return httpx.Response(status, json={"ResponseMetadata": metadata}, headers=headers)
 
 
 def zego_answer(code: int = 0, data: object = None, message: str = "success", status: int = 200) -> httpx.Response:
-    """Make an answer of ZEGO."""
+    """Return a response of ZEGO; 0 is success."""
     return httpx.Response(status, json={"Code": code, "Message": message, "RequestId": "r-1", "Data": data})
 
 
-def in_turn(*answers: httpx.Response | Exception) -> tuple[Handler, list[httpx.Request]]:
-    """Make a handler that gives one answer after the other, the last for ever, and the list of what it was asked."""
-    asked: list[httpx.Request] = []
+def sequential_handler(*responses: httpx.Response | Exception) -> tuple[Handler, list[httpx.Request]]:
+    """Return a handler that gives one response after the other and repeats the last, and the list of its requests."""
+    requests: list[httpx.Request] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        answer = answers[min(len(asked), len(answers)) - 1]
-        if isinstance(answer, Exception):
-            raise answer
-        return httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
+        requests.append(request)
+        response = responses[min(len(requests), len(responses)) - 1]
+        if isinstance(response, Exception):
+            raise response
+        return httpx.Response(response.status_code, content=response.content, headers=response.headers)
 
-    return handler, asked
+    return handler, requests
 
 
-def body_of(request: httpx.Request) -> Any:
-    """Read the JSON that was sent."""
+def json_body(request: httpx.Request) -> Any:
+    """Return the JSON body of a request."""
     return json.loads(request.content)

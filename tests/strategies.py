@@ -1,16 +1,16 @@
-"""What Hypothesis draws from."""
+"""Hypothesis strategies that several tests share."""
 
 from hypothesis import strategies as st
 
-#: Any text that has a UTF-8 form.
+#: Any text that can be encoded as UTF-8.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 names = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=20)
-#: What the vendors issue: printable ASCII without blanks.
+#: Keys as the vendors issue them: printable ASCII without blanks.
 keys = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=80)
 identifiers = st.from_regex(r"[a-zA-Z0-9_@\-.]{1,128}", fullmatch=True)
-#: From 1970 to 2100, to the second.
+#: Unix times in whole seconds, from 1970 to 2100.
 seconds = st.integers(0, 4_102_444_800)
-#: Any JSON, and what is nearly an answer.
+#: Any JSON value, including some that resemble a response.
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts,
     lambda inner: (

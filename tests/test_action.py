@@ -1,4 +1,4 @@
-"""The rules of every action's arguments, through the clients' methods: each wrong one is named, and nothing is sent."""
+"""Each action: its rules, through the clients' methods, the parameters it sends, its quota, and when it is repeated."""
 
 import contextlib
 import inspect
@@ -12,12 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.actions import ACTIONS, ADDED, LEAST, MOST, WHO, WRONG
-from tests.doubles import body_of, in_turn, mocked, volcengine_client, volcengine_yes, zego_answer, zego_client
+from tests.actions import ACTIONS, EXAMPLES, INVALID_ARGUMENTS, MINIMAL_ARGUMENTS, SENT_BY_DEFAULT, USER_IN_ROOM
+from tests.doubles import (
+    json_body,
+    mocked,
+    sequential_handler,
+    volcengine_client,
+    volcengine_success,
+    zego_answer,
+    zego_client,
+)
 from tests.strategies import identifiers, texts
-from volc_moderation import DecodeError, InvalidActionError, Quota, VolcengineClient, ZegoClient
+from volc_moderation import DecodeError, InvalidActionError, Quota, VolcengineClient, ZegoClient, validators
 from volc_moderation.action import WIRE_NAME, method_name
-from volc_moderation.validators import at_least, flag, integer, list_of, message, text, url
 from volc_moderation.volcengine import (
     BanRoomUser,
     BanUserStream,
@@ -49,11 +56,11 @@ from volc_moderation.zego import (
 )
 
 CLIENTS: dict[type, Any] = {VolcengineAction: VolcengineClient, ZegoAction: ZegoClient}
-#: What every request has in its query.
-COMMON = {"Action", "Version", "AppId", "SignatureNonce", "Timestamp", "Signature", "SignatureVersion"}
+#: The common parameters of every query.
+COMMON_PARAMETERS = {"Action", "Version", "AppId", "SignatureNonce", "Timestamp", "Signature", "SignatureVersion"}
 
 VERSIONED = {action.name for action in ACTIONS if issubclass(action, VolcengineAction)}
-#: Where it is not 2023-11-01.
+#: The default versions other than 2023-11-01.
 DEFAULT_VERSIONS = {
     **dict.fromkeys(("StartDetection", "ListDetectionTask", "StartWebcast", "StopWebcast"), "2020-12-01"),
     **dict.fromkeys(("GetWebCastTask", "KickUser", "DismissRoom"), "2020-12-01"),
@@ -61,23 +68,26 @@ DEFAULT_VERSIONS = {
 }
 
 
-def client_of(action: Any, http_client: httpx.AsyncClient) -> Any:
-    make = volcengine_client if issubclass(action, VolcengineAction) else zego_client
-    return make(http_client=http_client)
+def client_for(action: Any, http_client: httpx.AsyncClient) -> Any:
+    create_client = volcengine_client if issubclass(action, VolcengineAction) else zego_client
+    return create_client(http_client=http_client)
 
 
-def required(action: Any) -> list[str]:
+def required_fields(action: Any) -> list[str]:
     return [field.name for field in attrs.fields(action) if field.default is attrs.NOTHING]
 
 
-@pytest.mark.parametrize(("action", "field"), [(action, field) for action in ACTIONS for field in WRONG[action.name]])
-async def test_a_wrong_argument_is_named_and_not_sent(action: Any, field: str) -> None:
-    handler, asked = in_turn(volcengine_yes())
+@pytest.mark.parametrize(
+    ("action", "field"), [(action, field) for action in ACTIONS for field in INVALID_ARGUMENTS[action.name]]
+)
+async def test_an_invalid_argument_is_named_and_not_sent(action: Any, field: str) -> None:
+    handler, requests = sequential_handler(volcengine_success())
+    invalid_values = [*INVALID_ARGUMENTS[action.name][field], *([None] if field in required_fields(action) else [])]
     async with mocked(handler) as http_client:
-        method = getattr(client_of(action, http_client), method_name(action.name))
-        for value in (*WRONG[action.name][field], *([None] if field in required(action) else [])):
+        method = getattr(client_for(action, http_client), method_name(action.name))
+        for value in invalid_values:
             with pytest.raises(InvalidActionError) as caught:
-                await method(**(LEAST[action.name] | {field: value}))
+                await method(**(MINIMAL_ARGUMENTS[action.name] | {field: value}))
             error = caught.value
             assert isinstance(error, ValueError)
             assert error.action == action.name
@@ -85,35 +95,36 @@ async def test_a_wrong_argument_is_named_and_not_sent(action: Any, field: str) -
             assert error.rule in str(error)
             assert str(error).startswith(f"{action.name}: {field}")
             assert " must be " in str(error)
-    assert not asked
+    assert not requests
 
 
-def test_every_field_is_tried() -> None:
-    """The tables name every action and every field, and every optional field is given at least once."""
-    assert set(LEAST) == set(WRONG) == {action.name for action in ACTIONS}
+def test_every_field_is_tested() -> None:
+    """The tables have every action and every field, and set every optional field at least once."""
+    assert set(MINIMAL_ARGUMENTS) == set(INVALID_ARGUMENTS) == {action.name for action in ACTIONS}
     for action in ACTIONS:
-        assert set(WRONG[action.name]) == {field.name for field in attrs.fields(action)}
-        assert set(required(action)) <= set(LEAST[action.name])
-        given = set(LEAST[action.name]).union(*(most for one, most, _ in MOST if one is action))
-        assert {field.name for field in attrs.fields(action)} <= given
+        assert set(INVALID_ARGUMENTS[action.name]) == {field.name for field in attrs.fields(action)}
+        assert set(required_fields(action)) <= set(MINIMAL_ARGUMENTS[action.name])
+        examples = [arguments for example, arguments, _ in EXAMPLES if example is action]
+        fields = set(MINIMAL_ARGUMENTS[action.name]).union(*examples)
+        assert {field.name for field in attrs.fields(action)} <= fields
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_the_methods_parameters_are_the_actions_fields(action: Any) -> None:
+def test_the_parameters_of_a_method_are_the_fields_of_its_action(action: Any) -> None:
     client = next(client for base, client in CLIENTS.items() if issubclass(action, base))
     method = inspect.signature(getattr(client, method_name(action.name)))
-    parameters = [one for one in method.parameters.values() if one.name != "self"]
+    parameters = [parameter for parameter in method.parameters.values() if parameter.name != "self"]
     fields = attrs.fields(action)
-    assert [one.name for one in parameters] == [field.name for field in fields]
-    assert {one.kind for one in parameters} == {inspect.Parameter.KEYWORD_ONLY}
-    for one, field in zip(parameters, fields, strict=True):
-        assert (one.default is inspect.Parameter.empty) == (field.default is attrs.NOTHING)
+    assert [parameter.name for parameter in parameters] == [field.name for field in fields]
+    assert {parameter.kind for parameter in parameters} == {inspect.Parameter.KEYWORD_ONLY}
+    for parameter, field in zip(parameters, fields, strict=True):
+        assert (parameter.default is inspect.Parameter.empty) == (field.default is attrs.NOTHING)
         if field.default is not attrs.NOTHING:
-            assert one.default == field.default
+            assert parameter.default == field.default
 
 
-def test_the_methods_bear_the_vendors_names() -> None:
-    """In snake_case, a trailing V2 dropped: the list of the package's documentation."""
+def test_the_methods_have_the_vendors_names() -> None:
+    """The names are in snake_case, without a trailing V2, as the documentation lists them."""
     assert sorted(method_name(action.name) for action in ACTIONS) == sorted(
         [
             *("start_detection", "stop_detection", "list_detection_task"),
@@ -134,62 +145,65 @@ def test_the_methods_bear_the_vendors_names() -> None:
 
 
 def parameters_in(request: httpx.Request) -> dict[str, Any]:
-    """Read what was sent: the body of a POST, the query of a GET but for what every query has."""
+    """Return the parameters that were sent: the body of a POST, or the query of a GET without the common parameters."""
     if request.method == "POST":
         assert request.headers["content-type"] == "application/json"
-        return body_of(request)  # type: ignore[no-any-return]
+        return json_body(request)  # type: ignore[no-any-return]
     assert request.content == b""
     assert "content-type" not in request.headers
     sent: dict[str, Any] = {}
     for name, value in parse_qsl(request.url.query.decode(), keep_blank_values=True, strict_parsing=True):
         if name.endswith("[]"):
             sent.setdefault(name, []).append(value)
-        elif name not in COMMON or (name == "AppId" and "SignatureNonce" not in request.url.params):
+        elif name not in COMMON_PARAMETERS or (name == "AppId" and "SignatureNonce" not in request.url.params):
             assert name not in sent
             sent[name] = value
     return sent
 
 
-async def sent_by(action: Any, given: dict[str, Any]) -> tuple[dict[str, Any], httpx.Request]:
-    """Call the method of an action, and return what it sent; what it makes of the answer is for other tests."""
-    handler, asked = in_turn(volcengine_yes() if issubclass(action, VolcengineAction) else zego_answer())
+async def sent_by(action: Any, arguments: dict[str, Any]) -> tuple[dict[str, Any], httpx.Request]:
+    """Call the method of an action, and return the parameters it sent. How it reads the response is not tested here."""
+    response = volcengine_success() if issubclass(action, VolcengineAction) else zego_answer()
+    handler, requests = sequential_handler(response)
     async with mocked(handler) as http_client:
         with contextlib.suppress(DecodeError):
-            await getattr(client_of(action, http_client), method_name(action.name))(**given)
-    (request,) = asked
+            await getattr(client_for(action, http_client), method_name(action.name))(**arguments)
+    (request,) = requests
     assert request.url.params["Action"] == action.name
     assert request.method == action.method
     return parameters_in(request), request
 
 
-@pytest.mark.parametrize(("action", "given", "sent"), MOST)
-async def test_everything_that_an_action_takes(action: Any, given: dict[str, Any], sent: dict[str, Any]) -> None:
-    """Both ends of every range are taken, and sent as the vendor spells them."""
-    everything, request = await sent_by(action, LEAST[action.name] | given)
-    assert everything.items() >= sent.items()
-    if "version" in given:
-        assert request.url.params["Version"] == given["version"]
+@pytest.mark.parametrize(("action", "arguments", "expected"), EXAMPLES)
+async def test_both_ends_of_every_range_are_sent(
+    action: Any, arguments: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """They are sent in the vendor's spelling."""
+    sent, request = await sent_by(action, MINIMAL_ARGUMENTS[action.name] | arguments)
+    assert sent.items() >= expected.items()
+    if "version" in arguments:
+        assert request.url.params["Version"] == arguments["version"]
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-async def test_what_is_not_given_is_not_sent(action: Any) -> None:
-    sent, request = await sent_by(action, LEAST[action.name])
-    names = {field.name: field.metadata.get(WIRE_NAME, pascal(field.name)) for field in attrs.fields(action)}
-    expected = {names[name] for name in LEAST[action.name]} | set(ADDED.get(action.name, {}))
+async def test_omitted_arguments_are_not_sent(action: Any) -> None:
+    sent, request = await sent_by(action, MINIMAL_ARGUMENTS[action.name])
+    names = {field.name: field.metadata.get(WIRE_NAME, pascal_case(field.name)) for field in attrs.fields(action)}
+    expected = {names[name] for name in MINIMAL_ARGUMENTS[action.name]} | set(SENT_BY_DEFAULT.get(action.name, {}))
     if issubclass(action, StreamAction):
         expected.add("Sequence")
     assert set(sent) == expected
-    assert sent.items() >= ADDED.get(action.name, {}).items()
+    assert sent.items() >= SENT_BY_DEFAULT.get(action.name, {}).items()
     if issubclass(action, VolcengineAction):
-        assert request.url.params["Version"] == action(**LEAST[action.name]).version
+        assert request.url.params["Version"] == action(**MINIMAL_ARGUMENTS[action.name]).version
 
 
-def pascal(name: str) -> str:
+def pascal_case(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
 
 
 async def test_free_text_in_a_query_is_encoded_once() -> None:
-    """Blanks are %20: whether ZEGO reads + as a blank is not said. Brackets are encoded, as ZEGO's samples do."""
+    """Spaces are %20: ZEGO does not say whether it reads + as a space. Brackets are encoded as in its samples."""
     _, request = await sent_by(KickoutUser, {"room_id": "a b", "user_id": ["u+1"], "custom_reason": "100 %\n房"})
     assert b"RoomId=a%20b&UserId%5B%5D=u%2B1&CustomReason=100%20%25%0A%E6%88%BF" in request.url.query
 
@@ -198,50 +212,50 @@ async def test_free_text_in_a_query_is_encoded_once() -> None:
     ("action", "version"),
     [(action, DEFAULT_VERSIONS.get(action.name, "2023-11-01")) for action in ACTIONS if action.name in VERSIONED],
 )
-def test_the_default_version_is_that_of_the_documents(action: Any, version: str) -> None:
-    assert action(**LEAST[action.name]).version == version
+def test_the_default_version_is_the_documented_one(action: Any, version: str) -> None:
+    assert action(**MINIMAL_ARGUMENTS[action.name]).version == version
 
 
 @given(identifiers)
-def test_every_id_of_the_rule_is_taken(identifier: str) -> None:
+def test_every_id_that_fits_the_rule_is_accepted(identifier: str) -> None:
     StopWebcast(app_id=identifier, room_id=identifier, task_id=identifier)
     StopCensorAudioV2(task_id=identifier)
 
 
 @given(st.text(max_size=140))
-def test_no_other_id_names_a_webcast(text: str) -> None:
-    """Where a page gives a rule; and what cannot be stopped is not started either."""
+def test_no_other_id_identifies_a_webcast(text: str) -> None:
+    """The page of StopWebcast gives the rule. A webcast that cannot be stopped must not be started either."""
     allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@-."
     for field in ("app_id", "room_id", "task_id"):
         webcast = {"app_id": "app", "room_id": "room", "task_id": "task", field: text}
-        for make in (
+        for create in (
             lambda webcast=webcast: StopWebcast(**webcast),
             lambda webcast=webcast: StartWebcast(**webcast, user_id="房", source_url="https://example.com/"),
         ):
             if 0 < len(text) <= 128 and set(text) <= set(allowed):
-                make()
+                create()
             else:
                 with pytest.raises(InvalidActionError, match=field):
-                    make()
+                    create()
 
 
 @given(texts)
-def test_other_ids_are_passed_on_as_they_are(text: str) -> None:
-    """What a start of ZEGO's returned, its stop takes, whatever it looks like."""
+def test_other_ids_are_accepted_unchanged(text: str) -> None:
+    """ZEGO's stop accepts any id that its start may return."""
     if text and text.isprintable():
         StopCensorAudioV2(task_id=text)
         StopDetection(app_id=text, room_id=text, user_id=text)
         KickUser(app_id=text, room_id=text, user_id=text)
 
 
-def test_the_empty_address_of_the_vendors_samples_counts_as_none() -> None:
+def test_the_empty_url_of_the_vendors_samples_counts_as_none() -> None:
     start = StartDetection(app_id="a", room_id="r", callback="")
     assert start == StartDetection(app_id="a", room_id="r")
     assert AudioParam(result_callback_url="", status_callback_url="") == AudioParam()
     assert VideoParam(result_callback_url="", status_callback_url="") == VideoParam()
 
 
-def test_a_task_of_one_user_is_not_already_done_codes_a_task_of_the_room() -> None:
+def test_a_task_of_the_room_does_not_prove_that_the_task_of_one_user_runs() -> None:
     code = "InvalidParameter.TaskAlreadyExists"
     assert StartDetection(app_id="a", room_id="r").is_already_done(code)
     assert not StartDetection(app_id="a", room_id="r", user_id="u").is_already_done(code)
@@ -249,15 +263,15 @@ def test_a_task_of_one_user_is_not_already_done_codes_a_task_of_the_room() -> No
 
 
 def test_actions_are_values() -> None:
-    """Frozen, comparable, hashable: lists are kept as tuples."""
-    first = StartCensorAudioV2(**LEAST["StartCensorAudioV2"])
-    assert first == StartCensorAudioV2(**LEAST["StartCensorAudioV2"])
+    """They are immutable, comparable and hashable, and store lists as tuples."""
+    first = StartCensorAudioV2(**MINIMAL_ARGUMENTS["StartCensorAudioV2"])
+    assert first == StartCensorAudioV2(**MINIMAL_ARGUMENTS["StartCensorAudioV2"])
     assert len({first, first}) == 1
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         first.room_id = "other"  # type: ignore[misc]
 
 
-def test_a_value_is_described_by_its_type_only() -> None:
+def test_an_invalid_text_is_described_by_its_type_and_length_only() -> None:
     with pytest.raises(InvalidActionError) as caught:
         StopCensorAudioV2(task_id="s3cret words\n")
     assert caught.value.value_type == "str of length 13"
@@ -271,7 +285,7 @@ def test_a_value_is_described_by_its_type_only() -> None:
 
 
 def test_documented_quotas() -> None:
-    """By the vendors' pages; where they publish none, by our own caution."""
+    """They are those of the vendors' pages. Unpublished ones start at a cautious value of our own."""
     by_limit = {
         1: {"CloseRoom"},
         10: {"SetForbidStreamRule", "DescribeForbidStreamRules", "DelForbidStreamRule", "SetForbidUserRule"}
@@ -302,7 +316,7 @@ def test_documented_quotas() -> None:
     }
 
 
-def test_what_may_be_repeated_and_what_settles_it() -> None:
+def test_which_actions_are_repeatable_and_which_codes_mean_already_done() -> None:
     assert {action.name for action in ACTIONS if not action.repeatable} == {
         *("StartCensorAudioV2", "StartCensorVideoV2", "SendCustomCommand"),
         *("SendUnicast", "SendRoomUnicast", "BatchSendRoomUnicast", "SendBroadcast"),
@@ -317,31 +331,31 @@ def test_what_may_be_repeated_and_what_settles_it() -> None:
     }
 
 
-def test_a_check_of_a_webcast_may_be_off() -> None:
+def test_a_check_of_a_webcast_may_be_disabled() -> None:
     for seconds in (0, 2, 30):
         MonitorConfig(blank_check_interval=seconds, freeze_check_interval=seconds, crash_check_interval=min(seconds, 1))
 
 
 def test_one_of_two_fields_is_enough() -> None:
-    makers: list[Any] = [UpdateBanRoomUserRule, BanRoomUser]
-    for make in makers:
-        make(app_id="a", room_id="r")
-        make(app_id="a", user_id="u")
+    actions: list[Any] = [UpdateBanRoomUserRule, BanRoomUser]
+    for action in actions:
+        action(app_id="a", room_id="r")
+        action(app_id="a", user_id="u")
     BanRoomUser(app_id="a", ip="203.0.113.7")
 
 
 @pytest.mark.parametrize(
-    ("make", "field", "rule"),
+    ("create", "field", "rule"),
     [
         (lambda: BanRoomUser(app_id="a"), "room_id", "unless user_id or ip is given"),
         (lambda: BanRoomUser(app_id="a", ip="203.0.113.7", version="2020-12-01"), "ip", "None with version"),
         (lambda: UpdateBanRoomUserRule(app_id="a", forbidden_interval=0), "room_id", "unless user_id is given"),
-        (lambda: BanUserStream(**WHO, video=False, audio=False), "video", "True, unless audio is"),
-        (lambda: UnbanUserStream(**WHO, video=False, audio=False), "video", "True, unless audio is"),
-        (lambda: BanUserStream(**WHO, version="2020-12-01"), "token", "a str with version 2020-12-01"),
-        (lambda: UnbanUserStream(**WHO, version="2020-12-01"), "token", "a str with version 2020-12-01"),
+        (lambda: BanUserStream(**USER_IN_ROOM, video=False, audio=False), "video", "True, unless audio is"),
+        (lambda: UnbanUserStream(**USER_IN_ROOM, video=False, audio=False), "video", "True, unless audio is"),
+        (lambda: BanUserStream(**USER_IN_ROOM, version="2020-12-01"), "token", "a str with version 2020-12-01"),
+        (lambda: UnbanUserStream(**USER_IN_ROOM, version="2020-12-01"), "token", "a str with version 2020-12-01"),
         (
-            lambda: BanUserStream(**WHO, token="t", forbidden_interval=60, version="2020-12-01"),
+            lambda: BanUserStream(**USER_IN_ROOM, token="t", forbidden_interval=60, version="2020-12-01"),
             "forbidden_interval",
             "None with version 2020-12-01",
         ),
@@ -355,99 +369,109 @@ def test_one_of_two_fields_is_enough() -> None:
         ),
     ],
 )
-def test_rules_about_several_fields(make: Any, field: str, rule: str) -> None:
+def test_rules_about_several_fields(create: Any, field: str, rule: str) -> None:
     with pytest.raises(InvalidActionError) as caught:
-        make()
+        create()
     assert caught.value.field == field
     assert rule in caught.value.rule
 
 
 RULE_KEYS: dict[str, Any] = {"ip": "203.0.113.7", "room_id": "room", "user_id": "user"}
-#: By rule type.
-WANTED_KEYS = {1: {"ip"}, 2: {"room_id"}, 3: {"user_id"}, 4: {"room_id", "user_id"}}
+#: The keys that each rule type requires.
+REQUIRED_KEYS = {1: {"ip"}, 2: {"room_id"}, 3: {"user_id"}, 4: {"room_id", "user_id"}}
 
 
 @pytest.mark.parametrize("rule_type", [1, 2, 3, 4])
 @pytest.mark.parametrize(
     "keys", [set(keys) for count in range(4) for keys in itertools.combinations(sorted(RULE_KEYS), count)]
 )
-def test_a_rule_about_users_takes_the_keys_of_its_type_and_no_others(rule_type: int, keys: set[str]) -> None:
-    given = {name: RULE_KEYS[name] for name in keys}
-    makers: list[Any] = [
-        lambda: SetForbidUserRule(rule_type=rule_type, disabled_privilege=[1], effective_time=1, **given),
-        lambda: DelForbidUserRule(rule_type=rule_type, **given),
+def test_a_rule_about_users_requires_exactly_the_keys_of_its_type(rule_type: int, keys: set[str]) -> None:
+    arguments = {name: RULE_KEYS[name] for name in keys}
+    creators: list[Any] = [
+        lambda: SetForbidUserRule(rule_type=rule_type, disabled_privilege=[1], effective_time=1, **arguments),
+        lambda: DelForbidUserRule(rule_type=rule_type, **arguments),
     ]
-    for make in makers:
-        if keys == WANTED_KEYS[rule_type]:
-            make()
+    for create in creators:
+        if keys == REQUIRED_KEYS[rule_type]:
+            create()
         else:
             with pytest.raises(InvalidActionError, match="rule_type") as caught:
-                make()
-            assert caught.value.field in keys ^ WANTED_KEYS[rule_type]
+                create()
+            assert caught.value.field in keys ^ REQUIRED_KEYS[rule_type]
 
 
-#: In bytes: of the client SDK's class, of which ZEGO's rooms are.
-LENGTHS = {"room_id": 128, "user_id": 64, "stream_id": 256, "from_user_id": 64, "to_user_id": 64}
+#: The client SDK's maximum lengths in bytes.
+MAX_LENGTHS = {"room_id": 128, "user_id": 64, "stream_id": 256, "from_user_id": 64, "to_user_id": 64}
 
 
 @pytest.mark.parametrize("action", [one for one in ACTIONS if issubclass(one, (RoomAction, StreamAction))])
-def test_ids_of_zego_have_lengths(action: Any) -> None:
-    least = LEAST[action.name]
-    if "rule_type" in least and action.name != "DescribeForbidUserRules":
-        least = least | {"rule_type": 4, "user_id": "user"}
-    for field in {field.name for field in attrs.fields(action)} & set(LENGTHS):
-        wraps = list if field == "to_user_id" or isinstance(least.get(field), list) else None
-        for length, is_right in ((LENGTHS[field], True), (LENGTHS[field] + 1, False)):
-            given = least | {field: [length * "i"] if wraps else length * "i"}
-            if is_right:
-                assert getattr(action(**given), field)
+def test_the_ids_of_zego_have_a_maximum_length(action: Any) -> None:
+    minimal = MINIMAL_ARGUMENTS[action.name]
+    if "rule_type" in minimal and action.name != "DescribeForbidUserRules":
+        minimal = minimal | {"rule_type": 4, "user_id": "user"}
+    for field in {field.name for field in attrs.fields(action)} & set(MAX_LENGTHS):
+        is_list = field == "to_user_id" or isinstance(minimal.get(field), list)
+        for length, is_valid in ((MAX_LENGTHS[field], True), (MAX_LENGTHS[field] + 1, False)):
+            arguments = minimal | {field: [length * "i"] if is_list else length * "i"}
+            if is_valid:
+                assert getattr(action(**arguments), field)
             else:
-                with pytest.raises(InvalidActionError, match=f"{LENGTHS[field]} bytes"):
-                    action(**given)
+                with pytest.raises(InvalidActionError, match=f"{MAX_LENGTHS[field]} bytes"):
+                    action(**arguments)
 
 
 @pytest.mark.parametrize(
-    ("rule", "taken", "refused", "said"),
+    ("validator", "valid", "invalid", "rule"),
     [
-        (text(most=3), "abc", "abcd", "a str that is not empty, without control characters, of at most 3 characters"),
         (
-            text(most_bytes=3),
+            validators.text(most=3),
+            "abc",
+            "abcd",
+            "a str that is not empty, without control characters, of at most 3 characters",
+        ),
+        (
+            validators.text(most_bytes=3),
             "é1",
             "éé",
             "a str that is not empty, without control characters, of at most 3 bytes in UTF-8",
         ),
-        (message(), "\n", "\ud800", "a str that is not empty and can be encoded in UTF-8"),
-        (message(most_bytes=2), "é", "éa", "a str that is not empty and can be encoded in UTF-8, of at most 2 bytes"),
-        (integer(2, 30), 30, 31, "an int from 2 to 30"),
-        (integer(2, 30, off=0), 0, 1, "an int from 2 to 30, or 0 for off"),
-        (integer(0, 1), 1, True, "an int from 0 to 1"),
-        (at_least(1), 2**31 - 1, 2**31, "an int of at least 1"),
-        (at_least(1), 1, 0, "an int of at least 1"),
-        (flag(), False, 0, "a bool"),
-        (list_of(text()), (), "a", "a list"),
-        (list_of(text(), least=1), ("a",), (), "a list of at least 1 items"),
-        (list_of(text(), most=2), ("a", "b"), ("a", "b", "c"), "a list of at most 2 items"),
-        (list_of(text(), least=1, most=2), ("a", "b"), (), "a list of 1 to 2 items"),
-        (url(), "https://host/" + 5000 * "a", "ftp://host/", "an absolute http or https URL"),
-        (url(most=9), "http://ho", "http://hos", "an absolute http or https URL of at most 9 characters"),
+        (validators.free_text(), "\n", "\ud800", "a str that is not empty and can be encoded in UTF-8"),
+        (
+            validators.free_text(most_bytes=2),
+            "é",
+            "éa",
+            "a str that is not empty and can be encoded in UTF-8, of at most 2 bytes",
+        ),
+        (validators.integer(2, 30), 30, 31, "an int from 2 to 30"),
+        (validators.integer(2, 30, off=0), 0, 1, "an int from 2 to 30, or 0 for off"),
+        (validators.integer(0, 1), 1, True, "an int from 0 to 1"),
+        (validators.open_enum(1), 2**31 - 1, 2**31, "an int of at least 1"),
+        (validators.open_enum(1), 1, 0, "an int of at least 1"),
+        (validators.boolean(), False, 0, "a bool"),
+        (validators.list_of(validators.text()), (), "a", "a list"),
+        (validators.list_of(validators.text(), least=1), ("a",), (), "a list of at least 1 items"),
+        (validators.list_of(validators.text(), most=2), ("a", "b"), ("a", "b", "c"), "a list of at most 2 items"),
+        (validators.list_of(validators.text(), least=1, most=2), ("a", "b"), (), "a list of 1 to 2 items"),
+        (validators.url(), "https://host/" + 5000 * "a", "ftp://host/", "an absolute http or https URL"),
+        (validators.url(most=9), "http://ho", "http://hos", "an absolute http or https URL of at most 9 characters"),
     ],
 )
-def test_a_rule_says_what_it_wants(rule: Any, taken: object, refused: object, said: str) -> None:
+def test_the_error_of_a_validator_states_its_rule(validator: Any, valid: object, invalid: object, rule: str) -> None:
     stop = StopCensorAudioV2(task_id="t")
     field = attrs.fields(StopCensorAudioV2).task_id
-    rule(stop, field, taken)
+    validator(stop, field, valid)
     with pytest.raises(InvalidActionError) as caught:
-        rule(stop, field, refused)
-    assert (caught.value.action, caught.value.field, caught.value.rule) == ("StopCensorAudioV2", "task_id", said)
+        validator(stop, field, invalid)
+    assert (caught.value.action, caught.value.field, caught.value.rule) == ("StopCensorAudioV2", "task_id", rule)
 
 
-def test_a_users_token_does_not_show() -> None:
-    for action in (BanUserStream(**WHO, token="s3cret"), UnbanUserStream(**WHO, token="s3cret")):
+def test_no_repr_shows_a_users_token() -> None:
+    for action in (BanUserStream(**USER_IN_ROOM, token="s3cret"), UnbanUserStream(**USER_IN_ROOM, token="s3cret")):
         assert "s3cret" not in repr(action)
-    assert "s3cret" not in repr(LimitTokenPrivilege(**WHO, token="s3cret", forbidden_interval=60))
+    assert "s3cret" not in repr(LimitTokenPrivilege(**USER_IN_ROOM, token="s3cret", forbidden_interval=60))
     assert "s3cret" not in repr(IdentifyToken(identify_token="s3cret", remain_time=60))
 
 
-def test_a_room_id_of_exactly_128_bytes_is_taken() -> None:
+def test_a_room_id_of_exactly_128_bytes_is_accepted() -> None:
     for room_id in (128 * "a", 42 * "房" + "ab"):
-        StartCensorAudioV2(**(LEAST["StartCensorAudioV2"] | {"room_id": room_id}))
+        StartCensorAudioV2(**(MINIMAL_ARGUMENTS["StartCensorAudioV2"] | {"room_id": room_id}))

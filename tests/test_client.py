@@ -1,4 +1,4 @@
-"""One call, start to finish: deadlines, cancelling, loops, the end of a client, two clients of one account."""
+"""One call, from start to finish: deadlines, cancellation, event loops, closing, two clients of one account."""
 
 import asyncio
 import copy
@@ -15,11 +15,11 @@ import pytest
 from tests.doubles import (
     NOW,
     Vendors,
-    in_turn,
     mocked,
+    sequential_handler,
     volcengine_client,
-    volcengine_no,
-    volcengine_yes,
+    volcengine_error,
+    volcengine_success,
     zego_answer,
     zego_client,
 )
@@ -34,7 +34,7 @@ from volc_moderation import (
     WindowQuotas,
 )
 from volc_moderation.emulator import EmulatorProcess, Fault
-from volc_moderation.gate import IN_FLIGHT
+from volc_moderation.gate import MAX_IN_FLIGHT
 from volc_moderation.quotas import Permit, Priority, Quota, QuotaKey
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.wire import Response
@@ -45,15 +45,15 @@ pytestmark = pytest.mark.usefixtures("library")
 STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
 
 
-async def test_a_reply_tells_what_support_asks_for() -> None:
-    handler, _ = in_turn(volcengine_yes(**{"X-Tt-Logid": "log-7"}))
+async def test_a_reply_has_the_ids_that_support_asks_for() -> None:
+    handler, _ = sequential_handler(volcengine_success(**{"X-Tt-Logid": "log-7"}))
     async with mocked(handler) as http_client:
         reply = await volcengine_client(http_client=http_client).call(StopWebcast(**STOP))
     assert (reply.result.message, reply.request_id, reply.log_id, reply.attempts) == ("ok", "r-1", "log-7", 1)
 
 
-async def test_an_error_tells_what_support_asks_for() -> None:
-    handler, _ = in_turn(volcengine_no("InvalidParameter", "RoomId?", 400, **{"X-Tt-Logid": "log-7"}))
+async def test_an_error_has_the_ids_that_support_asks_for() -> None:
+    handler, _ = sequential_handler(volcengine_error("InvalidParameter", "RoomId?", 400, **{"X-Tt-Logid": "log-7"}))
     async with mocked(handler) as http_client:
         with pytest.raises(APIError) as caught:
             await volcengine_client(http_client=http_client).stop_webcast(**STOP)
@@ -67,7 +67,7 @@ async def test_an_error_tells_what_support_asks_for() -> None:
 
 @pytest.mark.looptime
 async def test_waits_for_the_quota_count_as_waiting() -> None:
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+    async with mocked(lambda _: volcengine_success()) as http_client:
         client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}))
         await client.stop_webcast(**STOP)
         reply = await client.call(StopWebcast(**STOP))
@@ -76,7 +76,7 @@ async def test_waits_for_the_quota_count_as_waiting() -> None:
 
 @pytest.mark.looptime
 async def test_the_deadline_covers_the_wait_for_the_quota() -> None:
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+    async with mocked(lambda _: volcengine_success()) as http_client:
         client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}), deadline=3.5)
         outcomes = await asyncio.gather(*(client.stop_webcast(**STOP) for _ in range(9)), return_exceptions=True)
     late = [outcome for outcome in outcomes if isinstance(outcome, DeadlineExceeded)]
@@ -89,7 +89,7 @@ async def test_the_deadline_covers_the_wait_for_the_quota() -> None:
 
 @pytest.mark.looptime
 async def test_the_deadline_ends_a_hang(vendors: Vendors) -> None:
-    """The request may have arrived, and the deadline of the call beats the timeout of the request."""
+    """The request may have arrived. The deadline of the call passes before the timeout of the request."""
     vendors.emulator.play(Fault(kind="hang"))
     with pytest.raises(DeadlineExceeded) as caught:
         await vendors.volcengine.call(StopWebcast(**STOP), deadline=2)
@@ -109,7 +109,7 @@ async def test_the_last_error_is_the_cause_of_a_missed_deadline(vendors: Vendors
 
 
 @pytest.mark.looptime
-async def test_the_deadline_of_a_call_beats_that_of_the_client(vendors: Vendors) -> None:
+async def test_the_deadline_of_a_call_overrides_that_of_the_client(vendors: Vendors) -> None:
     vendors.emulator.play(Fault(kind="hang", first=2))
     client = volcengine_client(http_client=vendors.http_client, deadline=1)
     with pytest.raises(DeadlineExceeded, match="within 3 s"):
@@ -140,7 +140,7 @@ async def test_a_cancelled_call_sends_nothing_more(vendors: Vendors) -> None:
 
 
 class Recorder:
-    """A store of quotas that keeps how each permit came back."""
+    """A store of quotas that records how each permit was returned."""
 
     def __init__(self) -> None:
         self.returned: list[float | None] = []
@@ -159,38 +159,38 @@ class Recorder:
 
 
 @pytest.mark.looptime
-async def test_a_permit_tells_whether_its_request_was_sent() -> None:
-    """A call that is cancelled on its way says how long ago it was sent; one that waits at the gate sent nothing."""
+async def test_an_abandoned_permit_has_the_age_of_its_request() -> None:
+    """A call cancelled in flight reports how long ago it was sent; one cancelled at the gate sent nothing."""
 
     async def hang(request: httpx.Request) -> None:
         await asyncio.sleep(9)
 
     quotas = Recorder()
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+    async with mocked(lambda _: volcengine_success()) as http_client:
         http_client.event_hooks = {"request": [hang]}
         client = volcengine_client(http_client=http_client, quotas=quotas)
         await asyncio.sleep(7)
-        calls = [asyncio.create_task(client.stop_webcast(**STOP)) for _ in range(IN_FLIGHT + 1)]
+        calls = [asyncio.create_task(client.stop_webcast(**STOP)) for _ in range(MAX_IN_FLIGHT + 1)]
         await asyncio.sleep(3)
         for call in (calls[-1], calls[0]):
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
     assert quotas.returned[:2] == [None, pytest.approx(3, abs=0.01)]
-    assert quotas.returned[2:] == [pytest.approx(9, abs=0.01)] * (IN_FLIGHT - 1)
+    assert quotas.returned[2:] == [pytest.approx(9, abs=0.01)] * (MAX_IN_FLIGHT - 1)
 
 
-async def test_a_foreign_timeout_is_not_taken_for_the_deadline() -> None:
+async def test_a_timeout_of_the_store_is_not_taken_for_the_deadline() -> None:
     class Broken:
         async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:
             raise TimeoutError("of the store")
 
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+    async with mocked(lambda _: volcengine_success()) as http_client:
         with pytest.raises(TimeoutError, match="of the store"):
             await volcengine_client(http_client=http_client, quotas=Broken(), deadline=9).stop_webcast(**STOP)
 
 
 def test_another_event_loop_is_refused() -> None:
-    http_client = mocked(lambda _: volcengine_yes())
+    http_client = mocked(lambda _: volcengine_success())
     client = volcengine_client(http_client=http_client)
     asyncio.run(client.stop_webcast(**STOP))
     with pytest.raises(ConfigurationError, match="another event loop"):
@@ -210,7 +210,7 @@ async def test_a_closed_client_is_refused() -> None:
 
 
 async def test_a_closed_http_client_is_refused() -> None:
-    http_client = mocked(lambda _: volcengine_yes())
+    http_client = mocked(lambda _: volcengine_success())
     client = volcengine_client(http_client=http_client)
     await http_client.aclose()
     with pytest.raises(ConfigurationError, match="the http_client is closed"):
@@ -218,8 +218,8 @@ async def test_a_closed_http_client_is_refused() -> None:
 
 
 @pytest.mark.looptime
-async def test_closing_while_calls_wait_ends_them() -> None:
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+async def test_closing_ends_waiting_calls() -> None:
+    async with mocked(lambda _: volcengine_success()) as http_client:
         client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}))
         calls = [asyncio.create_task(client.stop_webcast(**STOP)) for _ in range(3)]
         await asyncio.sleep(0.5)
@@ -230,8 +230,8 @@ async def test_closing_while_calls_wait_ends_them() -> None:
 
 @pytest.mark.looptime
 async def test_closing_ends_the_wait_for_a_retry() -> None:
-    """At once, and with the error that was to be retried: what was sent stays said."""
-    handler, asked = in_turn(zego_answer(50009))
+    """It ends at once, with the error that was to be retried: the caller learns what was sent."""
+    handler, requests = sequential_handler(zego_answer(50009))
     async with mocked(handler) as http_client:
         client = zego_client(http_client=http_client)
         call = asyncio.create_task(client.stop_censor_audio(task_id="t"))
@@ -240,10 +240,10 @@ async def test_closing_ends_the_wait_for_a_retry() -> None:
         with pytest.raises(APIError, match="50009"):
             await call
     assert asyncio.get_running_loop().time() == pytest.approx(100, abs=0.01)
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
-async def test_closing_in_flight_tells_that_it_may_have_been_sent(emulator: EmulatorProcess) -> None:
+async def test_closing_with_a_request_in_flight_sets_maybe_sent(emulator: EmulatorProcess) -> None:
     await emulator.play(Fault(kind="hang"))
     async with volcengine_client(base_url=emulator.base_url) as client:
         call = asyncio.create_task(client.stop_webcast(**STOP))
@@ -253,21 +253,21 @@ async def test_closing_in_flight_tells_that_it_may_have_been_sent(emulator: Emul
     assert caught.value.maybe_sent
 
 
-async def test_a_hook_that_raises_for_the_status() -> None:
+async def test_an_event_hook_may_call_raise_for_status() -> None:
     async def raise_for_status(response: httpx.Response) -> None:
         response.raise_for_status()
 
-    handler, asked = in_turn(volcengine_no("SignatureDoesNotMatch", status=401))
+    handler, requests = sequential_handler(volcengine_error("SignatureDoesNotMatch", status=401))
     async with httpx.AsyncClient(
         transport=httpx.MockTransport(handler), event_hooks={"response": [raise_for_status]}
     ) as http_client:
         with pytest.raises(TransportError) as caught:
             await volcengine_client(http_client=http_client).stop_webcast(**STOP)
-    assert (caught.value.status, len(asked)) == (401, 1)
+    assert (caught.value.status, len(requests)) == (401, 1)
 
 
 async def test_httpx2_clients_are_accepted() -> None:
-    """Answers and exceptions of the other family are understood too."""
+    """Responses and exceptions of httpx2 are understood too."""
 
     def handler(request: httpx2.Request) -> httpx2.Response:
         if b"gone" in request.content:
@@ -284,7 +284,7 @@ async def test_httpx2_clients_are_accepted() -> None:
 
 @pytest.mark.looptime
 async def test_two_clients_of_one_account_share_its_quota(vendors: Vendors) -> None:
-    """The vendor counts per account, so a second client, or one made after another ended, gets no second quota."""
+    """The vendor counts per account: a second client, or one created after another closed, gets no second quota."""
     for _ in range(2):
         client = volcengine_client(http_client=vendors.http_client)
         starts = [
@@ -300,7 +300,7 @@ async def test_two_clients_of_one_account_share_its_quota(vendors: Vendors) -> N
 @pytest.mark.looptime
 async def test_accounts_have_quotas_of_their_own() -> None:
     quotas = WindowQuotas({"StopWebcast": 1})
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+    async with mocked(lambda _: volcengine_success()) as http_client:
         options: dict[str, Any] = {"secret_key": "SK", "http_client": http_client, "quotas": quotas}
         first = VolcengineClient(access_key="AK1", **options)
         second = VolcengineClient(access_key="AK2", **options)
@@ -313,23 +313,23 @@ async def test_accounts_have_quotas_of_their_own() -> None:
 
 @pytest.mark.looptime
 async def test_versions_of_an_action_share_its_quota() -> None:
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+    async with mocked(lambda _: volcengine_success()) as http_client:
         client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}))
         await client.stop_webcast(**STOP)
         await client.stop_webcast(**STOP, version="2023-11-01")
     assert asyncio.get_running_loop().time() == pytest.approx(1, abs=0.01)
 
 
-async def test_no_quotas() -> None:
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+async def test_no_quotas_means_no_waiting() -> None:
+    async with mocked(lambda _: volcengine_success()) as http_client:
         client = volcengine_client(http_client=http_client, quotas=NoQuotas())
         await asyncio.gather(*(client.stop_webcast(**STOP) for _ in range(500)))
 
 
 @pytest.mark.looptime
-async def test_a_wait_that_came_to_nothing_is_told() -> None:
-    """For the quota, and for the next attempt."""
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+async def test_an_error_has_the_seconds_waited() -> None:
+    """Seconds of a wait for the quota that ended with the deadline."""
+    async with mocked(lambda _: volcengine_success()) as http_client:
         client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}))
         await client.stop_webcast(**STOP)
         with pytest.raises(DeadlineExceeded) as caught:
@@ -337,20 +337,20 @@ async def test_a_wait_that_came_to_nothing_is_told() -> None:
     assert caught.value.waited == pytest.approx(0.5, abs=0.01)
 
 
-class Room(str, enum.Enum):  # noqa: UP042 - its own text is another one
-    """Texts with names of their own, as programs have them."""
+class Room(str, enum.Enum):  # noqa: UP042 - its str() is not its value
+    """A string enum, as programs have them."""
 
     LOBBY = "lobby"
 
 
-async def test_an_enum_is_sent_as_its_text_everywhere() -> None:
-    """In a body and in a query: else the start acts on another room than the listing."""
+async def test_an_enum_is_sent_as_its_value_everywhere() -> None:
+    """In bodies and in queries: otherwise the start would act on another room than the listing."""
     sent: list[str] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
         sent.append(f"{request.url.query.decode()} {request.content.decode()}")
         is_zego = "SignatureNonce" in request.url.params
-        return zego_answer(data={}) if is_zego else volcengine_yes({"EventData": [], "Message": "ok"})
+        return zego_answer(data={}) if is_zego else volcengine_success({"EventData": [], "Message": "ok"})
 
     async with mocked(handler) as http_client:
         client, zego = volcengine_client(http_client=http_client), zego_client(http_client=http_client)
@@ -361,21 +361,21 @@ async def test_an_enum_is_sent_as_its_text_everywhere() -> None:
     assert not [line for line in sent if "LOBBY" in line]
 
 
-async def test_the_store_is_told_of_the_priority() -> None:
-    asked: list[Priority] = []
+async def test_the_priority_is_passed_to_the_store() -> None:
+    priorities: list[Priority] = []
 
     class Store(NoQuotas):
         async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Any:
-            asked.append(priority)
+            priorities.append(priority)
             return await super().acquire(key, quota, priority)
 
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+    async with mocked(lambda _: volcengine_success()) as http_client:
         for priority in ("interactive", "bulk"):
             client = volcengine_client(http_client=http_client, quotas=Store(), priority=priority)
             await client.stop_webcast(**STOP)
             await client.call(StopWebcast(**STOP), priority="interactive")
             await client.call(StopWebcast(**STOP), priority="bulk")
-    assert asked == ["interactive", "interactive", "bulk", "bulk", "interactive", "bulk"]
+    assert priorities == ["interactive", "interactive", "bulk", "bulk", "interactive", "bulk"]
 
 
 async def test_an_action_of_the_other_vendor_is_refused() -> None:
@@ -386,7 +386,7 @@ async def test_an_action_of_the_other_vendor_is_refused() -> None:
 
 @pytest.mark.looptime
 async def test_errors_survive_pickle_and_copy() -> None:
-    handler, _ = in_turn(zego_answer(50009, message="later"))
+    handler, _ = sequential_handler(zego_answer(50009, message="later"))
     async with mocked(handler) as http_client:
         with pytest.raises(APIError) as caught:
             await zego_client(http_client=http_client, deadline=1).stop_censor_audio(task_id="t")
@@ -399,15 +399,15 @@ async def test_errors_survive_pickle_and_copy() -> None:
 
 
 @pytest.mark.looptime
-async def test_the_store_is_told_how_long_it_took() -> None:
-    """Of an answer the round trip, of a broken connection how long ago the request was sent."""
+async def test_permits_are_returned_with_the_round_trip_or_the_age() -> None:
+    """After a response, the round trip; after a broken connection, the seconds since the request was sent."""
     quotas = Recorder()
 
     async def slow(request: httpx.Request) -> httpx.Response:
         await asyncio.sleep(0.3)
         if len(quotas.returned) == 1:
             raise httpx.ReadError("")
-        return volcengine_yes()
+        return volcengine_success()
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(slow)) as http_client:
         client = volcengine_client(http_client=http_client, quotas=quotas, retry=RetryPolicy(attempts=1))
@@ -418,7 +418,7 @@ async def test_the_store_is_told_how_long_it_took() -> None:
 
 
 @pytest.mark.looptime
-async def test_a_deadline_after_a_refusal_was_not_sent() -> None:
+async def test_a_deadline_after_a_refusal_does_not_set_maybe_sent() -> None:
     """The first attempt was refused, the second waits for a permit that never comes."""
 
     class Once(Recorder):
@@ -430,7 +430,7 @@ async def test_a_deadline_after_a_refusal_was_not_sent() -> None:
             self.used = True
             return self
 
-    handler, _ = in_turn(volcengine_no("FlowLimitExceeded"))
+    handler, _ = sequential_handler(volcengine_error("FlowLimitExceeded"))
     async with mocked(handler) as http_client:
         with pytest.raises(DeadlineExceeded) as caught:
             await volcengine_client(http_client=http_client, quotas=Once(), deadline=9).stop_webcast(**STOP)
@@ -438,9 +438,9 @@ async def test_a_deadline_after_a_refusal_was_not_sent() -> None:
 
 
 @pytest.mark.looptime
-async def test_the_vendors_wait_is_told_as_it_came() -> None:
+async def test_retry_after_is_the_vendors_without_jitter() -> None:
     wait: dict[str, Any] = {"Retry-After": "9"}
-    handler, _ = in_turn(volcengine_no("FlowLimitExceeded", **wait))
+    handler, _ = sequential_handler(volcengine_error("FlowLimitExceeded", **wait))
     async with mocked(handler) as http_client:
         with pytest.raises(APIError) as caught:
             await volcengine_client(http_client=http_client, deadline=5).stop_webcast(**STOP)
@@ -448,24 +448,26 @@ async def test_the_vendors_wait_is_told_as_it_came() -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai"])
-def test_the_vendors_time_is_learned(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+def test_the_clock_skew_is_learned_from_the_date_header(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     client = volcengine_client(clock=lambda: NOW)
     skews = []
     for date in (formatdate(NOW + 3600, usegmt=True), formatdate(NOW + 3600), "nonsense"):
-        client._learn_skew(Response(403, {"date": date}, b"", 0.1))
-        skews.append(client._skew)
+        client._learn_clock_skew(Response(403, {"date": date}, b"", 0.1))
+        skews.append(client._clock_skew)
     monkeypatch.undo()
     time.tzset()
     assert skews == [3600, 3600, 0]
 
 
-async def test_the_vendors_time_is_learned_from_a_stale_timestamp_only() -> None:
-    handler, asked = in_turn(volcengine_no("SignatureDoesNotMatch", date="Fri, 20 Nov 2020 08:30:00 GMT"))
+async def test_the_clock_skew_is_only_learned_after_a_stale_timestamp() -> None:
+    handler, requests = sequential_handler(
+        volcengine_error("SignatureDoesNotMatch", date="Fri, 20 Nov 2020 08:30:00 GMT")
+    )
     async with mocked(handler) as http_client:
         client = volcengine_client(http_client=http_client, clock=lambda: NOW)
         for _ in range(2):
             with pytest.raises(APIError):
                 await client.stop_webcast(**STOP)
-    assert asked[0].headers["x-date"] == asked[1].headers["x-date"]
+    assert requests[0].headers["x-date"] == requests[1].headers["x-date"]

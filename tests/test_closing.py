@@ -1,4 +1,4 @@
-"""The end of a client, permits that are lost, and what is told while a call goes on."""
+"""Closing a client, permits that are lost, the callbacks of a call, warnings about the rate."""
 
 import asyncio
 import logging
@@ -8,7 +8,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.doubles import in_turn, mocked, volcengine_client, volcengine_no, volcengine_yes, zego_answer, zego_client
+from tests.doubles import (
+    mocked,
+    sequential_handler,
+    volcengine_client,
+    volcengine_error,
+    volcengine_success,
+    zego_answer,
+    zego_client,
+)
 from volc_moderation import (
     APIError,
     ConfigurationError,
@@ -18,7 +26,7 @@ from volc_moderation import (
     TransportError,
     WindowQuotas,
 )
-from volc_moderation.gate import IN_FLIGHT
+from volc_moderation.gate import MAX_IN_FLIGHT
 from volc_moderation.quotas import Priority, Quota, QuotaKey
 from volc_moderation.volcengine import ListDetectionTask, StopWebcast
 from volc_moderation.zego import DescribeUserList, KickoutUser
@@ -28,9 +36,11 @@ STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
 
 @pytest.mark.looptime
 async def test_closing_ends_calls_that_wait_for_a_permit_at_once() -> None:
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+    async with mocked(lambda _: volcengine_success()) as http_client:
         client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}))
-        calls = [asyncio.create_task(client.call(StopWebcast(**STOP), deadline=given)) for given in (None, 60, 60)]
+        calls = [
+            asyncio.create_task(client.call(StopWebcast(**STOP), deadline=deadline)) for deadline in (None, 60, 60)
+        ]
         await asyncio.sleep(0.5)
         await client.aclose()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -41,26 +51,26 @@ async def test_closing_ends_calls_that_wait_for_a_permit_at_once() -> None:
 
 @pytest.mark.looptime
 async def test_closing_ends_calls_that_wait_at_the_gate_at_once() -> None:
-    """Those in flight go on, for the HTTP client is the user's."""
+    """Calls in flight continue, because the HTTP client is the user's."""
 
     async def slow(_: httpx.Request) -> httpx.Response:
         await asyncio.sleep(5)
-        return volcengine_yes()
+        return volcengine_success()
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(slow)) as http_client:
         client = volcengine_client(http_client=http_client, quotas=NoQuotas())
-        calls = [asyncio.create_task(client.stop_webcast(**STOP)) for _ in range(IN_FLIGHT + 3)]
+        calls = [asyncio.create_task(client.stop_webcast(**STOP)) for _ in range(MAX_IN_FLIGHT + 3)]
         await asyncio.sleep(1)
         await client.aclose()
         done, pending = await asyncio.wait(calls, timeout=0.01)
         assert [type(call.exception()) for call in done] == 3 * [ConfigurationError]
-        assert [(await call).message for call in pending] == IN_FLIGHT * ["ok"]
+        assert [(await call).message for call in pending] == MAX_IN_FLIGHT * ["ok"]
 
 
 @pytest.mark.looptime
-async def test_closing_tells_what_was_sent_before() -> None:
+async def test_closing_raises_the_last_error_of_a_waiting_call() -> None:
     """A call whose first attempt was refused, and whose second one waits for a permit, ends with the refusal."""
-    handler, asked = in_turn(volcengine_no("ServiceUnavailableTemp", status=503))
+    handler, requests = sequential_handler(volcengine_error("ServiceUnavailableTemp", status=503))
 
     class Once:
         taken = 0
@@ -78,17 +88,17 @@ async def test_closing_tells_what_was_sent_before() -> None:
         await client.aclose()
         with pytest.raises(APIError, match="ServiceUnavailableTemp"):
             await call
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 @pytest.mark.looptime
-async def test_a_deadline_that_passes_as_the_client_closes() -> None:
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+async def test_a_deadline_that_passes_as_the_client_closes_is_a_deadline_error() -> None:
+    async with mocked(lambda _: volcengine_success()) as http_client:
         client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}))
         await client.stop_webcast(**STOP)
         call = asyncio.create_task(client.call(StopWebcast(**STOP), deadline=0.5))
         await asyncio.sleep(0.5)
-        assert call.cancelling()  # its time has come, and it has not heard of it yet
+        assert call.cancelling()  # the deadline has passed, and the task has not run yet
         await client.aclose()
         with pytest.raises(DeadlineExceeded):
             await call
@@ -96,17 +106,17 @@ async def test_a_deadline_that_passes_as_the_client_closes() -> None:
 
 async def test_on_send_is_called_before_each_request() -> None:
     sent: list[int] = []
-    handler, asked = in_turn(volcengine_no("InternalError", status=500), volcengine_yes())
+    handler, requests = sequential_handler(volcengine_error("InternalError", status=500), volcengine_success())
     async with mocked(handler) as http_client:
         client = volcengine_client(http_client=http_client)
-        await client.call(StopWebcast(**STOP), on_send=lambda: sent.append(len(asked)))
+        await client.call(StopWebcast(**STOP), on_send=lambda: sent.append(len(requests)))
     assert sent == [0, 1]
 
 
 @pytest.mark.looptime
-async def test_on_send_is_not_called_of_what_never_left() -> None:
+async def test_on_send_is_not_called_if_no_request_is_sent() -> None:
     sent: list[None] = []
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+    async with mocked(lambda _: volcengine_success()) as http_client:
         client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}))
         await client.stop_webcast(**STOP)
         with pytest.raises(DeadlineExceeded) as caught:
@@ -114,14 +124,14 @@ async def test_on_send_is_not_called_of_what_never_left() -> None:
     assert (sent, caught.value.maybe_sent) == ([], False)
 
 
-class Lost:
-    """Permits of a store that takes the first ones away before they are used."""
+class LostPermits:
+    """A store whose first permits are lost before they are used."""
 
     def __init__(self, lost: int) -> None:
         self.lost = lost
         self.returned: list[Any] = []
 
-    async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> "Lost":
+    async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> "LostPermits":
         return self
 
     def is_valid(self) -> bool:
@@ -138,18 +148,18 @@ class Lost:
         self.returned.append(age)
 
 
-async def test_nothing_is_sent_on_a_permit_that_was_lost() -> None:
-    """It goes back as not used, and the call takes another one; that is no attempt."""
-    handler, asked = in_turn(volcengine_yes())
-    quotas = Lost(3)
+async def test_nothing_is_sent_with_a_lost_permit() -> None:
+    """The lost permit is returned as unused, and the call acquires another one; that is not an attempt."""
+    handler, requests = sequential_handler(volcengine_success())
+    quotas = LostPermits(3)
     async with mocked(handler) as http_client:
         client = volcengine_client(http_client=http_client, quotas=quotas)
         reply = await client.call(StopWebcast(**STOP))
-    assert (quotas.returned, len(asked), reply.attempts) == ([None, None, None, "answered"], 1, 1)
+    assert (quotas.returned, len(requests), reply.attempts) == ([None, None, None, "answered"], 1, 1)
 
 
-class Room(Lost):
-    """Tells the permit of a room from that of the action."""
+class RoomPermits(LostPermits):
+    """A store whose permits record whether they are those of a room or of the action."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -183,9 +193,9 @@ class Permit:
         (DescribeUserList(room_id="r"), 206, [("r", "answered"), (None, "throttled")]),
     ],
 )
-async def test_a_refusal_shrinks_the_quota_that_it_is_about(action: Any, code: int, returned: list[Any]) -> None:
-    """A refusal for a room says nothing about the quota of the whole app."""
-    quotas = Room()
+async def test_a_refusal_shrinks_the_quota_that_it_names(action: Any, code: int, returned: list[Any]) -> None:
+    """A refusal for a room does not shrink the quota of the whole app."""
+    quotas = RoomPermits()
     async with mocked(lambda _: zego_answer(code)) as http_client:
         with pytest.raises(ThrottledError):
             await zego_client(http_client=http_client, quotas=quotas, deadline=0.5).call(action)
@@ -193,10 +203,10 @@ async def test_a_refusal_shrinks_the_quota_that_it_is_about(action: Any, code: i
 
 
 @pytest.mark.looptime
-async def test_a_refusal_for_the_rate_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    """Something else uses the quota. It is told once a minute for each action, for refusals come in crowds."""
+async def test_a_refusal_for_the_rate_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """Another program uses the quota. The warning is per action, because many refusals come at once."""
     caplog.set_level(logging.WARNING, "volc_moderation")
-    async with mocked(lambda _: volcengine_no("FlowLimitExceeded.QPSOverLimit")) as http_client:
+    async with mocked(lambda _: volcengine_error("FlowLimitExceeded.QPSOverLimit")) as http_client:
         client = volcengine_client(http_client=http_client, deadline=0.5)
         for _ in range(3):
             with pytest.raises(ThrottledError):
@@ -206,15 +216,15 @@ async def test_a_refusal_for_the_rate_is_a_warning(caplog: pytest.LogCaptureFixt
         await asyncio.sleep(60)
         with pytest.raises(ThrottledError):
             await client.stop_webcast(**STOP)
-    told = [record.getMessage() for record in caplog.records]
-    assert [line.partition(":")[0] for line in told] == ["StopWebcast", "GetWebCastTask", "StopWebcast"]
-    assert "other programs use the quota too, or it is smaller than documented" in told[0]
+    messages = [record.getMessage() for record in caplog.records]
+    assert [line.partition(":")[0] for line in messages] == ["StopWebcast", "GetWebCastTask", "StopWebcast"]
+    assert "other programs use the quota too, or it is smaller than documented" in messages[0]
 
 
 @pytest.mark.looptime
-async def test_calls_that_have_ended_are_forgotten() -> None:
-    """However they ended: closing has nothing to tell them."""
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+async def test_the_client_keeps_no_call_that_has_ended() -> None:
+    """Whether it succeeded, timed out or was cancelled."""
+    async with mocked(lambda _: volcengine_success()) as http_client:
         client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}))
         await client.call(StopWebcast(**STOP))
         with pytest.raises(DeadlineExceeded):
@@ -227,9 +237,9 @@ async def test_calls_that_have_ended_are_forgotten() -> None:
         await client.aclose()
 
 
-async def test_a_quota_that_is_learned_by_refusals_warns_of_none(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refusal_of_an_unpublished_quota_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "volc_moderation")
-    async with mocked(lambda _: volcengine_no("FlowLimitExceeded.QPSOverLimit")) as http_client:
+    async with mocked(lambda _: volcengine_error("FlowLimitExceeded.QPSOverLimit")) as http_client:
         with pytest.raises(ThrottledError):
             await volcengine_client(http_client=http_client, deadline=0.5).call(
                 ListDetectionTask(app_id="app", room_id="room")
@@ -238,7 +248,7 @@ async def test_a_quota_that_is_learned_by_refusals_warns_of_none(caplog: pytest.
 
 
 async def test_closing_the_http_client_with_a_request_in_flight() -> None:
-    """It raises a RuntimeError then: whether the request arrived is not known."""
+    """Httpx raises a RuntimeError: whether the request arrived is unknown."""
 
     async def closed(_: httpx.Request) -> httpx.Response:
         await http_client.aclose()
@@ -247,7 +257,7 @@ async def test_closing_the_http_client_with_a_request_in_flight() -> None:
     http_client = httpx.AsyncClient(transport=httpx.MockTransport(closed))
     client = volcengine_client(http_client=http_client, quotas=NoQuotas())
     began = time.monotonic()
-    with pytest.raises(TransportError, match="the HTTP client was closed meanwhile") as caught:
+    with pytest.raises(TransportError, match="the HTTP client was closed during the request") as caught:
         await client.stop_webcast(**STOP)
     assert caught.value.maybe_sent
     assert caught.value.attempts == 1

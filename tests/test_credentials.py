@@ -1,4 +1,4 @@
-"""Keys of the environment."""
+"""Credentials: where the environment has them, which are refused, and what is shown of them."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from volc_moderation import ConfigurationError
 from volc_moderation.credentials import (
     MAX_UINT32,
     VolcengineCredentials,
+    redact_passwords,
     volcengine_keys_from_env,
-    without_password,
     zego_keys_from_env,
 )
 
@@ -15,7 +15,7 @@ NEW = {"VOLCENGINE_ACCESS_KEY": "AK", "VOLCENGINE_SECRET_KEY": "SK"}
 OLD = {"VOLC_ACCESSKEY": "old AK", "VOLC_SECRETKEY": "old SK"}
 
 
-def test_the_newer_names_come_first() -> None:
+def test_the_newer_variables_take_precedence() -> None:
     assert volcengine_keys_from_env(NEW | OLD) == ("AK", "SK", None)
     assert volcengine_keys_from_env(NEW | {"VOLCENGINE_SESSION_TOKEN": "T"}) == ("AK", "SK", "T")
     assert volcengine_keys_from_env(NEW | {"VOLCENGINE_SESSION_TOKEN": ""}) == ("AK", "SK", None)
@@ -23,19 +23,19 @@ def test_the_newer_names_come_first() -> None:
 
 
 @pytest.mark.parametrize("missing", NEW)
-def test_a_pair_that_is_begun_must_be_whole(missing: str) -> None:
+def test_half_a_pair_of_keys_is_refused(missing: str) -> None:
     half = {name: value for name, value in NEW.items() if name != missing}
     with pytest.raises(ConfigurationError, match=f"{missing} is not set"):
         volcengine_keys_from_env(half | OLD)
 
 
-def test_no_keys() -> None:
+def test_the_error_without_keys_names_the_variables() -> None:
     with pytest.raises(ConfigurationError, match="set VOLCENGINE_ACCESS_KEY and VOLCENGINE_SECRET_KEY"):
         volcengine_keys_from_env({})
 
 
 @pytest.mark.parametrize("app_id", ["x", "-1", "1.5", "\uff11", "9" * 5000])
-def test_an_app_id_is_a_number(app_id: str) -> None:
+def test_an_app_id_must_be_a_number(app_id: str) -> None:
     with pytest.raises(ConfigurationError, match="ZEGO_APP_ID must be a decimal number"):
         zego_keys_from_env({"ZEGO_APP_ID": app_id, "ZEGO_SERVER_SECRET": "s"})
     assert zego_keys_from_env({"ZEGO_APP_ID": "7", "ZEGO_SERVER_SECRET": "s"}) == (7, "s")
@@ -43,8 +43,8 @@ def test_an_app_id_is_a_number(app_id: str) -> None:
     assert zego_keys_from_env(largest) == (4_294_967_295, "s")
 
 
-def test_what_shows_of_a_key() -> None:
-    """As much as tells one key from another."""
+def test_a_repr_shows_the_beginning_of_the_access_key_only() -> None:
+    """It is enough to distinguish keys."""
     keys = VolcengineCredentials.make("AKLTNzY1", "secret", "token")
     assert (
         repr(keys)
@@ -53,15 +53,15 @@ def test_what_shows_of_a_key() -> None:
 
 
 @pytest.mark.parametrize("field", ["access_key", "secret_key", "session_token"])
-@pytest.mark.parametrize("wrong", ["", " ", "a b", "a\n", "\x7f", "\xe9", 5, b"key"])
-def test_keys_that_are_none(field: str, wrong: object) -> None:
+@pytest.mark.parametrize("value", ["", " ", "a b", "a\n", "\x7f", "\xe9", 5, b"key"])
+def test_invalid_keys_are_refused(field: str, value: object) -> None:
     keys: dict[str, object] = {"access_key": "AK", "secret_key": "SK", "session_token": "T"}
     with pytest.raises(ConfigurationError, match=f"{field} must be a str of printable ASCII without blanks; got "):
-        VolcengineCredentials.make(**keys | {field: wrong})  # type: ignore[arg-type]
+        VolcengineCredentials.make(**keys | {field: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("address", "shown"),
+    ("text", "redacted"),
     [
         ("redis://host:6379/0", "redis://host:6379/0"),
         ("redis://:s3cret@host:6379/0", "redis://:***@host:6379/0"),
@@ -72,5 +72,5 @@ def test_keys_that_are_none(field: str, wrong: object) -> None:
         ("at redis://:s3cret@a and redis://:s3cret@b", "at redis://:***@a and redis://:***@b"),
     ],
 )
-def test_passwords_in_addresses(address: str, shown: str) -> None:
-    assert without_password(address) == shown
+def test_passwords_in_urls_are_redacted(text: str, redacted: str) -> None:
+    assert redact_passwords(text) == redacted

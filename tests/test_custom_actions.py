@@ -1,6 +1,6 @@
-"""Actions of a user's own, also with annotations that are texts until somebody looks at them.
+"""Actions that a user defines, also with postponed annotations.
 
-In a process of their own, since an action that is made once is there for the whole process.
+They run in a process of their own, because an action, once defined, exists for the whole process.
 """
 
 import subprocess
@@ -27,20 +27,24 @@ class Part:
 
 
 @frozen(kw_only=True)
-class Found:
+class PartsFound:
     parts: list[Part]
     note: str | None = None
 
 
 @frozen(kw_only=True)
-class FindParts(ZegoAction[Found]):
+class FindParts(ZegoAction[PartsFound]):
     quota = Quota(7)
-    result = Found
+    result = PartsFound
     identity_fields = ("room_id",)
 
     room_id: str = field(validator=validators.text())
     parts: Sequence[Part] | None = field(
-        default=None, converter=validators.as_tuple, validator=validators.optional(validators.list_of(validators.model(Part, part_name=validators.text()), most=2))
+        default=None,
+        converter=validators.as_tuple,
+        validator=validators.optional(
+            validators.list_of(validators.model(Part, part_name=validators.text()), most=2)
+        ),
     )
     count: int | None = None
     is_deep: bool | None = None
@@ -60,19 +64,19 @@ import httpx
 import custom
 from volc_moderation import DecodeError, InvalidActionError, WindowQuotas, ZegoClient
 from volc_moderation.jobs import Jobs
-from volc_moderation.bulk.rows import Rows
+from volc_moderation.bulk.row_parser import RowParser
 
-answers = [
+responses = [
     {"Code": 0, "Message": "success", "RequestId": "r", "Data": {"Parts": [{"PartName": "p", "Numbers": [1, 2]}]}},
     {"Code": 0, "Message": "success", "RequestId": "r", "Data": {"Parts": [{"PartName": 5}]}},
     {"Code": 0, "Message": "success", "RequestId": "r", "Data": {"Parts": [], "Note": "none"}},
 ]
-asked = []
+requests = []
 
 
 def handler(request):
-    asked.append(json.loads(request.content))
-    return httpx.Response(200, json=answers[len(asked) - 1])
+    requests.append(json.loads(request.content))
+    return httpx.Response(200, json=responses[len(requests) - 1])
 
 
 async def main():
@@ -84,31 +88,31 @@ async def main():
     WindowQuotas({"FindMoreParts": 3})
     part = custom.Part(part_name="a", numbers=[3])
     reply = await client.call(custom.FindParts(room_id="r", parts=[part], count=2))
-    assert reply.result == custom.Found(parts=[custom.Part(part_name="p", numbers=(1, 2))]), reply.result
-    assert asked[0] == {"RoomId": "r", "Parts": [{"PartName": "a", "Numbers": [3]}], "Count": 2}, asked
+    assert reply.result == custom.PartsFound(parts=[custom.Part(part_name="p", numbers=(1, 2))]), reply.result
+    assert requests[0] == {"RoomId": "r", "Parts": [{"PartName": "a", "Numbers": [3]}], "Count": 2}, requests
     assert [state.effective for state in quotas.snapshot().values()] == [3]
     try:
         await client.call(custom.FindParts(room_id="r"))
     except DecodeError as error:
         assert "part_name" in error.path, error.path
     else:
-        raise AssertionError("a number was taken for a text")
-    rows = Rows(ZegoClient.actions(), action="FindParts", constants={})
-    made = rows.make({"room_id": "r", "count": "5", "is_deep": "true", "parts": '[{"PartName": "x"}]'})
-    assert made == custom.FindParts(room_id="r", count=5, is_deep=True, parts=[custom.Part(part_name="x")]), made
-    for wrong in ({"room_id": "r", "parts": '[{"PartName": ""}]'}, {"room_id": ""}):
+        raise AssertionError("a number was accepted as text")
+    row_parser = RowParser(ZegoClient.actions(), action="FindParts", constants={})
+    action = row_parser.parse({"room_id": "r", "count": "5", "is_deep": "true", "parts": '[{"PartName": "x"}]'})
+    assert action == custom.FindParts(room_id="r", count=5, is_deep=True, parts=[custom.Part(part_name="x")]), action
+    for invalid in ({"room_id": "r", "parts": '[{"PartName": ""}]'}, {"room_id": ""}):
         try:
-            rows.make(wrong)
+            row_parser.parse(invalid)
         except InvalidActionError:
             continue
         except Exception as error:
             assert "room_id is missing" in str(error), error
             continue
-        raise AssertionError(wrong)
+        raise AssertionError(invalid)
     async with Jobs(Path("jobs.db"), clients=[client]) as jobs:
-        job = await jobs.wait(await jobs.submit(made))
+        job = await jobs.wait(await jobs.submit(action))
     assert (job.state.value, job.result) == ("done", {"Parts": [], "Note": "none"}), job
-    assert asked[-1] == {"RoomId": "r", "Count": 5, "IsDeep": True, "Parts": [{"PartName": "x"}]}, asked[-1]
+    assert requests[-1] == {"RoomId": "r", "Count": 5, "IsDeep": True, "Parts": [{"PartName": "x"}]}, requests[-1]
     await http_client.aclose()
 
 
@@ -118,7 +122,7 @@ print("all right")
 
 
 @pytest.mark.parametrize("postponed", ["", "from __future__ import annotations"], ids=["", "postponed"])
-def test_an_action_of_a_users_own(tmp_path: Path, postponed: str) -> None:
+def test_a_user_can_define_actions(tmp_path: Path, postponed: str) -> None:
     (tmp_path / "custom.py").write_text(MODULE.format(postponed=postponed))
     process = subprocess.run(  # noqa: S603 - our own
         [sys.executable, "-W", "error", "-c", PROGRAM], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -1,11 +1,11 @@
-"""What an error says before anybody has added to it, and how it reads."""
+"""The defaults of errors, and how they read."""
 
 import pytest
 
 from volc_moderation import APIError, DecodeError, ModerationError, ThrottledError, TransportError
 
 
-def test_an_error_of_which_nothing_is_known() -> None:
+def test_the_defaults_of_an_error() -> None:
     error = ModerationError("no")
     assert (error.args, error.message, error.action) == (("no",), "no", None)
     assert (error.attempts, error.waited, error.retry_after, error.maybe_sent) == (0, 0.0, None, False)
@@ -22,7 +22,7 @@ def test_an_error_of_which_nothing_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "text"),
+    ("details", "text"),
     [
         ({}, "206 too many"),
         ({"action": "StopCensorAudioV2"}, "StopCensorAudioV2: 206 too many"),
@@ -35,7 +35,7 @@ def test_an_error_of_which_nothing_is_known() -> None:
         ),
     ],
 )
-def test_how_a_refusal_reads(known: dict[str, object], text: str) -> None:
-    error = ThrottledError("too many", code=206, **known)  # type: ignore[arg-type]
+def test_how_an_api_error_reads(details: dict[str, object], text: str) -> None:
+    error = ThrottledError("too many", code=206, **details)  # type: ignore[arg-type]
     assert str(error) == text
     assert repr(error) == f"ThrottledError({text!r})"

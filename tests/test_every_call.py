@@ -1,4 +1,4 @@
-"""Every action over a real socket against the emulator: with nothing optional, and with everything."""
+"""Every action over a real socket against the emulator: with no optional field, and with all of them."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.actions import ACTIONS, LEAST, MOST
+from tests.actions import ACTIONS, EXAMPLES, MINIMAL_ARGUMENTS
 from tests.doubles import volcengine_client, zego_client
 from volc_moderation import NoQuotas
 from volc_moderation.action import method_name
@@ -15,13 +15,13 @@ from volc_moderation.testing import ModerationEmulator
 from volc_moderation.volcengine import VolcengineAction, VolcengineClient
 from volc_moderation.zego import CensorTask, ZegoClient
 
-#: Not needed, and slow to make.
+#: Not used, and slow to create by default.
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 Clients = tuple[VolcengineClient, ZegoClient]
 
-#: What must have happened before.
-BEFORE = {
+#: The action that must have been called before another one.
+PREREQUISITES = {
     "StopDetection": "StartDetection",
     "StopWebcast": "StartWebcast",
     "GetWebCastTask": "StartWebcast",
@@ -30,9 +30,9 @@ BEFORE = {
     "UpdateBanRoomUserRule": "BanRoomUser",
 }
 NAMED = {action.name: action for action in ACTIONS}
-#: Every optional field set, with what fits together.
-EVERYTHING = {action.name: LEAST[action.name] | most for action, most, _ in reversed(MOST)}
-#: An address, a room and a user do not go together in one rule, so each of the others is set in a call of its own.
+#: Every optional field is set, as far as the fields may be combined.
+EVERYTHING = {action.name: MINIMAL_ARGUMENTS[action.name] | optional for action, optional, _ in reversed(EXAMPLES)}
+#: A rule cannot combine an address, a room and a user, so each kind has a call of its own.
 RULES: list[dict[str, Any]] = [
     {"rule_type": 1, "ip": "203.0.113.7"},
     {"rule_type": 2, "room_id": "room"},
@@ -51,36 +51,40 @@ async def clients(moderation_emulator: ModerationEmulator) -> AsyncIterator[Clie
     assert moderation_emulator.join("zego", "room", "user", stream_id="stream")
     for user in ("one", "two", "u", 64 * "u"):
         assert moderation_emulator.join("zego", "room", user, stream_id=f"{user}-stream")
-    # Without quotas: the vendors count by the room too, and every test is about the same one.
+    # Without quotas: the vendors also count by room, and every test uses the same one.
     options: dict[str, Any] = {"base_url": moderation_emulator.base_url, "quotas": NoQuotas()}
     async with httpx.AsyncClient(trust_env=False, verify=TLS) as options["http_client"]:
         yield volcengine_client(**options), zego_client(**options)
 
 
-async def call(clients: Clients, name: str, given: dict[str, Any]) -> Any:
+async def call(clients: Clients, name: str, arguments: dict[str, Any]) -> Any:
     client = clients[0] if issubclass(NAMED[name], VolcengineAction) else clients[1]
-    return await getattr(client, method_name(name))(**given)
+    return await getattr(client, method_name(name))(**arguments)
 
 
-async def prepared(clients: Clients, name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Do what an action needs to be done before, for the same room, user and task."""
-    if name in BEFORE:
-        before = BEFORE[name]
-        same = {key: value for key, value in given.items() if key in ("user_id", "room_id", "app_id")}
-        made = await call(clients, before, LEAST[before] | (same if name != "StopWebcast" else {}))
-        if isinstance(made, CensorTask):
-            return given | {"task_id": made.task_id}
+async def with_prerequisites(clients: Clients, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Call the prerequisite of an action, for the same room, user and task."""
+    if name in PREREQUISITES:
+        prerequisite = PREREQUISITES[name]
+        same = {key: value for key, value in arguments.items() if key in ("user_id", "room_id", "app_id")}
+        result = await call(
+            clients, prerequisite, MINIMAL_ARGUMENTS[prerequisite] | (same if name != "StopWebcast" else {})
+        )
+        if isinstance(result, CensorTask):
+            return arguments | {"task_id": result.task_id}
     if name == "DelForbidUserRule":
-        rule = {key: value for key, value in given.items() if key in ("rule_type", "ip", "room_id", "user_id")}
+        rule = {key: value for key, value in arguments.items() if key in ("rule_type", "ip", "room_id", "user_id")}
         await clients[1].set_forbid_user_rule(disabled_privilege=[2], effective_time=60, **rule)
-    return given
+    return arguments
 
 
-@pytest.mark.parametrize("extent", ["least", "most"])
+@pytest.mark.parametrize("extent", ["minimal", "full"])
 @pytest.mark.parametrize("name", NAMED)
 async def test_every_action(clients: Clients, moderation_emulator: ModerationEmulator, name: str, extent: str) -> None:
-    given = await prepared(clients, name, LEAST[name] if extent == "least" else EVERYTHING[name])
-    result = await call(clients, name, given)
+    arguments = await with_prerequisites(
+        clients, name, MINIMAL_ARGUMENTS[name] if extent == "minimal" else EVERYTHING[name]
+    )
+    result = await call(clients, name, arguments)
     assert type(result) is NAMED[name].result
     count = moderation_emulator.counts()[name]
     assert (count["accepted"], count["rejected"], count["throttled"]) == (1, 0, 0)
@@ -90,8 +94,8 @@ async def test_every_action(clients: Clients, moderation_emulator: ModerationEmu
 async def test_every_kind_of_rule(clients: Clients, rule: dict[str, Any]) -> None:
     zego = clients[1]
     await zego.set_forbid_user_rule(disabled_privilege=[1, 2], effective_time=60, **rule)
-    (found,) = (await zego.describe_forbid_user_rules(rule_type=rule["rule_type"])).rule_list
-    assert {name: getattr(found, name) for name in rule} == rule
-    assert sorted(found.disabled_privilege_list) == [1, 2]
+    (stored_rule,) = (await zego.describe_forbid_user_rules(rule_type=rule["rule_type"])).rule_list
+    assert {name: getattr(stored_rule, name) for name in rule} == rule
+    assert sorted(stored_rule.disabled_privilege_list) == [1, 2]
     await zego.del_forbid_user_rule(**rule)
     assert not (await zego.describe_forbid_user_rules(rule_type=rule["rule_type"])).rule_list

@@ -1,4 +1,4 @@
-"""The example apps, driven end to end over sockets: a violation and what follows, and stops that outlive a crash."""
+"""The example apps, end to end over sockets: a violation and its consequences, and stops that survive a crash."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 async def running(
     name: str, address: str, **settings: str
 ) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.subprocess.Process]]:
-    """Run an app in a process of its own, as a user would."""
+    """Run an app in a separate process, as a user does."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "uvicorn", f"{name}:app", "--log-level", "warning"),
         *("--port", address.rpartition(":")[2]),
@@ -56,10 +56,10 @@ def test_the_examples_are_short(name: str) -> None:
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 60
 
 
-async def test_a_stop_outlives_a_dead_vendor_and_a_crash(
+async def test_a_stop_survives_an_outage_of_the_vendor_and_a_crash(
     moderation_emulator: ModerationEmulator, tmp_path: Path
 ) -> None:
-    """It is accepted while the vendor cannot be reached; then the app is killed; the next one makes it."""
+    """The app accepts it while the vendor is unreachable, and is killed; after a restart, the app sends it."""
     emulator = moderation_emulator
     async with volcengine_client(base_url=emulator.base_url) as client:
         await client.start_detection(app_id="app", room_id="room")
@@ -83,7 +83,7 @@ async def test_a_stop_outlives_a_dead_vendor_and_a_crash(
         assert {int(task.status) for task in tasks} == {2}
 
 
-async def test_who_is_rejected_is_out(app: httpx.AsyncClient, moderation_emulator: ModerationEmulator) -> None:
+async def test_a_rejected_user_is_removed(app: httpx.AsyncClient, moderation_emulator: ModerationEmulator) -> None:
     emulator = moderation_emulator
     for vendor in ("volcengine", "zego"):
         assert emulator.join(vendor, "room", "good")
@@ -96,17 +96,18 @@ async def test_who_is_rejected_is_out(app: httpx.AsyncClient, moderation_emulato
         tasks = (await volcengine.list_detection_task(app_id="app", room_id="room")).event_data
         assert {task.user_id: int(task.status) for task in tasks} == {"good": 1, "bad": 1}
 
-        # Violations delivered; what is not rejected changes nothing
+        # Violations delivered; other verdicts change nothing
         assert emulator.report("volcengine", "room", "good", verdict="REVIEW") == 2
         assert emulator.report("volcengine", "room", "bad", media="video") == 1
         assert emulator.report("zego", "room", "bad", media="video") == 1
         callbacks = emulator.callbacks()
-        assert [(one["outcome"], one["statuses"]) for one in callbacks] == 4 * [("delivered", [200])]
+        outcomes = [(callback["outcome"], callback["statuses"]) for callback in callbacks]
+        assert outcomes == 4 * [("delivered", [200])]
 
         # User kicked, stream stopped
         online = await volcengine.get_room_online_users(app_id="app", room_id="room")
         assert online.visible_user_list == ["good"]
-        assert emulator.join("volcengine", "room", "bad")  # he may come back, but not be seen
+        assert emulator.join("volcengine", "room", "bad")  # the user may rejoin, but the stream stays banned
         assert emulator.report("volcengine", "room", "bad") == 0
         state = await zego.describe_rtc_stream_state(stream_id="bad-stream")
         assert state.code == 41006
@@ -123,7 +124,7 @@ async def test_who_is_rejected_is_out(app: httpx.AsyncClient, moderation_emulato
         assert not any(count["throttled"] for count in counts.values())
 
 
-async def test_a_stranger_cannot_have_anybody_kicked(
+async def test_a_forged_callback_removes_nobody(
     app: httpx.AsyncClient, moderation_emulator: ModerationEmulator, volcengine_callback: object
 ) -> None:
     moderation_emulator.join("volcengine", "room", "user")

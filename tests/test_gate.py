@@ -1,4 +1,4 @@
-"""Requests in flight: not more than there are connections, and none for a bulk call while somebody waits."""
+"""Requests in flight: no more than connections, interactive ones first; and the length of responses."""
 
 import asyncio
 import zlib
@@ -9,9 +9,9 @@ import httpx
 import httpx2
 import pytest
 
-from tests.doubles import volcengine_client, volcengine_yes, zego_client
+from tests.doubles import volcengine_client, volcengine_success, zego_client
 from volc_moderation import NoQuotas, RetryPolicy, TransportError
-from volc_moderation.gate import IN_FLIGHT, Gate, width_for
+from volc_moderation.gate import MAX_IN_FLIGHT, Gate, width_for
 from volc_moderation.quotas import Priority
 from volc_moderation.volcengine import KickUser, StopWebcast
 from volc_moderation.zego import StartCensorAudioV2
@@ -21,27 +21,27 @@ STOP: dict[str, Any] = {"app_id": "app", "task_id": "task"}
 
 @pytest.mark.looptime
 async def test_an_interactive_call_goes_before_bulk_calls_that_wait() -> None:
-    """Whatever they call: a slow vendor keeps all places taken."""
+    """Whatever their actions: with a slow vendor, all places are taken."""
     arrived: list[str] = []
 
     async def slow(request: httpx.Request) -> httpx.Response:
         arrived.append(request.url.params["Action"])
         await asyncio.sleep(5)
-        return volcengine_yes()
+        return volcengine_success()
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(slow)) as http_client:
         client = volcengine_client(http_client=http_client, quotas=NoQuotas())
-        stops = [StopWebcast(room_id=f"room-{number}", **STOP) for number in range(4 * IN_FLIGHT)]
+        stops = [StopWebcast(room_id=f"room-{number}", **STOP) for number in range(4 * MAX_IN_FLIGHT)]
         bulk = [asyncio.create_task(client.call(stop, priority="bulk")) for stop in stops]
         await asyncio.sleep(1)
         await client.call(KickUser(app_id="app", room_id="r", user_id="u"))
         assert asyncio.get_running_loop().time() == pytest.approx(10, abs=0.1)
-        assert arrived.index("KickUser") == IN_FLIGHT
+        assert arrived.index("KickUser") == MAX_IN_FLIGHT
         await asyncio.gather(*bulk)
     assert asyncio.get_running_loop().time() == pytest.approx(25, abs=0.1)
 
 
-async def test_bulk_calls_get_their_share() -> None:
+async def test_bulk_calls_get_their_share_of_the_gate() -> None:
     gate, entered = Gate(1), []
 
     async def pass_through(priority: Priority) -> None:
@@ -59,13 +59,13 @@ async def test_bulk_calls_get_their_share() -> None:
 
 
 @pytest.mark.parametrize("leaves_first", [True, False])
-async def test_a_place_is_not_lost_with_who_waits_for_it(leaves_first: bool) -> None:
+async def test_a_cancelled_waiter_loses_no_place(leaves_first: bool) -> None:
     gate = Gate(1)
     await gate.enter("bulk")
     waiting = [asyncio.create_task(gate.enter("bulk")) for _ in range(3)]
     await asyncio.sleep(0)
     if leaves_first:
-        gate.leave()  # the first one has the place, and does not know yet
+        gate.leave()  # the first waiter has the place, and its task has not run yet
     for one in waiting:
         one.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
@@ -82,20 +82,21 @@ async def test_a_place_is_not_lost_with_who_waits_for_it(leaves_first: bool) -> 
 
 @pytest.mark.parametrize("library", [httpx, httpx2])
 @pytest.mark.parametrize(
-    ("most", "width"), [(100, IN_FLIGHT), (10, 10), (1000, IN_FLIGHT), (None, IN_FLIGHT), (1, 1), (0, 1)]
+    ("max_connections", "width"),
+    [(100, MAX_IN_FLIGHT), (10, 10), (1000, MAX_IN_FLIGHT), (None, MAX_IN_FLIGHT), (1, 1), (0, 1)],
 )
-async def test_the_gate_is_no_wider_than_the_pool(library: Any, most: int | None, width: int) -> None:
+async def test_the_gate_is_no_wider_than_the_pool(library: Any, max_connections: int | None, width: int) -> None:
     url = library.URL("https://host/")
-    async with library.AsyncClient(limits=library.Limits(max_connections=most)) as client:
+    async with library.AsyncClient(limits=library.Limits(max_connections=max_connections)) as client:
         assert width_for(client, url) == width
         client._transport._pool._http2 = True  # many requests in each connection
-        assert width_for(client, url) == IN_FLIGHT
+        assert width_for(client, url) == MAX_IN_FLIGHT
     async with library.AsyncClient(transport=library.MockTransport(lambda _: None)) as client:
-        assert width_for(client, url) == IN_FLIGHT
+        assert width_for(client, url) == MAX_IN_FLIGHT
 
 
-async def test_nobody_waits_in_the_pool() -> None:
-    """Where a start would be sent with little time left, and its task would run with nobody knowing its id."""
+async def test_no_request_waits_in_the_pool() -> None:
+    """Otherwise a start might be sent with little time left, and its task would run with an unknown id."""
     body = b'{"Code":0,"Data":{"TaskId":"t"}}'
     served = 0
 
@@ -118,16 +119,16 @@ async def test_nobody_waits_in_the_pool() -> None:
                 for number in range(16)
             ]
             replies = await asyncio.gather(*map(client.call, starts))
-        while len(asyncio.all_tasks()) > 1:  # the server's, which hear of the end
+        while len(asyncio.all_tasks()) > 1:  # those of the server, which are about to end
             await asyncio.sleep(0.01)
     assert served == len(replies) == 16
 
 
 class Endless(httpx.AsyncByteStream):
-    """An answer that goes on and on."""
+    """A response without end."""
 
-    def __init__(self, *, packed: bool) -> None:
-        self.packer = zlib.compressobj(wbits=31) if packed else None
+    def __init__(self, *, compressed: bool) -> None:
+        self.compressor = zlib.compressobj(wbits=31) if compressed else None
         self.read = 0
         self.is_closed = False
 
@@ -135,30 +136,34 @@ class Endless(httpx.AsyncByteStream):
         while True:
             self.read += 1
             part = b" " * 2**16
-            yield part if self.packer is None else self.packer.compress(part) + self.packer.flush(zlib.Z_SYNC_FLUSH)
+            yield (
+                part
+                if self.compressor is None
+                else self.compressor.compress(part) + self.compressor.flush(zlib.Z_SYNC_FLUSH)
+            )
 
     async def aclose(self) -> None:
         self.is_closed = True
 
 
-@pytest.mark.parametrize("packed", [True, False])
-async def test_an_answer_is_read_to_a_point(packed: bool) -> None:
-    """What it unpacks to counts: a few hundred KiB could fill the memory."""
-    stream = Endless(packed=packed)
-    headers = {"Content-Encoding": "gzip"} if packed else {}
+@pytest.mark.parametrize("compressed", [True, False])
+async def test_an_endless_response_is_an_error(compressed: bool) -> None:
+    """The decompressed length counts: a few hundred KiB could exhaust the memory."""
+    stream = Endless(compressed=compressed)
+    headers = {"Content-Encoding": "gzip"} if compressed else {}
     async with httpx.AsyncClient(
         transport=httpx.MockTransport(lambda _: httpx.Response(200, headers=headers, stream=stream))
     ) as http_client:
         client = volcengine_client(http_client=http_client, retry=RetryPolicy(attempts=1))
-        with pytest.raises(TransportError, match="an answer of more than 16,777,216 bytes") as caught:
+        with pytest.raises(TransportError, match="a response of more than 16,777,216 bytes") as caught:
             await client.list_detection_task(app_id="a", room_id="r")
     assert (caught.value.maybe_sent, caught.value.status, stream.is_closed) == (True, 200, True)
     assert stream.read == 257
 
 
-async def test_a_long_answer_is_read() -> None:
+async def test_a_long_response_is_read() -> None:
     user = {"UserId": "u", "RoomId": "r", "MediaType": 3, "CreateTime": 1, "Status": 1}
-    answer = volcengine_yes({"EventData": 100_000 * [user], "Message": "ok"})
+    answer = volcengine_success({"EventData": 100_000 * [user], "Message": "ok"})
     assert 2**22 < len(answer.content) < 2**24
     async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer)) as http_client:
         listed = await volcengine_client(http_client=http_client).list_detection_task(app_id="a", room_id="r")

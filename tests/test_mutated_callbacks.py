@@ -1,4 +1,4 @@
-"""A hundred thousand damaged callbacks: each is refused or read rightly, and none is taken for what it is not."""
+"""A hundred thousand damaged callbacks: each is refused or read correctly, and none is accepted wrongly."""
 
 import json
 import random
@@ -20,49 +20,49 @@ HERE = Path(__file__).parent / "vectors"
 SECRETS = {"volcengine": "cbSecret-Example-01", "zego": "0a1b2c3d4e5f60718293a4b5c6d7e8f9"}
 VENDORS: dict[str, Any] = {"volcengine": volcengine, "zego": zego}
 GENUINE: list[tuple[str, dict[str, Any]]] = [
-    (vendor, one["body"])
+    (vendor, vector["body"])
     for vendor in VENDORS
-    for one in json.loads((HERE / f"{vendor}_callbacks.json").read_text(encoding="utf-8"))
+    for vector in json.loads((HERE / f"{vendor}_callbacks.json").read_text(encoding="utf-8"))
 ]
-#: How many mutants of each of the eight genuine ones: 98,400 in all, and the rest by Hypothesis.
+#: Mutants of each of the eight genuine callbacks: 98,400 in all. Hypothesis adds the rest.
 MUTANTS = 12_300
-#: How many of each of the six that ZEGO may also send as a form.
+#: Mutants of each of the six callbacks that ZEGO may also send as a form.
 MUTANT_FORMS = 3_000
-EXAMPLES = 80
+HYPOTHESIS_EXAMPLES = 80
 
 
 def outcome(vendor: str, body: bytes) -> tuple[bool, Event | None]:
-    """Tell whether a callback is taken, and what is read; any error but CallbackError gets out."""
-    rules = VENDORS[vendor]
+    """Return whether a callback is accepted, and the parsed event. Only CallbackError is caught."""
+    callbacks = VENDORS[vendor]
     try:
-        rules.verify(body, SECRETS[vendor])
-        is_taken = True
+        callbacks.verify(body, SECRETS[vendor])
+        is_accepted = True
     except CallbackError:
-        is_taken = False
+        is_accepted = False
     try:
-        event = rules.parse(body)
+        event = callbacks.parse(body)
     except CallbackError:
-        return is_taken, None
-    return is_taken, event
+        return is_accepted, None
+    return is_accepted, event
 
 
 def check(vendor: str, original: dict[str, Any], body: bytes) -> bool:
-    """Check one mutant, and tell whether it was taken."""
-    is_taken, event = outcome(vendor, body)
+    """Check one mutant, and return whether it was accepted."""
+    is_accepted, event = outcome(vendor, body)
     if event is not None:
         assert isinstance(event, Event)
         assert event.dedupe_key.startswith(f"{vendor}:")
         assert len(event.dedupe_key) == len(vendor) + 41
         assert event.occurred_at is not None
         assert event.occurred_at.tzinfo is not None
-    if is_taken:
-        # A name may be damaged, Nonce to Noce or nonce, but what was signed must be what is there.
-        assert signed_in(vendor, readable(body)) == signed_in(vendor, original)
-    return is_taken
+    if is_accepted:
+        # A name may be damaged, from Nonce to Noce or nonce, but the signed values must be unchanged.
+        assert signed_values(vendor, decode(body)) == signed_values(vendor, original)
+    return is_accepted
 
 
-def signed_in(vendor: str, fields: dict[str, Any]) -> list[str]:
-    """Return the values that are signed, under any of their names."""
+def signed_values(vendor: str, fields: dict[str, Any]) -> list[str]:
+    """Return the signed values, under any of their names."""
     assert fields
     if vendor == "zego":
         return [str(fields.get(name, fields.get(name.lower()))) for name in ("Timestamp", "Nonce")]
@@ -70,7 +70,8 @@ def signed_in(vendor: str, fields: dict[str, Any]) -> list[str]:
     return [str(fields.get(name)) for name in names] + [str(fields.get("Nonce", fields.get("Noce")))]
 
 
-def readable(body: bytes) -> dict[str, Any]:
+def decode(body: bytes) -> dict[str, Any]:
+    """Decode JSON, percent-encoded JSON or a form."""
     for text in (body, unquote_to_bytes(body)):
         try:
             return json.loads(text)  # type: ignore[no-any-return]
@@ -79,33 +80,33 @@ def readable(body: bytes) -> dict[str, Any]:
     return dict(parse_qsl(body.decode(), keep_blank_values=True))
 
 
-def form_of(fields: dict[str, Any]) -> bytes:
-    """Spell the fields of a callback as a form."""
+def encode_form(fields: dict[str, Any]) -> bytes:
+    """Encode the fields of a callback as a form."""
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
     return urlencode(texts).encode()
 
 
-def flip(body: bytearray, dice: random.Random) -> None:
-    body[dice.randrange(len(body))] ^= 1 << dice.randrange(8)
+def flip(body: bytearray, rng: random.Random) -> None:
+    body[rng.randrange(len(body))] ^= 1 << rng.randrange(8)
 
 
-def replace(body: bytearray, dice: random.Random) -> None:
-    body[dice.randrange(len(body))] = dice.choice(b'"{}[],:\\0123456789eE+-.ntu%\x00\xff ')
+def replace(body: bytearray, rng: random.Random) -> None:
+    body[rng.randrange(len(body))] = rng.choice(b'"{}[],:\\0123456789eE+-.ntu%\x00\xff ')
 
 
-def delete(body: bytearray, dice: random.Random) -> None:
-    at = dice.randrange(len(body))
-    del body[at : at + dice.randint(1, 40)]
+def delete(body: bytearray, rng: random.Random) -> None:
+    at = rng.randrange(len(body))
+    del body[at : at + rng.randint(1, 40)]
 
 
-def insert(body: bytearray, dice: random.Random) -> None:
-    at, start = dice.randrange(len(body)), dice.randrange(len(body))
-    body[at:at] = body[start : start + dice.randint(1, 40)]
+def insert(body: bytearray, rng: random.Random) -> None:
+    at, start = rng.randrange(len(body)), rng.randrange(len(body))
+    body[at:at] = body[start : start + rng.randint(1, 40)]
 
 
-def swap(body: bytearray, dice: random.Random) -> None:
-    one, other = dice.randrange(len(body)), dice.randrange(len(body))
-    body[one], body[other] = body[other], body[one]
+def swap(body: bytearray, rng: random.Random) -> None:
+    first, second = rng.randrange(len(body)), rng.randrange(len(body))
+    body[first], body[second] = body[second], body[first]
 
 
 DAMAGES: list[Callable[[bytearray, random.Random], None]] = [flip, replace, delete, insert, swap]
@@ -113,45 +114,45 @@ DAMAGES: list[Callable[[bytearray, random.Random], None]] = [flip, replace, dele
 
 @pytest.mark.parametrize(("vendor", "original"), GENUINE)
 def test_damaged_bytes(vendor: str, original: dict[str, Any]) -> None:
-    dice = random.Random(11)
+    rng = random.Random(11)
     genuine = json.dumps(original, ensure_ascii=False).encode()
     assert check(vendor, original, genuine)
-    taken = 0
+    accepted = 0
     for _ in range(MUTANTS):
         body = bytearray(genuine)
-        for _ in range(dice.choice((1, 1, 1, 2, 5))):
-            dice.choice(DAMAGES)(body, dice)
-        taken += check(vendor, original, bytes(body))
-    # Volcengine signs nearly all that there is, ZEGO a timestamp and a nonce.
-    assert taken < MUTANTS * (0.2 if vendor == "volcengine" else 0.9)
+        for _ in range(rng.choice((1, 1, 1, 2, 5))):
+            rng.choice(DAMAGES)(body, rng)
+        accepted += check(vendor, original, bytes(body))
+    # Volcengine signs nearly everything, ZEGO only a timestamp and a nonce.
+    assert accepted < MUTANTS * (0.2 if vendor == "volcengine" else 0.9)
 
 
 @pytest.mark.parametrize("original", [fields for vendor, fields in GENUINE if vendor == "zego"])
 def test_damaged_forms(original: dict[str, Any]) -> None:
-    dice = random.Random(12)
-    genuine = form_of(original)
+    rng = random.Random(12)
+    genuine = encode_form(original)
     assert check("zego", original, genuine)
-    taken = 0
+    accepted = 0
     for _ in range(MUTANT_FORMS):
         body = bytearray(genuine)
-        for _ in range(dice.choice((1, 1, 1, 2, 5))):
-            dice.choice(DAMAGES)(body, dice)
-        taken += check("zego", original, bytes(body))
-    assert 0 < taken < MUTANT_FORMS * 0.9
+        for _ in range(rng.choice((1, 1, 1, 2, 5))):
+            rng.choice(DAMAGES)(body, rng)
+        accepted += check("zego", original, bytes(body))
+    assert 0 < accepted < MUTANT_FORMS * 0.9
 
 
 @pytest.mark.parametrize("original", [fields for vendor, fields in GENUINE if vendor == "zego"])
-def test_a_form_is_read_as_its_json_is(original: dict[str, Any]) -> None:
-    """Whatever stands in its nested fields and its texts."""
+def test_a_form_is_read_like_its_json(original: dict[str, Any]) -> None:
+    """Nested fields and texts may be anything."""
     parts = st.dictionaries(st.sampled_from(["Detail", "AuxInfo"]), json_values)
     words = st.dictionaries(st.sampled_from(["TaskId", "ResultTaskId", "Message", "Nonce"]), texts)
 
-    @settings(max_examples=EXAMPLES, deadline=None)
+    @settings(max_examples=HYPOTHESIS_EXAMPLES, deadline=None)
     @given(parts, words, st.integers(-9, 9), st.integers(-9, 10**12))
     def read(parts: dict[str, Any], words: dict[str, str], code: int, timestamp: int) -> None:
         fields = original | parts | words | {"Code": code, "Timestamp": timestamp}
-        form = form_of(fields | {name: json.dumps(value) for name, value in parts.items()})
-        # Shown, since what is not a number does not equal itself.
+        form = encode_form(fields | {name: json.dumps(value) for name, value in parts.items()})
+        # Compared by repr, because NaN does not equal itself.
         assert repr(outcome("zego", form)) == repr(outcome("zego", json.dumps(fields).encode()))
 
     read()
@@ -159,21 +160,21 @@ def test_a_form_is_read_as_its_json_is(original: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("vendor", "original"), GENUINE)
 def test_damaged_fields(vendor: str, original: dict[str, Any]) -> None:
-    """Any JSON in the place of any field, and any JSON at all."""
+    """Any field is replaced by any JSON, and the whole callback by any JSON."""
 
-    @settings(max_examples=EXAMPLES, deadline=None)
+    @settings(max_examples=HYPOTHESIS_EXAMPLES, deadline=None)
     @given(st.dictionaries(st.sampled_from(sorted(original)), json_values, max_size=4), json_values)
-    def damage(changes: dict[str, Any], nonsense: Any) -> None:
+    def damage(changes: dict[str, Any], value: Any) -> None:
         check(vendor, original, json.dumps(original | changes).encode())
-        outcome(vendor, json.dumps(nonsense).encode())
-        outcome(vendor, json.dumps(original | {"Detail": nonsense, "AuxInfo": nonsense}).encode())
+        outcome(vendor, json.dumps(value).encode())
+        outcome(vendor, json.dumps(original | {"Detail": value, "AuxInfo": value}).encode())
 
     damage()
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_any_bytes(vendor: str) -> None:
-    @settings(max_examples=EXAMPLES, deadline=None)
+    @settings(max_examples=HYPOTHESIS_EXAMPLES, deadline=None)
     @given(st.binary(max_size=200))
     def read(body: bytes) -> None:
         assert outcome(vendor, body) == (False, None)
@@ -181,6 +182,6 @@ def test_any_bytes(vendor: str) -> None:
     read()
 
 
-def test_there_are_a_hundred_thousand() -> None:
+def test_there_are_a_hundred_thousand_mutants() -> None:
     assert [vendor for vendor, _ in GENUINE] == 2 * ["volcengine"] + 6 * ["zego"]
-    assert len(GENUINE) * (MUTANTS + EXAMPLES * 3) + len(VENDORS) * EXAMPLES >= 100_000
+    assert len(GENUINE) * (MUTANTS + HYPOTHESIS_EXAMPLES * 3) + len(VENDORS) * HYPOTHESIS_EXAMPLES >= 100_000

@@ -1,4 +1,4 @@
-"""Foreign text on a terminal, in a browser, in a file of lines: it shows, and does nothing else."""
+"""Untrusted text is printed on one line, every character is visible, and none is interpreted."""
 
 import json
 import unicodedata
@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volc_moderation.printable import json_text, printable
+from volc_moderation.printable import printable, printable_json
 
-ANY = st.text(st.characters(codec=None, categories=None) | st.sampled_from("\x1b\x9b\n\r\u202e\u2028\ud800\x7f\x00"))
+any_text = st.text(
+    st.characters(codec=None, categories=None) | st.sampled_from("\x1b\x9b\n\r\u202e\u2028\ud800\x7f\x00")
+)
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("plain, 房间　1 é", "plain, 房间　1 é"),
         ("\x1b[31mred\x07", r"\x1b[31mred\x07"),
@@ -24,28 +26,28 @@ ANY = st.text(st.characters(codec=None, categories=None) | st.sampled_from("\x1b
         ("", ""),
     ],
 )
-def test_what_does_not_show_is_escaped(text: str, shown: str) -> None:
-    assert printable(text) == shown
+def test_invisible_characters_are_escaped(text: str, escaped: str) -> None:
+    assert printable(text) == escaped
 
 
-@given(ANY)
-def test_everything_shows_on_one_line(text: str) -> None:
-    shown = printable(text)
-    assert all(one.isprintable() or unicodedata.category(one) == "Zs" for one in shown)
-    assert len(shown.splitlines()) <= 1
-    shown.encode()  # raises if it cannot be written
-    assert printable(shown) == shown
+@given(any_text)
+def test_every_character_is_visible_on_one_line(text: str) -> None:
+    escaped = printable(text)
+    assert all(one.isprintable() or unicodedata.category(one) == "Zs" for one in escaped)
+    assert len(escaped.splitlines()) <= 1
+    escaped.encode()  # raises if it cannot be written
+    assert printable(escaped) == escaped
 
 
 def test_other_scripts_are_not_escaped() -> None:
-    assert json_text({"房间": "é\x1b"}) == r'{"房间": "é\u001b"}'
+    assert printable_json({"房间": "é\x1b"}) == r'{"房间": "é\u001b"}'
 
 
-@given(ANY, st.sampled_from([None, 2]))
-def test_json_shows_and_means_the_same(text: str, indent: int | None) -> None:
-    written = json_text({"a": [text], text: 1.5}, indent=indent)
-    assert json.loads(written) == {"a": [text], text: 1.5}
-    written.encode()
-    lines = written.split("\n")
+@given(any_text, st.sampled_from([None, 2]))
+def test_printable_json_has_the_same_meaning_and_lines(text: str, indent: int | None) -> None:
+    escaped = printable_json({"a": [text], text: 1.5}, indent=indent)
+    assert json.loads(escaped) == {"a": [text], text: 1.5}
+    escaped.encode()
+    lines = escaped.split("\n")
     assert len(lines) == len(json.dumps({"a": [text], text: 1.5}, indent=indent).split("\n"))
     assert all(printable(line) == line for line in lines)

@@ -1,4 +1,4 @@
-"""A cancellation is heeded whatever redis-py does with it: before Python 3.12, ``asyncio.wait_for`` may forget it."""
+"""A cancelled task ends even if redis-py swallows the cancellation: ``asyncio.wait_for`` may, before Python 3.12."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,34 +7,37 @@ from typing import Any, Self
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from volc_moderation.jobs.queue.redis_queue import Queue
+from volc_moderation.jobs.queue.redis_queue import RedisQueue
 from volc_moderation.quotas import RedisQuotas
 from volc_moderation.redis_client import cancellable
 from volc_moderation.webhooks import RedisDedupeStore
 
 
-class DeafRedis:
-    """A client that answers as soon as whoever asks is cancelled, and forgets the first cancellation."""
+class CancellationSwallowingRedis:
+    """A client that replies when the calling task is cancelled, and swallows the first cancellation.
 
-    def __init__(self, fault: Exception | None = None) -> None:
-        self.fault = fault
-        self.asked = asyncio.Event()
+    :param error: raised instead of a reply.
+    """
 
-    async def answer(self, *_: object, **__: object) -> Any:
-        is_deaf = not self.asked.is_set()
-        self.asked.set()
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.requested = asyncio.Event()
+
+    async def request(self, *_: object, **__: object) -> Any:
+        is_first = not self.requested.is_set()
+        self.requested.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            if not is_deaf:
+            if not is_first:
                 raise
-            if self.fault is not None:
-                raise self.fault from None
+            if self.error is not None:
+                raise self.error from None
 
-    eval = get_message = answer
+    eval = get_message = request
 
     def register_script(self, _: str) -> Callable[..., Awaitable[Any]]:
-        return self.answer
+        return self.request
 
     def pubsub(self, **_: object) -> Self:
         return self
@@ -46,57 +49,58 @@ class DeafRedis:
         """Succeed."""
 
 
-async def find(redis: DeafRedis) -> None:
-    await Queue(redis, "q", keep=1, reconnect=60).find(["key"])
+async def find(redis: CancellationSwallowingRedis) -> None:
+    await RedisQueue(redis, "q", keep=1, reconnect=60).find(["key"])
 
 
-async def listen(redis: DeafRedis) -> None:
-    async for _ in Queue(redis, "q", keep=1, reconnect=60).listen():
+async def listen(redis: CancellationSwallowingRedis) -> None:
+    async for _ in RedisQueue(redis, "q", keep=1, reconnect=60).listen():
         pass
 
 
-async def exchange(redis: DeafRedis) -> None:
+async def exchange(redis: CancellationSwallowingRedis) -> None:
     quotas = RedisQuotas(redis)
     await quotas._exchange(["key"], "{}")
 
 
-async def begin(redis: DeafRedis) -> None:
+async def begin(redis: CancellationSwallowingRedis) -> None:
     await RedisDedupeStore(redis).begin("key")
 
 
-@pytest.mark.parametrize("fault", [None, RedisConnectionError("gone")], ids=["answer", "fault"])
-@pytest.mark.parametrize("ask", [cancellable, find, listen, exchange, begin])
-async def test_whoever_is_cancelled_ends(ask: Callable[[Any], Awaitable[Any]], fault: Exception | None) -> None:
-    redis = DeafRedis(fault)
-    task: asyncio.Task[Any] = asyncio.ensure_future(ask(redis.answer() if ask is cancellable else redis))
-    await redis.asked.wait()
+@pytest.mark.parametrize("error", [None, RedisConnectionError("gone")], ids=["reply", "error"])
+@pytest.mark.parametrize("request_reply", [cancellable, find, listen, exchange, begin])
+async def test_a_cancelled_task_ends(request_reply: Callable[[Any], Awaitable[Any]], error: Exception | None) -> None:
+    redis = CancellationSwallowingRedis(error)
+    argument = redis.request() if request_reply is cancellable else redis
+    task: asyncio.Task[Any] = asyncio.ensure_future(request_reply(argument))
+    await redis.requested.wait()
     task.cancel()
     await asyncio.wait([task], timeout=1)
     assert task.cancelled()
 
 
-async def test_a_time_limit_ends_whoever_asks() -> None:
+async def test_a_timeout_ends_a_request() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await cancellable(DeafRedis().answer())
+            await cancellable(CancellationSwallowingRedis().request())
 
 
-async def test_what_is_not_cancelled_has_its_answer_or_its_fault() -> None:
-    async def ask(fault: Exception | None) -> str:
+async def test_a_task_that_is_not_cancelled_gets_its_reply_or_error() -> None:
+    async def request(error: Exception | None) -> str:
         try:
             async with asyncio.timeout(0.01):
                 await asyncio.Event().wait()
-        except TimeoutError:  # the task is cancelled, and not any more
-            if fault is not None:
-                raise fault from None
+        except TimeoutError:  # the timeout has cancelled the task, and has taken that back
+            if error is not None:
+                raise error from None
         return "yes"
 
-    assert await cancellable(ask(None)) == "yes"
+    assert await cancellable(request(None)) == "yes"
     with pytest.raises(RedisConnectionError):
-        await cancellable(ask(RedisConnectionError("gone")))
+        await cancellable(request(RedisConnectionError("gone")))
 
 
-async def test_who_was_cancelled_before_may_still_ask() -> None:
+async def test_a_task_that_was_cancelled_before_can_send_a_request() -> None:
     async def clean_up() -> str:
         try:
             await asyncio.Event().wait()

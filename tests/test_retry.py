@@ -1,4 +1,4 @@
-"""The decision, and tenacity carrying it out, in virtual time."""
+"""Retries: the decision, and its execution by tenacity in virtual time."""
 
 import asyncio
 import logging
@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from tests.doubles import (
     Vendors,
-    in_turn,
     loop_clock,
     mocked,
+    sequential_handler,
     volcengine_client,
-    volcengine_no,
-    volcengine_yes,
+    volcengine_error,
+    volcengine_success,
     zego_answer,
     zego_client,
 )
@@ -44,20 +44,20 @@ STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
 START: dict[str, Any] = {"room_id": "room", "event_id": "audio_room", "audio_language": "zh", "risk_type_list": ["BAN"]}
 
 
-def decide(error: ModerationError, **given: Any) -> float | None:
-    settings: dict[str, Any] = {
+def decide(error: ModerationError, **arguments: Any) -> float | None:
+    defaults: dict[str, Any] = {
         "attempt": 1,
         "repeatable": True,
         "signed_again": False,
         "policy": RetryPolicy(),
         "draw": 0.5,
     }
-    return next_wait(error, **(settings | given))
+    return next_wait(error, **(defaults | arguments))
 
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("code", [50006, 50007, 50009])
-async def test_zego_recommends_300_seconds(vendors: Vendors, code: int) -> None:
+async def test_a_call_waits_the_300_seconds_that_zego_recommends(vendors: Vendors, code: int) -> None:
     """Two failures, then success: 600 s on the loop's clock, each attempt with a nonce and a timestamp of its own."""
     loop = asyncio.get_running_loop()
     task = await vendors.zego.start_censor_audio(**START)
@@ -76,35 +76,35 @@ async def test_zego_recommends_300_seconds(vendors: Vendors, code: int) -> None:
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("code", [50006, 50007, 50009])
-async def test_the_advice_holds_for_starts_too(code: int) -> None:
-    """ZEGO recommends the retry, so a start is repeated although it is not repeatable."""
-    handler, asked = in_turn(zego_answer(code), zego_answer(data={"TaskId": "t"}))
+async def test_starts_are_retried_as_zego_advises(code: int) -> None:
+    """ZEGO recommends the retry, so a start is retried although it is not repeatable."""
+    handler, requests = sequential_handler(zego_answer(code), zego_answer(data={"TaskId": "t"}))
     async with mocked(handler) as http_client:
         zego = zego_client(http_client=http_client)
         reply = await zego.call(StartCensorAudioV2(**START))
-    assert (len(asked), reply.result.task_id) == (2, "t")
+    assert (len(requests), reply.result.task_id) == (2, "t")
     assert reply.waited == 300
 
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("code", [50006, 50007, 50009])
-async def test_a_start_that_zego_wants_repeated_may_have_been_made(code: int) -> None:
-    """ZEGO does not say that nothing happened: whatever ends the call says that a task may run."""
+async def test_a_start_that_zego_wants_retried_may_have_been_carried_out(code: int) -> None:
+    """ZEGO does not say that nothing happened: every error that ends the call says that a task may run."""
     for last in (zego_answer(code), zego_answer(2)):
-        handler, asked = in_turn(zego_answer(code), last)
+        handler, requests = sequential_handler(zego_answer(code), last)
         async with mocked(handler) as http_client:
             zego = zego_client(http_client=http_client, retry=RetryPolicy(attempts=2))
             with pytest.raises(APIError) as caught:
                 await zego.start_censor_audio(**START)
-        assert (len(asked), caught.value.maybe_sent) == (2, True)
+        assert (len(requests), caught.value.maybe_sent) == (2, True)
 
 
 @pytest.mark.looptime
-async def test_a_users_start_is_not_settled_by_a_task_of_the_room() -> None:
-    """The first answer is lost; that something runs already does not mean that this user is moderated."""
-    there = volcengine_no("InvalidParameter.TaskAlreadyExists")
+async def test_a_task_of_the_room_does_not_prove_a_users_start() -> None:
+    """The first response is lost. A task that already runs does not mean that this user is moderated."""
+    already_exists = volcengine_error("InvalidParameter.TaskAlreadyExists")
     for user, expected in ((None, "Acknowledgement"), ("user", "ConflictError")):
-        handler, _ = in_turn(httpx.ReadTimeout(""), there)
+        handler, _ = sequential_handler(httpx.ReadTimeout(""), already_exists)
         async with mocked(handler) as http_client:
             start = volcengine_client(http_client=http_client).start_detection(app_id="a", room_id="r", user_id=user)
             (outcome,) = await asyncio.gather(start, return_exceptions=True)
@@ -113,76 +113,78 @@ async def test_a_users_start_is_not_settled_by_a_task_of_the_room() -> None:
 
 @pytest.mark.looptime
 async def test_a_custom_message_that_failed_is_sent_again() -> None:
-    """By ZEGO's advice of 50013, although messages are not repeatable."""
-    handler, asked = in_turn(zego_answer(50013), zego_answer(data={"FailUsers": []}))
+    """ZEGO advises it for 50013, although messages are not repeatable."""
+    handler, requests = sequential_handler(zego_answer(50013), zego_answer(data={"FailUsers": []}))
     async with mocked(handler) as http_client:
         await zego_client(http_client=http_client).send_custom_command(
             room_id="r", from_user_id="server", message_content="hush"
         )
-    assert len(asked) == 2
+    assert len(requests) == 2
 
 
-async def test_what_is_not_proven_is_told_at_once() -> None:
-    """Whoever awaits the call knows best whether to make it again; a job makes it again by itself."""
-    handler, asked = in_turn(volcengine_yes({"Message": ""}))
+async def test_an_unproven_success_is_an_error_at_once() -> None:
+    """The caller knows best whether to call again; a job calls again by itself."""
+    handler, requests = sequential_handler(volcengine_success({"Message": ""}))
     async with mocked(handler) as http_client:
         with pytest.raises(DecodeError) as caught:
             await volcengine_client(http_client=http_client).stop_webcast(**STOP)
-    assert (len(asked), caught.value.maybe_sent, caught.value.attempts) == (1, True, 1)
+    assert (len(requests), caught.value.maybe_sent, caught.value.attempts) == (1, True, 1)
 
 
-@pytest.mark.parametrize(("until_proven", "repeatable", "wait"), [(True, True, 0.25), (True, False, None)])
-def test_a_job_asks_until_the_answer_proves_something(until_proven: bool, repeatable: bool, wait: float | None) -> None:
+@pytest.mark.parametrize(("retry_unproven", "repeatable", "wait"), [(True, True, 0.25), (True, False, None)])
+def test_a_job_retries_until_the_response_proves_the_outcome(
+    retry_unproven: bool, repeatable: bool, wait: float | None
+) -> None:
     error = DecodeError("odd", path="Result")
-    assert decide(error, until_proven=until_proven, repeatable=repeatable) == wait
+    assert decide(error, retry_unproven=retry_unproven, repeatable=repeatable) == wait
     assert decide(error, repeatable=repeatable) is None
-    assert decide(error, until_proven=until_proven, repeatable=repeatable, attempt=5) is None
+    assert decide(error, retry_unproven=retry_unproven, repeatable=repeatable, attempt=5) is None
 
 
-def test_what_would_fail_alike_is_not_repeated() -> None:
+def test_permanent_failures_are_not_retried() -> None:
     assert decide(TransportError("no such certificate", maybe_sent=False, is_permanent=True)) is None
     assert decide(TransportError("no way", maybe_sent=False)) is not None
 
 
 @pytest.mark.looptime
 async def test_attempts_are_bounded() -> None:
-    handler, asked = in_turn(zego_answer(50009))
+    handler, requests = sequential_handler(zego_answer(50009))
     async with mocked(handler) as http_client:
         zego = zego_client(http_client=http_client, retry=RetryPolicy(attempts=3))
         with pytest.raises(TemporaryError) as caught:
             await zego.stop_censor_audio(task_id="t")
-    assert len(asked) == caught.value.attempts == 3
+    assert len(requests) == caught.value.attempts == 3
     assert caught.value.retry_after == 300
     assert asyncio.get_running_loop().time() == pytest.approx(600, abs=0.1)
 
 
 @pytest.mark.looptime
 async def test_no_shumei_permission_is_not_retried() -> None:
-    handler, asked = in_turn(zego_answer(50117))
+    handler, requests = sequential_handler(zego_answer(50117))
     async with mocked(handler) as http_client:
         with pytest.raises(PermissionDeniedError, match="50117"):
             await zego_client(http_client=http_client).stop_censor_audio(task_id="t")
-    assert len(asked) == 1
+    assert len(requests) == 1
     assert asyncio.get_running_loop().time() < 0.1
 
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("code", [50006, 50007, 50009])
-async def test_nobody_waits_for_a_certain_failure(code: int) -> None:
-    """With a deadline of 5 s the error comes at once, and says what was advised."""
-    handler, asked = in_turn(zego_answer(code))
+async def test_a_wait_beyond_the_deadline_is_an_error_at_once(code: int) -> None:
+    """With a deadline of 5 s, the error is raised at once, with the recommended wait."""
+    handler, requests = sequential_handler(zego_answer(code))
     async with mocked(handler) as http_client:
         zego = zego_client(http_client=http_client, deadline=5)
         with pytest.raises(TemporaryError) as caught:
             await zego.stop_censor_audio(task_id="t")
     assert caught.value.retry_after == 300
-    assert caught.value.attempts == len(asked) == 1
+    assert caught.value.attempts == len(requests) == 1
     assert asyncio.get_running_loop().time() < 0.1
 
 
 @pytest.mark.looptime
-async def test_a_back_off_beyond_the_deadline_is_told() -> None:
-    handler, _ = in_turn(volcengine_no("ServiceUnavailableTemp", status=503))
+async def test_a_back_off_beyond_the_deadline_is_in_retry_after() -> None:
+    handler, _ = sequential_handler(volcengine_error("ServiceUnavailableTemp", status=503))
     async with mocked(handler) as http_client:
         client = volcengine_client(http_client=http_client, retry=RetryPolicy(attempts=100, base=8, cap=8))
         with pytest.raises(TemporaryError) as caught:
@@ -193,7 +195,7 @@ async def test_a_back_off_beyond_the_deadline_is_told() -> None:
 
 
 @pytest.mark.looptime
-async def test_throttled_calls_come_back_in_the_next_second(vendors: Vendors) -> None:
+async def test_throttled_calls_are_retried_in_the_next_second(vendors: Vendors) -> None:
     loop = asyncio.get_running_loop()
     await vendors.volcengine.start_webcast(**STOP, user_id="u", source_url="https://example.com/")
     vendors.emulator.play(Fault(kind="code", code="FlowLimitExceeded.QPSOverLimit", action="StopWebcast", first=2))
@@ -205,7 +207,7 @@ async def test_throttled_calls_come_back_in_the_next_second(vendors: Vendors) ->
 
 @pytest.mark.looptime
 async def test_a_stale_timestamp_is_signed_again_with_the_vendors_time(vendors: Vendors) -> None:
-    """A clock that is an hour off: refused once, then right for all calls, at both vendors."""
+    """A clock that is an hour off is refused once, then corrected for all calls, at both vendors."""
     clients = {"clock": lambda: loop_clock() - 3600, "http_client": vendors.http_client}
     async with volcengine_client(**clients) as volcengine, zego_client(**clients) as zego:
         await volcengine.start_detection(app_id="app", room_id="room")
@@ -225,48 +227,47 @@ async def test_a_stale_timestamp_is_signed_again_with_the_vendors_time(vendors: 
     ],
 )
 async def test_a_stale_timestamp_is_signed_again_once(date: str) -> None:
-    handler, asked = in_turn(volcengine_no("InvalidTimestamp", date=date))
+    handler, requests = sequential_handler(volcengine_error("InvalidTimestamp", date=date))
     async with mocked(handler) as http_client:
         with pytest.raises(AuthenticationError, match="InvalidTimestamp"):
             await volcengine_client(http_client=http_client).stop_webcast(**STOP)
-    assert len(asked) == 2
+    assert len(requests) == 2
 
 
 @pytest.mark.looptime
-async def test_an_unknown_outcome_is_repeated_only_if_that_is_safe() -> None:
-    """ZEGO's start is not: the error comes at once. A stop is."""
-    handler, asked = in_turn(httpx.ReadTimeout(""))
+async def test_an_unknown_outcome_is_only_retried_if_that_is_safe() -> None:
+    """ZEGO's start is not safe: the error is raised at once. A stop is."""
+    handler, requests = sequential_handler(httpx.ReadTimeout(""))
     async with mocked(handler) as http_client:
         zego = zego_client(http_client=http_client)
         with pytest.raises(TransportError) as caught:
             await zego.start_censor_audio(**START)
-        assert (len(asked), caught.value.maybe_sent) == (1, True)
+        assert (len(requests), caught.value.maybe_sent) == (1, True)
         with pytest.raises(TransportError):
             await zego.stop_censor_audio(task_id="t")
-        assert len(asked) == 1 + RetryPolicy().attempts
+        assert len(requests) == 1 + RetryPolicy().attempts
 
 
-@pytest.mark.looptime
 @pytest.mark.looptime
 @pytest.mark.parametrize(("code", "requests"), [("ServiceUnavailableTemp", 3), ("InvalidAccessKey", 1)])
-async def test_a_header_that_asks_for_no_wait_changes_nothing(code: str, requests: int) -> None:
-    """Repeats still spread out, and what will be refused again is not signed again."""
-    asked: list[float] = []
+async def test_a_retry_after_of_zero_changes_nothing(code: str, requests: int) -> None:
+    """Retries still spread out, and a request that will be refused again is not signed again."""
+    request_times: list[float] = []
 
     def handler(_: httpx.Request) -> httpx.Response:
-        asked.append(asyncio.get_running_loop().time())
-        return volcengine_no(code, status=503, **{"Retry-After": "0"})
+        request_times.append(asyncio.get_running_loop().time())
+        return volcengine_error(code, status=503, **{"Retry-After": "0"})
 
     async with mocked(handler) as http_client:
         client = volcengine_client(http_client=http_client, retry=RetryPolicy(attempts=3, base=60, cap=60))
         with pytest.raises(APIError):
             await client.stop_detection(app_id="a", room_id="r")
-    assert len(asked) == requests
-    assert len(set(asked)) == requests
+    assert len(request_times) == requests
+    assert len(set(request_times)) == requests
 
 
 @pytest.mark.looptime
-async def test_a_cancellation_is_heard_while_the_client_closes() -> None:
+async def test_a_call_can_be_cancelled_while_the_client_closes() -> None:
     async with mocked(lambda _: zego_answer(50009)) as http_client:
         client = zego_client(http_client=http_client)
         call = asyncio.create_task(client.stop_censor_audio(task_id="t"))
@@ -280,17 +281,17 @@ async def test_a_cancellation_is_heard_while_the_client_closes() -> None:
         assert call.cancelled()
 
 
-async def test_a_start_that_cannot_have_arrived_is_repeated() -> None:
-    handler, asked = in_turn(httpx.ConnectError("refused"), zego_answer(data={"TaskId": "t"}))
+async def test_a_start_that_cannot_have_arrived_is_retried() -> None:
+    handler, requests = sequential_handler(httpx.ConnectError("refused"), zego_answer(data={"TaskId": "t"}))
     async with mocked(handler) as http_client:
         task = await zego_client(http_client=http_client).start_censor_audio(**START)
-    assert (len(asked), task.task_id) == (2, "t")
+    assert (len(requests), task.task_id) == (2, "t")
 
 
 @pytest.mark.looptime
 async def test_maybe_sent_remembers_earlier_attempts() -> None:
-    """The first request may have arrived; that the second one cannot have does not change it."""
-    handler, _ = in_turn(httpx.ReadError(""), httpx.ConnectError(""))
+    """The first request may have arrived, even if the second one cannot have."""
+    handler, _ = sequential_handler(httpx.ReadError(""), httpx.ConnectError(""))
     async with mocked(handler) as http_client:
         client = volcengine_client(http_client=http_client, retry=RetryPolicy(attempts=2))
         with pytest.raises(TransportError) as caught:
@@ -299,9 +300,9 @@ async def test_maybe_sent_remembers_earlier_attempts() -> None:
 
 
 @pytest.mark.looptime
-async def test_any_error_tells_what_may_have_been_done() -> None:
-    """A call that is throttled to the end may have been carried out by an attempt whose answer was lost."""
-    handler, _ = in_turn(httpx.ReadError(""), volcengine_no("FlowLimitExceeded"))
+async def test_every_error_has_maybe_sent_of_earlier_attempts() -> None:
+    """A call whose last attempt is throttled may have been carried out by one whose response was lost."""
+    handler, _ = sequential_handler(httpx.ReadError(""), volcengine_error("FlowLimitExceeded"))
     async with mocked(handler) as http_client:
         client = volcengine_client(http_client=http_client, retry=RetryPolicy(attempts=2))
         with pytest.raises(ThrottledError) as caught:
@@ -313,8 +314,8 @@ async def test_any_error_tells_what_may_have_been_done() -> None:
 
 
 @pytest.mark.looptime
-async def test_done_already_is_a_yes_after_a_lost_answer(vendors: Vendors) -> None:
-    """The stop took effect, its answer was lost: the repeat finds no task, and that is a success."""
+async def test_already_done_is_a_success_after_a_lost_response(vendors: Vendors) -> None:
+    """The stop took effect, and its response was lost. The retry finds no task, which is a success."""
     await vendors.volcengine.start_webcast(**STOP, user_id="u", source_url="https://example.com/")
     lost = Fault(kind="status", status=502, action="StopWebcast", carried_out=True)
     vendors.emulator.play(lost)
@@ -326,9 +327,9 @@ async def test_done_already_is_a_yes_after_a_lost_answer(vendors: Vendors) -> No
 
 
 @pytest.mark.looptime
-async def test_the_wait_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_wait_before_a_retry_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="volc_moderation")
-    handler, _ = in_turn(zego_answer(50006), zego_answer())
+    handler, _ = sequential_handler(zego_answer(50006), zego_answer())
     async with mocked(handler) as http_client:
         await zego_client(http_client=http_client).stop_censor_audio(task_id="t")
     assert "StopCensorAudioV2: 50006 success" in caplog.text
@@ -336,11 +337,11 @@ async def test_the_wait_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_one_attempt_means_no_retry() -> None:
-    handler, asked = in_turn(volcengine_no("InternalError", status=500), volcengine_yes())
+    handler, requests = sequential_handler(volcengine_error("InternalError", status=500), volcengine_success())
     async with mocked(handler) as http_client:
         with pytest.raises(ServerError):
             await volcengine_client(http_client=http_client, retry=RetryPolicy(attempts=1)).stop_webcast(**STOP)
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -365,7 +366,7 @@ async def test_one_attempt_means_no_retry() -> None:
         (ConfigurationError(""), None),
     ],
 )
-def test_decision(error: ModerationError, wait: float | None) -> None:
+def test_the_decision(error: ModerationError, wait: float | None) -> None:
     assert decide(error) == wait
 
 
@@ -377,14 +378,14 @@ def test_back_off_grows() -> None:
 
 
 @pytest.mark.looptime
-async def test_done_already_is_a_yes_after_a_fault_inside_the_vendor() -> None:
-    gone = volcengine_no("InvalidParameter.ErrorActiveTaskNotFound", "gone")
-    handler, _ = in_turn(volcengine_no("InternalError", status=500), gone)
+async def test_already_done_is_a_success_after_a_fault_inside_the_vendor() -> None:
+    gone = volcengine_error("InvalidParameter.ErrorActiveTaskNotFound", "gone")
+    handler, _ = sequential_handler(volcengine_error("InternalError", status=500), gone)
     async with mocked(handler) as http_client:
         assert (await volcengine_client(http_client=http_client).stop_webcast(**STOP)).message == "gone"
 
 
-def test_what_may_have_been_done_is_not_repeated_blindly() -> None:
+def test_a_call_that_is_not_repeatable_is_not_retried_if_it_may_have_been_carried_out() -> None:
     assert decide(ServerError("", code=1), repeatable=False) is None
     assert decide(TransportError("", maybe_sent=True), repeatable=False) is None
     assert decide(TransportError("", maybe_sent=False), repeatable=False) is not None
@@ -398,7 +399,7 @@ def test_what_may_have_been_done_is_not_repeated_blindly() -> None:
     cap=st.floats(0, 1000),
 )
 def test_back_off_is_bounded(attempt: int, draw: float, base: float, cap: float) -> None:
-    """However many attempts, a back-off is never above the cap, never negative, and always a number."""
+    """A back-off is never above the cap, never negative, and always a number, however many attempts there are."""
     policy = RetryPolicy(attempts=20_000, base=base, cap=cap)
     wait = decide(TransportError("", maybe_sent=False), attempt=attempt, draw=draw, policy=policy)
     assert wait is not None
@@ -417,6 +418,6 @@ def test_back_off_is_bounded(attempt: int, draw: float, base: float, cap: float)
         {"base": True},
     ],
 )
-def test_policy_rules(settings: dict[str, Any]) -> None:
+def test_wrong_policies_are_named(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(settings))):
         RetryPolicy(**settings)

@@ -1,4 +1,4 @@
-"""No key and no signature in any log record, repr, traceback or exception, whatever goes wrong."""
+"""No key and no signature is in any log record, repr, traceback or exception, whatever goes wrong."""
 
 import asyncio
 import io
@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.doubles import in_turn, mocked, volcengine_no, volcengine_yes, zego_answer
+from tests.doubles import mocked, sequential_handler, volcengine_error, volcengine_success, zego_answer
 from volc_moderation import ModerationError, RetryPolicy, VolcengineClient, ZegoClient
 from volc_moderation.credentials import Secret, VolcengineCredentials, ZegoCredentials
 from volc_moderation.emulator import EmulatorProcess, Fault, Settings
@@ -25,15 +25,15 @@ SECRET_KEY = "U2VjcmV0S2V5VmVyeVNlY3JldA=="
 TOKEN = "STS2verysecret/+="
 SERVER_SECRET = "5eCre75eCre75eCre75eCre75eCre75e"
 SECRETS = (SECRET_KEY, TOKEN, SERVER_SECRET)
-#: What a signature looks like: an HMAC, or the MD5 in ZEGO's query.
+#: A signature: an HMAC, or the MD5 in ZEGO's query.
 SIGNATURE = re.compile(r"Signature=[0-9a-f]{32}")
 
 
 def echo(request: httpx.Request) -> httpx.Response:
-    """Answer with everything that was sent, and with the key that should have signed it, as no vendor should."""
+    """Respond with all that was sent, and with the key that signed it, as no vendor should."""
     if "SignatureNonce" in request.url.params:
         return zego_answer(100000005, message=f"{request.url} {SERVER_SECRET}")
-    return volcengine_no("SignatureDoesNotMatch", f"{request.url} {dict(request.headers)} {SECRET_KEY} {TOKEN}", 401)
+    return volcengine_error("SignatureDoesNotMatch", f"{request.url} {dict(request.headers)} {SECRET_KEY} {TOKEN}", 401)
 
 
 def page(request: httpx.Request) -> httpx.Response:
@@ -47,12 +47,12 @@ def raising(error: Callable[[httpx.Request], Exception]) -> Callable[[httpx.Requ
     return handler
 
 
-def yes(request: httpx.Request) -> httpx.Response:
-    return zego_answer() if "SignatureNonce" in request.url.params else volcengine_yes()
+def success(request: httpx.Request) -> httpx.Response:
+    return zego_answer() if "SignatureNonce" in request.url.params else volcengine_success()
 
 
 HANDLERS: dict[str, Callable[[httpx.Request], httpx.Response]] = {
-    "yes": yes,
+    "success": success,
     "echo": echo,
     "page": page,
     "read error": raising(lambda request: httpx.ReadError(f"reading {request.url}", request=request)),
@@ -62,12 +62,12 @@ HANDLERS: dict[str, Callable[[httpx.Request], httpx.Response]] = {
         lambda request: httpx.RemoteProtocolError(f"illegal header line: {dict(request.headers)} {request.url}")
     ),
     "os error": raising(lambda request: ConnectionResetError(str(request.url))),
-    "does not fit": lambda request: zego_answer(data=5) if "AppId" in request.url.params else volcengine_yes([5]),
+    "does not fit": lambda request: zego_answer(data=5) if "AppId" in request.url.params else volcengine_success([5]),
 }
 
 
 def everything(error: BaseException) -> str:
-    """Print all that a program may print of an error: text, repr, attributes, and every frame with its locals."""
+    """Return all that a program may print of an error: str, repr, attributes, and every frame with its locals."""
     printed = io.StringIO()
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
@@ -78,7 +78,7 @@ def everything(error: BaseException) -> str:
         seen.add(id(one))
         print(one, repr(one), vars(one), file=printed)
         frames = traceback.TracebackException.from_exception(one, capture_locals=True)
-        # The frames of this file hold the keys on purpose.
+        # The frames of this file contain the keys on purpose.
         for frame in frames.stack:
             if frame.filename != __file__:
                 print(frame.filename, frame.line, frame.locals, file=printed)
@@ -106,7 +106,7 @@ def assert_clean(text: str) -> None:
 
 
 @pytest.mark.parametrize("handler", HANDLERS.values(), ids=HANDLERS.keys())
-async def test_whatever_goes_wrong(
+async def test_no_error_shows_a_secret(
     handler: Callable[[httpx.Request], httpx.Response], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -122,7 +122,7 @@ async def test_whatever_goes_wrong(
 
 
 async def test_over_a_socket_with_every_logger_at_debug(caplog: pytest.LogCaptureFixture) -> None:
-    """httpx, httpcore and asyncio log all they have; faults and timeouts leave tracebacks with locals."""
+    """httpx, httpcore and asyncio log all they can; faults and timeouts leave tracebacks with locals."""
     caplog.set_level(logging.DEBUG)
     settings = Settings(access_key=ACCESS_KEY, secret_key=SECRET_KEY, app_id=1, server_secret=SERVER_SECRET)
     printed = ""
@@ -149,29 +149,29 @@ async def test_over_a_socket_with_every_logger_at_debug(caplog: pytest.LogCaptur
 
 
 async def test_reprs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that the clients hold or pass around shows a key or a signature."""
+    """No value that the clients hold or pass around shows a key or a signature."""
     passed: list[object] = []
     send = Transport.send
 
-    async def keep(self: Transport, prepare: Callable[[], Any], priority: Priority) -> Any:
+    async def record(self: Transport, prepare: Callable[[], Any], priority: Priority) -> Any:
         exchange = await send(self, prepare, priority)
         passed.extend(exchange)
         return exchange
 
-    monkeypatch.setattr(Transport, "send", keep)
-    async with mocked(yes) as http_client:
+    monkeypatch.setattr(Transport, "send", record)
+    async with mocked(success) as http_client:
         volcengine, zego = clients(http_client=http_client)
         for call in calls(volcengine, zego):
             await call()
     credentials = [VolcengineCredentials.make(ACCESS_KEY, SECRET_KEY, TOKEN), ZegoCredentials.make(1, SERVER_SECRET)]
-    shown = [volcengine, zego, *vars(volcengine).values(), *vars(zego).values(), *passed, *credentials]
+    values = [volcengine, zego, *vars(volcengine).values(), *vars(zego).values(), *passed, *credentials]
     assert len(passed) == 6
-    assert_clean(" ".join(f"{one!r} {one!s}" for one in shown))
+    assert_clean(" ".join(f"{one!r} {one!s}" for one in values))
     assert ACCESS_KEY not in repr(credentials)
 
 
 async def test_a_timeout_of_the_caller() -> None:
-    """What asyncio chains to it goes no further than this package."""
+    """The exceptions that asyncio chains to it end in this package."""
     async with mocked(lambda _: zego_answer()) as http_client:
 
         async def hang(request: httpx.Request) -> None:
@@ -187,8 +187,8 @@ async def test_a_timeout_of_the_caller() -> None:
 
 
 @pytest.mark.parametrize("name", ["httpx", "httpx2"])
-def test_addresses_in_logs(caplog: pytest.LogCaptureFixture, name: str) -> None:
-    """As httpx logs them, and in a reason phrase that repeats one."""
+def test_logged_addresses_show_no_signature(caplog: pytest.LogCaptureFixture, name: str) -> None:
+    """In the form that httpx logs, and in a reason phrase that repeats an address."""
     caplog.set_level(logging.DEBUG)
     signed = "/?Signature=" + "0" * 32
     logging.getLogger(name).info("%s %s", httpx.URL(f"https://host{signed}"), f"no {signed}")
@@ -197,7 +197,7 @@ def test_addresses_in_logs(caplog: pytest.LogCaptureFixture, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["hpack.hpack", "hpack.table"])
-def test_header_compression_in_logs(caplog: pytest.LogCaptureFixture, name: str) -> None:
+def test_logs_of_header_compression_show_no_secret(caplog: pytest.LogCaptureFixture, name: str) -> None:
     caplog.set_level(logging.DEBUG)
     for header in (
         (b"x-security-token", TOKEN.encode()),
@@ -212,8 +212,8 @@ def test_header_compression_in_logs(caplog: pytest.LogCaptureFixture, name: str)
 
 
 @pytest.mark.parametrize("result", [None, {"Message": ""}])
-async def test_ids_that_repeat_a_key(result: object) -> None:
-    """In a refusal, and in an answer that proves nothing."""
+async def test_ids_that_repeat_a_key_are_redacted(result: object) -> None:
+    """In an error response, and in a response that proves nothing."""
     metadata: dict[str, object] = {"RequestId": TOKEN}
     if result is None:
         metadata["Error"] = {"Code": f"Odd.{SECRET_KEY}", "Message": f"{ACCESS_KEY} is unknown"}
@@ -227,19 +227,19 @@ async def test_ids_that_repeat_a_key(result: object) -> None:
     assert ACCESS_KEY not in f"{caught.value!r} {vars(caught.value)}"
 
 
-async def test_a_hint_that_repeats_a_key() -> None:
-    """The repeat of a stop finds no task, and the vendor's words become the result."""
-    gone = volcengine_no("InvalidParameter.ErrorActiveTaskNotFound", f"gone, {SECRET_KEY}!")
-    handler, _ = in_turn(httpx.ReadError(""), gone)
+async def test_a_message_that_repeats_a_key_is_redacted() -> None:
+    """A repeated stop finds no task, and the vendor's message becomes the result."""
+    gone = volcengine_error("InvalidParameter.ErrorActiveTaskNotFound", f"gone, {SECRET_KEY}!")
+    handler, _ = sequential_handler(httpx.ReadError(""), gone)
     async with mocked(handler) as http_client:
         volcengine, _zego = clients(http_client=http_client, retry=RetryPolicy(base=0))
         assert (await volcengine.stop_detection(app_id="a", room_id="r")).message == "gone, ***!"
 
 
-def test_a_quota_key_shows_little_of_its_account() -> None:
+def test_the_repr_of_a_quota_key_shows_little_of_its_account() -> None:
     assert "verysecret" not in repr(QuotaKey("volcengine", ACCESS_KEY, "StopWebcast"))
 
 
-def test_a_secret_is_there_for_who_asks() -> None:
+def test_a_secret_is_only_shown_by_reveal() -> None:
     assert Secret("word").reveal() == "word"
     assert str(Secret("word")) == repr(Secret("word")) == "Secret('***')"

@@ -1,4 +1,4 @@
-"""How clients are made: wrong settings are named, the environment is read where it should be, and nowhere else."""
+"""Creating clients: wrong settings are named; only ``from_env()`` reads the environment."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +8,10 @@ import pytest
 
 from tests.doubles import (
     environment,
-    in_turn,
     mocked,
+    sequential_handler,
     volcengine_client,
-    volcengine_yes,
+    volcengine_success,
     zego_answer,
     zego_client,
 )
@@ -26,14 +26,14 @@ async def test_params_of_the_http_client_are_refused() -> None:
             volcengine_client(http_client=http_client)
 
 
-async def test_whoever_made_the_http_client_closes_it() -> None:
-    async with mocked(lambda _: volcengine_yes()) as http_client:
+async def test_the_users_http_client_is_not_closed() -> None:
+    async with mocked(lambda _: volcengine_success()) as http_client:
         async with volcengine_client(http_client=http_client) as client:
             await client.stop_webcast(**STOP)
         assert not http_client.is_closed
 
 
-async def test_an_own_http_client_is_closed() -> None:
+async def test_the_clients_own_http_client_is_closed() -> None:
     async with volcengine_client() as client:
         http_client = client._transport._client
     assert http_client.is_closed
@@ -110,12 +110,14 @@ def test_wrong_settings_are_named(make: Callable[..., object], settings: dict[st
         *(("HTTPS_PROXY", "http://user:pass/word@host"), ("HTTP_PROXY", "http://user:password")),
     ],
 )
-def test_what_httpx_cannot_use_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_an_environment_that_httpx_cannot_use_is_a_configuration_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match="proxies or certificates of the environment") as caught:
         volcengine_client()
     assert "pass" not in str(caught.value)
-    volcengine_client(http_client=mocked(lambda _: volcengine_yes()))
+    volcengine_client(http_client=mocked(lambda _: volcengine_success()))
 
 
 def test_constructors_are_keyword_only() -> None:
@@ -125,41 +127,41 @@ def test_constructors_are_keyword_only() -> None:
         ZegoClient(1, "s")  # type: ignore[call-arg]
 
 
-async def test_the_environment_is_read_by_from_env_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_from_env_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment("http://127.0.0.1:1").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("VOLCENGINE_SESSION_TOKEN", "TOKEN")
     assert VolcengineClient.from_env()._base_url.url == "http://127.0.0.1:1"
     assert ZegoClient.from_env()._base_url.url == "http://127.0.0.1:1"
     for name, vendor in (("VOLCENGINE_RTC_BASE_URL", VolcengineClient), ("ZEGO_BASE_URL", ZegoClient)):
-        with pytest.MonkeyPatch.context() as less:
-            less.delenv(name)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv(name)
             assert vendor.from_env()._base_url.url.startswith("https://")
-            less.setenv(name, "")
+            patch.setenv(name, "")
             assert vendor.from_env()._base_url.url.startswith("https://")
     assert VolcengineClient.from_env(base_url="http://127.0.0.1:2")._base_url.url == "http://127.0.0.1:2"
     assert ZegoClient.from_env(base_url="http://127.0.0.1:2")._base_url.url == "http://127.0.0.1:2"
-    handler, asked = in_turn(volcengine_yes())
+    handler, requests = sequential_handler(volcengine_success())
     async with mocked(handler) as http_client:
         await VolcengineClient.from_env(http_client=http_client).stop_webcast(**STOP)
         await volcengine_client(http_client=http_client).stop_webcast(**STOP)
-    assert [request.headers.get("x-security-token") for request in asked] == ["TOKEN", None]
-    assert [request.url.host for request in asked] == ["127.0.0.1", "rtc.volcengineapi.com"]
+    assert [request.headers.get("x-security-token") for request in requests] == ["TOKEN", None]
+    assert [request.url.host for request in requests] == ["127.0.0.1", "rtc.volcengineapi.com"]
 
 
-async def test_the_vendors_addresses_and_the_test_environment() -> None:
-    handler, asked = in_turn(volcengine_yes(), zego_answer())
+async def test_the_addresses_of_the_vendors_and_zegos_test_environment() -> None:
+    handler, requests = sequential_handler(volcengine_success(), zego_answer())
     async with mocked(handler) as http_client:
         await volcengine_client(http_client=http_client).stop_webcast(**STOP)
         await zego_client(http_client=http_client).stop_censor_audio(task_id="t")
         await zego_client(http_client=http_client, is_test=True).stop_censor_audio(task_id="t")
-    addresses = [str(request.url.copy_with(query=None)) for request in asked]
+    addresses = [str(request.url.copy_with(query=None)) for request in requests]
     assert addresses == ["https://rtc.volcengineapi.com/", *2 * ["https://rtc-api.zego.im/"]]
-    assert [request.url.params.get("IsTest") for request in asked] == [None, None, "true"]
+    assert [request.url.params.get("IsTest") for request in requests] == [None, None, "true"]
 
 
-def test_what_quotas_are_counted_by() -> None:
-    """The account at all hosts of a vendor; but an emulator on this machine counts for itself."""
+def test_the_account_that_quotas_are_counted_by() -> None:
+    """All hosts of a vendor share an account; each emulator on this machine has accounts of its own."""
     hosts = ("http://127.0.0.1:1", "http://127.0.0.1:2", "https://a.example", "https://b.example")
     for make in (_volcengine, _zego):
         accounts = [make(base_url=host).account for host in hosts]

@@ -1,4 +1,4 @@
-"""The pytest plugin: the emulator for tests of any kind, and callbacks with valid signatures."""
+"""The pytest plugin: the emulator for any kind of test, and callbacks with valid signatures."""
 
 import os
 import signal
@@ -20,11 +20,11 @@ from volc_moderation.zego import callbacks as zego_callbacks
 Make = Callable[..., bytes]
 
 
-def test_it_is_a_plugin(pytestconfig: pytest.Config) -> None:
+def test_pytest_loads_the_plugin(pytestconfig: pytest.Config) -> None:
     assert pytestconfig.pluginmanager.has_plugin("volc_moderation")
 
 
-def test_in_a_test_that_is_not_async(moderation_emulator: ModerationEmulator) -> None:
+def test_the_emulator_in_a_sync_test(moderation_emulator: ModerationEmulator) -> None:
     assert httpx.get(f"{moderation_emulator.base_url}/_emulator/counts", trust_env=False).json() == {}
     assert moderation_emulator.join("zego", "room", "user")
     moderation_emulator.leave("zego", "room", "user")
@@ -32,7 +32,9 @@ def test_in_a_test_that_is_not_async(moderation_emulator: ModerationEmulator) ->
         moderation_emulator.report("zego", "room", "user")
 
 
-async def test_in_one_that_is(moderation_emulator: ModerationEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_emulator_in_an_async_test(
+    moderation_emulator: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in moderation_emulator.environment.items():
         monkeypatch.setenv(name, value)
     moderation_emulator.play(Fault(kind="code", code=50009, action="StopCensorAudioV2"))
@@ -43,14 +45,14 @@ async def test_in_one_that_is(moderation_emulator: ModerationEmulator, monkeypat
     assert moderation_emulator.counts()["StartDetection"]["accepted"] == 1
 
 
-async def test_nothing_is_left_of_the_test_before(moderation_emulator: ModerationEmulator) -> None:
+async def test_the_emulator_is_reset_for_each_test(moderation_emulator: ModerationEmulator) -> None:
     assert moderation_emulator.counts() == {}
     assert moderation_emulator.callbacks() == []
     async with volcengine_client(base_url=moderation_emulator.base_url) as volcengine:
         assert not (await volcengine.get_room_online_users(app_id="app", room_id="room")).room_exists
 
 
-def test_settings_of_ones_own() -> None:
+def test_an_emulator_may_have_other_settings() -> None:
     with ModerationEmulator(Settings(access_key="OTHER", quotas={"StopWebcast": 1})) as emulator:
         assert emulator.environment["VOLCENGINE_ACCESS_KEY"] == "OTHER"
         process = emulator._process
@@ -58,22 +60,22 @@ def test_settings_of_ones_own() -> None:
 
 
 def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no proxy is asked, which may be set for the way out."""
-    monkeypatch.setattr("volc_moderation.testing.END", 0.1)
+    """Also: calls of the emulator ignore a proxy of the environment."""
+    monkeypatch.setattr("volc_moderation.emulator.control.STOP_TIMEOUT", 0.1)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with ModerationEmulator() as emulator:
         assert emulator.counts() == {}
         process = emulator._process
-        assert os.getpgid(process.pid) != os.getpgid(0)  # an interrupt at the terminal is for the parent
+        assert os.getpgid(process.pid) != os.getpgid(0)  # an interrupt at the terminal goes to the parent only
         os.kill(process.pid, signal.SIGSTOP)
     assert process.returncode == -signal.SIGKILL
 
 
-async def test_pending_callbacks(moderation_emulator: ModerationEmulator, unused_tcp_port: int) -> None:
+async def test_callbacks_waits_until_settled(moderation_emulator: ModerationEmulator, unused_tcp_port: int) -> None:
     moderation_emulator.join("volcengine", "room", "user")
     async with volcengine_client(base_url=moderation_emulator.base_url) as volcengine:
-        address = f"http://127.0.0.1:{unused_tcp_port}/"
-        await volcengine.start_detection(app_id="app", room_id="room", callback=address, media_type=1)
+        url = f"http://127.0.0.1:{unused_tcp_port}/"
+        await volcengine.start_detection(app_id="app", room_id="room", callback=url, media_type=1)
     assert moderation_emulator.report("volcengine", "room", "user") == 1
     assert moderation_emulator.callbacks(settled=False)[0]["outcome"] == "pending"
     assert moderation_emulator.callbacks(timeout=0.1)[0]["outcome"] == "pending"
@@ -96,30 +98,30 @@ def test_a_callback_of_volcengine(volcengine_callback: Make) -> None:
 def test_a_callback_of_zego(zego_callback: Make, event: str) -> None:
     body = zego_callback(event, TaskId="t-1")
     zego_callbacks.verify(body, CALLBACK_SECRET, now=datetime.now(UTC).timestamp(), within=10)
-    read: Any = zego_callbacks.parse(body)
-    assert (read.name, read.task_id, read.room_id) == (event, "t-1", "room")
-    assert read.media == (Media.VIDEO if "_img_" in event else Media.AUDIO)
+    parsed: Any = zego_callbacks.parse(body)
+    assert (parsed.name, parsed.task_id, parsed.room_id) == (event, "t-1", "room")
+    assert parsed.media == (Media.VIDEO if "_img_" in event else Media.AUDIO)
     if event in zego_callbacks.RESULTS:
-        assert read.verdict == Verdict.REJECT
-        who = ("user", None) if event == "censor_audio_v2_result" else (None, "stream")
-        assert (read.user_id, read.stream_id) == who
-        shows = "frame.jpg" if "_img_" in event else "a.mp3"
-        assert read.evidence.urls == (f"https://example.com/{shows}",)
-        assert read.evidence.texts == (() if "_img_" in event else ("add me",))
-        assert read.dedupe_key != zego_callbacks.parse(zego_callback(event, TaskId="t-1")).dedupe_key
-        said = {"censor_audio_v2_result": "AudioText", "censor_video_v2_audio_result": "Content"}.get(event)
-        assert read.data["Detail"].keys() & {"AudioText", "Content"} == ({said} if said else set())
+        assert parsed.verdict == Verdict.REJECT
+        ids = ("user", None) if event == "censor_audio_v2_result" else (None, "stream")
+        assert (parsed.user_id, parsed.stream_id) == ids
+        file = "frame.jpg" if "_img_" in event else "a.mp3"
+        assert parsed.evidence.urls == (f"https://example.com/{file}",)
+        assert parsed.evidence.texts == (() if "_img_" in event else ("add me",))
+        assert parsed.dedupe_key != zego_callbacks.parse(zego_callback(event, TaskId="t-1")).dedupe_key
+        field = {"censor_audio_v2_result": "AudioText", "censor_video_v2_audio_result": "Content"}.get(event)
+        assert parsed.data["Detail"].keys() & {"AudioText", "Content"} == ({field} if field else set())
     else:
-        assert (read.data["Status"], read.aux_info.censor_stream_time) == (0, 130)
-    assert (read.data["AppId"], read.data["Code"], read.data["Message"]) == (1234567890, 0, "success")
+        assert (parsed.data["Status"], parsed.aux_info.censor_stream_time) == (0, 130)
+    assert (parsed.data["AppId"], parsed.data["Code"], parsed.data["Message"]) == (1234567890, 0, "success")
 
 
-def test_the_makers_share_their_secret_with_the_emulator() -> None:
+def test_the_emulator_signs_with_the_same_secret_by_default() -> None:
     assert Settings().callback_secret == CALLBACK_SECRET
 
 
 def test_the_plugin_needs_no_extra() -> None:
-    """It is loaded into every test run of whoever installs the package."""
+    """It is loaded into every test run in an environment with this package."""
     source = (Path(__file__).parent.parent / "volc_moderation" / "testing.py").read_text()
     imports = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
     assert "import httpx" in imports

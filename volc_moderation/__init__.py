@@ -1,4 +1,4 @@
-"""Asyncio control of real-time audio/video moderation at Volcengine RTC and ZEGO, signed, retried, under quota."""
+"""Asyncio SDK for real-time audio and video moderation at Volcengine RTC and ZEGO, signed, retried and within quota."""
 
 from volc_moderation.action import Action, Quota
 from volc_moderation.call import Reply
@@ -64,4 +64,4 @@ __all__ = [
     "ZegoClient",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

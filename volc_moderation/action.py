@@ -1,7 +1,7 @@
-"""What a vendor call is: its name, method, quota, result, and the rules that its arguments keep.
+"""What a vendor call is: its name, API version, HTTP method, quota, repeatability and result.
 
-An action is a frozen attrs value. It is checked when it is made, so that a wrong argument never reaches the vendor.
-The rules below are attrs validators; each raises ``InvalidActionError`` with the field and the rule in its text.
+An action is a frozen attrs value. It is validated on construction, so an invalid argument never reaches the vendor.
+``validators.py`` has the rules for its fields.
 """
 
 import re
@@ -12,8 +12,23 @@ import attrs
 
 from volc_moderation.errors import InvalidActionError
 
+__all__ = [
+    "KEEPS_UNREADABLE",
+    "NOT_A_PARAMETER",
+    "WIRE_NAME",
+    "Action",
+    "Method",
+    "Quota",
+    "actions_derived_from",
+    "api_version",
+    "method_name",
+    "unreadable_items",
+    "wire_name",
+]
+
 R = TypeVar("R")
 
+#: The HTTP methods of the vendors' actions.
 Method = Literal["GET", "POST"]
 
 
@@ -21,7 +36,9 @@ Method = Literal["GET", "POST"]
 class Quota:
     """At most ``limit`` calls in any ``window`` seconds.
 
-    If it is not ``published``, ``limit`` is where to begin, and how many there may be is learned.
+    :param limit: the number of calls. If it is not published, the limit to start with: the real one is learned.
+    :param window: the span over which the vendor counts, in seconds.
+    :param published: whether the vendor publishes the quota.
     """
 
     limit: int
@@ -30,7 +47,7 @@ class Quota:
 
 
 class Action(Generic[R]):
-    """The base of every action. A subclass is ``@attrs.frozen(kw_only=True)`` and bears the vendor's name."""
+    """The base of every action. A subclass is ``@attrs.frozen(kw_only=True)`` and has the vendor's name."""
 
     __slots__ = ()
 
@@ -38,16 +55,16 @@ class Action(Generic[R]):
     name: ClassVar[str]
     method: ClassVar[Method] = "POST"
     quota: ClassVar[Quota]
-    #: What the vendor allows besides for one room, which the field ``room_id`` names.
+    #: An additional quota for each room, which the field ``room_id`` names.
     room_quota: ClassVar[Quota | None] = None
-    #: Codes that mean that the room's quota is used up, not that of the action.
+    #: Codes that mean that the quota of the room is used up, not the quota of the action.
     room_throttle_codes: ClassVar[frozenset[str | int]] = frozenset()
-    #: False if the vendor does not say that a second request has the effect of one.
+    #: Whether a second request has the same effect as one. False if the vendor does not say so.
     repeatable: ClassVar[bool] = True
-    #: Codes that mean "it is done already" when an earlier attempt may have arrived. See ``is_already_done``.
+    #: Codes that mean "already done" if an earlier attempt may have arrived. See ``is_already_done``.
     already_done_codes: ClassVar[frozenset[str | int]] = frozenset()
-    #: The fields that name what it acts on: with the same ones, a second call before the first has ended is the same
-    #: call. None: all fields.
+    #: The fields that identify what the action acts on. A call with the same values as one that has not finished yet is
+    #: the same call. None: all fields.
     identity_fields: ClassVar[tuple[str, ...] | None] = None
     #: The type of the result.
     result: type[R]
@@ -57,21 +74,21 @@ class Action(Generic[R]):
         cls.name = cls.__name__
 
     def is_already_done(self, code: str | int) -> bool:
-        """Tell whether a code means that this very call is done already, when an earlier attempt may have arrived."""
+        """Return whether a code means that this call is already done, if an earlier attempt may have arrived."""
         return code in self.already_done_codes
 
 
-def actions_below(base: type[Action[Any]]) -> dict[str, type[Action[Any]]]:
-    """Return all actions that derive from a class, by name, those that users have made included."""
-    found: dict[str, type[Action[Any]]] = {}
-    bases = [base]
-    while bases:
-        one = bases.pop(0)
-        bases += one.__subclasses__()
-        # With slots, attrs makes the class anew; the one that it was made from may live on for a while.
-        if "__attrs_attrs__" in vars(one) and hasattr(one, "result"):
-            found[one.name] = one
-    return found
+def actions_derived_from(base: type[Action[Any]]) -> dict[str, type[Action[Any]]]:
+    """Return all actions that derive from a class, by name, including actions that users have defined."""
+    actions: dict[str, type[Action[Any]]] = {}
+    classes = [base]
+    while classes:
+        cls = classes.pop(0)
+        classes += cls.__subclasses__()
+        # With slots, attrs creates a second class. The first one, without attributes, may exist for a while longer.
+        if "__attrs_attrs__" in vars(cls) and hasattr(cls, "result"):
+            actions[cls.name] = cls
+    return actions
 
 
 def method_name(action_name: str) -> str:
@@ -80,9 +97,9 @@ def method_name(action_name: str) -> str:
 
 
 def api_version(*documented: str) -> Any:
-    """Declare the API version: a field that is not a parameter. The first documented version is the default.
+    """Declare the field for the API version. It is not sent as a parameter. The first version is the default.
 
-    A later one is passed on: the vendor may publish it any day.
+    A later date than those documented is accepted, because the vendor may publish a new version at any time.
     """
     rule = f"one of {', '.join(map(repr, documented))}, or a later date as YYYY-MM-DD"
     latest = max(documented)
@@ -98,15 +115,18 @@ _DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def unreadable_items() -> Any:
-    """Declare where a result keeps the items of its lists that do not fit: one of them must not cost the others."""
+    """Declare the field of a result that keeps the unreadable items of its lists, so that the others are not lost."""
     return attrs.field(default=(), metadata={KEEPS_UNREADABLE: True})
 
 
 def wire_name(name: str) -> Mapping[str, str | None]:
-    """Declare how the vendor spells a field where that is not plain PascalCase: metadata for ``attrs.field``."""
+    """Declare how the vendor spells a field, if not in plain PascalCase: metadata for ``attrs.field``."""
     return {WIRE_NAME: name}
 
 
+#: Keys of the metadata of a field.
 WIRE_NAME = "wire_name"
 KEEPS_UNREADABLE = "keeps_unreadable"
+
+#: The metadata of a field that is not sent as a parameter.
 NOT_A_PARAMETER: Mapping[str, str | None] = {WIRE_NAME: None}

@@ -1,14 +1,14 @@
-"""The state of one call while it is carried out, and what it returns."""
+"""The state of one call, the permits of its attempts, and what it returns."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 
-from volc_moderation.action import Action
+from volc_moderation.action import Action, Quota
 from volc_moderation.errors import ModerationError
-from volc_moderation.quotas.permit import Priority
+from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, Quotas, is_valid
 from volc_moderation.retry import RetryPolicy
 
 R = TypeVar("R")
@@ -18,8 +18,8 @@ R = TypeVar("R")
 class Reply(Generic[R]):
     """What a call returns.
 
-    ``request_id`` and ``log_id`` are what the vendor's support asks for. ``attempts`` counts the requests; ``waited``
-    is the time spent on quotas and between attempts, in seconds.
+    The vendor's support asks for ``request_id`` and ``log_id``. ``attempts`` is the number of requests; ``waited`` is
+    the time spent on quotas and between attempts, in seconds.
     """
 
     result: R
@@ -36,30 +36,89 @@ class Call(Generic[R]):
     action: Action[R]
     priority: Priority
     retry: RetryPolicy
-    #: On the loop's clock.
-    expires: float | None
+    #: When the deadline passes, on the loop's clock.
+    expires_at: float | None
     before_send: Callable[[], Awaitable[None]] | None
     on_send: Callable[[], None] | None
     #: Ends the call at its deadline, or when its client closes.
-    scope: asyncio.Timeout
+    cancel_scope: asyncio.Timeout
     attempts: int = 0
+    #: Seconds spent on quotas and between attempts.
     waited: float = 0.0
-    #: When the request that is on its way was sent, on the loop's clock.
+    #: When the request in flight was sent, on the loop's clock.
     sent_at: float | None = None
     #: An earlier attempt may have been carried out.
     maybe_done: bool = False
+    #: A request with a stale signature was signed again.
     signed_again: bool = False
     #: The client was closed before the request left.
     is_closed: bool = False
     last_error: ModerationError | None = None
 
-    def describe(self, error: ModerationError) -> None:
-        """Write into an error what is known of the call."""
+    def annotate(self, error: ModerationError) -> None:
+        """Add to an error what is known of the call."""
         error.action = self.action.name
         error.attempts = self.attempts
         error.waited = self.waited
         error.maybe_sent = error.maybe_sent or self.maybe_done
 
 
+class AttemptPermits:
+    """The permits of one attempt: of its action, and of its room if the vendor also counts by room.
+
+    Exactly one of ``answered``, ``throttled`` and ``abandoned`` is called, once, also if ``acquire`` fails.
+    """
+
+    __slots__ = ("_action", "_permit", "_room_permit")
+
+    def __init__(self, action: Action[Any]) -> None:
+        self._action = action
+        self._permit: Permit | None = None
+        self._room_permit: Permit | None = None
+
+    async def acquire(self, quotas: Quotas, key: QuotaKey, quota: Quota, priority: Priority) -> None:
+        """Wait for the permits. Raises what the store raises, mostly ``QuotaUnavailable``.
+
+        :param key: what the vendor counts the action by.
+        :param quota: the documented quota of the action.
+        """
+        room_quota = self._action.room_quota
+        if room_quota is not None:
+            # First, because it may take long, and the permit of the action should not be held meanwhile.
+            room = getattr(self._action, "room_id")  # noqa: B009 - by the contract of room_quota
+            self._room_permit = await quotas.acquire(attrs.evolve(key, room=room), room_quota, priority)
+        self._permit = await quotas.acquire(key, quota, priority)
+
+    def are_valid(self) -> bool:
+        """Return whether the store still holds the permits for this attempt."""
+        return all(permit is None or is_valid(permit) for permit in (self._room_permit, self._permit))
+
+    def answered(self, round_trip: float) -> None:
+        """Return the permits after an answer that took ``round_trip`` seconds."""
+        for permit in (self._room_permit, self._permit):
+            if permit is not None:
+                permit.answered(round_trip)
+
+    def throttled(self, round_trip: float, code: str | int) -> None:
+        """Return the permits after a refusal for the rate, with a code that names the room's quota or the action's."""
+        is_rooms = code in self._action.room_throttle_codes
+        for permit, is_refused in ((self._room_permit, is_rooms), (self._permit, not is_rooms)):
+            if permit is None:
+                continue  # a refusal for the room says nothing of the action, even if the room's quota is unknown
+            if is_refused:
+                permit.throttled(round_trip)
+            else:
+                permit.answered(round_trip)
+
+    def abandoned(self, age: float | None) -> None:
+        """Return the permits of a request whose outcome is unknown.
+
+        ``age`` is the number of seconds since it was sent; None means that nothing was sent.
+        """
+        for permit in (self._room_permit, self._permit):
+            if permit is not None:
+                permit.abandoned(age)
+
+
 class PermitLost(Exception):  # noqa: N818 - it does not leave the client
-    """A permit is not held any more: the process stood still for longer than the store keeps it."""
+    """A permit is no longer held: the process stood still for longer than the store keeps it."""

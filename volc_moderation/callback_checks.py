@@ -1,4 +1,4 @@
-"""What the callbacks of both vendors share: the secrets that sign them, their age, and the form of their parts."""
+"""Checks that the callbacks of both vendors share: signing secrets, age, and the form of their parts. Pure."""
 
 import hashlib
 import hmac
@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from volc_moderation.errors import CallbackError, ConfigurationError, DecodeError, describe
@@ -14,57 +14,75 @@ from volc_moderation.wire import load_json, parse
 
 M = TypeVar("M")
 
-#: Values in a part of a callback, at most, and objects and lists in all of it: real ones have some hundred. A list that
-#: does not fit its type costs 12 µs and 1.4 kB per value to find out, and a body of 1 MiB holds half a million.
-MOST_VALUES = 10_000
-#: Parameters of a form, at most. ZEGO's events have a dozen fields.
-MOST_PARAMETERS = 100
-#: Percent signs in what is not JSON as it stands, at most: a million take 190 MB to decode. Real ones have a thousand.
-MOST_ESCAPES = 50_000
-#: Of the hash in a dedupe key: enough that nobody finds two events with the same one.
-_DEDUPE_BYTES = 20
+#: The most values in a part of a callback, and the most objects and lists in all of it. Real callbacks have some
+#: hundred. Rejecting a list of the wrong type takes 12 µs and 1.4 kB per value; a body of 1 MiB has half a million.
+MAX_VALUES = 10_000
+#: ZEGO's events have a dozen fields.
+MAX_FORM_PARAMETERS = 100
+#: The most percent signs in a body that is not plain JSON. Decoding a million takes 190 MB; real callbacks have a
+#: thousand.
+MAX_PERCENT_SIGNS = 50_000
+#: The bytes of the hash in a dedupe key: enough that nobody can construct two events with the same key.
+_DEDUPE_HASH_BYTES = 20
 
 
-def secrets_of(secret: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the secrets, of which any may have signed. An empty one would let anybody sign, so it is refused."""
+class Unverified:
+    """The type of ``UNVERIFIED``."""
+
+    def __repr__(self) -> str:
+        return "UNVERIFIED"
+
+
+#: Takes the place of a secret, and accepts callbacks from anybody. Use it only where strangers cannot send requests.
+UNVERIFIED: Final = Unverified()
+
+#: A secret that signs callbacks, or several of which any may have signed, or ``UNVERIFIED``.
+Secret = str | Sequence[str] | Unverified
+
+
+def check_secrets(secret: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the secrets, any of which may have signed. An empty secret is refused: it would let anybody sign.
+
+    Raises ``ConfigurationError``.
+    """
     secrets = (secret,) if isinstance(secret, str) else tuple(secret) if isinstance(secret, (list, tuple)) else ()
     if not secrets or not all(isinstance(one, str) and one.strip() and is_encodable(one) for one in secrets):
         raise ConfigurationError(f"secret must be a str that is not empty, or a list of them; got {describe(secret)}")
     return secrets
 
 
-def check_signature(given: object, digests: Iterable[str]) -> None:
-    """Compare a signature with those that would be right, in a time that tells nothing about them."""
-    signature = given if isinstance(given, str) and given.isascii() else ""
+def check_signature(received: object, digests: Iterable[str]) -> None:
+    """Compare a signature with the valid ones, in a time that reveals nothing about them. Raises ``CallbackError``."""
+    signature = received if isinstance(received, str) and received.isascii() else ""
     if not any(hmac.compare_digest(digest, signature) for digest in digests):
         raise CallbackError("the signature is wrong" if signature else "there is no signature", reason="forged")
 
 
-def check_age(made_at: datetime, now: float | None, within: float | None) -> None:
-    """Refuse what is older than ``within`` seconds, or as far ahead. None takes any age."""
+def check_age(created_at: datetime, now: float | None, within: float | None) -> None:
+    """Refuse a callback that was created more than ``within`` seconds before or after ``now``. None accepts any age."""
     if within is None:
         return
     if now is None or isinstance(within, bool) or not isinstance(within, (int, float)) or not within > 0:
         raise ConfigurationError("within must be a number of seconds above 0, and needs now, the Unix time")
-    if not abs(made_at.timestamp() - now) <= within:
-        raise CallbackError(f"the callback was not made within {within:g} s", reason="stale")
+    if not abs(created_at.timestamp() - now) <= within:
+        raise CallbackError(f"the callback was not created within {within:g} s of now", reason="stale")
 
 
-def unreadable(field: str, rule: str) -> CallbackError:
-    """Make the error of a field."""
+def unreadable_field(field: str, rule: str) -> CallbackError:
+    """Return the error for a field that breaks a rule."""
     return CallbackError(f"{field} must be {rule}", reason="unreadable")
 
 
-def text_of(fields: dict[str, object], *names: str, is_right: Callable[[str], object] = bool) -> str:
-    """Return a text that must be there, by the first of its names that is."""
+def required_text(fields: dict[str, object], *names: str, is_valid: Callable[[str], object] = bool) -> str:
+    """Return a required text: the field with the first of its names that is present. Raises ``CallbackError``."""
     value = next((fields[name] for name in names if name in fields), None)
-    if not isinstance(value, str) or not is_right(value) or not is_encodable(value):
-        raise unreadable(names[0], "a text of the documented form")
+    if not isinstance(value, str) or not is_valid(value) or not is_encodable(value):
+        raise unreadable_field(names[0], "a text of the documented form")
     return value
 
 
 def is_encodable(text: str) -> bool:
-    """Tell whether a text has a UTF-8 form: JSON can spell some that have none."""
+    """Return whether a text has a UTF-8 form. JSON can spell lone surrogates, which have none."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -73,11 +91,11 @@ def is_encodable(text: str) -> bool:
 
 
 def dedupe_key(vendor: str, *parts: str) -> str:
-    """Return the key of an event that these parts tell from all others: short, whatever their length.
+    """Return a short key for the event that these parts identify.
 
-    Each part is hashed with its length, so that no two lists of parts run into the same text.
+    Each part is hashed with its length, so that different lists of parts never join to the same text.
     """
-    digest = hashlib.blake2b(digest_size=_DEDUPE_BYTES)
+    digest = hashlib.blake2b(digest_size=_DEDUPE_HASH_BYTES)
     for part in parts:
         encoded = part.encode("utf-8", "surrogatepass")
         digest.update(len(encoded).to_bytes(8, "big"))
@@ -86,27 +104,27 @@ def dedupe_key(vendor: str, *parts: str) -> str:
 
 
 def load_object(body: bytes | str) -> dict[str, object] | None:
-    """Decode a JSON object; None for anything else, and for more objects and lists than any callback has."""
+    """Decode a JSON object. Returns None for anything else, and for more objects and lists than any callback has."""
     return load_json(body) if _has_few_parts(body) else None
 
 
 def _has_few_parts(body: bytes | str) -> bool:
     if isinstance(body, bytes):
-        return body.count(b"{") + body.count(b"[") <= MOST_VALUES
-    return body.count("{") + body.count("[") <= MOST_VALUES
+        return body.count(b"{") + body.count(b"[") <= MAX_VALUES
+    return body.count("{") + body.count("[") <= MAX_VALUES
 
 
-def load_encoded(body: bytes, types: Mapping[str, Callable[[str], object]]) -> dict[str, object] | None:
-    """Read JSON as it stands; or JSON that is percent-encoded; or a form. None for anything else.
+def load_json_or_form(body: bytes, types: Mapping[str, Callable[[str], object]]) -> dict[str, object] | None:
+    """Decode plain JSON, percent-encoded JSON, or a form. Returns None for anything else.
 
-    Percent-encoding is undone once, and only in what is no JSON as it stands, since the addresses in it have escapes of
-    their own. The parameters of a form are the fields of the JSON; ``types`` has, by name, what makes a value of a
-    parameter that is no text. The only parameter of a form may be the whole JSON.
+    Percent-encoding is decoded once, and only if the body is not plain JSON, because the URLs inside JSON have escapes
+    of their own. The parameters of a form are the fields of the JSON. ``types`` converts, by name, the parameters that
+    are not text. A form may also have one single parameter, the whole JSON.
     """
     fields = load_object(body)
     if fields is not None:
         return fields
-    if body.count(b"%") > MOST_ESCAPES:
+    if body.count(b"%") > MAX_PERCENT_SIGNS:
         return None
     fields = load_object(unquote_to_bytes(body))
     if fields is not None:
@@ -118,17 +136,17 @@ def load_encoded(body: bytes, types: Mapping[str, Callable[[str], object]]) -> d
     return {name: types.get(name, str)(value) for name, value in form.items()} if whole is None else whole
 
 
-#: Decimal, as JSON spells it. Others, such as 007, must stay as they were signed.
+#: A decimal number as JSON spells it. Others, such as 007, are left as they were signed.
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
 
 
-def integer_of(text: str) -> object:
-    """Return the int that a text spells, or the text."""
+def integer_or_text(text: str) -> object:
+    """Return the int that a text spells, or else the text."""
     return int(text) if _INTEGER.fullmatch(text) else text
 
 
-def json_of(text: str) -> object:
-    """Return what a text says in JSON, or the text."""
+def json_or_text(text: str) -> object:
+    """Return the value that a text spells in JSON, or else the text."""
     if not _has_few_parts(text):
         return text
     try:
@@ -138,12 +156,12 @@ def json_of(text: str) -> object:
 
 
 def _load_form(body: bytes) -> dict[str, str] | None:
-    """Read ``application/x-www-form-urlencoded``; None for anything else.
+    """Decode ``application/x-www-form-urlencoded``. Returns None for anything else.
 
-    None also for a name that repeats, since nobody knows which of its values was signed, and for more than
-    ``MOST_PARAMETERS`` parameters.
+    Returns None also for more than ``MAX_FORM_PARAMETERS`` parameters, and for a repeated name, because it is unknown
+    which of its values was signed.
     """
-    if body.count(b"&") >= MOST_PARAMETERS:
+    if body.count(b"&") >= MAX_FORM_PARAMETERS:
         return None
     form: dict[str, str] = {}
     for pair in filter(None, body.strip().split(b"&")):
@@ -160,23 +178,25 @@ def _load_form(body: bytes) -> dict[str, str] | None:
     return form or None
 
 
-def model_of(content: object, cls: type[M], root: str) -> M:
-    """Read a part of a callback as a ``cls``."""
-    if not _is_small(content):
-        raise unreadable(root, f"of at most {MOST_VALUES} values")
-    read = parse(content, cls, root=root)
-    if isinstance(read, DecodeError):
-        raise CallbackError(read.message, reason="unreadable")
-    return read
+def load_model(content: object, cls: type[M], root: str) -> M:
+    """Read a part of a callback, named ``root``, as a ``cls``. Raises ``CallbackError``."""
+    if not _has_few_values(content):
+        raise unreadable_field(root, f"of at most {MAX_VALUES} values")
+    try:
+        return parse(content, cls, root=root)
+    except DecodeError as error:
+        message = error.message
+    # Raised outside the except block: the frames of a chained error would hold the content.
+    raise CallbackError(message, reason="unreadable")
 
 
-def _is_small(content: object) -> bool:
-    left, waiting = MOST_VALUES, [content]
-    while waiting:
-        value = waiting.pop()
+def _has_few_values(content: object) -> bool:
+    remaining, pending = MAX_VALUES, [content]
+    while pending:
+        value = pending.pop()
         if isinstance(value, (dict, list)):
-            left -= len(value)
-            if left < 0:
+            remaining -= len(value)
+            if remaining < 0:
                 return False
-            waiting.extend(value.values() if isinstance(value, dict) else value)
+            pending.extend(value.values() if isinstance(value, dict) else value)
     return True

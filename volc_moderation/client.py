@@ -13,10 +13,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypedDict, TypeVar, Unpack
 
-import attrs
-
-from volc_moderation.action import Action, Quota, actions_below
-from volc_moderation.call import Call, PermitLost, Reply
+from volc_moderation.action import Action, Quota, actions_derived_from
+from volc_moderation.call import AttemptPermits, Call, PermitLost, Reply
 from volc_moderation.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -25,28 +23,28 @@ from volc_moderation.errors import (
     ThrottledError,
     describe,
 )
-from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, Quotas, is_valid
-from volc_moderation.quotas.window import quotas_of_running_loop
+from volc_moderation.quotas.permit import Priority, QuotaKey, Quotas
+from volc_moderation.quotas.window import default_quotas
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown, retrying
 from volc_moderation.transport import AsyncHTTPClient, BaseURL, Transport
-from volc_moderation.wire import Answer, Request, Response
+from volc_moderation.wire import DecodedResponse, Request, Response
 
 R = TypeVar("R")
 
-#: Seconds: thirty years.
-FOR_EVER = 1e9
+#: Spans of this length or more mean no limit: about thirty years.
+NO_LIMIT = 1e9  # seconds
 
-#: Seconds for one request, from connecting to the last byte: what the vendor's Go SDK allows.
-DEFAULT_TIMEOUT = 10.0
+#: For one request, from connecting to the last byte of the answer: as in the vendor's Go SDK.
+DEFAULT_TIMEOUT = 10.0  # seconds
 
-#: Seconds until refusals of one action for its rate are logged again.
-WARN_AGAIN = 60.0
+#: Refusals of an action for the rate are logged at most once in this interval.
+THROTTLE_WARNING_INTERVAL = 60.0  # seconds
 
 _log = logging.getLogger("volc_moderation")
 
 
 class ClientOptions(TypedDict, total=False):
-    """The settings that the clients of all vendors share."""
+    """The options that the clients of all vendors share."""
 
     base_url: str
     quotas: Quotas | None
@@ -59,7 +57,7 @@ class ClientOptions(TypedDict, total=False):
 
 
 class Client(ABC):
-    """What the clients of all vendors share. It belongs to the event loop in which it is first used."""
+    """What the clients of all vendors share. A client belongs to the event loop in which it is first used."""
 
     vendor: ClassVar[str]
     #: The base class of the vendor's actions.
@@ -77,96 +75,32 @@ class Client(ABC):
         clock: Callable[[], float],
         priority: Priority,
     ) -> None:
-        for name, setting, is_right, rule in (
+        for name, option, is_right, rule in (
             ("quotas", quotas, quotas is None or hasattr(quotas, "acquire"), "a store of quotas"),
             ("retry", retry, retry is None or isinstance(retry, RetryPolicy), "a RetryPolicy"),
             ("clock", clock, callable(clock), "a callable that returns the Unix time"),
         ):
             if not is_right:
-                raise ConfigurationError(f"{name} must be {rule}; got {describe(setting)}")
-        self._base_url = BaseURL.make(base_url)
+                raise ConfigurationError(f"{name} must be {rule}; got {describe(option)}")
+        self._base_url = BaseURL.parse(base_url)
         self._quotas = quotas
         self._retry = RetryPolicy() if retry is None else retry
-        self._deadline = _seconds("deadline", deadline)
-        self._priority = _priority(priority)
+        self._deadline = _check_seconds("deadline", deadline)
+        self._priority = _check_priority(priority)
         self._clock = clock
-        # How far the vendor's clock is ahead of ours, learned when it refuses a timestamp.
-        self._skew = 0.0
+        #: Seconds by which the vendor's clock is ahead of ours, learned when it refuses a timestamp.
+        self._clock_skew = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._closing = asyncio.Event()
-        #: Calls that have not sent their next request yet, which closing ends at once.
+        #: Calls that have not sent their next request yet. Closing the client ends them at once.
         self._unsent: set[Call[Any]] = set()
         #: When a refusal for the rate was last logged, by action, on the loop's clock.
         self._warned_at: dict[str, float] = {}
-        seconds = _seconds("timeout", timeout)
+        seconds = _check_seconds("timeout", timeout)
         if seconds is None:
-            raise ConfigurationError("timeout must be finite: a request that hangs for ever holds its permit for ever")
+            raise ConfigurationError("timeout must be finite: a request that never ends never returns its permit")
         self._transport = Transport(http_client, timeout=seconds, base_url=self._base_url)
-
-    @classmethod
-    def actions(cls) -> dict[str, type[Action[Any]]]:
-        """Return all actions of the vendor by name, those that you have made included."""
-        return actions_below(cls._actions)
-
-    @classmethod
-    @abstractmethod
-    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
-        """Make a client with the keys of the environment."""
-
-    @classmethod
-    def accepts(cls, action: Action[Any]) -> bool:
-        """Tell whether an action is one of the vendor's."""
-        return isinstance(action, cls._actions)
-
-    @property
-    @abstractmethod
-    def account(self) -> str:
-        """What the vendor counts calls by."""
-
-    def quota_of(self, action: type[Action[Any]]) -> Quota:
-        """Return the documented quota of an action."""
-        return action.quota
-
-    @property
-    def quotas(self) -> Quotas | None:
-        """The store of permits that is used; None until the first call, unless one was given."""
-        return self._quotas
-
-    @property
-    def retry(self) -> RetryPolicy:
-        """How often a call is attempted."""
-        return self._retry
-
-    @abstractmethod
-    def _encode(self, action: Action[Any], now: float) -> Request:
-        """Encode and sign one request; ``now`` is the time of the signature, in Unix seconds."""
-
-    @abstractmethod
-    def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> Answer[R]:
-        """Return the vendor's yes, or raise its no. ``repeated`` tells that an earlier attempt may have arrived."""
-
-    async def __aenter__(self) -> Self:
-        self._bind()
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the client, and its HTTP client unless that came from outside. Closing twice does nothing."""
-        if self._loop not in (None, asyncio.get_running_loop()):
-            raise ConfigurationError(_OTHER_LOOP)
-        self._closed = True
-        self._closing.set()
-        now = asyncio.get_running_loop().time()
-        for call in self._unsent:
-            if not call.scope.expired():
-                call.scope.reschedule(now)
-                call.is_closed = True
-        await self._transport.aclose()
 
     async def call(
         self,
@@ -180,124 +114,116 @@ class Client(ABC):
     ) -> Reply[R]:
         """Carry out an action.
 
-        ``deadline`` is in seconds, for the whole call, waits for the quota and retries included; None means the
-        client's own. If the next wait would pass it, the error of the last attempt is raised at once, with
-        ``retry_after`` set. ``priority`` is ``"interactive"`` or ``"bulk"``: where calls wait for the quota,
-        interactive ones go first; None means the client's own. So it does for ``retry``. ``before_send`` is awaited
-        when a request has its permit and is about to be signed; if it raises, nothing is sent, and that is raised.
-        ``on_send`` is called right before each request leaves: until then, a call that is cancelled has had no effect.
+        :param deadline: seconds above 0 for the whole call, including waits for the quota and retries; None means the
+            client's own. If the next wait would pass it, the error of the last attempt is raised at once, with
+            ``retry_after`` set.
+        :param priority: ``"interactive"`` or ``"bulk"``: where calls wait for the quota, interactive ones go first.
+            None means the client's own.
+        :param retry: None means the client's own.
+        :param before_send: awaited when a request has its permits and is about to be signed. If it raises, nothing is
+            sent, and its exception is raised.
+        :param on_send: called right before each request leaves: until then, cancelling the call has no effect at the
+            vendor.
 
         Raises ``APIError`` if the vendor refuses, else ``TransportError``, ``DecodeError``, ``DeadlineExceeded``,
-        ``QuotaUnavailable``, or ``ConfigurationError`` if the client is closed or belongs to another event loop.
+        ``QuotaUnavailable``, or ``ConfigurationError`` if an argument is wrong, or the client is closed or belongs to
+        another event loop.
         """
         if not self.accepts(action):
             raise ConfigurationError(f"{type(self).__name__} calls actions of its own vendor; got {describe(action)}")
         loop = self._bind()
-        limit = self._deadline if deadline is None else _seconds("deadline", deadline)
-        priority = self._priority if priority is None else _priority(priority)
-        expires = None if limit is None else loop.time() + limit
+        limit = self._deadline if deadline is None else _check_seconds("deadline", deadline)
+        priority = self._priority if priority is None else _check_priority(priority)
+        expires_at = None if limit is None else loop.time() + limit
         call = Call(
             action,
             priority,
             self._retry if retry is None else retry,
-            expires=expires,
+            expires_at=expires_at,
             before_send=before_send,
             on_send=on_send,
-            scope=asyncio.timeout_at(expires),
+            cancel_scope=asyncio.timeout_at(expires_at),
         )
         try:
-            async with call.scope:
-                answer = await retrying(
+            async with call.cancel_scope:
+                decoded = await retrying(
                     partial(self._attempt, call), partial(self._wait_after, call), partial(self._sleep, call)
                 )
         except TimeoutError:
-            if not call.scope.expired():
+            if not call.cancel_scope.expired():
                 raise
         except ModerationError as error:
-            call.describe(error)
+            call.annotate(error)
             raise
         else:
             return Reply(
-                result=answer.result,
-                request_id=answer.request_id,
-                log_id=answer.log_id,
+                result=decoded.result,
+                request_id=decoded.request_id,
+                log_id=decoded.log_id,
                 attempts=call.attempts,
                 waited=call.waited,
             )
         finally:
             self._unsent.discard(call)
-        # Out of the except block, so that what httpx was doing, address and headers included, is not chained to it.
+        # Raised outside of the except block, so that no frame of httpx, with addresses and headers, is chained to it.
         if call.is_closed:
-            ended = call.last_error or ConfigurationError(_CLOSED)
-            call.describe(ended)
-            raise ended
+            closed = call.last_error or ConfigurationError(_CLOSED)
+            call.annotate(closed)
+            raise closed
         late = DeadlineExceeded(f"not done within {limit:g} s", maybe_sent=call.sent_at is not None)
-        call.describe(late)
+        call.annotate(late)
         raise late from call.last_error
 
-    async def _attempt(self, call: Call[R]) -> Answer[R]:
+    async def _attempt(self, call: Call[R]) -> DecodedResponse[R]:
+        """Make one attempt: send a request, decode its response and return its permits."""
         if self._is_closed and call.last_error is not None:
             raise call.last_error
         request, response, permits = await self._send(call)
-        throttled: Permit | None = None
         try:
-            return self._decode(call.action, request, response, repeated=call.maybe_done)
-        except AuthenticationError as error:
-            if error.retry_after == 0:
-                self._learn_skew(response)
-            raise
+            decoded = self._decode(call.action, request, response, repeated=call.maybe_done)
         except ThrottledError as error:
-            self._warn(call, error)
-            if error.code not in call.action.room_throttle_codes:
-                throttled = permits[-1]
-            elif call.action.room_quota is not None:  # else it tells of no quota that is known
-                throttled = permits[0]
+            permits.throttled(response.round_trip, error.code)
+            self._warn_throttled(call, error)
             raise
-        finally:
-            for permit in permits:
-                if permit is throttled:
-                    permit.throttled(response.round_trip)
-                else:
-                    permit.answered(response.round_trip)
+        except BaseException as error:
+            permits.answered(response.round_trip)
+            if isinstance(error, AuthenticationError) and error.retry_after == 0:
+                self._learn_clock_skew(response)
+            raise
+        permits.answered(response.round_trip)
+        return decoded
 
-    async def _send(self, call: Call[Any]) -> tuple[Request, Response, list[Permit]]:
-        """Send one request with the permits that it needs, and return it with its answer."""
+    async def _send(self, call: Call[Any]) -> tuple[Request, Response, AttemptPermits]:
+        """Acquire permits and send one request. Return it, its response and the permits, which have to be returned."""
+        assert self._quotas is not None  # noqa: S101 - set by _bind
         loop = asyncio.get_running_loop()
         self._unsent.add(call)
         while True:
-            permits: list[Permit] = []
+            permits = AttemptPermits(call.action)
             try:
-                asked = loop.time()
+                began = loop.time()
                 try:
-                    await self._acquire(call.action, call.priority, permits)
+                    key = QuotaKey(self.vendor, self.account, call.action.name)
+                    await permits.acquire(self._quotas, key, self.quota_of(type(call.action)), call.priority)
                 finally:
-                    call.waited += loop.time() - asked
+                    call.waited += loop.time() - began
                 request, response = await self._transport.send(partial(self._sign, call, permits), call.priority)
-            except BaseException as error:
-                for permit in permits:
-                    permit.abandoned(None if call.sent_at is None else loop.time() - call.sent_at)
-                if not isinstance(error, PermitLost):
-                    raise
+            except PermitLost:
+                permits.abandoned(None)  # nothing was sent
+            except BaseException:
+                permits.abandoned(None if call.sent_at is None else loop.time() - call.sent_at)
+                raise
             else:
                 return request, response, permits
 
-    async def _acquire(self, action: Action[Any], priority: Priority, permits: list[Permit]) -> None:
-        """Add the permits that an action needs, the room's first: it may take long, and the other is not to wait."""
-        assert self._quotas is not None  # noqa: S101 - set by _bind
-        key, quota = QuotaKey(self.vendor, self.account, action.name), self.quota_of(type(action))
-        if action.room_quota is not None:
-            of_room = attrs.evolve(key, room=getattr(action, "room_id"))  # noqa: B009 - by the contract of room_quota
-            permits.append(await self._quotas.acquire(of_room, action.room_quota, priority))
-        permits.append(await self._quotas.acquire(key, quota, priority))
-
-    async def _sign(self, call: Call[Any], permits: list[Permit]) -> Request:
-        """Encode and sign: the last thing before sending, so that no wait makes a timestamp stale."""
+    async def _sign(self, call: Call[Any], permits: AttemptPermits) -> Request:
+        """Encode and sign a request: the last step before it is sent, so that no wait makes its timestamp stale."""
         if call.before_send is not None:
             await call.before_send()
         self._check_open()
-        if not all(is_valid(permit) for permit in permits):
+        if not permits.are_valid():
             raise PermitLost
-        request = self._encode(call.action, self._clock() + self._skew)
+        request = self._encode(call.action, self._clock() + self._clock_skew)
         if call.on_send is not None:
             call.on_send()
         self._unsent.discard(call)
@@ -305,20 +231,20 @@ class Client(ABC):
         call.sent_at = asyncio.get_running_loop().time()
         return request
 
-    def _warn(self, call: Call[Any], error: ThrottledError) -> None:
-        """Log a refusal for the rate: once in a while, for they come in crowds."""
-        now, action = asyncio.get_running_loop().time(), call.action
-        # Of a quota that is not published, a refusal is how its size is learned.
-        if self.quota_of(type(action)).published and now >= self._warned_at.get(action.name, -math.inf) + WARN_AGAIN:
-            self._warned_at[action.name] = now
-            call.describe(error)
-            _log.warning("%s: other programs use the quota too, or it is smaller than documented", error)
+    @abstractmethod
+    def _encode(self, action: Action[Any], now: float) -> Request:
+        """Encode and sign one request; ``now`` is the time of the signature, in Unix seconds."""
+
+    @abstractmethod
+    def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> DecodedResponse[R]:
+        """Return the vendor's success, or raise its error. ``repeated``: an earlier attempt may have arrived."""
 
     def _wait_after(self, call: Call[Any], error: ModerationError) -> float | None:
+        """Return the seconds to wait after a failed attempt; None if the call is over."""
         call.sent_at = None
         call.maybe_done = call.maybe_done or outcome_unknown(error)
         call.last_error = error
-        call.describe(error)
+        call.annotate(error)
         if self._is_closed:
             return None
         wait = next_wait(
@@ -332,7 +258,7 @@ class Client(ABC):
         if wait is None:
             return None
         call.signed_again = call.signed_again or isinstance(error, AuthenticationError)
-        if call.expires is not None and asyncio.get_running_loop().time() + wait >= call.expires:
+        if call.expires_at is not None and asyncio.get_running_loop().time() + wait >= call.expires_at:
             if error.retry_after is None:
                 error.retry_after = wait
             return None
@@ -340,7 +266,7 @@ class Client(ABC):
         return wait
 
     async def _sleep(self, call: Call[Any], seconds: float) -> None:
-        """Wait for the next attempt, or for the end of the client."""
+        """Wait for the next attempt, or until the client closes."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -350,20 +276,90 @@ class Client(ABC):
         finally:
             call.waited += loop.time() - began
 
-    def _learn_skew(self, response: Response) -> None:
+    def _warn_throttled(self, call: Call[Any], error: ThrottledError) -> None:
+        """Log a refusal for the rate, but not all: many come at once."""
+        now, action = asyncio.get_running_loop().time(), call.action
+        if not self.quota_of(type(action)).published:
+            return  # refusals are how the size of an unpublished quota is learned
+        if now >= self._warned_at.get(action.name, -math.inf) + THROTTLE_WARNING_INTERVAL:
+            self._warned_at[action.name] = now
+            call.annotate(error)
+            _log.warning("%s: other programs use the quota too, or it is smaller than documented", error)
+
+    def _learn_clock_skew(self, response: Response) -> None:
         try:
             date = parsedate_to_datetime(response.headers.get("date", ""))
-            self._skew = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - self._clock()
+            self._clock_skew = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - self._clock()
         except (ValueError, OverflowError):
-            self._skew = 0.0
+            self._clock_skew = 0.0
+
+    @classmethod
+    def actions(cls) -> dict[str, type[Action[Any]]]:
+        """Return all actions of the vendor by name, including those that you have defined."""
+        return actions_derived_from(cls._actions)
+
+    @classmethod
+    @abstractmethod
+    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
+        """Create a client with the keys of the environment."""
+
+    @classmethod
+    def accepts(cls, action: Action[Any]) -> bool:
+        """Return whether an action is one of the vendor's."""
+        return isinstance(action, cls._actions)
+
+    @property
+    @abstractmethod
+    def account(self) -> str:
+        """What the vendor counts calls by."""
+
+    def quota_of(self, action: type[Action[Any]]) -> Quota:
+        """Return the documented quota of an action."""
+        return action.quota
+
+    @property
+    def quotas(self) -> Quotas | None:
+        """The store of permits. Unless one was given, it is None until the first call."""
+        return self._quotas
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """How often a call is attempted, and how long it waits in between."""
+        return self._retry
+
+    async def __aenter__(self) -> Self:
+        self._bind()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the client, and its HTTP client unless that one was given. Closing twice does nothing.
+
+        Calls whose next request has not been sent end at once. Raises ``ConfigurationError`` in another event loop.
+        """
+        if self._loop not in (None, asyncio.get_running_loop()):
+            raise ConfigurationError(_OTHER_LOOP)
+        self._closed = True
+        self._closing.set()
+        now = asyncio.get_running_loop().time()
+        for call in self._unsent:
+            if not call.cancel_scope.expired():
+                call.cancel_scope.reschedule(now)
+                call.is_closed = True
+        await self._transport.aclose()
 
     def _bind(self) -> asyncio.AbstractEventLoop:
+        """Bind the client to the running loop, if it is not yet bound, and return that loop."""
         self._check_open()
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
             if self._quotas is None:
-                self._quotas = quotas_of_running_loop()
+                self._quotas = default_quotas()
         if self._loop is not loop:
             raise ConfigurationError(_OTHER_LOOP)
         return loop
@@ -381,16 +377,16 @@ _OTHER_LOOP = "the client belongs to another event loop; make one client per loo
 _CLOSED = "the client is closed"
 
 
-def _priority(priority: Priority) -> Priority:
+def _check_priority(priority: Priority) -> Priority:
     if priority not in ("interactive", "bulk"):
         raise ConfigurationError(f"priority must be 'interactive' or 'bulk'; got {describe(priority)}")
     return priority
 
 
-def _seconds(name: str, value: float | None) -> float | None:
-    """Check a span of time. None means no limit, and so does more than anybody waits, such as infinity."""
+def _check_seconds(name: str, value: float | None) -> float | None:
+    """Check a span of time. None and spans of ``NO_LIMIT`` or more, such as infinity, mean no limit."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise ConfigurationError(f"{name} must be a number of seconds above 0; got {describe(value)}")
-    return None if value >= FOR_EVER else float(value)
+    return None if value >= NO_LIMIT else float(value)

@@ -1,6 +1,7 @@
-"""From text, as a command line or a table has it, to what a field of an action takes. Pure.
+"""Converts text from a command line or a table to the values that the fields of an action accept. Pure.
 
-A list is split at commas, a model is the vendor's JSON. What cannot be read is left as it is, for the field's rule.
+A list is split at commas, and a model is the vendor's JSON. Text that cannot be converted is left unchanged, so that
+the field's own rule reports it.
 """
 
 import json
@@ -10,10 +11,10 @@ from typing import Any, get_args, get_origin
 import attrs
 
 from volc_moderation.action import Action
-from volc_moderation.errors import InvalidActionError
+from volc_moderation.errors import DecodeError, InvalidActionError
 from volc_moderation.wire import parse, to_json
 
-_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def types_in(annotation: Any) -> set[Any]:
@@ -22,56 +23,63 @@ def types_in(annotation: Any) -> set[Any]:
 
 
 def is_list(annotation: Any) -> bool:
-    """Tell whether it is a list of text or of whole numbers."""
+    """Return whether an annotation is a list of str or int."""
     return "Sequence" in str(annotation) and bool({str, int} & types_in(annotation))
 
 
-def reader_of(action: type[Action[Any]], name: str, annotation: Any) -> Callable[[str], Any] | None:
-    """Return what reads the text of a field; None if the field takes the text itself."""
+def parser_for(action: type[Action[Any]], name: str, annotation: Any) -> Callable[[str], Any] | None:
+    """Return the function that parses the text of a field; None if the field accepts the text itself."""
     kinds = types_in(annotation)
     if is_list(annotation):
-        return lambda text: read_list([text], annotation)
-    if model_in(annotation) is not None:
-        return lambda text: read_model(action, name, _json(text), annotation, given=text)
+        return lambda text: parse_list([text], annotation)
+    if model_type_in(annotation) is not None:
+        return lambda text: parse_model(action, name, _load_json(text), annotation, original=text)
     if bool in kinds:
-        return lambda text: _FLAGS.get(text.lower(), text)
-    return read_number if int in kinds else None
+        return lambda text: _BOOLEANS.get(text.lower(), text)
+    return parse_integer if int in kinds else None
 
 
-def read_list(texts: list[str], annotation: Any) -> list[str | int]:
-    """Read a list from one or more texts with commas."""
-    words = [word for one in texts for word in one.split(",")]
-    return [read_number(word) for word in words] if int in types_in(annotation) else list(words)
+def parse_list(texts: list[str], annotation: Any) -> list[str | int]:
+    """Parse a list from one or more texts whose items are separated by commas."""
+    items = [item for text in texts for item in text.split(",")]
+    return [parse_integer(item) for item in items] if int in types_in(annotation) else list(items)
 
 
-def read_number(text: str) -> int | str:
-    """Read a whole number."""
+def parse_integer(text: str) -> int | str:
+    """Parse an integer. Returns the text itself if it is not one."""
     digits = text.removeprefix("-")
     return int(text) if digits.isascii() and digits.isdigit() and len(digits) < len(str(2**64)) else text
 
 
-def model_in(annotation: Any) -> Any:
-    """Return the model that a field takes, or a list of it; None if it takes none."""
-    return next((one for one in types_in(annotation) if attrs.has(one)), None)
+def model_type_in(annotation: Any) -> Any:
+    """Return the type of the model, or of the list of models, that a field accepts; None if it accepts none."""
+    return next((kind for kind in types_in(annotation) if attrs.has(kind)), None)
 
 
-def read_model(action: type[Action[Any]], name: str, value: object, annotation: Any, *, given: object) -> Any:
-    """Read a model, or a list of them, from JSON that was decoded. Raises ``InvalidActionError``."""
-    model, many = model_in(annotation), "Sequence" in str(annotation)
-    value = [_given(one) for one in value] if isinstance(value, list) else _given(value)
-    read = parse(value, list[model] if many else model, root=name)  # type: ignore[valid-type]
-    if to_json(read) != value:  # not JSON, not of the type, or with names that the model does not have
-        rule = f"JSON of a {'list of ' if many else ''}{model.__name__}, spelled as the vendor does"
-        raise InvalidActionError.of(action.name, name, rule, given)
-    return read
+def parse_model(action: type[Action[Any]], name: str, value: object, annotation: Any, *, original: object) -> Any:
+    """Convert decoded JSON to a model or a list of models.
+
+    Raises ``InvalidActionError``, which describes ``original``, the value before it was decoded.
+    """
+    model_type, is_many = model_type_in(annotation), "Sequence" in str(annotation)
+    value = [_without_nulls(item) for item in value] if isinstance(value, list) else _without_nulls(value)
+    try:
+        parsed = parse(value, list[model_type] if is_many else model_type, root=name)  # type: ignore[valid-type]
+        is_whole = to_json(parsed) == value  # False if there are names that the model does not have
+    except DecodeError:
+        is_whole = False
+    if not is_whole:
+        rule = f"JSON of a {'list of ' if is_many else ''}{model_type.__name__}, spelled as the vendor does"
+        raise InvalidActionError.of(action.name, name, rule, original)
+    return parsed
 
 
-def _given(value: object) -> object:
-    """Leave out what is null: a table of models has a null wherever one model has nothing."""
-    return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
+def _without_nulls(value: object) -> object:
+    """Drop null fields: a table of models has a null for every field that a model does not set."""
+    return {name: part for name, part in value.items() if part is not None} if isinstance(value, dict) else value
 
 
-def _json(text: str) -> object:
+def _load_json(text: str) -> object:
     try:
         value: object = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Keys that never show themselves: not in a repr, not in an error, not in what a debugger prints of a frame."""
+"""Credentials that never print themselves: not in a repr, an error, or a debugger's dump of a frame."""
 
 import os
 import re
@@ -10,12 +10,12 @@ from volc_moderation.errors import ConfigurationError, describe
 
 
 class Secret:
-    """A str that shows itself only to who asks for it by name."""
+    """A str that only ``reveal`` returns."""
 
     __slots__ = ("_reveal",)
 
     def __init__(self, value: str) -> None:
-        # A closure, so that even a dump of the attributes shows no text.
+        # A closure, so that even a dump of the attributes does not show the text.
         def reveal() -> str:
             return value
 
@@ -29,19 +29,19 @@ class Secret:
         return "Secret('***')"
 
 
-def without_password(text: str) -> str:
-    """Strike the passwords from the addresses in a text: before the host, and in a query."""
+def redact_passwords(text: str) -> str:
+    """Replace the passwords in the URLs of a text by ``***``: those before the host, and those in a query."""
     return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1***@", text))
 
 
-#: Up to the last @, since a password may have one itself, and a / or a ? that nobody has escaped.
+#: Up to the last @, since a password may contain one, and unescaped / and ?.
 _USER_PASSWORD = re.compile(r"(://[^:/?#\s@]*:)\S*@")
 _QUERY_PASSWORD = re.compile(r"([?&](?:[^=&\s]*password|username)=)[^&\s'\"]*", re.IGNORECASE)
 
 
 @attrs.frozen
 class VolcengineCredentials:
-    """An access key pair of Volcengine, with the session token if the pair is a temporary one (STS)."""
+    """An access key pair of Volcengine, with the session token if the pair is temporary (STS)."""
 
     access_key: str = attrs.field(repr=lambda key: repr(key[:4] + "***"))
     secret_key: Secret
@@ -49,7 +49,7 @@ class VolcengineCredentials:
 
     @classmethod
     def make(cls, access_key: str, secret_key: str, session_token: str | None = None) -> "VolcengineCredentials":
-        """Check and wrap the keys."""
+        """Validate and wrap the keys. Raises ``ConfigurationError``."""
         _check("access_key", access_key)
         _check("secret_key", secret_key)
         if session_token is not None:
@@ -58,21 +58,21 @@ class VolcengineCredentials:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never show, and of the access key no more than its beginning."""
+        """What no error may show. Only the first four characters of the access key may be shown."""
         secrets = [secret.reveal() for secret in (self.secret_key, self.session_token) if secret is not None]
         return (*secrets, self.access_key)
 
 
 @attrs.frozen
 class ZegoCredentials:
-    """An AppId of ZEGO with its ServerSecret (not the CallbackSecret, which signs callbacks)."""
+    """A ZEGO AppId with its ServerSecret (not the CallbackSecret, which signs callbacks)."""
 
     app_id: int
     server_secret: Secret
 
     @classmethod
     def make(cls, app_id: int, server_secret: str) -> "ZegoCredentials":
-        """Check and wrap the keys."""
+        """Validate and wrap the keys. Raises ``ConfigurationError``."""
         if isinstance(app_id, bool) or not isinstance(app_id, int) or not 0 < app_id <= MAX_UINT32:
             raise ConfigurationError(f"app_id must be an int from 1 to {MAX_UINT32}; got {describe(app_id)}")
         _check("server_secret", server_secret)
@@ -80,12 +80,15 @@ class ZegoCredentials:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never show."""
+        """What no error may show."""
         return (self.server_secret.reveal(),)
 
 
 def volcengine_keys_from_env(environ: Mapping[str, str] = os.environ) -> tuple[str, str, str | None]:
-    """Read access key, secret key and session token where the official SDKs do. A pair that is begun must be whole."""
+    """Read access key, secret key and session token from the variables of the official SDKs.
+
+    Raises ``ConfigurationError`` if no pair is set, or only one half of a pair.
+    """
     for access, secret, token in (
         ("VOLCENGINE_ACCESS_KEY", "VOLCENGINE_SECRET_KEY", "VOLCENGINE_SESSION_TOKEN"),
         ("VOLC_ACCESSKEY", "VOLC_SECRETKEY", ""),
@@ -98,13 +101,14 @@ def volcengine_keys_from_env(environ: Mapping[str, str] = os.environ) -> tuple[s
 
 
 def zego_keys_from_env(environ: Mapping[str, str] = os.environ) -> tuple[int, str]:
-    """Read ``ZEGO_APP_ID`` and ``ZEGO_SERVER_SECRET``."""
+    """Read ``ZEGO_APP_ID`` and ``ZEGO_SERVER_SECRET``. Raises ``ConfigurationError``."""
     app_id = _required(environ, "ZEGO_APP_ID")
     if not (app_id.isascii() and app_id.isdigit() and len(app_id) <= len(str(MAX_UINT32))):
         raise ConfigurationError(f"ZEGO_APP_ID must be a decimal number from 1 to {MAX_UINT32}")
     return int(app_id), _required(environ, "ZEGO_SERVER_SECRET")
 
 
+#: The largest AppId.
 MAX_UINT32 = 2**32 - 1
 
 
@@ -116,6 +120,6 @@ def _required(environ: Mapping[str, str], name: str) -> str:
 
 
 def _check(name: str, value: object) -> None:
-    """Keys travel in headers or are hashed: printable ASCII without blanks is what the vendors issue."""
+    """Check the form that the vendors issue: printable ASCII without blanks. Keys are sent in headers or hashed."""
     if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable() or " " in value:
         raise ConfigurationError(f"{name} must be a str of printable ASCII without blanks; got {type(value).__name__}")

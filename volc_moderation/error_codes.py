@@ -1,4 +1,4 @@
-"""From a vendor's code, or an HTTP status, to an error of the tree. The tables are in each vendor's ``protocol.py``."""
+"""From an error response to an error of the tree. The vendors' codes are in each vendor's own ``error_codes.py``."""
 
 from http import HTTPStatus
 
@@ -20,43 +20,46 @@ from volc_moderation.wire import Request, Response
 
 
 @attrs.frozen
-class Meaning:
-    """What the documents say about a code.
+class ErrorCode:
+    """What the vendor's documents say about an error code.
 
-    ``error`` is its class, ``advice`` what it means and what to do, ``retry_after`` the seconds to wait before a retry.
-    ``maybe_sent`` is True if the documents advise a retry and do not say that nothing was done.
+    :param error_type: the class of the error.
+    :param advice: what the code means and what to do; None if the documents do not explain it.
+    :param retry_after: seconds to wait before a retry; None if unknown; 0 to sign again at once with the vendor's time.
+    :param maybe_sent: True if the documents advise a retry, but do not say that nothing was done.
     """
 
-    error: type[APIError]
+    error_type: type[APIError]
     advice: str | None = None
     retry_after: float | None = None
     maybe_sent: bool = False
 
 
-UNKNOWN = Meaning(APIError)
+#: A code that no document explains.
+UNDOCUMENTED = ErrorCode(APIError)
 
 _STATUSES = {
-    HTTPStatus.UNAUTHORIZED: Meaning(AuthenticationError),
-    HTTPStatus.FORBIDDEN: Meaning(PermissionDeniedError),
-    HTTPStatus.NOT_FOUND: Meaning(NotFoundError),
-    HTTPStatus.CONFLICT: Meaning(ConflictError),
-    HTTPStatus.TOO_MANY_REQUESTS: Meaning(ThrottledError, retry_after=1.0),
+    HTTPStatus.UNAUTHORIZED: ErrorCode(AuthenticationError),
+    HTTPStatus.FORBIDDEN: ErrorCode(PermissionDeniedError),
+    HTTPStatus.NOT_FOUND: ErrorCode(NotFoundError),
+    HTTPStatus.CONFLICT: ErrorCode(ConflictError),
+    HTTPStatus.TOO_MANY_REQUESTS: ErrorCode(ThrottledError, retry_after=1.0),
 }
 
 
-def meaning_of_status(status: int) -> Meaning:
-    """Return what an HTTP status says of a refusal whose code no document explains."""
+def error_code_for_status(status: int) -> ErrorCode:
+    """Return what an HTTP status says about an error whose code is undocumented."""
     if status in _STATUSES:
         return _STATUSES[HTTPStatus(status)]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Meaning(ServerError)
+        return ErrorCode(ServerError)
     if status >= HTTPStatus.BAD_REQUEST:
-        return Meaning(InvalidRequestError)
-    return UNKNOWN
+        return ErrorCode(InvalidRequestError)
+    return UNDOCUMENTED
 
 
-def refusal(
-    meaning: Meaning,
+def api_error(
+    error_code: ErrorCode,
     *,
     code: str | int,
     message: str,
@@ -65,52 +68,28 @@ def refusal(
     response: Response,
     code_n: int | None = None,
 ) -> APIError:
-    """Make the error of a refusal. A Retry-After of the response may make the wait longer."""
-    error = meaning.error(
+    """Create the error for an error response. Its Retry-After header may lengthen the wait."""
+    error = error_code.error_type(
         request.redact(message),
         code=request.redact(code) if isinstance(code, str) else code,
         request_id=request_id,
-        log_id=log_id_of(request, response),
+        log_id=read_log_id(request, response),
         status=response.status,
-        retry_after=_longer(meaning.retry_after, _retry_after(response)),
-        advice=meaning.advice,
+        retry_after=_longer_wait(error_code.retry_after, _read_retry_after(response)),
+        advice=error_code.advice,
         code_n=code_n,
     )
-    error.maybe_sent = meaning.maybe_sent
+    error.maybe_sent = error_code.maybe_sent
     return error
 
 
-def request_id_of(value: object, request: Request) -> str | None:
-    """Read a request id: a text by the documents, but a number names a request as well."""
-    if type(value) is int and abs(value) < _LONGEST_NUMBER:
-        return str(value)
-    return request.redact(value) if isinstance(value, str) and value else None
-
-
-def log_id_of(request: Request, response: Response) -> str | None:
-    """Read the id of Volcengine's logs."""
-    log_id = response.headers.get("x-tt-logid")
-    return log_id and request.redact(log_id)
-
-
-#: A longer one is no id, and dear to write.
-_LONGEST_NUMBER = 10**40
-
-
-def _longer(advised: float | None, asked: float | None) -> float | None:
-    """Take the longer of two waits; but 0, which means "sign again", stays."""
-    if advised == 0 or asked is None:
-        return advised
-    return asked if advised is None else max(advised, asked)
-
-
-def unusable(request: Request, response: Response) -> ModerationError:
-    """Make the error of an answer that is not the vendor's envelope: a proxy's page, half a JSON, nothing."""
+def unusable_response(request: Request, response: Response) -> ModerationError:
+    """Create the error for a response that is not the vendor's envelope: a proxy's page, truncated JSON, no content."""
     if response.status == HTTPStatus.TOO_MANY_REQUESTS:
-        return refusal(
+        return api_error(
             _STATUSES[HTTPStatus.TOO_MANY_REQUESTS],
             code="HTTP 429",
-            message="too many requests, says what is between here and the vendor",
+            message="too many requests, according to a proxy between here and the vendor",
             request_id=None,
             request=request,
             response=response,
@@ -118,12 +97,36 @@ def unusable(request: Request, response: Response) -> ModerationError:
     size = len(response.body)
     message = f"HTTP {response.status} with {size} bytes that are not the vendor's JSON"
     error = TransportError(message, maybe_sent=True, status=response.status)
-    error.retry_after = _retry_after(response)
+    error.retry_after = _read_retry_after(response)
     return error
 
 
-def _retry_after(response: Response) -> float | None:
-    """Return the wait that a header asks for. One of 0 asks for none, and is no reason to wait less than otherwise."""
+def read_request_id(value: object, request: Request) -> str | None:
+    """Read a request id. The documents say that it is text, but a number identifies a request just as well."""
+    if type(value) is int and abs(value) < _MAX_NUMERIC_ID:
+        return str(value)
+    return request.redact(value) if isinstance(value, str) and value else None
+
+
+#: A longer number is not an id, and is expensive to convert to text.
+_MAX_NUMERIC_ID = 10**40
+
+
+def read_log_id(request: Request, response: Response) -> str | None:
+    """Read the id under which Volcengine logged the request."""
+    log_id = response.headers.get("x-tt-logid")
+    return log_id and request.redact(log_id)
+
+
+def _longer_wait(documented: float | None, requested: float | None) -> float | None:
+    """Return the longer of two waits. A documented 0, which means "sign again", is not lengthened."""
+    if documented == 0 or requested is None:
+        return documented
+    return requested if documented is None else max(documented, requested)
+
+
+def _read_retry_after(response: Response) -> float | None:
+    """Return the wait in the Retry-After header, in seconds. A wait of 0 is ignored: it must not shorten another."""
     seconds = response.headers.get("retry-after", "")
     wait = float(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < len("10000") else 0.0
     return wait or None

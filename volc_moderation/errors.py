@@ -1,53 +1,76 @@
-"""Everything that can go wrong, as one tree, sorted by what the caller does next.
+"""All errors of this package, as one tree. The class of an error says what the caller does next.
 
 ModerationError
-├── APIError                  the vendor answered, and said no
-│   ├── ThrottledError        too many calls: nothing was done, call again in the next second
-│   ├── TemporaryError        it failed, and the vendor says that a later call may succeed
-│   ├── ServerError           a fault inside the vendor: whether anything was done is unknown
-│   ├── AuthenticationError   mend the keys, the clock or the signature
-│   ├── PermissionDeniedError have the account, the app or the service enabled
-│   ├── InvalidRequestError   mend the call
-│   ├── NotFoundError         no such room, user, task or app
-│   └── ConflictError         something that is already there stands in the way
-├── TransportError            no usable answer came
-├── DecodeError               the answer states no error and proves no success
-├── DeadlineExceeded          the deadline of the whole call passed (also a TimeoutError)
-├── QuotaUnavailable          the store that shares the quota cannot be asked
-├── InvalidActionError        an argument breaks a rule, nothing was sent (also a ValueError)
-├── JournalError              the journal of jobs cannot be opened, read or written
-├── SourceError               a file of calls cannot be read
-├── ConfigurationError        a client was made or used wrongly, nothing was sent
-└── CallbackError             a callback is forged or unreadable
+├── APIError                  the vendor refused the call
+│   ├── ThrottledError        too many calls; nothing was done: call again in the next second
+│   ├── TemporaryError        the call failed: call again later, as the vendor advises
+│   ├── ServerError           a fault inside the vendor; whether anything was done is unknown: check, or call again
+│   ├── AuthenticationError   fix the keys, the clock or the region
+│   ├── PermissionDeniedError enable the account, the app or the service
+│   ├── InvalidRequestError   fix the arguments
+│   ├── NotFoundError         check the id of the room, user, task, stream or app
+│   └── ConflictError         stop or delete what is in the way first
+├── TransportError            no usable response arrived: check the network, or call again
+├── DecodeError               the response proves neither success nor failure: check whether the call took effect
+├── DeadlineExceeded          the deadline of the whole call passed (also a TimeoutError): call again with more time
+├── QuotaUnavailable          the store that shares the quota is unavailable: restore it, then call again
+├── InvalidActionError        an argument breaks a rule; nothing was sent: fix the argument (also a ValueError)
+├── JournalError              the journal of jobs cannot be opened, read or written: fix the file or its disk
+├── SourceError               a file of calls cannot be read; nothing was sent: fix the file
+├── ConfigurationError        a client was created or used wrongly; nothing was sent: fix the program
+└── CallbackError             a callback is forged, stale or unreadable: reject it
 
-No error carries a key, a signature or a signed address, neither in its text nor in what it is chained to.
+No error carries a key, a signature or a signed URL, neither in its text nor in the errors chained to it.
 """
 
 from typing import Literal, Self
 
+__all__ = [
+    "APIError",
+    "AuthenticationError",
+    "CallbackError",
+    "ConfigurationError",
+    "ConflictError",
+    "DeadlineExceeded",
+    "DecodeError",
+    "InvalidActionError",
+    "InvalidRequestError",
+    "JournalError",
+    "ModerationError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "QuotaUnavailable",
+    "ServerError",
+    "SourceError",
+    "TemporaryError",
+    "ThrottledError",
+    "TransportError",
+    "describe",
+]
+
 
 def describe(value: object) -> str:
-    """Describe a wrong value without showing a text, which may be a secret: by type, and by length or number."""
+    """Describe an invalid value by its type, and by its length or number. Text is left out: it may be a secret."""
     described = type(value).__name__
     if isinstance(value, (str, bytes, list, tuple)):
         return f"{described} of length {len(value)}"
-    if isinstance(value, (int, float)) and abs(value) < _LONGEST_NUMBER:
+    if isinstance(value, (int, float)) and abs(value) < _MAX_DESCRIBED_NUMBER:
         return f"{described} {value!r}"
     return described
 
 
-_LONGEST_NUMBER = 10**12
+_MAX_DESCRIBED_NUMBER = 10**12
 
 
 class ModerationError(Exception):
-    """The root of every error that this package raises."""
+    """The root of every error that this package raises. Catch a subclass to learn what to do next."""
 
     message: str
     #: The vendor's name of the action that failed, such as ``StopWebcast``.
     action: str | None = None
-    #: How many requests were sent for the call, or tried.
+    #: The number of requests that were sent for the call, or that the client tried to send.
     attempts: int = 0
-    #: Seconds that the call waited for quotas and between attempts.
+    #: Seconds spent waiting for quotas and between attempts.
     waited: float = 0.0
     #: Seconds to wait before the same call may succeed, if known.
     retry_after: float | None = None
@@ -65,7 +88,7 @@ class ModerationError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle and copy with all attributes, so that errors cross process borders."""
+        """Pickle and copy with all attributes, so that errors can be passed between processes."""
         return _restore, (type(self), self.args), self.__dict__
 
 
@@ -76,13 +99,15 @@ def _restore(cls: type[ModerationError], args: tuple[object, ...]) -> Moderation
 
 
 class APIError(ModerationError):
-    """The vendor answered with an error code.
+    """The vendor answered with an error code. The subclass says what to do next.
 
-    ``code`` is the vendor's own: a string at Volcengine (``FlowLimitExceeded.QPSOverLimit``), a number at ZEGO (50006).
-    ``code_n`` is the number that Volcengine's gateway gives besides; None if the service behind it refused, or ZEGO.
-    ``advice`` is what the vendor's documents say about the code, in short.
-    ``request_id`` and ``log_id`` are what the vendor's support asks for; ``status`` is the HTTP status.
-    A code that no document explains is raised as plain ``APIError`` unless its HTTP status says more.
+    ``code`` is the vendor's own: a str at Volcengine (``FlowLimitExceeded.QPSOverLimit``), an int at ZEGO (50006).
+    ``code_n`` is the number that Volcengine's gateway adds; None for an error of ZEGO or of the service behind the
+    gateway. ``advice`` summarises what the vendor's documents say about the code. ``request_id`` and ``log_id`` are
+    what the vendor's support asks for. ``status`` is the HTTP status.
+
+    A code that no document explains gets its class from the HTTP status, and is a plain ``APIError`` if the status says
+    nothing either. Ask the vendor's support about such a code.
     """
 
     def __init__(
@@ -129,45 +154,50 @@ class APIError(ModerationError):
 
 
 class ThrottledError(APIError):
-    """Too many calls. Nothing was done; the call may be sent again in the next second."""
+    """Too many calls. Nothing was done. Call again in the next second, or send fewer calls."""
 
 
 class TemporaryError(APIError):
-    """It failed, and the vendor says that a later call may succeed: after ``retry_after`` seconds, where it says.
+    """The call failed, and the vendor says that a later call may succeed. Call again later.
 
-    ``maybe_sent`` is True where the vendor does not say that nothing was done, as with ZEGO's 50006, 50007 and 50009.
+    Wait ``retry_after`` seconds if the vendor recommends a time. ``maybe_sent`` is True if the vendor does not say that
+    nothing was done, as for ZEGO's codes 50006, 50007 and 50009.
     """
 
 
 class ServerError(APIError):
-    """A fault inside the vendor. Whether the call was carried out is unknown."""
+    """A fault inside the vendor. Whether the call took effect is unknown.
+
+    Check, or call again if the action may be repeated. Contact the vendor's support if the fault persists.
+    """
 
 
 class AuthenticationError(APIError):
-    """The vendor does not accept the keys, the timestamp or the signature."""
+    """The vendor does not accept the keys, the timestamp or the signature. Fix the keys, the clock or the region."""
 
 
 class PermissionDeniedError(APIError):
-    """The keys are good, but the account, the app or the service may not do this."""
+    """The keys are valid, but the account, the app or the service may not do this. Enable it, or grant permission."""
 
 
 class InvalidRequestError(APIError):
-    """The vendor refuses a parameter or the form of the request."""
+    """The vendor refuses a parameter or the form of the request. Fix the arguments."""
 
 
 class NotFoundError(APIError):
-    """There is no such room, user, task, stream or app."""
+    """There is no such room, user, task, stream or app. Check the id, or check what exists."""
 
 
 class ConflictError(APIError):
-    """Something that is already there stands in the way."""
+    """Something that already exists prevents the call, such as a task that runs. Stop or delete it first."""
 
 
 class TransportError(ModerationError):
-    """No usable answer came: no connection, a broken one, silence, or an answer that is not the vendor's.
+    """No usable response arrived: no connection, a broken one, a timeout, or a response that is not the vendor's.
 
-    ``maybe_sent`` is False only if the request cannot have arrived; ``status`` is the HTTP status, if there was one.
-    ``is_permanent`` is True if the next request would fail alike, as with a certificate that is not trusted.
+    Check the network, or call again. ``maybe_sent`` is False only if the request cannot have arrived. ``status`` is the
+    HTTP status, if there was one. ``is_permanent`` is True if the next request would fail in the same way, for example
+    because a certificate is not trusted.
     """
 
     def __init__(
@@ -180,9 +210,10 @@ class TransportError(ModerationError):
 
 
 class DecodeError(ModerationError):
-    """The answer states no error, but does not prove the success either: it lacks a part, or a part does not fit.
+    """The response states no error, but does not prove success: a part is missing, or has the wrong type.
 
-    ``path`` names the first field that is off. Whether the call was carried out is unknown.
+    Whether the call took effect is unknown: check before you call again. ``path`` names the first field that does not
+    fit.
     """
 
     maybe_sent = True
@@ -193,8 +224,8 @@ class DecodeError(ModerationError):
         self.request_id = request_id
 
 
-class DeadlineExceeded(ModerationError, TimeoutError):  # noqa: N818 - the name that gRPC and others gave it
-    """The deadline of the whole call passed, waits for quota and retries included.
+class DeadlineExceeded(ModerationError, TimeoutError):  # noqa: N818 - gRPC's name
+    """The deadline of the whole call passed, including the waits for quota and retries. Call again with more time.
 
     ``maybe_sent`` is True if a request may have arrived. The error of the last attempt, if any, is the ``__cause__``.
     """
@@ -204,16 +235,16 @@ class DeadlineExceeded(ModerationError, TimeoutError):  # noqa: N818 - the name 
         self.maybe_sent = maybe_sent
 
 
-class QuotaUnavailable(ModerationError):  # noqa: N818 - it says what is missing
-    """The store that shares the quota cannot be asked, so that nothing may be sent."""
+class QuotaUnavailable(ModerationError):  # noqa: N818 - the name says what is missing
+    """The store that shares the quota is unavailable, so nothing may be sent. Restore the store, then call again."""
 
 
 class JournalError(ModerationError):
-    """The journal of jobs cannot be opened, read or written. What it held before, it still holds."""
+    """The journal of jobs cannot be opened, read or written. Fix the file or its disk; the stored jobs are intact."""
 
 
 class SourceError(ModerationError):
-    """A file of calls, or a row of it, cannot be read. Nothing was sent. ``line`` is where, if that is known."""
+    """A file of calls, or a row of it, cannot be read. Nothing was sent. Fix the file at ``line``, if that is known."""
 
     def __init__(self, message: str, *, line: int | None = None) -> None:
         super().__init__(message)
@@ -221,10 +252,10 @@ class SourceError(ModerationError):
 
 
 class InvalidActionError(ModerationError, ValueError):
-    """An argument breaks a documented rule. Nothing was sent.
+    """An argument breaks a documented rule. Nothing was sent. Fix the argument.
 
-    ``field`` is the argument, ``rule`` what it must be, ``value_type`` the type of what was given, with its length or
-    number. A text itself is left out: it may be a secret.
+    ``field`` is the argument, and ``rule`` what it must be. ``value_type`` is the type of the value, with its length or
+    number. Text itself is left out: it may be a secret.
     """
 
     def __init__(self, *, action: str, field: str, rule: str, value_type: str) -> None:
@@ -236,16 +267,19 @@ class InvalidActionError(ModerationError, ValueError):
 
     @classmethod
     def of(cls, action: str, field: str, rule: str, value: object) -> Self:
-        """Make the error of a value."""
+        """Create the error for an invalid value."""
         return cls(action=action, field=field, rule=rule, value_type=describe(value))
 
 
 class ConfigurationError(ModerationError):
-    """A client was made with wrong settings, or used after its end or from another event loop. Nothing was sent."""
+    """A client has wrong settings, is closed, or belongs to another event loop. Nothing was sent. Fix the program."""
 
 
 class CallbackError(ModerationError):
-    """A callback is not to be trusted: ``reason`` is ``forged``, ``stale`` (too old, or ahead) or ``unreadable``."""
+    """A callback cannot be trusted. Reject it.
+
+    ``reason`` is ``forged`` (wrong signature), ``stale`` (too old, or too far in the future) or ``unreadable``.
+    """
 
     def __init__(self, message: str, *, reason: Literal["forged", "stale", "unreadable"]) -> None:
         super().__init__(message)

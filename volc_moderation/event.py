@@ -1,4 +1,4 @@
-"""What a vendor's callback tells, in terms that hold for every vendor."""
+"""The events that vendors report by callback, in terms that hold for every vendor."""
 
 import enum
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import attrs
 
 
 class Verdict(enum.StrEnum):
-    """What the moderation thinks of the material."""
+    """What the moderation recommends for the content."""
 
     PASS = "PASS"  # noqa: S105 - not a password
     REVIEW = "REVIEW"
@@ -16,7 +16,7 @@ class Verdict(enum.StrEnum):
 
 
 class Media(enum.StrEnum):
-    """What was looked at."""
+    """The kind of content that was moderated."""
 
     AUDIO = "audio"
     VIDEO = "video"
@@ -24,34 +24,34 @@ class Media(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Evidence:
-    """What the verdict rests on: addresses of pictures and audio, which expire, and recognised texts."""
+    """The evidence for a verdict.
+
+    :param urls: addresses of pictures and audio; they expire.
+    :param texts: recognised speech and text.
+    """
 
     urls: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
 
 
-class Lenient:
-    """The base of models of what a vendor sends unasked.
-
-    A field that has a default and does not fit its type counts as absent: a wrong ornament must not cost a REJECT.
-    """
-
-    __slots__ = ()
-
-
 @attrs.frozen(kw_only=True)
 class Event:
-    """A callback. What its vendor does not tell is None or empty.
+    """A callback. Fields that its vendor does not report are None or empty.
 
     :param vendor: ``volcengine`` or ``zego``.
     :param name: the vendor's name of the event, such as ``MachineReviewResult`` or ``censor_audio_v2_result``.
-    :param stream_id: ZEGO only; of a video moderation.
-    :param task_id: of ZEGO's moderations and of Volcengine's webcasts.
-    :param verdict: None for what is no result of a moderation; a str for one that the documents do not know.
-    :param reasons: the vendor's labels, the gravest first.
-    :param occurred_at: when the material was taken, or else when the callback was made; with a time zone.
-    :param dedupe_key: the same for all deliveries of an event.
-    :param data: all that came, as the vendor spells it; of Volcengine's, what is in EventData.
+    :param app_id: the app, as the vendor spells its id.
+    :param room_id: the room.
+    :param user_id: the user whose content was moderated, or whom the event is about.
+    :param stream_id: ZEGO only.
+    :param task_id: the id of a ZEGO moderation, or of a Volcengine webcast.
+    :param verdict: None if the event is not the result of a moderation; a str if the documents do not list the value.
+    :param media: the kind of content that was moderated.
+    :param reasons: the vendor's labels, the most serious first.
+    :param evidence: pictures, audio and texts on which the verdict is based.
+    :param occurred_at: when the content was captured, or else when the callback was created; with a time zone.
+    :param dedupe_key: identifies the event: all deliveries of the event have the same key.
+    :param data: the whole content as the vendor spells it; for Volcengine, the content of EventData.
     """
 
     vendor: str

@@ -1,54 +1,55 @@
-"""The gate before an HTTP client: so many requests in flight at a time, and who is next when one has ended."""
+"""The gate before an HTTP client: bounds the requests in flight, and decides which one is next."""
 
 from typing import Any
 
 from volc_moderation.quotas.permit import Priority
-from volc_moderation.quotas.wait_queue import BULK_SHARE, WaitQueue
+from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE, WaitQueue
 
-#: Requests in flight. httpx pays for every connection of its pool on every request, and collapses under a queue in the
-#: pool: the gate keeps requests out of that queue. 150 calls/s with a round trip of 300 ms fit through it.
-IN_FLIGHT = 48
+#: The maximum number of requests in flight. Each request costs httpx time for every connection of its pool, and httpx
+#: collapses when requests queue for the pool: the gate keeps them out of that queue. 150 calls/s with a round trip of
+#: 300 ms fit through it.
+MAX_IN_FLIGHT = 48
 
 
 class Gate:
-    """Lets a number of requests through at a time: interactive ones first, bulk ones at their share at least.
+    """Lets a bounded number of requests through at a time: interactive ones first; bulk ones get at least their share.
 
-    It stands for the place of each request itself, which a line hands on as it does a permit.
+    The places are all alike, so that this object itself stands for each of them in the wait queue.
     """
 
     def __init__(self, width: int) -> None:
         self._free = width
-        self._wait_queue: WaitQueue[Gate] = WaitQueue(BULK_SHARE)
+        self._wait_queue: WaitQueue[Gate] = WaitQueue(DEFAULT_BULK_SHARE)
 
     async def enter(self, priority: Priority) -> None:
-        """Wait for a place. Whoever got one leaves it."""
+        """Wait for a place. The caller must ``leave()`` it."""
         if self._free:
             self._free -= 1
         else:
-            await self._wait_queue.wait(self._wait_queue.join(priority))
+            await self._wait_queue.wait(self._wait_queue.enqueue(priority))
 
     def leave(self) -> None:
-        """Hand one's place on."""
-        if self._wait_queue.waiting:
-            self._wait_queue.give(self)
+        """Give a place to the next waiter, or free it."""
+        if self._wait_queue:
+            self._wait_queue.grant(self)
         else:
             self._free += 1
 
-    def abandoned(self, age: float | None) -> None:  # noqa: ARG002 - the contract of Line
-        """Take a place back: whoever it was given to has just been cancelled."""
+    def abandoned(self, age: float | None) -> None:  # noqa: ARG002 - the contract of WaitQueue
+        """Take a place back: the waiter that it was granted to has just been cancelled."""
         self.leave()
 
 
 def width_for(client: Any, url: Any) -> int:
-    """Return how many requests to an address a client is given at once: no more than it has connections for them.
+    """Return how many requests a client may have in flight to an address: as many as it has connections, at most.
 
-    Those that wait in its pool would wait on their own time, and be sent when little of it is left. Neither library
-    tells the size in public; should they keep it in another place, ``IN_FLIGHT`` it is. A connection of HTTP/2 takes
-    many requests.
+    More would wait in its pool, where their time runs, and be sent when little of it is left. Neither library has a
+    public API for the size of the pool; if the private attributes change, this is ``MAX_IN_FLIGHT``. A connection of
+    HTTP/2 carries many requests.
     """
     try:
         pool = client._transport_for_url(url)._pool  # noqa: SLF001
-        width = IN_FLIGHT if pool._http2 else min(IN_FLIGHT, pool._max_connections)  # noqa: SLF001
+        width = MAX_IN_FLIGHT if pool._http2 else min(MAX_IN_FLIGHT, pool._max_connections)  # noqa: SLF001
     except (AttributeError, TypeError):
-        return IN_FLIGHT
+        return MAX_IN_FLIGHT
     return max(1, int(width))

@@ -1,7 +1,7 @@
-"""Foreign text, made fit to be shown: what a terminal, a browser or a reader of lines would obey stands as an escape.
+"""Makes untrusted text safe to print: characters that a terminal, a browser or a line reader interprets are escaped.
 
-It comes from files, vendors, journals and strangers' callbacks. An escape character could recolour or rewrite what a
-terminal shows, a line break could forge a line, and the marks that turn the direction of text could hide some of it.
+The text comes from files, vendors, journals and callbacks. An escape character could recolour or overwrite a terminal,
+a line break could forge a line, and marks that change the direction of text could hide parts of it.
 https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing
 """
 
@@ -11,33 +11,33 @@ import unicodedata
 
 
 def printable(text: str) -> str:
-    r"""Return a text on one line in which every character shows, as itself or as an escape such as ``\x1b``."""
+    r"""Return the text as one line in which every character is visible, as itself or as an escape such as ``\x1b``."""
     if text.isprintable():
         return text
-    return "".join(one if _shows(one) else one.encode("unicode_escape").decode("ascii") for one in text)
+    return "".join(one if _is_visible(one) else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
-def json_text(value: object, *, indent: int | None = None) -> str:
-    r"""Return JSON in which every character of the texts shows, as itself or as an escape such as ``\u001b``.
+def printable_json(value: object, *, indent: int | None = None) -> str:
+    r"""Return JSON in which every character of the texts is visible, as itself or as an escape such as ``\u001b``.
 
-    It can be encoded whatever the texts hold, half a surrogate pair too. Without ``indent`` it is one line.
+    It can be encoded in UTF-8 even if the texts contain lone surrogates. Without ``indent`` it is one line.
     """
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     if text.isprintable():
         return text
-    # Of what json itself writes, only line feeds do not show; those inside texts it has escaped.
-    return _HIDDEN.sub(lambda found: found[0] if _shows(found[0]) else _escaped(found[0]), text)
+    # Outside of texts, json writes no invisible character but line feeds; those inside texts are already escaped.
+    return _MAYBE_INVISIBLE.sub(lambda match: match[0] if _is_visible(match[0]) else _json_escape(match[0]), text)
 
 
-#: All but ASCII that shows, and the line feeds between lines: what must be looked at.
-_HIDDEN = re.compile(r"[^\n -~]")
+#: Everything but visible ASCII and the line feeds between lines.
+_MAYBE_INVISIBLE = re.compile(r"[^\n -~]")
 
 
-def _shows(character: str) -> bool:
-    """Tell whether a character shows; a wide or a narrow space, as languages have them, does."""
+def _is_visible(character: str) -> bool:
+    """Return whether a character is visible. Wide and narrow spaces, which some languages use, are."""
     return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
-def _escaped(character: str) -> str:
-    # Beyond the 16 bits of an escape it is a pair, which json makes; it leaves U+007F as it is.
+def _json_escape(character: str) -> str:
+    # json.dumps writes a surrogate pair for a character above U+FFFF, but does not escape U+007F.
     return f"\\u{ord(character):04x}" if character < "\U00010000" else json.dumps(character)[1:-1]

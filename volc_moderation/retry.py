@@ -22,17 +22,22 @@ from volc_moderation.errors import (
 
 T = TypeVar("T")
 
-#: Quotas are per second, so a throttled call has its chance in the next one.
-NEXT_SECOND = 1.0
+#: A throttled call is repeated after this, because quotas are per second.
+THROTTLE_WAIT = 1.0  # seconds
 
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often a call is attempted, and how the waits grow where the vendor says nothing.
+    """How often a call is attempted, and how long it waits where the vendor recommends nothing.
 
-    ``attempts`` counts all requests of a call, the first included: 1 means no retry. Waits that the vendor recommends
-    (300 s for ZEGO's 50006, 50007 and 50009) are kept as they are. Other waits are drawn evenly from 0 to
-    ``base * 2 ** (attempt - 1)`` seconds, at most ``cap``.
+    Waits that the vendor recommends (300 s for ZEGO's 50006, 50007 and 50009) are not changed. Other waits are drawn
+    evenly from 0 to ``base * 2 ** (attempt - 1)`` seconds, at most ``cap``.
+
+    :param attempts: the maximum number of requests of a call, including the first; at least 1, which means no retry.
+    :param base: the longest wait after the first attempt, in seconds; at least 0.
+    :param cap: the longest wait after any attempt, in seconds; at least 0.
+
+    Raises ``ConfigurationError`` for a wrong setting.
     """
 
     attempts: int = 5
@@ -55,22 +60,25 @@ def next_wait(
     signed_again: bool,
     policy: RetryPolicy,
     draw: float,
-    until_proven: bool = False,
+    retry_unproven: bool = False,
 ) -> float | None:
     """Return the seconds to wait after ``error`` ended attempt number ``attempt``; None if the call is over.
 
-    ``draw`` is a random number from 0 to 1, for the jitter. ``signed_again`` tells that a stale signature was renewed
-    before in this call: once is enough, then it is the clock. ``until_proven`` also repeats what was answered without a
-    proof of success: a job has time for that, whoever awaits a call is told at once.
+    :param attempt: the number of the attempt that failed, from 1.
+    :param repeatable: whether a second request has the same effect as one.
+    :param signed_again: a stale signature was renewed before in this call. Once is enough: then the clock is wrong.
+    :param draw: a random number from 0 to 1, for the jitter.
+    :param retry_unproven: also repeat after a response that proves neither success nor failure. A job has time for
+        that; the caller of a plain call gets the error at once.
     """
     if attempt >= policy.attempts:
         return None
-    is_unproven = until_proven and repeatable and isinstance(error, DecodeError)
+    is_unproven = retry_unproven and repeatable and isinstance(error, DecodeError)
     if not is_unproven and not _is_worth_repeating(error, repeatable=repeatable, signed_again=signed_again):
         return None
     if isinstance(error, ThrottledError):
-        # Spread over a second: those that were refused together would come back together.
-        return (NEXT_SECOND if error.retry_after is None else error.retry_after) + draw
+        # Spread over a second: calls that were refused together would otherwise be repeated together.
+        return (THROTTLE_WAIT if error.retry_after is None else error.retry_after) + draw
     if error.retry_after is not None:
         return error.retry_after
     return draw * min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 64))
@@ -78,20 +86,20 @@ def next_wait(
 
 def _is_worth_repeating(error: ModerationError, *, repeatable: bool, signed_again: bool) -> bool:
     if isinstance(error, (ThrottledError, TemporaryError)):
-        return True  # by the vendor's advice, of calls that are not repeatable too
+        return True  # as the vendor advises, even for calls that are not repeatable
     if isinstance(error, AuthenticationError):
         return error.retry_after == 0 and not signed_again
     if isinstance(error, ServerError):
         return repeatable
     if isinstance(error, TransportError):
-        # A redirect or a refusal by what is between here and the vendor will be the same the next time.
+        # A redirect or a refusal by a proxy in between will be the same the next time.
         is_refused = error.status is not None and MULTIPLE_CHOICES <= error.status < INTERNAL_SERVER_ERROR
         return (repeatable or not error.maybe_sent) and not is_refused and not error.is_permanent
     return False
 
 
 def outcome_unknown(error: ModerationError) -> bool:
-    """Tell whether the vendor may have carried out the attempt that ended in ``error``."""
+    """Return whether the vendor may have carried out the attempt that ended in ``error``."""
     return isinstance(error, ServerError) or error.maybe_sent
 
 
@@ -100,9 +108,9 @@ async def retrying(
     wait_after: Callable[[ModerationError], float | None],
     sleep: Callable[[float], Awaitable[None]],
 ) -> T:
-    """Await ``attempt()`` until it returns, or until ``wait_after(error)`` is None; then its last error is raised."""
-    # Most calls need one attempt, and tenacity's bookkeeping costs as much as all else that is done for it: it comes in
-    # when something failed, and is handed that failure as the outcome of its first attempt.
+    """Await ``attempt()`` until it succeeds, or until ``wait_after(error)`` is None: then raise its last error."""
+    # Most calls need one attempt, for which tenacity's bookkeeping would cost as much as all other work. So tenacity is
+    # only used after a failure, which it receives as the outcome of its first attempt.
     try:
         return await attempt()
     except ModerationError as error:
@@ -114,11 +122,11 @@ async def retrying(
             raise failures.pop()
         return await attempt()
 
-    def again(state: RetryCallState) -> bool:
+    def should_retry(state: RetryCallState) -> bool:
         nonlocal wait
         error = state.outcome.exception() if state.outcome else None
         decided = wait_after(error) if isinstance(error, ModerationError) else None
         wait = decided or 0.0
         return decided is not None
 
-    return await AsyncRetrying(sleep=sleep, retry=again, wait=lambda _: wait)(next_attempt)
+    return await AsyncRetrying(sleep=sleep, retry=should_retry, wait=lambda _: wait)(next_attempt)

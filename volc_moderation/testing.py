@@ -1,18 +1,15 @@
 """A pytest plugin for projects that use this package: the emulator, and callbacks with valid signatures.
 
-Installed with the package, so the fixtures are there without an import. ``moderation_emulator`` needs the extra
-``emulator``; the makers of callbacks need nothing.
+pytest loads it automatically, so the fixtures need no import. ``moderation_emulator`` needs the extra ``emulator``; the
+callbacks need no extra.
 """
 
-import contextlib
 import json
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 import pytest
@@ -22,42 +19,44 @@ from volc_moderation.zego import callbacks as zego_callbacks
 
 if TYPE_CHECKING:
     from volc_moderation.emulator import Fault, Settings
+    from volc_moderation.emulator.control import AdminRequest
 
-#: What the emulator and the makers of callbacks sign with.
+__all__ = [
+    "CALLBACK_SECRET",
+    "ModerationEmulator",
+    "make_volcengine_callback",
+    "make_zego_callback",
+    "moderation_emulator",
+    "volcengine_callback",
+    "zego_callback",
+]
+
+T = TypeVar("T")
+
+#: Signs the callbacks of the emulator and of this module.
 CALLBACK_SECRET = "callback-secret"  # noqa: S105 - an example
 
-#: Seconds for the emulator's process to end.
-END = 10
+#: Seconds between two checks whether all callbacks are delivered.
+_POLL_INTERVAL = 0.01
 
 
 class ModerationEmulator:
-    """Both vendors in a process of their own. All methods block, for a moment: they suit tests of any kind.
+    """Both vendors in a process of their own. All methods block briefly, so they suit tests of any kind.
 
-    ``base_url`` is for both clients, ``environment`` holds what their ``from_env()`` reads.
+    ``base_url`` is the address of both vendors; ``environment`` contains the variables that ``from_env()`` reads.
+
+    Raises ``RuntimeError`` if the process does not start.
     """
 
     def __init__(self, settings: "Settings | None" = None) -> None:
         from volc_moderation.emulator import Settings  # noqa: PLC0415 - an extra
-        from volc_moderation.emulator.server import settings_line  # noqa: PLC0415
+        from volc_moderation.emulator.control import AdminRequests, EmulatorSubprocess  # noqa: PLC0415
 
         self.settings = Settings() if settings is None else settings
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "volc_moderation.emulator"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        with contextlib.suppress(BrokenPipeError):  # it ended before it read, as the next line tells
-            self._process.stdin.write(settings_line(self.settings))
-            self._process.stdin.flush()
-        ready = self._process.stdout.readline()
-        if not ready:
-            self.close()
-            raise RuntimeError("the emulator did not start")
-        self.base_url: str = json.loads(ready)["base_url"]
-        self._http = httpx.Client(base_url=f"{self.base_url}/_emulator/", trust_env=False)
+        self._process = EmulatorSubprocess(self.settings)
+        self.base_url: str = self._process.wait_until_ready()
+        self._http = httpx.Client(base_url=self.base_url, trust_env=False)
+        self._admin = AdminRequests()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -73,60 +72,54 @@ class ModerationEmulator:
 
     def play(self, fault: "Fault") -> None:
         """Play a fault for the next calls that it matches."""
-        self._post("faults", fault.asdict())
+        self._send(self._admin.play(fault))
 
     def join(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> bool:
-        """Let a user join a room and publish; False if a ban or a rule keeps the user out.
+        """Let a user join a room and publish a stream; False if a ban or a rule keeps the user out.
 
-        ``options``: ``app_id`` (Volcengine), ``stream_id``, ``ip``, and ``verdict``, what a moderation will find.
+        ``options``: ``app_id`` (Volcengine), ``stream_id``, ``ip``, and ``verdict``, the result of moderations of the
+        user. Raises ``ValueError`` for a wrong argument.
         """
-        who = {"vendor": vendor, "room_id": room_id, "user_id": user_id, **options}
-        return self._post("join", who).status_code != httpx.codes.FORBIDDEN
+        return self._send(self._admin.join(vendor, room_id, user_id, options))
 
     def leave(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> None:
         """Let a user leave a room."""
-        self._post("leave", {"vendor": vendor, "room_id": room_id, "user_id": user_id, **options})
+        self._send(self._admin.leave(vendor, room_id, user_id, options))
 
     def report(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> int:
-        """Let every moderation that covers a user report, and return how many callbacks are on their way.
+        """Let every moderation that covers a user send a callback. Return how many are sent.
 
-        ``options``: ``app_id`` (Volcengine), ``verdict`` (``REJECT``), ``media`` (``audio``, ``video``, or both).
+        ``options``: ``app_id`` (Volcengine), ``verdict`` (default ``REJECT``), ``media`` (``audio`` or ``video``;
+        default both). Raises ``ValueError`` for a wrong argument, or if the user is not in the room.
         """
-        report = {"vendor": vendor, "room_id": room_id, "user_id": user_id, **options}
-        return int(self._post("report", report).json()["callbacks"])
+        return self._send(self._admin.report(vendor, room_id, user_id, options))
 
     def callbacks(self, *, settled: bool = True, timeout: float = 10.0) -> list[dict[str, Any]]:
-        """Return the callbacks; ``settled`` waits until each is delivered or lost, at most ``timeout`` seconds."""
-        until = time.monotonic() + timeout
+        """Return all callbacks and their outcomes.
+
+        :param settled: wait until each is delivered or lost.
+        :param timeout: the longest wait, in seconds.
+        """
+        deadline = time.monotonic() + timeout
         while True:
-            found: list[dict[str, Any]] = self._http.get("callbacks").raise_for_status().json()
-            if not settled or time.monotonic() > until or all(one["outcome"] != "pending" for one in found):
-                return found
-            time.sleep(0.01)
+            callbacks = self._send(self._admin.callbacks())
+            is_settled = all(callback["outcome"] != "pending" for callback in callbacks)
+            if not settled or is_settled or time.monotonic() > deadline:
+                return callbacks
+            time.sleep(_POLL_INTERVAL)
 
     def counts(self) -> dict[str, dict[str, Any]]:
-        """Return what was seen of each action."""
-        counts: dict[str, dict[str, Any]] = self._http.get("counts").raise_for_status().json()
-        return counts
+        """Return the counts of each action, by its name."""
+        return self._send(self._admin.counts())
 
     def reset(self) -> None:
         """Forget everything."""
-        self._post("reset", {})
+        self._send(self._admin.reset())
 
     def close(self) -> None:
-        """End the process."""
-        if hasattr(self, "_http"):
-            self._http.close()
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(END)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
+        """Stop the process."""
+        self._http.close()
+        self._process.close()
 
     def __enter__(self) -> Self:
         return self
@@ -134,11 +127,8 @@ class ModerationEmulator:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _post(self, route: str, content: Mapping[str, Any]) -> httpx.Response:
-        response = self._http.post(route, json=content)
-        if response.status_code == httpx.codes.BAD_REQUEST:
-            raise ValueError(response.json()["error"])
-        return response
+    def _send(self, request: "AdminRequest[T]") -> T:
+        return request.result(self._http.request(request.method, request.path, json=request.content))
 
 
 @pytest.fixture(scope="session")
@@ -149,7 +139,7 @@ def _moderation_emulator() -> Iterator[ModerationEmulator]:
 
 @pytest.fixture
 def moderation_emulator(_moderation_emulator: ModerationEmulator) -> ModerationEmulator:
-    """Both vendors in a process of their own, which remembers nothing of the test before."""
+    """Both vendors in a process of their own, reset for each test."""
     _moderation_emulator.reset()
     return _moderation_emulator
 
@@ -162,17 +152,19 @@ def volcengine_callback() -> Callable[..., bytes]:
 
 @pytest.fixture
 def zego_callback() -> Callable[..., bytes]:
-    """Make the body of one of ZEGO's callbacks. See ``make_zego_callback``."""
+    """Make the body of a callback of ZEGO. See ``make_zego_callback``."""
     return make_zego_callback
 
 
 def make_volcengine_callback(
     *, secret: str = CALLBACK_SECRET, envelope: Mapping[str, str] | None = None, **event_data: object
 ) -> bytes:
-    """Return the body of a signed MachineReviewResult: a picture of ``user`` in ``room`` that is rejected.
+    """Return the body of a signed MachineReviewResult: by default, a picture of ``user`` in ``room`` is rejected.
 
-    ``event_data`` replaces or adds what the vendor calls so (``RoomId``, ``UserId``, ``Suggest``, …), ``envelope`` the
-    fields around it (``EventTime``, ``EventId``, ``AppId``, …). Each call has a new EventId unless it is given.
+    :param envelope: fields that replace or extend those of the callback: ``EventTime``, ``EventId``, ``AppId``, ….
+    :param event_data: fields that replace or extend those of EventData: ``RoomId``, ``UserId``, ``Suggest``, ….
+
+    Each callback has a new EventId, unless ``envelope`` sets one.
     """
     content = {
         "RoomId": "room",
@@ -200,10 +192,12 @@ def make_volcengine_callback(
 def make_zego_callback(
     event: str = "censor_audio_v2_result", *, secret: str = CALLBACK_SECRET, **fields: object
 ) -> bytes:
-    """Return the body of one of ZEGO's signed callbacks: by default, ten seconds of ``user`` in ``room`` are rejected.
+    """Return the body of a signed callback of ZEGO: by default, ten seconds of ``user`` in ``room`` are rejected.
 
-    ``fields`` replaces or adds what ZEGO calls so (``TaskId``, ``Detail``, ``AuxInfo``, …). Each call has a new
-    ResultTaskId and Nonce unless they are given.
+    :param event: the name of the event, such as ``censor_video_v2_img_result``.
+    :param fields: fields that replace or extend those of the callback: ``TaskId``, ``Detail``, ``AuxInfo``, ….
+
+    Each callback has a new ResultTaskId and Nonce, unless ``fields`` sets them.
     """
     task_id = str(fields.get("TaskId", "00112233445566778899aabbccddeeff"))
     content: dict[str, Any] = {

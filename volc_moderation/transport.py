@@ -1,7 +1,7 @@
-"""Bytes out, status, headers and bytes back. The only importer of httpx.
+"""Sends signed bytes, and returns the status, headers and bytes of the response. The only importer of httpx.
 
-The client may be an ``httpx.AsyncClient`` or an ``httpx2.AsyncClient``: it is given nothing but str, bytes, floats and
-callables, and the exceptions are those of the library that its class comes from.
+The client may be an ``httpx.AsyncClient`` or an ``httpx2.AsyncClient``: it receives nothing but str, bytes, floats and
+callables, and the exceptions caught are those of the library that its class comes from.
 """
 
 import asyncio
@@ -20,42 +20,42 @@ import attrs
 import httpx
 
 from volc_moderation.errors import ConfigurationError, TransportError, describe
-from volc_moderation.gate import IN_FLIGHT, Gate, width_for
+from volc_moderation.gate import MAX_IN_FLIGHT, Gate, width_for
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.wire import Request, Response
 
-#: Bytes of an answer, unpacked: far more than any has, and few enough that one cannot use up the memory.
-MOST_BYTES = 16 * 2**20
+#: The longest response, decompressed: far longer than any real one, and short enough not to exhaust the memory.
+MAX_RESPONSE_BYTES = 16 * 2**20
 
 
 class AsyncHTTPClient(Protocol):
-    """What an ``httpx.AsyncClient`` and an ``httpx2.AsyncClient`` have in common, as far as it is used here."""
+    """What this package uses of an ``httpx.AsyncClient`` or an ``httpx2.AsyncClient``."""
 
     @property
     def is_closed(self) -> bool:
-        """Whether the client can send no more."""
+        """Whether the client is closed, and can send no more requests."""
 
     async def aclose(self) -> None:
-        """Close the pool."""
+        """Close the connections."""
 
 
 @attrs.frozen
 class BaseURL:
-    """Where a vendor listens: an http or https address with no path."""
+    """The address of a vendor: http or https, without a path."""
 
     url: str
-    #: What is sent and signed as Host: in lower case, with the port unless it is the scheme's own.
+    #: The Host header that is sent and signed: in lower case, with the port unless it is the scheme's default.
     host: str
     is_loopback: bool
 
     @property
-    def own_accounts(self) -> str:
-        """What tells the accounts of an emulator from those of the vendor, whose hosts all count as one."""
+    def account_suffix(self) -> str:
+        """Distinguishes the accounts of an emulator from those of the vendor, whose hosts all share their quotas."""
         return f"@{self.host}" if self.is_loopback else ""
 
     @classmethod
-    def make(cls, base_url: object) -> "BaseURL":
-        """Check an address."""
+    def parse(cls, base_url: object) -> "BaseURL":
+        """Parse an address. Raises ``ConfigurationError`` if it is not one."""
         rule = "base_url must be like 'https://host' or 'http://127.0.0.1:8000', without path, query or user"
         if not isinstance(base_url, str):
             raise ConfigurationError(f"{rule}; got {describe(base_url)}")
@@ -87,7 +87,7 @@ class Transport:
     """Sends signed requests through one HTTP client, a bounded number at a time."""
 
     def __init__(self, client: AsyncHTTPClient | None, *, timeout: float, base_url: BaseURL) -> None:
-        self._owned = client is None
+        self._owns_client = client is None
         if client is None:
             client = _make_client(base_url)
         self._client: httpx.AsyncClient = client  # type: ignore[assignment]  # or its twin of httpx2
@@ -95,27 +95,27 @@ class Transport:
         self._host = base_url.host
         self._url = base_url.url
         self._timeout = timeout
-        # The gate is as wide as the pool, so there is no wait in the pool; half of the time may go by in connecting.
+        # The gate is as wide as the pool, so requests do not wait in the pool. Connecting may take half of the time.
         self._timeouts = (timeout / 2, timeout, timeout, None)  # connect, read, write, pool
         self._gate = Gate(width_for(client, self._library.URL(base_url.url)))
 
     @property
     def is_closed(self) -> bool:
-        """Whether the HTTP client can send no more."""
+        """Whether the HTTP client is closed, and can send no more requests."""
         return self._client.is_closed
 
     async def aclose(self) -> None:
-        """Close the HTTP client, unless it was given from outside."""
-        if self._owned:
+        """Close the HTTP client, unless the user gave it."""
+        if self._owns_client:
             await self._client.aclose()
 
     async def send(self, prepare: Callable[[], Awaitable[Request]], priority: Priority) -> tuple[Request, Response]:
-        """Send what ``prepare()`` returns, which is awaited last, so that no wait makes a signature stale.
+        """Send the request that ``prepare()`` returns. It is awaited last, so that no wait makes a signature stale.
 
-        Returns the request that was sent, and its answer.
+        Returns the request and its response.
 
-        Raises ``TransportError``. What httpx raised stays behind: its frames hold addresses and headers, signatures
-        included.
+        Raises ``TransportError``, which is not chained to the exception of httpx: the frames of that one hold addresses
+        and headers, including signatures.
         """
         await self._gate.enter(priority)
         try:
@@ -126,9 +126,9 @@ class Transport:
     async def _exchange(self, request: Request) -> tuple[Request, Response]:
         started = asyncio.get_running_loop().time()
         try:
-            # httpx's own read timeout starts again with every byte that comes; this one does not.
+            # httpx's own read timeout starts again with every byte that arrives; this one does not.
             async with asyncio.timeout(self._timeout):
-                answer = await self._client.send(
+                response = await self._client.send(
                     self._client.build_request(
                         request.method,
                         request.url,
@@ -140,33 +140,33 @@ class Transport:
                     auth=None,
                     follow_redirects=False,
                 )
-                body = await _read(answer)
+                body = await _read(response)
         except TimeoutError:
-            error = TransportError(f"no answer within {self._timeout:g} s{self._route()}", maybe_sent=True)
+            error = TransportError(f"no response within {self._timeout:g} s{self._route()}", maybe_sent=True)
         except (self._library.HTTPError, self._library.InvalidURL, UnicodeError) as caught:
-            # httpx looks at a redirect's address even if it does not follow it.
-            error = self._describe(caught, request)
+            # httpx parses a redirect's address even if it does not follow the redirect.
+            error = self._to_transport_error(caught, request)
         except OSError as caught:
             reason = f"the connection failed: {type(caught).__name__}{self._route()}"
             error = TransportError(reason, maybe_sent=True)
         except asyncio.CancelledError as cancelled:
-            raise cancelled.with_traceback(None) from None  # its frames hold addresses and headers too
+            raise cancelled.with_traceback(None) from None  # its frames also hold addresses and headers
         except RuntimeError:
             if not self._client.is_closed:
                 raise
-            error = TransportError("the HTTP client was closed meanwhile", maybe_sent=True)
+            error = TransportError("the HTTP client was closed during the request", maybe_sent=True)
         else:
             if body is not None:
                 round_trip = asyncio.get_running_loop().time() - started
-                return request, Response(answer.status_code, answer.headers, body, round_trip)
+                return request, Response(response.status_code, response.headers, body, round_trip)
             error = TransportError(
-                f"an answer of more than {MOST_BYTES:,} bytes", maybe_sent=True, status=answer.status_code
+                f"a response of more than {MAX_RESPONSE_BYTES:,} bytes", maybe_sent=True, status=response.status_code
             )
         raise error
 
-    def _describe(self, error: Exception, request: Request) -> TransportError:
+    def _to_transport_error(self, error: Exception, request: Request) -> TransportError:
         library = self._library
-        never_left = (
+        not_sent = (
             library.ConnectError,
             library.ConnectTimeout,
             library.PoolTimeout,
@@ -176,19 +176,19 @@ class Transport:
         reason = f"{type(error).__name__} ({self._host}{self._route()})" + (f": {error}" if str(error) else "")
         is_untrusted = _is_untrusted(error)
         if is_untrusted:
-            reason += "; if the certificate is right, let SSL_CERT_FILE name the file of its authority"
+            reason += "; if the certificate is right, set SSL_CERT_FILE to the file of its authority"
         return TransportError(
             _without_signature(request.redact(reason)),
-            maybe_sent=not isinstance(error, never_left),
-            # A hook of the given client may raise for the status.
+            maybe_sent=not isinstance(error, not_sent),
+            # An event hook of the user's client may call raise_for_status().
             status=error.response.status_code if isinstance(error, library.HTTPStatusError) else None,
             is_permanent=is_untrusted,
         )
 
     def _route(self) -> str:
-        """Name the proxy that requests go through, if any; without its password, which httpx keeps elsewhere.
+        """Describe the proxy that requests go through, if any, without its password, which httpx keeps elsewhere.
 
-        Neither library tells this in public. Should they keep it in another place, it is not named.
+        Neither library has a public API for this. If the private attributes change, the proxy is not named.
         """
         try:
             transport: Any = self._client._transport_for_url(self._library.URL(self._url))  # noqa: SLF001
@@ -198,75 +198,74 @@ class Transport:
             return ""
 
 
-async def _read(answer: httpx.Response) -> bytes | None:
-    """Read an answer to its end, and unpack it; None if it is too long, which its header need not say."""
-    parts: list[bytes] = []
+async def _read(response: httpx.Response) -> bytes | None:
+    """Read and decompress a whole response. Return None if it is too long: its Content-Length need not show that."""
+    chunks: list[bytes] = []
     size = 0
     try:
-        async for part in answer.aiter_bytes():
-            parts.append(part)
-            size += len(part)
-            if size > MOST_BYTES:
+        async for chunk in response.aiter_bytes():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_RESPONSE_BYTES:
                 break
         else:
-            return b"".join(parts)  # what was read to its end is closed
+            return b"".join(chunks)  # httpx closes a response that was read to its end
     except BaseException:
-        await answer.aclose()
+        await response.aclose()
         raise
-    await answer.aclose()
+    await response.aclose()
     return None
 
 
 def _make_client(base_url: BaseURL) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
+    limits = httpx.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
     try:
         verify = _certificates()
         if base_url.is_loopback:
-            # A proxy set in the environment is for the way out, not for an emulator on this machine: httpx asks for
-            # none where it is given a transport. The certificates of the environment hold here too.
+            # A proxy of the environment is for other machines, not for an emulator on this one: httpx uses no proxy if
+            # it is given a transport. The certificates of the environment apply here too.
             return httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(verify=verify, limits=limits))
         return httpx.AsyncClient(verify=verify, limits=limits)
     except (ImportError, OSError) as error:
         reason = str(error)
     except (httpx.InvalidURL, ValueError) as error:
-        reason = type(error).__name__  # its text may hold the password of the proxy
+        reason = type(error).__name__  # its message may contain the proxy's password
     raise ConfigurationError(f"httpx cannot use the proxies or certificates of the environment: {reason}")
 
 
-#: To read the certificates takes 30 ms and 0.8 MB: clients that are there at the same time share them.
-_certificates_by_place: "weakref.WeakValueDictionary[tuple[str | None, ...], ssl.SSLContext]" = (
+#: Reading the certificates takes 30 ms and 0.8 MB, so clients that exist at the same time share them. The keys are the
+#: values of ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``.
+_certificates_by_location: "weakref.WeakValueDictionary[tuple[str | None, ...], ssl.SSLContext]" = (
     weakref.WeakValueDictionary()
 )
 
 
 def _certificates() -> ssl.SSLContext:
-    """Return what httpx trusts: the certificates of the environment, else its own ones."""
-    place = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-    context = _certificates_by_place.get(place)
+    """Return the certificates that httpx trusts: those of the environment, else its own."""
+    location = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    context = _certificates_by_location.get(location)
     if context is None:
-        context = _certificates_by_place[place] = httpx.create_ssl_context()
+        context = _certificates_by_location[location] = httpx.create_ssl_context()
     return context
 
 
 def _is_untrusted(error: BaseException | None) -> bool:
-    """Tell whether a certificate was refused, somewhere down the chain of what led to an error."""
-    for _ in range(_LONGEST_CHAIN):
+    """Return whether an error, or one that it is chained to, is a refused certificate."""
+    for _ in range(_MAX_CHAIN_LENGTH):
         if error is None or isinstance(error, ssl.SSLCertVerificationError):
             return error is not None
         error = error.__cause__ or error.__context__
     return False
 
 
-#: Exceptions from httpx down to the ssl module: some five. Chains may be circles.
-_LONGEST_CHAIN = 20
+#: There are about five exceptions from httpx down to the ssl module. A chain may be circular.
+_MAX_CHAIN_LENGTH = 20
 
 
 def _library_of(client: object) -> ModuleType:
     """Return the module whose exceptions the client raises."""
     if getattr(client, "params", None):
-        raise ConfigurationError(
-            "http_client must not have params of its own: httpx would put them in place of the query"
-        )
+        raise ConfigurationError("http_client must not have params of its own: httpx would replace the query with them")
     for cls in type(client).__mro__:
         root = cls.__module__.partition(".")[0]
         if cls.__name__ == "AsyncClient" and root in {"httpx", "httpx2"}:
@@ -279,12 +278,12 @@ def _library_of(client: object) -> ModuleType:
 _SIGNATURE = re.compile(r"(?<=[?&]Signature=)[^&\s\"']+")
 
 
-def _without_signature(line: str) -> str:
-    return _SIGNATURE.sub("***", line)
+def _without_signature(text: str) -> str:
+    return _SIGNATURE.sub("***", text)
 
 
 class _SignatureFilter(logging.Filter):
-    """Strike signatures from the addresses that httpx logs at INFO: ZEGO's travels in the query."""
+    """Redacts the addresses that httpx logs at INFO: ZEGO's signature is in the query."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
@@ -296,14 +295,14 @@ class _SignatureFilter(logging.Filter):
 
 
 class _HeaderFilter(logging.Filter):
-    """Drop what HTTP/2's header compression logs at DEBUG about the headers that carry secrets."""
+    """Drops the DEBUG records of HTTP/2's header compression about headers that carry secrets."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         line = record.getMessage().lower()
         return not any(word in line for word in ("authorization", "x-security-token", "signature="))
 
 
-# At the loggers themselves: a handler of the application's never sees the record before.
+# On the loggers themselves, so that the application's handlers only see the redacted records.
 for _name in ("httpx", "httpx2"):
     logging.getLogger(_name).addFilter(_SignatureFilter())
 for _name in ("hpack.hpack", "hpack.table"):

@@ -1,35 +1,44 @@
-"""The registry of vendors: for each name its client, its callbacks and what its documents say about a code.
+"""The registry of vendors: the client, the callbacks and the error codes of each.
 
-No other shared module names a vendor. To add one, write its package and add it to ``VENDORS``.
+No other shared module imports a vendor's package. To add a vendor, write its package (``tests/toy_vendor`` is the
+smallest example), add it to ``VENDORS`` and, if it sends callbacks, to ``CallbackSecrets``.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import attrs
 
 from volc_moderation.action import Action
+from volc_moderation.callback_checks import Secret
 from volc_moderation.client import Client
 from volc_moderation.event import Event
 from volc_moderation.volcengine import callbacks as volcengine_callbacks
-from volc_moderation.volcengine import protocol as volcengine_protocol
+from volc_moderation.volcengine import error_codes as volcengine_error_codes
 from volc_moderation.volcengine.client import VolcengineClient
 from volc_moderation.zego import callbacks as zego_callbacks
-from volc_moderation.zego import protocol as zego_protocol
+from volc_moderation.zego import error_codes as zego_error_codes
 from volc_moderation.zego.client import ZegoClient
 
 
 class Callbacks(Protocol):
-    """What a vendor's module ``callbacks`` offers."""
+    """The module ``callbacks`` of a vendor."""
 
     @property
     def WITHIN_SECONDS(self) -> float | None:  # noqa: N802 - a constant of a module
-        """The greatest age of a callback that is accepted by default, in seconds; None accepts any age."""
+        """The maximum age of a callback by default, in seconds; None for any age."""
 
     def verify(
         self, body: bytes, secret: str | Sequence[str], *, now: float | None, within: float | None
     ) -> str | None:
-        """Check the signature. Returns a dedupe key of the signature, if it has one. Raises ``CallbackError``."""
+        """Check the signature and the age.
+
+        :param secret: the secret, or several of which any may have signed.
+        :param now: the Unix time. None is allowed only if ``within`` is None.
+        :param within: seconds that the time of the callback may lie in the past or the future; None for any.
+
+        Returns a dedupe key of the signature, if it has one. Raises ``CallbackError``.
+        """
 
     def parse(self, body: bytes) -> Event:
         """Read a callback. Raises ``CallbackError``."""
@@ -37,12 +46,15 @@ class Callbacks(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Vendor:
-    """A vendor. Its name is that of its client, ``client.vendor``."""
+    """A vendor.
+
+    :param client: its client. The name of the vendor is ``client.vendor``.
+    :param callbacks: its module ``callbacks``; None if it sends no callbacks.
+    :param advice: returns what the vendor's documents say about an error code of an action; None if nothing.
+    """
 
     client: type[Client]
-    #: None if the vendor sends no callbacks.
     callbacks: Callbacks | None
-    #: Returns what the vendor's documents say about the code of an action, if they say anything.
     advice: Callable[[type[Action[Any]], str | int], str | None]
 
     @property
@@ -51,18 +63,31 @@ class Vendor:
         return self.client.vendor
 
 
-#: By name, in the order in which they are listed to users.
+class CallbackSecrets(TypedDict, total=False):
+    """The secret of each vendor's callbacks, by the vendor's name: the keyword arguments of ``Webhooks``.
+
+    Each is a text, a list of texts of which any may have signed (while the secret is rotated), or ``UNVERIFIED``. None
+    is the same as no secret. The types need a field for each vendor of ``VENDORS``; at runtime, the registry suffices.
+    """
+
+    #: Volcengine: the secret key in the callback settings of the RTC console.
+    volcengine: Secret | None
+    #: ZEGO: the CallbackSecret of the project.
+    zego: Secret | None
+
+
+#: The vendors by name, in the order in which users see them.
 VENDORS: dict[str, Vendor] = {
     vendor.name: vendor
     for vendor in (
-        Vendor(client=VolcengineClient, callbacks=volcengine_callbacks, advice=volcengine_protocol.advice),
-        Vendor(client=ZegoClient, callbacks=zego_callbacks, advice=zego_protocol.advice),
+        Vendor(client=VolcengineClient, callbacks=volcengine_callbacks, advice=volcengine_error_codes.advice),
+        Vendor(client=ZegoClient, callbacks=zego_callbacks, advice=zego_error_codes.advice),
     )
 }
 
 
 def all_actions() -> dict[str, type[Action[Any]]]:
-    """Return the actions of all vendors by name, those that users have defined included."""
+    """Return the actions of all vendors by name, including those that users have defined."""
     return {name: action for vendor in VENDORS.values() for name, action in vendor.client.actions().items()}
 
 

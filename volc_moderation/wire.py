@@ -1,8 +1,8 @@
-"""What goes over the wire: requests and responses as plain values, and models as the vendors' JSON.
+"""What is sent and received: requests and responses as plain values, and models as the vendors' JSON.
 
 Models carry no wire names: ``room_id`` is ``RoomId`` by rule, and an exception such as ``SourceURL`` is declared beside
-its field. What is None, or an empty list by default, is not sent. What comes back is read strictly as to types and
-leniently as to the rest: unknown fields are ignored, unknown enum values are kept as they came, null lists are empty.
+its field. Fields that are None, or an empty list by default, are not sent. Types are read strictly, everything else
+leniently: unknown fields are ignored, unknown enum values are kept unchanged, and null lists are read as empty.
 """
 
 import enum
@@ -19,27 +19,26 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from volc_moderation.action import KEEPS_UNREADABLE, WIRE_NAME
 from volc_moderation.errors import DecodeError
-from volc_moderation.event import Lenient
 
 M = TypeVar("M")
 
-#: What a vendor's JSON is made of.
+#: A JSON object.
 JSON = dict[str, Any]
 
 
 @attrs.frozen
 class Request:
-    """A signed request. Its address and headers carry the signature, so its repr shows neither."""
+    """A signed request. Its URL and headers carry the signature, so its repr shows neither."""
 
     method: Literal["GET", "POST"]
     url: str = attrs.field(repr=False)
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
-    #: What must not show in an error even if the vendor's answer repeats it: keys, tokens, the signature.
+    #: What no error may show, even if the vendor's response repeats it: keys, tokens and the signature.
     secrets: tuple[str, ...] = attrs.field(repr=False)
 
     def redact(self, message: str) -> str:
-        """Strike the secrets from a vendor's message."""
+        """Replace the secrets in a vendor's message by ``***``."""
         for secret in self.secrets:
             message = message.replace(secret, "***")
         return message
@@ -47,7 +46,7 @@ class Request:
 
 @attrs.frozen
 class Response:
-    """An answer as it came, which may repeat what was sent, so its repr is short. ``round_trip`` is in seconds."""
+    """A response as it arrived. It may repeat what was sent, so its repr is short. ``round_trip`` is in seconds."""
 
     status: int
     #: Names are in lower case.
@@ -57,15 +56,25 @@ class Response:
 
 
 @attrs.frozen
-class Answer(Generic[M]):
-    """A vendor's yes, decoded."""
+class DecodedResponse(Generic[M]):
+    """The result of a successful call, with the ids under which the vendor logged the request."""
 
     result: M
     request_id: str | None
     log_id: str | None = None
 
 
-#: Kept, because to make one costs as much as to use it.
+class Lenient:
+    """The base of models of callbacks, which a vendor sends unasked.
+
+    A field that has a default and whose value has the wrong type counts as absent: a malformed optional field must not
+    discard a REJECT verdict.
+    """
+
+    __slots__ = ()
+
+
+#: Shared, because creating an encoder costs as much as using it.
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -75,9 +84,9 @@ def dump_json(value: object) -> bytes:
 
 
 def load_json(body: bytes | str) -> JSON | None:
-    """Decode a JSON object; None for anything else, however broken."""
+    """Decode a JSON object. Returns None for anything else, however malformed."""
     try:
-        # Not what Python guesses from the first bytes: JSON between systems is UTF-8. RFC 8259, section 8.1
+        # json.loads would guess the encoding from the first bytes, but JSON between systems is UTF-8: RFC 8259, 8.1.
         text = body.decode("utf-8", "surrogatepass").removeprefix("\ufeff") if isinstance(body, bytes) else body
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -85,11 +94,10 @@ def load_json(body: bytes | str) -> JSON | None:
     return value if isinstance(value, dict) else None
 
 
-def load_answer(body: bytes) -> JSON | None:
-    """Decode a vendor's answer, as ``load_json`` does.
+def load_response(body: bytes) -> JSON | None:
+    """Decode the JSON object of a vendor's response, like ``load_json``, with ``?`` in place of lone surrogates.
 
-    JSON can spell texts that have no UTF-8 form, and which neither a terminal nor a journal takes: with ``?`` in the
-    place of lone surrogates, they end here.
+    JSON can spell lone surrogates, but they have no UTF-8 form, so neither a terminal nor a journal accepts them.
     """
     envelope = load_json(body)
     if envelope is None or not _MAY_HAVE_SURROGATES.search(body):
@@ -100,7 +108,7 @@ def load_answer(body: bytes) -> JSON | None:
         return None
 
 
-#: Escaped, or as the bytes that Python's decoder lets through.
+#: A surrogate as an escape, or as the bytes that ``surrogatepass`` accepts.
 _MAY_HAVE_SURROGATES = re.compile(rb"\\u[dD]|\xed[\xa0-\xbf]")
 
 
@@ -113,12 +121,12 @@ def _encodable(value: Any) -> Any:
 
 
 def parameters(action: object) -> JSON:
-    """Return the parameters of an action as the vendor spells them."""
+    """Return the parameters of an action in the vendor's spelling."""
     return _converter.unstructure(action)  # type: ignore[no-any-return]
 
 
-def text_parameters(action: object) -> list[tuple[str, str]]:
-    """Return the parameters of an action as names and texts of a query: a list is a name that is repeated."""
+def query_parameters(action: object) -> list[tuple[str, str]]:
+    """Return the parameters of an action as the names and texts of a query. A list repeats its name."""
     pairs = []
     for name, value in parameters(action).items():
         pairs += [(name, _as_text(one)) for one in (value if isinstance(value, (list, tuple)) else [value])]
@@ -126,26 +134,28 @@ def text_parameters(action: object) -> list[tuple[str, str]]:
 
 
 def _as_text(value: object) -> str:
-    # An Enum that is a str, too, has another text of its own than what JSON has of it.
+    # str() of a str Enum may be its name; JSON has its value.
     return str.__str__(value) if isinstance(value, str) else json.dumps(value)
 
 
 def to_json(model: object) -> object:
-    """Return any model of this package as JSON in the vendor's spelling."""
+    """Return a model of this package as JSON in the vendor's spelling."""
     return _converter.unstructure(model)
 
 
-def parse(value: object, cls: type[M], *, request_id: str | None = None, root: str = "Result") -> M | DecodeError:
-    """Read ``value`` as a ``cls``; or return the error that names the first field that is off.
+def parse(value: object, cls: type[M], *, request_id: str | None = None, root: str = "Result") -> M:
+    """Read ``value`` as a ``cls``. ``root`` is the name of ``value`` in the paths of fields.
 
-    Returned, not raised, and made outside of the except block: what the vendor sent must not travel in its traceback.
+    Raises ``DecodeError``, which names the first field that does not fit. It is raised outside the except block, so
+    that no error of cattrs, which holds the value, is chained to it. Its traceback still has this frame: a caller that
+    passes the error on removes the traceback.
     """
     try:
         return _converter.structure(value, cls)
     except Exception as error:  # noqa: BLE001 - cattrs groups whatever the hooks raise
         described = cattrs.transform_error(error, path=root, format_exception=_describe)[0]
     fault, _, path = described.partition(" @ ")
-    return DecodeError(f"{path}: {fault}", path=path, request_id=request_id)
+    raise DecodeError(f"{path}: {fault}", path=path, request_id=request_id)
 
 
 def _describe(error: BaseException, _: object) -> str:
@@ -159,13 +169,13 @@ def _wire_name(attribute: "attrs.Attribute[Any]") -> str | None:
 
 
 def wire_names(cls: type) -> dict[str, str]:
-    """Return how the vendor spells each field that is sent."""
+    """Return the vendor's spelling of each field that is sent."""
     names = ((attribute.name, _wire_name(attribute)) for attribute in attrs.fields(cls))
     return {field: name for field, name in names if name is not None}
 
 
 def _overrides(cls: type) -> dict[str, Any]:
-    # Any, because cattrs types the overrides like its own options, which share the keyword arguments with them.
+    # Any, because cattrs passes the overrides and its own options in the same keyword arguments.
     overrides = {}
     for attribute in attrs.fields(attrs.resolve_types(cls)):
         name = _wire_name(attribute)
@@ -192,12 +202,12 @@ def _mismatch(expected: str, value: object) -> TypeError:
     return TypeError(f"expected {expected}, got {type(value).__name__}")
 
 
-# The default hooks turn None into 'None' and 7.9 into 7.
+# The default hooks convert None to 'None' and 7.9 to 7.
 for _primitive in (str, int, float, bool):
     _converter.register_structure_hook(_primitive, _strict(_primitive))
 
 
-# Where the documents leave open what a value is, it is kept as it came.
+# A value whose type the documents leave open is kept unchanged.
 _converter.register_structure_hook_func(lambda cls: cls is object, lambda value, _: value)
 
 
@@ -210,11 +220,11 @@ def _unstructure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any]
 def _structure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     read: Callable[[Any, Any], Any]
     if issubclass(cls, Lenient):
-        read = _read_leniently(cls, converter)
+        read = _structure_leniently(cls, converter)
     else:
         read = make_dict_structure_fn(cls, converter, **_overrides(cls))
     if any(KEEPS_UNREADABLE in attribute.metadata for attribute in attrs.fields(cls)):
-        read = _sort_out_unreadable(cls, read, converter)
+        read = _keep_unreadable_items(cls, read, converter)
 
     def structure(value: Any, cls: Any) -> Any:
         if not isinstance(value, dict):
@@ -224,58 +234,58 @@ def _structure_model(cls: type, converter: cattrs.Converter) -> Callable[[Any, A
     return structure
 
 
-def _read_leniently(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+def _structure_leniently(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     fields = [(_wire_name(attribute), attribute) for attribute in attrs.fields(attrs.resolve_types(cls))]
 
-    def read(value: Any, _: Any) -> Any:
-        given = {}
+    def structure(value: Any, _: Any) -> Any:
+        arguments = {}
         for name, attribute in fields:
             if name in value:
                 try:
-                    given[attribute.name] = converter.structure(value[name], attribute.type)
+                    arguments[attribute.name] = converter.structure(value[name], attribute.type)
                 except Exception:
                     if attribute.default is attrs.NOTHING:
                         raise
             elif attribute.default is attrs.NOTHING:
                 raise KeyError(name)
-        return cls(**given)
+        return cls(**arguments)
 
-    return read
+    return structure
 
 
-def _sort_out_unreadable(
+def _keep_unreadable_items(
     cls: type, read: Callable[[Any, Any], Any], converter: cattrs.Converter
 ) -> Callable[[Any, Any], Any]:
-    """Keep the items of lists that do not fit apart, as they came, unless there are no others."""
+    """Move the items of lists that do not fit, unchanged, to the field that keeps them, unless no item fits."""
     fields = attrs.fields(attrs.resolve_types(cls))
-    lists = {_wire_name(one): get_args(one.type)[0] for one in fields if _is_list(one.type)}
-    keeper = next(_wire_name(one) for one in fields if KEEPS_UNREADABLE in one.metadata)
+    item_types = {_wire_name(field): get_args(field.type)[0] for field in fields if _is_list(field.type)}
+    keeper = next(_wire_name(field) for field in fields if KEEPS_UNREADABLE in field.metadata)
 
-    def fits(item: object, kind: Any) -> bool:
+    def fits(item: object, item_type: Any) -> bool:
         try:
-            converter.structure(item, kind)
+            converter.structure(item, item_type)
         except Exception:  # noqa: BLE001 - cattrs groups whatever the hooks raise
             return False
         return True
 
-    def sort_out(value: Any, cls: Any) -> Any:
-        given = {name: one for name, one in value.items() if name != keeper}
+    def structure(value: Any, cls: Any) -> Any:
+        received = {name: part for name, part in value.items() if name != keeper}
         try:
-            return read(given, cls)
+            return read(received, cls)
         except Exception:
             unreadable: list[object] = []
-            for name, kind in lists.items():
-                items = given.get(name)
+            for name, item_type in item_types.items():
+                items = received.get(name)
                 if isinstance(items, list):
-                    given[name] = [item for item in items if fits(item, kind)]
-                    unreadable += [item for item in items if not fits(item, kind)]
-                    if items and not given[name]:
+                    received[name] = [item for item in items if fits(item, item_type)]
+                    unreadable += [item for item in items if not fits(item, item_type)]
+                    if items and not received[name]:
                         raise
             if not unreadable:
                 raise
-        return read({**given, keeper: unreadable}, cls)
+        return read({**received, keeper: unreadable}, cls)
 
-    return sort_out
+    return structure
 
 
 def _is_list(cls: Any) -> bool:
@@ -297,7 +307,7 @@ def _structure_list(cls: Any, converter: cattrs.Converter) -> Callable[[Any, Any
 
 
 def _is_open_enum(cls: Any) -> bool:
-    """Tell whether ``cls`` is ``SomeEnum | int`` or ``SomeEnum | str``, in this order, perhaps with None."""
+    """Return whether ``cls`` is ``SomeEnum | int`` or ``SomeEnum | str``, in this order, with or without None."""
     if get_origin(cls) not in (Union, types.UnionType):
         return False
     return [issubclass(one, enum.Enum) for one in get_args(cls) if isinstance(one, type)][:2] == [True, False]
@@ -311,10 +321,10 @@ def _structure_open_enum(cls: Any, converter: cattrs.Converter) -> Callable[[Any
     def structure(value: Any, _: Any) -> Any:
         if value is None and nullable:
             return None
-        kept: object = converter.structure(value, plain)
+        plain_value: object = converter.structure(value, plain)
         try:
-            return known(kept)
+            return known(plain_value)
         except ValueError:
-            return kept
+            return plain_value
 
     return structure

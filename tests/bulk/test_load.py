@@ -1,102 +1,76 @@
-"""Thousands of calls awaited at once, over sockets: none refused, none lost, no second above the quota.
+"""Loading: bad rows are reported, and a load that is cancelled or fails writes nothing and closes its file."""
 
-How fast that is, is for ``benchmarks/burst.py``; here nothing depends on the speed of the machine.
-"""
+import contextlib
+import io
+from pathlib import Path
 
-import asyncio
-import random
-from typing import Any
-
-import httpx
-import httpx2
 import pytest
 
-from tests.doubles import Vendors, volcengine_client, zego_client
-from volc_moderation import WindowQuotas
-from volc_moderation.emulator import EmulatorProcess, Settings
+from tests.bulk.files import GeneratedFile
+from volc_moderation import ConfigurationError, SourceError
+from volc_moderation.bulk.load import LoadProgress, load_actions, read_actions
+from volc_moderation.bulk.row_parser import RowParser
+from volc_moderation.bulk.sources import open_source
+from volc_moderation.jobs.clients import Clients
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.volcengine import StopWebcast, VolcengineClient
+from volc_moderation.zego import StopCensorAudioV2
 
-DELAY = (0.02, 0.05)
-
-
-async def webcasts(client: Any, number: int, prefix: str = "t") -> None:
-    rooms = [f"{prefix}-{n}" for n in range(number)]
-    page = {"user_id": "page", "source_url": "https://example.com/"}
-    await asyncio.gather(*(client.start_webcast(app_id="a", room_id=room, task_id="t", **page) for room in rooms))
-
-
-async def stop(client: Any, number: int, prefix: str = "t") -> list[Any]:
-    calls = [client.stop_webcast(app_id="a", room_id=f"{prefix}-{n}", task_id="t") for n in range(number)]
-    return await asyncio.gather(*calls)
+PARSER = RowParser({"StopCensorAudioV2": StopCensorAudioV2}, action="StopCensorAudioV2", constants={})
 
 
-async def audio(client: Any, number: int) -> list[str]:
-    room = {"event_id": "audio_room", "audio_language": "zh", "risk_type_list": ["BAN"]}
-    tasks = await asyncio.gather(*(client.start_censor_audio(room_id=f"r-{n}", **room) for n in range(number)))
-    return [task.task_id for task in tasks]
+def test_bad_rows_are_reported_with_their_lines_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("task_id\na\nwith\ttab\nb\nc,d\n")
+    messages: list[str] = []
+    progress = LoadProgress()
+    files = [str(tmp_path / "rows.csv")]
+    actions = list(read_actions(files, PARSER, limit=None, on_bad_row=messages.append, progress=progress))
+    assert actions == [(2, StopCensorAudioV2(task_id="a")), (4, StopCensorAudioV2(task_id="b"))]
+    assert len(messages) == 2
+    assert messages[0].startswith(f"{files[0]}, line 3: ")
+    assert "task_id must be " in messages[0]
+    assert messages[1] == f"{files[0]}, line 5: 2 columns, but the header has 1"
+    assert (progress.good_rows, progress.bad_rows, progress.rows_by_action) == (2, 2, {"StopCensorAudioV2": 2})
 
 
-def assert_perfect(counts: dict[str, Any], action: str, calls: int) -> None:
-    count = counts[action]
-    assert (count["accepted"], count["throttled"], count["rejected"]) == (calls, 0, 0)
-    assert count["most_in_any_second"] <= count["quota"]
+def test_reading_stops_at_the_next_row_after_a_cancel() -> None:
+    file, progress = GeneratedFile([b"task_id\n", *(b"%d\n" % number for number in range(10))]), LoadProgress()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "volc_moderation.bulk.load.open_source", lambda _: open_source("-", stdin=lambda: io.BufferedReader(file))
+        )
+        actions = read_actions(["calls"], PARSER, limit=None, on_bad_row=pytest.fail, progress=progress)
+        next(actions)
+        progress.cancel()
+        with pytest.raises(SourceError, match="interrupted"):
+            next(actions)
+    assert progress.good_rows == 1
 
 
-@pytest.mark.usefixtures("library")
-async def test_200_at_once_at_both_vendors() -> None:
-    """At the documented quotas, over the jitter of a real network. The webcasts are started fast, to be stopped."""
-    fast = {"StartWebcast": 600}
-    async with EmulatorProcess(Settings(delay=DELAY, quotas=fast)) as emulator:
-        options: dict[str, Any] = {"base_url": emulator.base_url, "quotas": WindowQuotas(fast)}
-        async with volcengine_client(**options) as volcengine, zego_client(**options) as zego:
-            audio_tasks = asyncio.create_task(audio(zego, 200))
-            await webcasts(volcengine, 200)
-            await stop(volcengine, 200)
-            assert len(set(await audio_tasks)) == 200
-            counts = await emulator.counts()
-    assert_perfect(counts, "StopWebcast", 200)
-    assert_perfect(counts, "StartCensorAudioV2", 200)
+def test_a_cancel_after_the_last_row_counts(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("room_id\nroom\n")
+    progress = LoadProgress()
+    parser = RowParser(VolcengineClient.actions(), action="StopWebcast", constants={"app_id": "a", "task_id": "t"})
+    actions = read_actions([str(tmp_path / "rows.csv")], parser, limit=None, on_bad_row=pytest.fail, progress=progress)
+    assert next(actions)[1] == StopWebcast(app_id="a", room_id="room", task_id="t")
+    progress.cancel()
+    with pytest.raises(SourceError, match="interrupted"):
+        next(actions)
 
 
-@pytest.mark.parametrize(
-    ("library", "vendor", "calls"), [(httpx, "volcengine", 1000), (httpx2, "zego", 500)], indirect=["library"]
-)
-@pytest.mark.usefixtures("library")
-async def test_many_at_once_do_not_break_the_pool(vendor: str, calls: int) -> None:
-    """Twenty times what fits into the pool, at a quota that keeps the test short."""
-    fast = {"StartWebcast": 800, "StartCensorAudioV2": 800}
-    async with EmulatorProcess(Settings(quotas=fast)) as emulator:
-        options: dict[str, Any] = {"base_url": emulator.base_url, "quotas": WindowQuotas(fast)}
-        async with volcengine_client(**options) as volcengine, zego_client(**options) as zego:
-            await (webcasts(volcengine, calls) if vendor == "volcengine" else audio(zego, calls))
-            counts = await emulator.counts()
-    assert_perfect(counts, "StartWebcast" if vendor == "volcengine" else "StartCensorAudioV2", calls)
+def test_the_file_is_closed_if_the_clients_cannot_be_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "calls").write_bytes(b"task_id\n1\n2\n")
+    file = (tmp_path / "calls").open("rb")
+    monkeypatch.setattr("volc_moderation.bulk.load.open_source", lambda name: open_source("-", stdin=lambda: file))
 
+    def no_keys(vendors: set[str]) -> Clients:
+        raise ConfigurationError("no keys")
 
-@pytest.mark.looptime
-async def test_a_fifth_cancelled_while_waiting() -> None:
-    """The rest all succeed, nothing leaks, and the next ones run at full speed. Time is virtual, so it is exact."""
-    loop = asyncio.get_running_loop()
-    async with Vendors(Settings(delay=DELAY)) as vendors:
-        await webcasts(vendors.volcengine, 1350)
-        calls = [
-            asyncio.create_task(vendors.volcengine.stop_webcast(app_id="a", room_id=f"t-{n}", task_id="t"))
-            for n in range(750)
-        ]
-        await asyncio.sleep(1)
-        waiting = [number for number, call in enumerate(calls) if not call.done()]
-        cancelled = set(random.Random(7).sample(waiting, 150))
-        for number in cancelled:
-            calls[number].cancel()
-        outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        assert {n for n, outcome in enumerate(outcomes) if isinstance(outcome, asyncio.CancelledError)} == cancelled
-        assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-        began = loop.time()
-        rooms = range(750, 1350)
-        next_ones = [vendors.volcengine.stop_webcast(app_id="a", room_id=f"t-{n}", task_id="t") for n in rooms]
-        await asyncio.gather(*next_ones)
-        assert 600 / (loop.time() - began) / 150 >= 0.93
-        assert len(asyncio.all_tasks()) == 1
-        count: dict[str, Any] = vendors.emulator.counts()["StopWebcast"]
-    assert count["throttled"] == 0
-    assert count["most_in_any_second"] <= 150
-    assert count["accepted"] >= 750 - 150 + 600
+    actions = read_actions(["calls"], PARSER, limit=None, on_bad_row=pytest.fail, progress=LoadProgress())
+    with (
+        contextlib.closing(Journal(tmp_path / "jobs")) as journal,
+        pytest.raises(ConfigurationError, match="no keys"),
+        journal.transaction(),
+    ):
+        load_actions(journal, actions, no_keys, skip_bad_rows=False, now=0, progress=LoadProgress())
+    assert file.closed

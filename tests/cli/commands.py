@@ -1,4 +1,4 @@
-"""Files of calls, and what the emulator is asked for by the tests of the commands."""
+"""Helpers of the tests of the commands: input files, and faults and counts of the emulator."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +10,10 @@ from volc_moderation.testing import ModerationEmulator
 #: Runs a command with some arguments, and returns its exit code, output and errors.
 Command = Callable[..., tuple[int, str, str]]
 
-#: How ``rooms`` are stopped.
+#: Options that stop the rooms of a file.
 STOP = ("--action", "StopWebcast", "--set", "app_id=app", "--set", "task_id=wall")
 
-#: Before the arguments of a command in a process of its own.
+#: Arguments of Python that run the command in a separate process; they precede those of the command.
 MAIN = ("-c", "from volc_moderation.cli import main; main()")
 
 
@@ -24,10 +24,10 @@ def rooms(folder: Path, count: int, name: str = "stops.csv") -> str:
 
 
 def refuse(vendor: ModerationEmulator, room: str, code: str, **options: Any) -> None:
-    """Have the next stop of a room refused."""
+    """Let the emulator refuse the next stop of a room."""
     vendor.play(Fault(kind="code", action="StopWebcast", match={"RoomId": room}, code=code, **options))
 
 
 def received(vendor: ModerationEmulator, action: str = "StopWebcast") -> int:
-    """Return how many calls have come."""
+    """Return how many calls of an action the emulator has received."""
     return int(vendor.counts().get(action, {}).get("received", 0))

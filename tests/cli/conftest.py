@@ -1,4 +1,4 @@
-"""What the tests of the commands share."""
+"""Fixtures of the tests of the commands."""
 
 import sys
 from collections.abc import Iterator
@@ -13,22 +13,22 @@ from volc_moderation.testing import ModerationEmulator
 
 @pytest.fixture(autouse=True)
 def _switch_interval() -> Iterator[None]:
-    """Put back what ``bulk`` sets for the whole process."""
-    before = sys.getswitchinterval()
+    """Restore the switch interval, which ``bulk`` sets for the whole process."""
+    interval = sys.getswitchinterval()
     yield
-    sys.setswitchinterval(before)
+    sys.setswitchinterval(interval)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be in an empty folder."""
+    """Change to an empty directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def vendor(moderation_emulator: ModerationEmulator, monkeypatch: pytest.MonkeyPatch) -> ModerationEmulator:
-    """Have the keys and addresses of the emulator in the environment."""
+    """Put the emulator's addresses and credentials in the environment."""
     for name, value in moderation_emulator.environment.items():
         monkeypatch.setenv(name, value)
     return moderation_emulator
@@ -36,7 +36,7 @@ def vendor(moderation_emulator: ModerationEmulator, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def command(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run a command in this process; return its exit code, output and errors."""
+    """Return a function that runs a command in this process, and returns its exit code, output and errors."""
     monkeypatch.setenv("COLUMNS", "160")
 
     def command(*arguments: str) -> tuple[int, str, str]:

@@ -1,4 +1,4 @@
-"""The command ``bulk`` against the emulator: what it does, says and writes, and what it ends with."""
+"""The command ``bulk`` against the emulator: its calls, messages, files and exit codes."""
 
 import asyncio
 import errno
@@ -18,11 +18,11 @@ from volc_moderation.jobs.journal import Journal
 from volc_moderation.testing import ModerationEmulator
 
 
-def test_all_are_done(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+def test_all_calls_are_done(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     code, output, errors = command("bulk", rooms(folder, 30), *STOP, "--output", "out.jsonl", "--report", "report.html")
     assert (code, output) == (0, "")
     assert "30 rows, 30 calls" in errors
-    assert "30 done (30 were gone already)." in errors
+    assert "30 done (30 already gone)." in errors
     assert errors.endswith("Report: report.html\n")
     lines = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert sorted(line["line"] for line in lines) == list(range(2, 32))
@@ -35,7 +35,7 @@ def test_all_are_done(command: Command, folder: Path, vendor: ModerationEmulator
 def test_an_output_has_a_line_for_each_call_that_ended(
     command: Command, folder: Path, vendor: ModerationEmulator
 ) -> None:
-    """However often it was put off."""
+    """However often it was deferred."""
     vendor.play(Fault(kind="code", action="StopWebcast", code="ServiceUnavailableTemp", first=3, retry_after=1))
     assert command("bulk", rooms(folder, 3), *STOP, "--output", "out.jsonl")[0] == 0
     assert received(vendor) == 6
@@ -43,7 +43,7 @@ def test_an_output_has_a_line_for_each_call_that_ended(
     assert [(line["state"], line["attempts"]) for line in lines] == 3 * [("done", 2)]
 
 
-def test_a_journal_is_shown_in_part_and_written_out_whole(
+def test_a_journal_is_shown_in_part_and_exported_as_a_whole(
     command: Command, folder: Path, vendor: ModerationEmulator
 ) -> None:
     assert command("bulk", rooms(folder, 60), *STOP)[0] == 0
@@ -63,7 +63,7 @@ def test_a_journal_is_shown_in_part_and_written_out_whole(
 
 
 def test_tokens_of_users_are_not_shown(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
-    """Neither by the run, nor of its journal."""
+    """Neither by the run nor by the command ``jobs``."""
     call: dict[str, object] = {"action": "LimitTokenPrivilege", "AppId": "app", "RoomId": "room", "UserId": "user"}
     call |= {"Token": "t0ken", "ForbiddenInterval": 60}
     (folder / "calls.jsonl").write_text(json.dumps(call))
@@ -77,7 +77,7 @@ def test_tokens_of_users_are_not_shown(command: Command, folder: Path, vendor: M
 
 
 @pytest.mark.parametrize("option", ["--output", "--report"])
-def test_what_cannot_be_written_is_told_before_anything_is_done(
+def test_an_unwritable_file_is_reported_before_any_call(
     command: Command, folder: Path, vendor: ModerationEmulator, option: str
 ) -> None:
     code, _, errors = command("bulk", rooms(folder, 3), *STOP, option, "none/of/this")
@@ -86,57 +86,57 @@ def test_what_cannot_be_written_is_told_before_anything_is_done(
     assert received(vendor) == 0
 
 
-def test_a_run_says_how_far_it_is(
+def test_a_run_prints_its_progress(
     command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the actions of which something is left."""
+    """Only for actions that have unfinished calls."""
     other = {"action": "StopDetection", "AppId": "app", "RoomId": "room"}
     (folder / "other.jsonl").write_text(json.dumps(other))
     assert command("bulk", "other.jsonl", "--journal", "stops.csv.jobs")[0] == 0
-    monkeypatch.setattr("volc_moderation.cli.progress.EVERY", 0.01)
+    monkeypatch.setattr("volc_moderation.cli.progress.LINE_INTERVAL", 0.01)
     code, _, errors = command("bulk", rooms(folder, 200), *STOP, "--resume")
     assert code == 0, errors
     assert re.search(
-        r"^StopWebcast \d+/200, \d+/s of 150, \d+ done \(\d+ were gone\), ETA 0:0\d$", errors, re.MULTILINE
+        r"^StopWebcast \d+/200, \d+/s of 150, \d+ done \(\d+ already gone\), ETA 0:0\d$", errors, re.MULTILINE
     )
     assert "StopDetection 0/" not in errors
 
 
-def test_some_fail_and_are_tried_again(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+def test_failed_calls_are_retried(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     refuse(vendor, "room-3", "AccessDenied")
     code, _, errors = command("bulk", rooms(folder, 5), *STOP)
     assert code == 10
-    assert "4 done (4 were gone already), 1 failed." in errors
+    assert "4 done (4 already gone), 1 failed." in errors
     assert "1 times AccessDenied: a fault of the emulator" in errors
-    (again,) = re.findall(r"Try those again with: volc-moderation (.+)$", errors, re.MULTILINE)
+    (again,) = re.findall(r"Retry the failed calls with: volc-moderation (.+)$", errors, re.MULTILINE)
     code, _, errors = command(*again.split())
     assert code == 0
     assert "5 done" in errors
     assert received(vendor) == 6
 
 
-def test_some_are_put_off(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+def test_some_calls_are_deferred(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     refuse(vendor, "room-3", "ServiceUnavailableTemp", retry_after=300)
     code, _, errors = command("bulk", rooms(folder, 5), *STOP, "--on-temporary", "defer", "--rate", "50")
     assert code == 11
-    assert re.search(r"4 done \(4 were gone already\), 1 deferred until \d\d:\d\d:\d\d\.", errors)
-    again = "Go on with: volc-moderation bulk --resume --journal stops.csv.jobs --rate 50 --on-temporary defer"
-    assert again in errors
+    assert re.search(r"4 done \(4 already gone\), 1 deferred until \d\d:\d\d:\d\d\.", errors)
+    command_line = "volc-moderation bulk --resume --journal stops.csv.jobs --rate 50 --on-temporary defer"
+    assert f"Resume with: {command_line}" in errors
 
 
-def test_a_short_wait_is_waited(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+def test_a_short_deferral_is_waited_for(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     refuse(vendor, "room-3", "ServiceUnavailableTemp", retry_after=1)
     assert command("bulk", rooms(folder, 5), *STOP, "--on-temporary", "defer")[0] == 0
     assert received(vendor) == 6
 
 
-def test_refused_keys(
+def test_refused_credentials_are_3(
     command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VOLCENGINE_SECRET_KEY", "wrong")
     code, _, errors = command("bulk", rooms(folder, 50), *STOP)
     assert code == 3
-    assert "The keys are refused: StopWebcast: SignatureDoesNotMatch" in errors
+    assert "The credentials were refused: StopWebcast: SignatureDoesNotMatch" in errors
     assert "50 left" in errors
     monkeypatch.setenv("VOLCENGINE_SECRET_KEY", vendor.environment["VOLCENGINE_SECRET_KEY"])
     assert command("bulk", "--resume", "--journal", "stops.csv.jobs")[0] == 0
@@ -147,12 +147,12 @@ def test_a_rate_below_the_quota(command: Command, folder: Path, vendor: Moderati
     assert vendor.counts()["StopWebcast"]["most_in_any_second"] <= 20
 
 
-def test_a_limit_and_bad_rows_left_out(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+def test_a_limit_and_skipped_bad_rows(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     (folder / "mixed.csv").write_text("room_id\nroom-0\nroom 1\nroom-2\nroom-3\n")
     code, _, errors = command("bulk", "mixed.csv", *STOP, "--skip-bad", "--limit", "2")
     assert code == 0
     assert "mixed.csv, line 3: StopWebcast: room_id must be" in errors
-    assert "2 rows, 2 calls, 1 bad rows left out" in errors
+    assert "2 rows, 2 calls, 1 bad rows skipped" in errors
     assert received(vendor) == 2
 
 
@@ -161,24 +161,24 @@ def test_jobs_shows_filters_and_exports(command: Command, folder: Path, vendor: 
     command("bulk", rooms(folder, 5), *STOP)
     code, output, _ = command("jobs", "stops.csv.jobs")
     assert code == 0
-    assert "4 done (4 were gone already), 1 failed." in output
+    assert "4 done (4 already gone), 1 failed." in output
     assert re.search(r"StopWebcast +failed +1 ", output)
     code, output, _ = command("jobs", "stops.csv.jobs", "--code", "AccessDenied")
     assert (output.count("room-3"), output.count("room-2")) == (1, 0)
     code, output, errors = command("jobs", "stops.csv.jobs", "--state", "gone", "--export", "--report", "r.html")
     assert errors == "Report: r.html\n"
-    told = [json.loads(line) for line in output.splitlines()]
-    assert [job["parameters"]["RoomId"] for job in told] == ["room-0", "room-1", "room-2", "room-4"]
-    assert {job["state"] for job in told} == {"done"}
+    exported = [json.loads(line) for line in output.splitlines()]
+    assert [job["parameters"]["RoomId"] for job in exported] == ["room-0", "room-1", "room-2", "room-4"]
+    assert {job["state"] for job in exported} == {"done"}
     assert (folder / "r.html").is_file()
-    key = told[0]["key"]
+    key = exported[0]["key"]
     assert json.loads(command("jobs", "stops.csv.jobs", "--key", key, "--export")[1])["key"] == key
     assert command("jobs", "none.jobs")[0] == 2
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-async def test_an_interrupted_run_goes_on(folder: Path, vendor: ModerationEmulator, signals: int) -> None:
-    """The first signal finishes what is in flight; the second does not even wait for that, and loses nothing."""
+async def test_an_interrupted_run_is_resumed(folder: Path, vendor: ModerationEmulator, signals: int) -> None:
+    """After the first signal, calls in flight are finished; the second one cancels them, and nothing is lost."""
     if signals == 2:
         vendor.play(Fault(kind="hang", action="StopWebcast", match={"RoomId": "room-5"}))
     main = (sys.executable, *MAIN, "bulk")
@@ -196,8 +196,8 @@ async def test_an_interrupted_run_goes_on(folder: Path, vendor: ModerationEmulat
     text = errors.decode()
     assert process.returncode == 130, text
     assert "Traceback" not in text
-    assert "Once more to stop at once." in text
-    assert "Go on with: volc-moderation bulk --resume --journal stops.csv.jobs" in text
+    assert "Interrupt again to stop at once." in text
+    assert "Resume with: volc-moderation bulk --resume --journal stops.csv.jobs" in text
     vendor.reset()
     process = await asyncio.create_subprocess_exec(
         *(*main, "--resume", "--journal", "stops.csv.jobs"), stderr=asyncio.subprocess.PIPE, env=os.environ
@@ -209,7 +209,7 @@ async def test_an_interrupted_run_goes_on(folder: Path, vendor: ModerationEmulat
 def test_an_output_that_cannot_be_written_ends_the_run(
     command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half a line came into it: that goes, and what is missing is said to be elsewhere."""
+    """A line that was written in part is removed, and the message says where the missing results are."""
     write, room = os.write, 1000
 
     def fill(file: int, data: bytes) -> int:
@@ -227,19 +227,19 @@ def test_an_output_that_cannot_be_written_ends_the_run(
     code, _, errors = command("bulk", rooms(folder, 300), *STOP, "--output", "out.jsonl")
     monkeypatch.undo()
     assert code == 1
-    assert "out.jsonl cannot be written: No space left on device. The journal has what it lacks" in errors
+    assert "out.jsonl cannot be written: No space left on device. The journal has the missing results" in errors
     torn, *lines = (folder / "out.jsonl").read_bytes().splitlines(keepends=True)
     assert torn == b'{"torn": "by the full disk of yesterd\n'
     assert lines
     assert all(json.loads(line)["state"] == "done" and line.endswith(b"\n") for line in lines)
-    assert "Go on with: volc-moderation bulk --resume --journal stops.csv.jobs --output out.jsonl" in errors
+    assert "Resume with: volc-moderation bulk --resume --journal stops.csv.jobs --output out.jsonl" in errors
     assert 0 < received(vendor) < 150
 
 
 def test_a_run_that_was_killed_before_its_file_was_read(
     command: Command, folder: Path, vendor: ModerationEmulator
 ) -> None:
-    """Its journal is empty: to go on with that alone would look like all done."""
+    """Its journal is empty: resuming it without the file would look like success."""
     Journal(folder / "stops.csv.jobs").close()
     code, _, errors = command("bulk", "--resume", "--journal", "stops.csv.jobs")
     assert code == 2

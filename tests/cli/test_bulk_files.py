@@ -1,4 +1,4 @@
-"""The command ``bulk`` and files that are not right: it says so, sends nothing, and leaves nothing behind."""
+"""The command ``bulk`` with bad files or options: it names the problem, sends nothing, and leaves no files behind."""
 
 import errno
 import gzip
@@ -21,10 +21,10 @@ from volc_moderation.cli.app import run
 from volc_moderation.quotas import Priority
 from volc_moderation.transport import Transport
 
-#: Nobody listens there.
+#: An address at which nothing listens.
 NOWHERE = "http://127.0.0.1:9"
-#: The lines of the large files before the one that is wrong.
-MANY = 70_000
+#: The lines of a large file before the first bad one.
+GOOD_LINES = 70_000
 
 STOP = ("--action", "StopCensorAudioV2")
 GOOD = b"task_id\nt1\nt2\nt3\n"
@@ -34,7 +34,7 @@ Bulk = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Keep what was sent, and end the run by it."""
+    """Record what is sent, and let the first call end the run."""
     sent: list[object] = []
 
     async def send(self: Transport, prepare: Callable[[], Awaitable[object]], priority: Priority) -> Any:
@@ -53,7 +53,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bulk(folder: Path, sent: list[object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Bulk:
-    """Run the command in this process; return its exit code, output and errors."""
+    """Return a function that runs the command in this process, and returns its exit code, output and errors."""
     monkeypatch.setenv("COLUMNS", "160")
 
     def bulk(*arguments: str) -> tuple[int, str, str]:
@@ -73,17 +73,17 @@ def left_in(folder: Path) -> set[str]:
     return {file.name for file in folder.iterdir()}
 
 
-def torn(content: bytes) -> bytes:
+def truncated_gzip(content: bytes) -> bytes:
     return gzip.compress(content, mtime=0)[:-8]
 
 
-#: More than is read in one go.
+#: More than one read returns.
 LONG = b"task_id\n" + b"".join(b"t%d\n" % number for number in range(20_000))
 
 
-# Files that are wrong as a whole
+# Files that cannot be read
 
-WHOLE: dict[str, tuple[bytes, tuple[str, ...], str]] = {
+UNREADABLE: dict[str, tuple[bytes, tuple[str, ...], str]] = {
     "an unknown column": (
         b"task_id,colour\nt,red\n",
         STOP,
@@ -96,25 +96,25 @@ WHOLE: dict[str, tuple[bytes, tuple[str, ...], str]] = {
         "calls.csv, line 1: column 'task_id' is missing\n",
     ),
     "no action": (GOOD, (), "calls.csv, line 1: there is no column 'action'; add one, or give --action\n"),
-    "a column twice": (b"task_id,task_id\n1,2\n", STOP, "calls.csv, line 1: column 'task_id' is there twice\n"),
+    "a column twice": (b"task_id,task_id\n1,2\n", STOP, "calls.csv, line 1: column 'task_id' appears twice\n"),
     "an unclosed quote": (
         GOOD + b'"t4\nt5\n',
         STOP,
-        "calls.csv, line 5: unexpected end of data; is there a quote that is not closed?\n",
+        "calls.csv, line 5: unexpected end of data; is a quote not closed?\n",
     ),
     "an empty file": (b"", STOP, "calls.csv is empty\n"),
-    "no row": (b"task_id\n", STOP, "there is not one call in it; nothing was sent\n"),
+    "no row": (b"task_id\n", STOP, "the files contain no calls; nothing was sent\n"),
     "UTF-16": (GOOD.decode().encode("utf-16"), STOP, "calls.csv is UTF-16; save it as UTF-8\n"),
-    "a JSON array": (b'[{"task_id": "t"}]', STOP, "calls.csv is one JSON array; write one object in each line"),
-    "a torn gzip": (torn(GOOD), STOP, "calls.csv: the compressed file is torn: "),
-    "a long torn gzip": (torn(LONG), STOP, "calls.csv, after line 1"),
-    "garbage as gzip": (b"\x1f\x8b garbage", STOP, "calls.csv: the compressed file is torn: "),
-    "a torn Parquet": (b"PAR1 and no more", STOP, "calls.csv cannot be read: "),
+    "a JSON array": (b'[{"task_id": "t"}]', STOP, "calls.csv is one JSON array; write one object on each line"),
+    "a truncated gzip": (truncated_gzip(GOOD), STOP, "calls.csv: the compressed file is damaged: "),
+    "a long truncated gzip": (truncated_gzip(LONG), STOP, "calls.csv, after line 1"),
+    "garbage as gzip": (b"\x1f\x8b garbage", STOP, "calls.csv: the compressed file is damaged: "),
+    "a truncated Parquet": (b"PAR1 and no more", STOP, "calls.csv cannot be read: "),
 }
 
 
 @pytest.mark.usefixtures("keys")
-@pytest.mark.parametrize(("content", "options", "message"), WHOLE.values(), ids=WHOLE)
+@pytest.mark.parametrize(("content", "options", "message"), UNREADABLE.values(), ids=UNREADABLE)
 def test_a_file_that_cannot_be_read_is_2(
     bulk: Bulk,
     folder: Path,
@@ -131,13 +131,13 @@ def test_a_file_that_cannot_be_read_is_2(
     assert left_in(folder) == {"calls.csv"}
 
 
-@pytest.mark.parametrize(("content", "options", "message"), WHOLE.values(), ids=WHOLE)
-def test_a_dry_run_says_the_same(
+@pytest.mark.parametrize(("content", "options", "message"), UNREADABLE.values(), ids=UNREADABLE)
+def test_a_dry_run_prints_the_same_error(
     bulk: Bulk, folder: Path, content: bytes, options: tuple[str, ...], message: str
 ) -> None:
     code, output, errors = bulk(write(folder, content), *options, "--dry-run")
     assert code == 2
-    if message.startswith("there is not one call"):
+    if message.startswith("the files contain no calls"):
         assert output == "0 calls, 0 bad rows. Nothing was sent.\n"
     else:
         assert errors.startswith(message)
@@ -146,7 +146,7 @@ def test_a_dry_run_says_the_same(
 
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("option", [(), ("--dry-run",)], ids=["", "dry-run"])
-def test_what_is_no_file_is_2(bulk: Bulk, folder: Path, option: tuple[str, ...]) -> None:
+def test_a_path_that_is_not_a_file_is_2(bulk: Bulk, folder: Path, option: tuple[str, ...]) -> None:
     (folder / "directory").mkdir()
     for name, reason in {"directory": errno.EISDIR, "nowhere": errno.ENOENT}.items():
         assert bulk(name, *STOP, *option) == (2, "", f"{name}: {os.strerror(reason)}\n")
@@ -154,14 +154,14 @@ def test_what_is_no_file_is_2(bulk: Bulk, folder: Path, option: tuple[str, ...])
 
 
 @pytest.mark.usefixtures("keys")
-def test_a_file_that_may_not_be_read_is_2(bulk: Bulk, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_read_permission_is_2(bulk: Bulk, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = write(folder, GOOD)
-    really = open
+    real_open = open
 
     def refuse(file: Any, *arguments: Any, **options: Any) -> Any:
         if file == name:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
-        return really(file, *arguments, **options)
+        return real_open(file, *arguments, **options)
 
     monkeypatch.setattr("builtins.open", refuse)
     assert bulk(name, *STOP) == (2, "", f"{name}: {os.strerror(errno.EACCES)}\n")
@@ -169,10 +169,10 @@ def test_a_file_that_may_not_be_read_is_2(bulk: Bulk, folder: Path, monkeypatch:
 
 
 @pytest.mark.usefixtures("keys")
-def test_the_second_file_spoils_the_first_as_well(bulk: Bulk, folder: Path, sent: list[object]) -> None:
-    code, _, errors = bulk(write(folder, GOOD), write(folder, torn(LONG), "more.gz"), *STOP, "--skip-bad")
+def test_nothing_is_sent_if_a_later_file_is_bad(bulk: Bulk, folder: Path, sent: list[object]) -> None:
+    code, _, errors = bulk(write(folder, GOOD), write(folder, truncated_gzip(LONG), "more.gz"), *STOP, "--skip-bad")
     assert (code, sent) == (2, [])
-    assert re.match(r"more\.gz, after line 1\d{4}: the compressed file is torn: ", errors)
+    assert re.match(r"more\.gz, after line 1\d{4}: the compressed file is damaged: ", errors)
     assert left_in(folder) == {"calls.csv", "more.gz"}
 
 
@@ -180,17 +180,19 @@ def test_the_second_file_spoils_the_first_as_well(bulk: Bulk, folder: Path, sent
 
 
 @pytest.mark.usefixtures("keys")
-def test_bad_rows_far_down_are_named_and_nothing_is_sent(bulk: Bulk, folder: Path, sent: list[object]) -> None:
-    lines = [b"task_id", *(b"t%d" % number for number in range(MANY - 1)), b"a\x01b", b"caf\xe9", b"last"]
+def test_bad_rows_at_the_end_of_a_large_file_are_named_and_nothing_is_sent(
+    bulk: Bulk, folder: Path, sent: list[object]
+) -> None:
+    lines = [b"task_id", *(b"t%d" % number for number in range(GOOD_LINES - 1)), b"a\x01b", b"caf\xe9", b"last"]
     code, output, errors = bulk(write(folder, lines), *STOP)
     first, second, conclusion = errors.splitlines()
     assert (code, output, sent) == (2, "", [])
     assert first.startswith(
-        f"calls.csv, line {MANY + 1}: StopCensorAudioV2: task_id must be a str that is not empty, without control"
+        f"calls.csv, line {GOOD_LINES + 1}: StopCensorAudioV2: task_id must be a str that is not empty, without control"
         " characters; "
     )
-    assert second == f"calls.csv, line {MANY + 2}: not UTF-8: byte 0xe9 in column 4"
-    assert conclusion == "nothing was sent. Mend the rows, or leave them out with --skip-bad"
+    assert second == f"calls.csv, line {GOOD_LINES + 2}: not UTF-8: byte 0xe9 in column 4"
+    assert conclusion == "nothing was sent. Fix the bad rows, or skip them with --skip-bad"
     assert left_in(folder) == {"calls.csv"}
 
 
@@ -244,7 +246,7 @@ def test_a_run_names_the_first_bad_rows_and_counts_the_rest(bulk: Bulk, folder: 
     assert left_in(folder) == {"calls.csv"}
 
 
-# Files that will do
+# Good files
 
 
 @pytest.mark.parametrize(
@@ -260,7 +262,7 @@ def test_a_run_names_the_first_bad_rows_and_counts_the_rest(bulk: Bulk, folder: 
     ],
     ids=["CSV", "BOM", "gzip", "a constant action", "JSON Lines", "a constant field", "a limit"],
 )
-def test_a_good_dry_run_needs_no_keys(bulk: Bulk, folder: Path, content: bytes, options: tuple[str, ...]) -> None:
+def test_a_dry_run_needs_no_credentials(bulk: Bulk, folder: Path, content: bytes, options: tuple[str, ...]) -> None:
     code, output, errors = bulk(write(folder, content), *options, "--dry-run")
     assert (code, errors) == (0, "")
     assert [line.split() for line in output.splitlines() if "StopCensor" in line] == [
@@ -301,10 +303,10 @@ def test_standard_input_is_read_through_a_pipe(folder: Path) -> None:
     ("command", "file", "signals"),
     [(["bulk", *STOP], "-", 1), (["bulk", *STOP], "silent", 2), (["sweep"], "-", 2), (["sweep"], "silent", 1)],
 )
-def test_an_interrupt_ends_the_reading_of_what_says_nothing(
+def test_an_interrupt_ends_reading_from_a_silent_source(
     folder: Path, keys: None, command: list[str], file: str, signals: int
 ) -> None:
-    """A terminal, or a pipe that nobody writes into: the reading of it cannot be woken."""
+    """A thread that reads from a terminal, or from a pipe without a writer, cannot be woken."""
     os.mkfifo(folder / "silent")
     (folder / "journals").mkdir()
     main = (sys.executable, "-c", "from volc_moderation.cli import main; main()")
@@ -328,7 +330,7 @@ def test_an_interrupt_ends_the_reading_of_what_says_nothing(
             process.kill()
         assert process.stderr is not None
         assert process.stderr.read().endswith("interrupted; nothing was sent\n")
-    assert {one.name for one in folder.rglob("*")} == {"silent", "journals"}
+    assert {path.name for path in folder.rglob("*")} == {"silent", "journals"}
 
 
 def test_a_hyphen_is_standard_input(bulk: Bulk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +338,7 @@ def test_a_hyphen_is_standard_input(bulk: Bulk, monkeypatch: pytest.MonkeyPatch)
     assert bulk("-", *STOP, "--dry-run")[0] == 0
 
 
-def test_a_message_is_shown_as_it_is(bulk: Bulk, folder: Path) -> None:
+def test_markup_in_a_message_is_shown_as_text(bulk: Bulk, folder: Path) -> None:
     row = b'{"action": "SendCustomCommand", "room_id": "r", "from_user_id": "u", "message_content": "[b]go[/i]"}'
     code, output, _ = bulk(write(folder, row), "--dry-run")
     assert code == 0
@@ -363,14 +365,14 @@ def test_the_journal_of_standard_input(
         (b"action,app_id,room_id,task_id\nStopWebcast,a,r,t\n", "VOLCENGINE_ACCESS_KEY"),
     ],
 )
-def test_missing_keys_are_3(bulk: Bulk, folder: Path, content: bytes, name: str) -> None:
+def test_missing_credentials_are_3(bulk: Bulk, folder: Path, content: bytes, name: str) -> None:
     code, output, errors = bulk(write(folder, content))
     assert (code, output) == (3, "")
     assert name in errors
     assert left_in(folder) == {"calls.csv"}
 
 
-def test_the_keys_of_the_other_vendor_may_be_missing(
+def test_the_credentials_of_the_other_vendor_may_be_missing(
     bulk: Bulk, folder: Path, sent: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ZEGO_APP_ID", "ZEGO_SERVER_SECRET", "ZEGO_BASE_URL"):
@@ -385,14 +387,14 @@ def test_the_keys_of_the_other_vendor_may_be_missing(
     [
         ([], "give a file, - for standard input, or --resume"),
         (["--dry-run"], "give a file to check"),
-        (["calls.csv", *STOP, "--resume"], "there is no journal calls.csv.jobs to go on with"),
-        (["--resume", "--journal", "my.jobs"], "there is no journal my.jobs to go on with"),
-        (["--resume"], "--resume needs --journal, or the file that the journal was made of"),
-        (["calls.csv", *STOP, "--retry-failed"], "--retry-failed and --retry-interrupted go with --resume"),
-        (["calls.csv", *STOP, "--set", "task_id"], "--set is name=value, such as app_id=abc; not 'task_id'"),
-        (["calls.csv", *STOP, "--set", "=t"], "--set is name=value, such as app_id=abc; not '=t'"),
+        (["calls.csv", *STOP, "--resume"], "there is no journal calls.csv.jobs to resume"),
+        (["--resume", "--journal", "my.jobs"], "there is no journal my.jobs to resume"),
+        (["--resume"], "--resume needs --journal, or the file that the journal was created from"),
+        (["calls.csv", *STOP, "--retry-failed"], "--retry-failed and --retry-interrupted need --resume"),
+        (["calls.csv", *STOP, "--set", "task_id"], "--set must be NAME=VALUE, such as app_id=abc; got 'task_id'"),
+        (["calls.csv", *STOP, "--set", "=t"], "--set must be NAME=VALUE, such as app_id=abc; got '=t'"),
         (["calls.csv", *STOP, "--set", "colour=red"], "no action has a field colour"),
-        (["calls.csv", "--action", "stop_webcast"], "there is no action 'stop_webcast'; is it StopWebcast?"),
+        (["calls.csv", "--action", "stop_webcast"], "there is no action 'stop_webcast'; did you mean StopWebcast?"),
     ],
 )
 def test_bad_usage_is_2(bulk: Bulk, folder: Path, sent: list[object], arguments: Sequence[str], message: str) -> None:
@@ -404,24 +406,24 @@ def test_bad_usage_is_2(bulk: Bulk, folder: Path, sent: list[object], arguments:
 
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("arguments", [["--limit", "0"], ["--rate", "0"], ["--on-temporary", "never"], ["--unheard"]])
-def test_options_that_there_are_not_are_2(bulk: Bulk, folder: Path, sent: list[object], arguments: list[str]) -> None:
+def test_unknown_options_and_values_out_of_range_are_2(
+    bulk: Bulk, folder: Path, sent: list[object], arguments: list[str]
+) -> None:
     assert bulk(write(folder, GOOD), *STOP, *arguments)[0] == 2
     assert not sent
     assert left_in(folder) == {"calls.csv"}
 
 
 @pytest.mark.usefixtures("keys")
-def test_a_journal_that_is_there_is_gone_on_with_only_if_that_is_asked(
-    bulk: Bulk, folder: Path, sent: list[object]
-) -> None:
+def test_an_unfinished_journal_is_continued_only_with_resume(bulk: Bulk, folder: Path, sent: list[object]) -> None:
     name = write(folder, GOOD)
-    assert bulk(name, *STOP)[0] == 3  # the first call shows that the keys are no good
+    assert bulk(name, *STOP)[0] == 3  # the first call ends the run
     before = len(sent)
     assert before > 0
     code, _, errors = bulk(name, *STOP)
     assert code == 2
     assert errors == (
-        "calls.csv.jobs is of a run that has not ended: 0 done, 3 left. Go on with that: volc-moderation bulk --resume"
+        "calls.csv.jobs belongs to an unfinished run: 0 done, 3 left. Resume it with: volc-moderation bulk --resume"
         " --journal calls.csv.jobs; to add these rows to it, give --resume here; or give another --journal\n"
     )
     assert len(sent) == before
@@ -438,4 +440,4 @@ def test_a_bad_file_added_to_a_journal_adds_nothing(bulk: Bulk, folder: Path, se
     assert bulk(write(folder, b"task_id\nt4\na\x01b\n", "more.csv"), *STOP, *journal)[0] == 2
     assert len(sent) == before
     _, _, errors = bulk(write(folder, b"task_id\nt1\nt4\n", "more.csv"), *STOP, *journal)
-    assert errors.startswith("2 rows, 1 calls (1 are there already)\n")
+    assert errors.startswith("2 rows, 1 calls (1 are already in the journal)\n")

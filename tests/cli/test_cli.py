@@ -1,4 +1,4 @@
-"""The command as a user runs it: its output and its exit codes."""
+"""The commands ``call``, ``emulator`` and ``demo``, and what all commands share: rates, usage errors and exit codes."""
 
 import asyncio
 import contextlib
@@ -22,9 +22,9 @@ from tests.jobs.journals import fill
 from volc_moderation import DeadlineExceeded, SourceError, VolcengineClient, ZegoClient
 from volc_moderation.cli import main
 from volc_moderation.cli.app import run
-from volc_moderation.cli.call import _print_error
+from volc_moderation.cli.call import _print_json_error
 from volc_moderation.cli.demo import ActionCounts
-from volc_moderation.cli.rate import rates_of
+from volc_moderation.cli.rate import parse_rates
 from volc_moderation.emulator import Emulator, EmulatorProcess, Fault
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.volcengine import StopWebcast
@@ -90,20 +90,20 @@ async def test_flags_numbers_and_models_from_the_shell(
         monkeypatch.setenv(name, value)
     await emulator.join("volcengine", "r", "u")
     await emulator.join("zego", "r", "u")
-    who = ("--app-id", "a", "--room-id", "r", "--user-id", "u")
+    user = ("--app-id", "a", "--room-id", "r", "--user-id", "u")
     video = '{"RiskTypeList": ["QRCODE"], "DetectFrequency": 5}'
     privileges = ("--disabled-privilege", "1,2")
     calls = (
-        ("BanUserStream", *who, "--no-audio", "--forbidden-interval", "60"),
-        ("BanUserStream", *who, "--video", "--audio"),
+        ("BanUserStream", *user, "--no-audio", "--forbidden-interval", "60"),
+        ("BanUserStream", *user, "--video", "--audio"),
         ("SendUnicast", "--app-id", "a", "--from", "s", "--to", "u", "--message", "AP8=", "--binary"),
-        ("BatchSendRoomUnicast", *who[:4], "--from", "s", "--to", "u,v", "--message", "two words"),
+        ("BatchSendRoomUnicast", *user[:4], "--from", "s", "--to", "u,v", "--message", "two words"),
         ("SetForbidUserRule", "--rule-type", "2", "--room-id", "r", "--effective-time", "60", *privileges),
         ("StartCensorVideoV2", "--room-id", "r", "--event-id", "live_streaming", "--video-param", video),
         ("CloseRoom", "--room-id", "r", "--room-close-callback"),
     )
-    for one in calls:
-        code = await asyncio.to_thread(run, ["call", *one])
+    for arguments in calls:
+        code = await asyncio.to_thread(run, ["call", *arguments])
         output, errors = capsys.readouterr()
         assert (code, errors) == (0, "")
         assert json.loads(output)["attempts"] == 1
@@ -117,7 +117,7 @@ async def test_a_refusal_is_1(keys: dict[str, str], emulator: EmulatorProcess) -
     assert (error["error"], error["code"], error["retry_after"]) == ("TemporaryError", 50009, 300)
 
 
-async def test_no_way_is_1(keys: dict[str, str]) -> None:
+async def test_an_unreachable_vendor_is_1(keys: dict[str, str]) -> None:
     keys["ZEGO_BASE_URL"] = "http://127.0.0.1:9"
     code, _, errors = await command("call", "StopCensorAudioV2", "--task-id", "t", "--deadline", "1.5", **keys)
     error = json.loads(errors)
@@ -131,7 +131,7 @@ async def test_no_way_is_1(keys: dict[str, str]) -> None:
         ["call", "StopCensorAudioV2"],
         ["call", "StopCensorAudioV2", "--task-id", "two\nlines"],
         ["call", "StopCensorAudioV2", "--task-id", "t", "--deadline", "0"],
-        ["call", "Unheard"],
+        ["call", "Unknown"],
         ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "often"],
         ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "99"],
         ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "150.7"],
@@ -140,7 +140,7 @@ async def test_no_way_is_1(keys: dict[str, str]) -> None:
         [*START_WEBCAST, "--video-solutions", '{"Width": 1280}'],
         [*START_WEBCAST, "--video-solutions", '[{"Width": 12.5}]'],
         [*START_WEBCAST, "--video-solutions", '[{"Width": 12}]'],
-        ["unheard"],
+        ["unknown"],
         ["emulator", "--port", "99999"],
         ["emulator", "--delay", "inf", "inf"],
         ["emulator", "--report-every", "0"],
@@ -159,7 +159,7 @@ def test_bad_usage_is_2(
     assert "".join(capsys.readouterr())
 
 
-def test_an_option_that_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_required_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["call", "StopWebcast"]) == 2
     assert capsys.readouterr().err == 'Command "call StopWebcast" parameter --app-id requires an argument.\n'
 
@@ -175,27 +175,27 @@ def test_an_option_that_must_be_given(capsys: pytest.CaptureFixture[str]) -> Non
     ],
 )
 def test_a_rate_is_at_most_the_quota(rate: list[str], limits: tuple[int, ...]) -> None:
-    """Unless no document says what that is, or it is named: the vendor may have raised it for the account."""
-    rates = rates_of(rate)
-    found = rates.limits_of(VolcengineClient) | rates.limits_of(ZegoClient)
-    assert tuple(found[name] for name in ("StopWebcast", "StopCensorAudioV2", "ListDetectionTask")) == limits
-    assert rates_of([]).limits_of(ZegoClient) == {}
+    """Unless the quota is not published, or the rate is for one action: the vendor may have raised its quota."""
+    rates = parse_rates(rate)
+    by_action = rates.limits_of(VolcengineClient) | rates.limits_of(ZegoClient)
+    assert tuple(by_action[name] for name in ("StopWebcast", "StopCensorAudioV2", "ListDetectionTask")) == limits
+    assert parse_rates([]).limits_of(ZegoClient) == {}
 
 
-def test_a_rate_above_the_documented_one_is_said() -> None:
+def test_a_rate_above_the_documented_quota_has_a_warning() -> None:
     actions = VolcengineClient.actions().values()
-    (said,) = rates_of(["StopWebcast=300", "ListDetectionTask=300", "StartWebcast=150"]).above(actions)
-    assert said.startswith("StopWebcast: 300/s, above the documented 150/s")
-    assert rates_of(["1000"]).above(actions) == []
+    (warning,) = parse_rates(["StopWebcast=300", "ListDetectionTask=300", "StartWebcast=150"]).warnings(actions)
+    assert warning.startswith("StopWebcast: 300/s is above the documented 150/s")
+    assert parse_rates(["1000"]).warnings(actions) == []
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "x", "", "1.5", "StopWebcast=", "StopWebcast=0", "=5", "StopWebcst=5"])
-def test_a_rate_that_is_none(wrong: str) -> None:
+def test_a_wrong_rate_is_refused(wrong: str) -> None:
     with pytest.raises(SourceError, match="--rate"):
-        rates_of([wrong])
+        parse_rates([wrong])
 
 
-async def test_missing_keys_are_2() -> None:
+async def test_missing_credentials_of_a_call_are_2() -> None:
     code, _, errors = await command("call", "StopCensorAudioV2", "--task-id", "t")
     assert (code, json.loads(errors)["message"]) == (2, "ZEGO_APP_ID is not set")
 
@@ -222,7 +222,7 @@ async def test_the_emulator_serves_until_interrupted() -> None:
     async with httpx.AsyncClient(base_url=exported["ZEGO_BASE_URL"], trust_env=False) as admin:
         bad = {"vendor": "volcengine", "app_id": "a", "room_id": "r", "user_id": "u", "verdict": "REJECT"}
         assert (await admin.post("/_emulator/join", json=bad)).status_code == 204
-        while not (await admin.get("/_emulator/callbacks")).json():  # found by itself
+        while not (await admin.get("/_emulator/callbacks")).json():  # sent without a request for it
             await asyncio.sleep(0.05)
     process.send_signal(signal.SIGINT)
     await process.communicate()
@@ -237,19 +237,19 @@ async def test_a_port_in_use_is_2(emulator: EmulatorProcess) -> None:
 
 
 async def test_a_small_demo() -> None:
-    """The full one is the first command of the README; this one takes a second."""
+    """The full demo is the first command of the README; this one takes a second."""
     code, output, errors = await command("demo", "--webcasts", "41", "--audio", "30")
     assert code == 0
     assert "137 done, 2 failed, 3 deferred until " in output
     assert "StopWebcast 41/41" in errors or "StopWebcast" in output
-    report, journal = re.findall(r"(?:Report: |--resume )(.+)$", output, re.MULTILINE)
+    report, journal = re.findall(r"(?:Report: |Resume with: .+ --resume )(.+)$", output, re.MULTILINE)
     assert {Path(report).name, Path(journal).name} == {"demo.html", "demo.jobs"}
-    shutil.rmtree(Path(journal).parent)  # raises if it is not there
+    shutil.rmtree(Path(journal).parent)  # raises if there is no such directory
 
 
 @pytest.mark.parametrize("arguments", [["emulator", "--port", "0"], ["demo"]])
 async def test_an_interrupt_is_silent(arguments: list[str]) -> None:
-    """At a terminal it goes to the whole group of processes; nobody answers with a traceback."""
+    """A terminal interrupts all processes of the group; none of them prints a traceback."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from volc_moderation.cli import main; main()", *arguments),
         stdout=asyncio.subprocess.PIPE,
@@ -266,7 +266,7 @@ async def test_an_interrupt_is_silent(arguments: list[str]) -> None:
     assert process.returncode == {"emulator": 0, "demo": 130}[arguments[0]]
 
 
-async def test_a_picture_of_the_demo(tmp_path: Path) -> None:
+async def test_the_demo_writes_a_picture(tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
     code, _, _ = await command(
         "demo", "--webcasts", "3", "--audio", "3", "--svg", str(picture), PYTHONIOENCODING="ascii"
@@ -276,7 +276,7 @@ async def test_a_picture_of_the_demo(tmp_path: Path) -> None:
     assert "font-face" not in picture.read_text()
 
 
-async def test_a_closed_pipe_is_no_traceback(keys: dict[str, str]) -> None:
+async def test_a_closed_output_pipe_is_74_without_a_traceback(keys: dict[str, str]) -> None:
     read, write = os.pipe()
     os.close(read)
     process = await asyncio.create_subprocess_exec(
@@ -292,14 +292,15 @@ async def test_a_closed_pipe_is_no_traceback(keys: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "is_kept"), [({}, True), ({"throttled": 1}, False), ({"most_in_any_second": 151}, False)]
+    ("counts", "is_within_quota"), [({}, True), ({"throttled": 1}, False), ({"most_in_any_second": 151}, False)]
 )
-def test_the_demo_succeeds_only_if_the_quotas_are_kept(seen: dict[str, int], is_kept: bool) -> None:
-    assert ActionCounts(StopWebcast, {"throttled": 0, "most_in_any_second": 150} | seen).is_kept is is_kept
+def test_the_demo_succeeds_only_within_the_quotas(counts: dict[str, int], is_within_quota: bool) -> None:
+    batch = ActionCounts(StopWebcast, {"throttled": 0, "most_in_any_second": 150} | counts)
+    assert batch.is_within_quota is is_within_quota
 
 
-async def test_a_demo_goes_on(tmp_path: Path) -> None:
-    """With the journal of one that was interrupted, and its emulator's port."""
+async def test_a_demo_is_resumed(tmp_path: Path) -> None:
+    """It continues the journal of an interrupted demo, with an emulator at the same port."""
     port, journal = free_port(), tmp_path / "demo.jobs"
     clients = [volcengine_client(base_url=f"http://127.0.0.1:{port}")]
     with contextlib.closing(Journal(journal)) as opened:
@@ -307,11 +308,11 @@ async def test_a_demo_goes_on(tmp_path: Path) -> None:
         with opened.transaction():
             opened.note("port", str(port))
     code, output, _ = await command("demo", "--resume", str(journal))
-    assert (code, "5 done (5 were gone already), in" in output) == (0, True)
+    assert (code, "5 done (5 already gone), in" in output) == (0, True)
     assert (await command("demo", "--resume", str(tmp_path / "none")))[0] == 2
 
 
-def test_the_emulators_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_options_of_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
     served = []
 
     async def serve(emulator: Emulator, listener: socket.socket) -> None:
@@ -324,16 +325,16 @@ def test_the_emulators_options(monkeypatch: pytest.MonkeyPatch) -> None:
     assert served == [((0.1, 0.2), "127.0.0.2")]
 
 
-def test_errors_tell_the_attempts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_printed_error_has_the_number_of_attempts(capsys: pytest.CaptureFixture[str]) -> None:
     error = DeadlineExceeded("late", maybe_sent=True)
     error.attempts = 3
-    _print_error(error)
-    shown = json.loads(capsys.readouterr().err)
-    assert shown == {"error": "DeadlineExceeded", "message": "late", "maybe_sent": True, "attempts": 3}
+    _print_json_error(error)
+    printed = json.loads(capsys.readouterr().err)
+    assert printed == {"error": "DeadlineExceeded", "message": "late", "maybe_sent": True, "attempts": 3}
 
 
 @pytest.mark.parametrize("missing", ["cyclopts", "starlette"])
-def test_what_is_missing_of_the_extra_is_named(missing: str) -> None:
+def test_a_missing_package_of_the_extra_is_named(missing: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from volc_moderation.cli import main; main(['emulator'])"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)  # noqa: S603 - our own
     assert (ended.returncode, ended.stderr) == (
@@ -342,7 +343,7 @@ def test_what_is_missing_of_the_extra_is_named(missing: str) -> None:
     )
 
 
-def test_only_the_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_import_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "volc_moderation.cli.app", None)
     with pytest.raises(ImportError, match=r"volc_moderation\.cli\.app"):
         main([])

@@ -1,4 +1,4 @@
-"""Commands that share quotas or a queue through Redis: outages, addresses with passwords, workers that come and go."""
+"""Commands that share quotas or a queue through Redis: outages, addresses with passwords, workers that are replaced."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.commands import MAIN, STOP, Command, received, refuse, rooms
 from tests.doubles import free_port
-from volc_moderation.cli.environment import REDIS
+from volc_moderation.cli.environment import REDIS_VARIABLE
 from volc_moderation.testing import ModerationEmulator
 
 PASSWORD = "pa-ss@word"
@@ -22,13 +22,13 @@ PASSWORD = "pa-ss@word"
 
 @pytest.fixture
 def nowhere() -> str:
-    """Return the address of a Redis that is not there."""
+    """Return an address at which no Redis listens."""
     return f"redis://127.0.0.1:{free_port()}"
 
 
 @pytest.fixture
 def address(valkey: str, redis: Any) -> str:
-    """Return the address of an empty one."""
+    """Return the address of an empty Redis."""
     return valkey
 
 
@@ -36,37 +36,42 @@ def address(valkey: str, redis: Any) -> str:
 
 
 @pytest.mark.parametrize("name", ["bulk", "sweep"])
-def test_quotas_that_cannot_be_shared_end_a_run(
+def test_an_unavailable_quota_store_ends_a_run(
     command: Command, folder: Path, vendor: ModerationEmulator, nowhere: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a while, with nothing lost, and what to do said."""
-    monkeypatch.setattr("volc_moderation.jobs.lane_runner.STORE_PATIENCE", 1.5)
+    """It ends after a timeout, loses nothing, and prints how to continue."""
+    monkeypatch.setattr("volc_moderation.jobs.lane_runner.QUOTA_STORE_TIMEOUT", 1.5)
     began = time.monotonic()
     arguments = {"bulk": STOP, "sweep": ("--set", "app_id=app")}[name]
     code, _, errors = command(name, rooms(folder, 300), *arguments, "--redis", nowhere)
     assert code == 1, errors
     assert 1.5 < time.monotonic() - began < 10
     assert re.search(r"^waiting: (StopWebcast|ListDetectionTask): the store of quotas ", errors, re.MULTILINE)
-    assert "It cannot go on: " in errors
+    assert "The run cannot continue: " in errors
     assert sum(one.get("received", 0) for one in vendor.counts().values()) == 0
     if name == "bulk":
         assert "0 done, 300 left." in errors
-        assert f"Go on with: volc-moderation bulk --resume --journal stops.csv.jobs --redis {nowhere}\n" in errors
+        assert f"Resume with: volc-moderation bulk --resume --journal stops.csv.jobs --redis {nowhere}\n" in errors
         assert command("bulk", "--resume", "--journal", "stops.csv.jobs")[0] == 0
         assert received(vendor) == 300
 
 
-def test_a_queue_that_is_not_there(command: Command, folder: Path, vendor: ModerationEmulator, nowhere: str) -> None:
+def test_a_queue_that_cannot_be_reached(
+    command: Command, folder: Path, vendor: ModerationEmulator, nowhere: str
+) -> None:
     code, _, errors = command("bulk", rooms(folder, 3), *STOP, "--engine", "workers", "--redis", nowhere)
     assert (code, "the queue cannot be reached: " in errors) == (1, True)
     assert (
-        f"Go on with: volc-moderation bulk --resume --journal stops.csv.jobs --redis {nowhere} --engine workers"
+        f"Resume with: volc-moderation bulk --resume --journal stops.csv.jobs --redis {nowhere} --engine workers"
         in errors
     )
     code, _, errors = command("worker", "--redis", nowhere)
     assert (code, "the queue cannot be reached: " in errors) == (1, True)
     code, _, errors = command("bulk", rooms(folder, 3, "other.csv"), *STOP, "--engine", "workers")
-    assert (code, errors) == (2, f"--engine workers needs --redis, such as --redis redis://localhost, or {REDIS}\n")
+    assert (code, errors) == (
+        2,
+        f"--engine workers needs --redis, such as --redis redis://localhost, or {REDIS_VARIABLE}\n",
+    )
 
 
 # Addresses
@@ -85,15 +90,15 @@ def test_a_password_is_not_printed(
     form: str,
     is_there: bool,
 ) -> None:
-    """Neither by a server that wants another one or none, nor where there is no server."""
-    monkeypatch.setattr("volc_moderation.jobs.lane_runner.STORE_PATIENCE", 0.5)
+    """Whether the server expects another password or none, or there is no server."""
+    monkeypatch.setattr("volc_moderation.jobs.lane_runner.QUOTA_STORE_TIMEOUT", 0.5)
     refuse(vendor, "room-0", "AccessDenied")
     port = urlsplit(address).port if is_there else free_port()
     given = form.format(PASSWORD, port)
     code, output, errors = command("bulk", rooms(folder, 1), *STOP, "--redis", given)
     assert code in {1, 10}, errors
     assert re.search(
-        r"(Go on|Try those again) with: volc-moderation bulk --resume --journal stops.csv.jobs --redis '?redis://",
+        r"(Resume|Retry the failed calls) with: volc-moderation bulk --resume --journal stops.csv.jobs --redis '?redis://",
         errors,
     )
     assert "***" in errors
@@ -109,22 +114,26 @@ def test_a_password_is_not_printed(
             assert "pa-ss" not in output + errors
 
 
-def test_an_address_of_the_environment(
+def test_an_address_in_the_environment(
     command: Command, folder: Path, vendor: ModerationEmulator, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It need not be given, so that nobody reads it from the list of processes; and is not printed."""
-    monkeypatch.setenv(REDIS, address)
+    """It need not be an argument, which anybody could read in the list of processes; and it is not printed."""
+    monkeypatch.setenv(REDIS_VARIABLE, address)
     refuse(vendor, "room-1", "AccessDenied")
     code, _, errors = command("bulk", rooms(folder, 3), *STOP)
     assert code == 10
-    assert "Try those again with: volc-moderation bulk --resume --journal stops.csv.jobs --retry-failed\n" in errors
-    monkeypatch.setenv(REDIS, "")  # as if it were not set
+    assert (
+        "Retry the failed calls with: volc-moderation bulk --resume --journal stops.csv.jobs --retry-failed\n" in errors
+    )
+    monkeypatch.setenv(REDIS_VARIABLE, "")  # counts as unset
     code, _, errors = command("bulk", "--resume", "--journal", "stops.csv.jobs", "--retry-failed")
     assert code == 0, errors
 
 
 @pytest.mark.parametrize("name", ["bulk", "sweep", "worker"])
-def test_what_is_no_address_is_2(command: Command, folder: Path, vendor: ModerationEmulator, name: str) -> None:
+def test_a_redis_that_is_not_an_address_is_2(
+    command: Command, folder: Path, vendor: ModerationEmulator, name: str
+) -> None:
     arguments = {"bulk": [rooms(folder, 1), *STOP], "sweep": [rooms(folder, 1), "--set", "app_id=a"], "worker": []}[
         name
     ]
@@ -136,7 +145,7 @@ def test_what_is_no_address_is_2(command: Command, folder: Path, vendor: Moderat
 # Workers
 
 
-def test_a_worker_says_what_it_lacks(
+def test_a_worker_names_what_is_missing(
     command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in vendor.environment:
@@ -156,11 +165,11 @@ async def start(*arguments: str, folder: Path) -> asyncio.subprocess.Process:
     )
 
 
-async def test_a_rolling_deployment_slows_nothing(
+async def test_a_rolling_deployment_does_not_delay_jobs(
     folder: Path, vendor: ModerationEmulator, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that is asked to stop hands back what it cannot finish; whoever works next has it at once."""
-    monkeypatch.setenv(REDIS, address)
+    """A worker that is asked to stop returns what it cannot finish; the next worker gets it at once."""
+    monkeypatch.setenv(REDIS_VARIABLE, address)
     run = await start("bulk", rooms(folder, 120), *STOP, "--engine", "workers", "--rate", "20", folder=folder)
     assert run.stderr is not None
     lines = [(await run.stderr.readline()).decode() for _ in range(3)]
@@ -172,15 +181,15 @@ async def test_a_rolling_deployment_slows_nothing(
     second = await start("worker", "--rate", "20", "--concurrency", "64", folder=folder)
     first.send_signal(signal.SIGTERM)
     began = time.monotonic()
-    _, told = await first.communicate()
+    _, printed = await first.communicate()
     assert first.returncode == 0
-    assert told.startswith(b"Working for queue moderation: volcengine, zego\n")
-    (handed_back,) = re.findall(r"Stopped\. (\d+) jobs that were not finished went back to the queue\.", told.decode())
+    assert printed.startswith(b"Working for queue moderation: volcengine, zego\n")
+    (returned,) = re.findall(r"Stopped\. (\d+) unfinished jobs were returned to the queue\.", printed.decode())
     _, errors = await run.communicate()
     took = time.monotonic() - began
     second.send_signal(signal.SIGTERM)
     await second.communicate()
     assert (run.returncode, "120 done" in errors.decode()) == (0, True)
     assert received(vendor) == 120
-    assert int(handed_back) > 0
-    assert took < 14, "what the first worker had waited until it was taken for dead"
+    assert int(returned) > 0
+    assert took < 14, "the jobs of the first worker waited until its lease expired"

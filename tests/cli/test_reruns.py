@@ -1,5 +1,6 @@
-"""The command ``bulk`` with files and journals of the day before: every listed call is made, or it says so."""
+"""The command ``bulk`` with files and journals of an earlier run: it sends every listed call, or says why not."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -20,19 +21,17 @@ def write(folder: Path, *numbers: int, name: str = "stops.csv") -> str:
 
 
 def states(path: Path) -> list[JobState]:
-    journal = Journal(path, read_only=True)
-    found = [job.state for job in journal.jobs()]
-    journal.close()
-    return found
+    with contextlib.closing(Journal(path, read_only=True)) as journal:
+        return [job.state for job in journal.jobs()]
 
 
 def test_a_file_of_the_same_name_is_a_new_run(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
-    """Today's stops are made, also those of yesterday's list; the journal of yesterday is kept."""
+    """Today's stops are sent, even those that were on yesterday's list; yesterday's journal is kept."""
     assert command("bulk", write(folder, 0, 1), *STOP)[0] == 0
     code, _, errors = command("bulk", write(folder, 1, 2, 3), *STOP)
     assert code == 0
     assert "3 rows, 3 calls\n" in errors
-    assert f"stops.csv.jobs had a run that has ended; that is in {folder / 'stops.csv.jobs.1'}" in errors
+    assert f"stops.csv.jobs held a finished run, which was moved to {folder / 'stops.csv.jobs.1'}" in errors
     assert "3 done" in errors
     assert received(vendor) == 5
     assert states(folder / "stops.csv.jobs") == 3 * [JobState.DONE]
@@ -42,7 +41,9 @@ def test_a_file_of_the_same_name_is_a_new_run(command: Command, folder: Path, ve
     assert states(folder / "stops.csv.jobs.2") == 3 * [JobState.DONE]
 
 
-def test_a_run_that_failed_is_set_aside_too(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+def test_a_journal_with_failed_jobs_is_moved_aside_too(
+    command: Command, folder: Path, vendor: ModerationEmulator
+) -> None:
     refuse(vendor, "room-1", "AccessDenied")
     assert command("bulk", write(folder, 0, 1), *STOP)[0] == 10
     assert command("bulk", "stops.csv", *STOP)[0] == 0
@@ -57,46 +58,48 @@ def test_a_bad_file_of_the_same_name_changes_nothing(
     assert command("bulk", write(folder, 0, 1), *STOP)[0] == 0
     (folder / "stops.csv").write_bytes(content)
     code, _, errors = command("bulk", "stops.csv", *STOP)
-    assert (code, "had a run" in errors) == (2, False)
+    assert (code, "held a finished run" in errors) == (2, False)
     assert {file.name for file in folder.iterdir()} == {"stops.csv", "stops.csv.jobs", "stops.csv.jobs-lock"}
     assert states(folder / "stops.csv.jobs") == 2 * [JobState.DONE]
 
 
-def test_a_run_that_has_not_ended_is_not_set_aside(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+def test_the_journal_of_an_unfinished_run_is_not_moved_aside(
+    command: Command, folder: Path, vendor: ModerationEmulator
+) -> None:
     refuse(vendor, "room-1", "ServiceUnavailableTemp", retry_after=300)
     assert command("bulk", write(folder, 0, 1), *STOP, "--on-temporary", "defer")[0] == 11
     code, _, errors = command("bulk", write(folder, 5), *STOP)
     assert code == 2
     assert re.search(
-        r"^stops\.csv\.jobs is of a run that has not ended: 1 done .*1 deferred until [\d:]+\. Go on", errors
+        r"^stops\.csv\.jobs belongs to an unfinished run: 1 done .*1 deferred until [\d:]+\. Resume", errors
     )
     assert received(vendor) == 2
-    # What the message proposes: to go on with that, and then this file; or both together.
+    # The message proposes to resume that run first, or to add this file to it.
     code, _, errors = command("bulk", "stops.csv", *STOP, "--resume", "--on-temporary", "defer")
     assert (code, "1 rows, 1 calls\n" in errors) == (11, True)
     assert received(vendor) == 3
 
 
 def test_another_list_is_added(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
-    """With those of its calls that have ended: what they act on may have been started again."""
+    """Its calls that have ended are repeated: their targets may have been started again."""
     refuse(vendor, "room-2", "ServiceUnavailableTemp", retry_after=300)
     assert command("bulk", write(folder, 0, 1, 2), *STOP, "--on-temporary", "defer")[0] == 11
     more = write(folder, 1, 2, 3, name="more.csv")
     resume = ("--resume", "--journal", "stops.csv.jobs", "--on-temporary", "defer")
     code, _, errors = command("bulk", more, *STOP, *resume)
     assert code == 11
-    assert "3 rows, 1 calls (1 that had ended are made again, 1 are there already)\n" in errors
+    assert "3 rows, 1 calls (1 that had ended are repeated, 1 are already in the journal)\n" in errors
     assert received(vendor) == 5
 
 
-def test_the_very_list_is_gone_on_with(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
-    """Its calls that ended are not made again: that run was asked for by name."""
+def test_the_same_list_is_resumed(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+    """Its calls that have ended are not repeated: the user asked to resume this run."""
     refuse(vendor, "room-2", "AccessDenied")
     name = write(folder, 0, 1, 2)
     assert command("bulk", name, *STOP)[0] == 10
     code, _, errors = command("bulk", name, *STOP, "--resume")
     assert code == 10
-    assert "3 rows, the very calls that this journal was made of: it goes on with what is left" in errors
+    assert "3 rows, the same calls that the journal was created from: resuming the unfinished ones" in errors
     assert received(vendor) == 3
     assert command("bulk", name, *STOP, "--resume", "--retry-failed")[0] == 0
     assert received(vendor) == 4
@@ -105,7 +108,7 @@ def test_the_very_list_is_gone_on_with(command: Command, folder: Path, vendor: M
 def test_the_same_rows_with_other_constants_are_another_list(
     command: Command, folder: Path, vendor: ModerationEmulator
 ) -> None:
-    """What counts is the calls, not the name of the file, nor its bytes."""
+    """Lists are compared by their calls, not by the name or the bytes of the file."""
     name = write(folder, 0)
     assert command("bulk", name, *STOP)[0] == 0
     assert command("bulk", name, *STOP[:-1], "task_id=other", "--resume")[0] == 0
@@ -114,23 +117,23 @@ def test_the_same_rows_with_other_constants_are_another_list(
     assert received(vendor) == 2
 
 
-def test_two_at_the_same_moment(folder: Path, vendor: ModerationEmulator) -> None:
-    """One makes the calls, and the others do not touch its journal."""
+def test_only_one_of_several_concurrent_runs_sends_the_calls(folder: Path, vendor: ModerationEmulator) -> None:
+    """The others do not touch its journal."""
     name = rooms(folder, 300)
     command = [sys.executable, *MAIN, "bulk", name, *STOP, "--rate", "150"]
     processes = [
         subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own
         for _ in range(4)
     ]
-    told = [process.communicate(timeout=60)[1] for process in processes]
+    printed = [process.communicate(timeout=60)[1] for process in processes]
     codes = [process.returncode for process in processes]
-    assert sorted(codes) == [0, 1, 1, 1], told
-    assert all("is in use" in errors for errors, code in zip(told, codes, strict=True) if code)
+    assert sorted(codes) == [0, 1, 1, 1], printed
+    assert all("is in use" in errors for errors, code in zip(printed, codes, strict=True) if code)
     assert states(folder / "stops.csv.jobs") == 300 * [JobState.DONE]
     assert received(vendor) == 300
 
 
-def test_a_damaged_journal_is_told(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+def test_a_damaged_journal_is_reported_on_one_line(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     assert command("bulk", rooms(folder, 300), *STOP)[0] == 0
     path = folder / "stops.csv.jobs"
     content = bytearray(path.read_bytes())
@@ -146,8 +149,8 @@ def test_a_damaged_journal_is_told(command: Command, folder: Path, vendor: Moder
         assert errors.count("\n") == 1
 
 
-def test_what_a_run_writes_is_for_its_owner(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
-    """Ids and texts of users stand in it. What was there keeps its mode."""
+def test_only_the_owner_can_read_new_files_of_a_run(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+    """They hold ids and texts of users. Existing files keep their mode."""
     files = ("--output", "out.jsonl", "--report", "report.html")
     assert command("bulk", rooms(folder, 2), *STOP, *files)[0] == 0
     for name in ("out.jsonl", "report.html", "stops.csv.jobs", "stops.csv.jobs-lock"):

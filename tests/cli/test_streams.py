@@ -1,9 +1,11 @@
-"""Standard streams that are closed, full or gone, and files that stand for two things: no call is lost by that."""
+"""Standard streams that are closed, full or gone, and paths used for two purposes: no call is lost."""
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,17 +17,19 @@ import pytest
 
 from tests.cli.commands import MAIN, STOP, Command, received, rooms
 from volc_moderation import SourceError
-from volc_moderation.cli.output import Output, check_apart
+from volc_moderation.cli.output import Output, check_outputs
 from volc_moderation.emulator import Fault
+from volc_moderation.jobs.job import JobState
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.testing import ModerationEmulator
 
-MAKE = (sys.executable, *MAIN)
+#: The command in a process of its own.
+COMMAND = (sys.executable, *MAIN)
 
 
 def shell(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line of a shell, in which "$@" is a command of ours."""
-    words = ["bash", "-c", command, "bash", *MAKE, *arguments]
+    """Run a command line in a shell; "$@" in it is our command with its arguments."""
+    words = ["bash", "-c", command, "bash", *COMMAND, *arguments]
     return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 - our own
 
 
@@ -38,7 +42,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def hangups() -> Iterator[None]:
-    """Whoever runs the tests may have been told to ignore hangups, as by nohup, and programs inherit that."""
+    """Restore the default for SIGHUP, which processes inherit. The tests may run with it ignored, as by nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -46,12 +50,10 @@ def hangups() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 @pytest.mark.usefixtures("hangups")
-def test_a_log_that_is_gone_does_not_end_the_calls(
-    folder: Path, vendor: ModerationEmulator, number: signal.Signals
-) -> None:
-    """Ctrl-C at ``bulk … 2>&1 | tee log`` ends tee as well; a terminal that is closed is no terminal any more."""
+def test_a_closed_log_does_not_cut_off_calls(folder: Path, vendor: ModerationEmulator, number: signal.Signals) -> None:
+    """Ctrl-C at ``bulk … 2>&1 | tee log`` ends tee as well; a closed terminal can no longer be written."""
     name = rooms(folder, 600)
-    with subprocess.Popen([*MAKE, "bulk", name, *STOP], stdout=-1, stderr=subprocess.STDOUT) as process:  # noqa: S603 - ours
+    with subprocess.Popen([*COMMAND, "bulk", name, *STOP], stdout=-1, stderr=subprocess.STDOUT) as process:  # noqa: S603 - ours
         try:
             wait_for(lambda: received(vendor) > 20)
             assert process.stdout is not None
@@ -60,17 +62,16 @@ def test_a_log_that_is_gone_does_not_end_the_calls(
             assert process.wait(10) == 130
         finally:
             process.kill()
-    journal = Journal(folder / "stops.csv.jobs", read_only=True)
-    summary = journal.summary()
-    assert journal.query("SELECT count(*) FROM job WHERE state = 'sent'") == [(0,)]
-    journal.close()
+    with contextlib.closing(Journal(folder / "stops.csv.jobs", read_only=True)) as journal:
+        summary = journal.summary()
+        assert journal.counts()[JobState.SENT] == 0
     assert 0 < summary.done < 600
     assert summary.done + summary.left == 600
 
 
-def test_a_hangup_that_is_to_be_ignored_is(folder: Path, vendor: ModerationEmulator) -> None:
+def test_nohup_ignores_hangups(folder: Path, vendor: ModerationEmulator) -> None:
     name = rooms(folder, 250)
-    words = ["nohup", *MAKE, "bulk", name, *STOP]
+    words = ["nohup", *COMMAND, "bulk", name, *STOP]
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
         try:
             wait_for(lambda: received(vendor) > 5)
@@ -82,31 +83,31 @@ def test_a_hangup_that_is_to_be_ignored_is(folder: Path, vendor: ModerationEmula
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_change_no_outcome(folder: Path, vendor: ModerationEmulator, closed: str) -> None:
-    made = shell(f'"$@" {closed}', "bulk", rooms(folder, 3), *STOP)
-    assert (made.returncode, made.stdout, "Traceback" in made.stderr) == (0, "", False)
+def test_closed_streams_do_not_change_the_outcome(folder: Path, vendor: ModerationEmulator, closed: str) -> None:
+    ended = shell(f'"$@" {closed}', "bulk", rooms(folder, 3), *STOP)
+    assert (ended.returncode, ended.stdout, "Traceback" in ended.stderr) == (0, "", False)
     assert received(vendor) == 3
     assert Path("stops.csv.jobs").read_bytes().startswith(b"SQLite format 3")
 
 
 def test_full_streams(folder: Path, vendor: ModerationEmulator) -> None:
-    """What became of a call is not told, and not that it was refused; what became of a run does not depend on it."""
+    """A call whose result cannot be printed has an exit code of its own; a run does not depend on its log."""
     call = ("call", "StartDetection", "--app-id", "app", "--room-id", "room")
     for command in (call, ("jobs", "stops.csv.jobs"), ("jobs", "stops.csv.jobs", "--export")):
         if command is not call and not Path("stops.csv.jobs").exists():
             assert shell('"$@" 2>/dev/full >/dev/full', "bulk", rooms(folder, 3), *STOP).returncode == 0
-        made = shell('"$@" >/dev/full', *command)
-        assert (made.returncode, made.stderr) == (74, "standard output cannot be written: No space left on device\n")
+        ended = shell('"$@" >/dev/full', *command)
+        assert (ended.returncode, ended.stderr) == (74, "standard output cannot be written: No space left on device\n")
     assert received(vendor, "StartDetection") == 1
 
 
-def test_a_table_that_nobody_reads(folder: Path, vendor: ModerationEmulator) -> None:
+def test_a_table_without_a_reader_is_74(folder: Path, vendor: ModerationEmulator) -> None:
     assert shell('"$@"', "bulk", rooms(folder, 3), *STOP).returncode == 0
-    made = shell('set -o pipefail; "$@" | true', "jobs", "stops.csv.jobs")
-    assert (made.returncode, made.stderr) == (74, "")
+    ended = shell('set -o pipefail; "$@" | true', "jobs", "stops.csv.jobs")
+    assert (ended.returncode, ended.stderr) == (74, "")
 
 
-def test_another_fault_is_not_taken_for_one_of_the_output(
+def test_an_os_error_of_a_file_is_not_taken_for_one_of_the_output(
     command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -117,19 +118,19 @@ def test_another_fault_is_not_taken_for_one_of_the_output(
         command("jobs", "stops.csv.jobs")
 
 
-def test_standard_input_that_is_closed_or_asked_for_twice(folder: Path) -> None:
-    made = shell('"$@" <&-', "bulk", "-", *STOP, "--dry-run")
-    assert (made.returncode, made.stderr) == (2, "standard input is closed\n")
-    made = shell('"$@" </dev/null', "bulk", "-", "-", *STOP, "--dry-run")
-    assert (made.returncode, made.stderr) == (2, "standard input can be read once: give - once\n")
+def test_standard_input_that_is_closed_or_named_twice(folder: Path) -> None:
+    ended = shell('"$@" <&-', "bulk", "-", *STOP, "--dry-run")
+    assert (ended.returncode, ended.stderr) == (2, "standard input is closed\n")
+    ended = shell('"$@" </dev/null', "bulk", "-", "-", *STOP, "--dry-run")
+    assert (ended.returncode, ended.stderr) == (2, "standard input can be read only once: give - once\n")
 
 
 # Files
 
 
-async def test_a_pipe_is_written_if_somebody_reads_it(folder: Path, vendor: ModerationEmulator) -> None:
+async def test_an_output_pipe_needs_a_reader(folder: Path, vendor: ModerationEmulator) -> None:
     os.mkfifo("pipe")
-    words = (*MAKE, "bulk", rooms(folder, 3), *STOP, "--output", "pipe")
+    words = (*COMMAND, "bulk", rooms(folder, 3), *STOP, "--output", "pipe")
     process = await asyncio.create_subprocess_exec(*words, stderr=asyncio.subprocess.PIPE)
     _, errors = await asyncio.wait_for(process.communicate(), 10)
     assert (process.returncode, b"pipe cannot be written" in errors) == (2, True)
@@ -137,7 +138,7 @@ async def test_a_pipe_is_written_if_somebody_reads_it(folder: Path, vendor: Mode
     reader = await asyncio.create_subprocess_exec("cat", "pipe", stdout=asyncio.subprocess.PIPE)
     await asyncio.sleep(0.2)
     process = await asyncio.create_subprocess_exec(
-        *MAKE, "bulk", "--resume", "--journal", "stops.csv.jobs", "--output", "pipe"
+        *COMMAND, "bulk", "--resume", "--journal", "stops.csv.jobs", "--output", "pipe"
     )
     output, _ = await asyncio.wait_for(reader.communicate(), 10)
     assert await process.wait() == 0
@@ -158,7 +159,7 @@ async def test_a_pipe_is_written_if_somebody_reads_it(folder: Path, vendor: Mode
         ("--output", "both", "--report", "both"),
     ],
 )
-def test_nothing_is_written_over_what_is_needed(
+def test_an_output_that_would_overwrite_a_needed_file_is_2(
     command: Command, folder: Path, vendor: ModerationEmulator, arguments: tuple[str, ...], is_there: bool
 ) -> None:
     name = rooms(folder, 3)
@@ -168,11 +169,11 @@ def test_nothing_is_written_over_what_is_needed(
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     code, _, errors = command("bulk", name, *STOP, *arguments)
     assert code == 2
-    assert "would destroy something: " in errors
+    assert re.search(r"--(output|report) \S+ would overwrite the (input file|journal|file of) ", errors)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_the_other_commands_write_over_nothing(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+def test_other_commands_overwrite_nothing_either(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     assert command("bulk", rooms(folder, 3), *STOP)[0] == 0
     before = (folder / "stops.csv.jobs").read_bytes()
     assert command("jobs", "stops.csv.jobs", "--report", "stops.csv.jobs")[0] == 2
@@ -181,19 +182,19 @@ def test_the_other_commands_write_over_nothing(command: Command, folder: Path, v
     assert (folder / "stops.csv").read_text().startswith("room_id\n")
 
 
-def test_devices_are_not_files(folder: Path) -> None:
-    check_apart({"--output": Path(os.devnull), "--report": Path(os.devnull)}, journal=folder / "j")
+def test_a_device_may_be_used_twice_and_a_directory_not_at_all(folder: Path) -> None:
+    check_outputs({"--output": Path(os.devnull), "--report": Path(os.devnull)}, journal=folder / "j")
     with pytest.raises(SourceError, match="cannot be written: Is a directory"):
         Output(folder)
 
 
-def test_a_report_that_cannot_be_written_does_not_hide_what_became_of_the_calls(
+def test_a_report_that_cannot_be_written_does_not_hide_the_outcome_of_the_calls(
     command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise SourceError("r.html cannot be written: No space left on device")
 
-    monkeypatch.setattr("volc_moderation.cli.run.write_report", fail)
+    monkeypatch.setattr("volc_moderation.report.report.write_report", fail)
     report = ("--report", "r.html")
     code, _, errors = command("bulk", rooms(folder, 3), *STOP, *report)
     assert (code, errors.endswith("r.html cannot be written: No space left on device\n")) == (1, True)
@@ -202,7 +203,7 @@ def test_a_report_that_cannot_be_written_does_not_hide_what_became_of_the_calls(
 
 
 @pytest.mark.parametrize("name", ["sweep", "demo"])
-def test_no_directory_for_what_is_left_to_do(
+def test_a_missing_temporary_directory_is_2(
     command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -215,7 +216,7 @@ def test_no_directory_for_what_is_left_to_do(
     assert (code, "set TMPDIR to one" in errors) == (2, True)
 
 
-def test_other_paths_and_names_that_are_none(command: Command, folder: Path) -> None:
+def test_unusable_paths_and_host_names_are_2(command: Command, folder: Path) -> None:
     code, _, errors = command("demo", "--svg", str(folder))
     assert (code, f"cannot use {folder}" in errors) == (2, True)
     code, _, errors = command("emulator", "--host", "a" * 70)

@@ -1,4 +1,4 @@
-"""What comes from files, vendors and journals is shown by the commands as text, and does nothing to the terminal."""
+"""Text from files, vendors and journals is printed as text, and cannot control the terminal."""
 
 import io
 import json
@@ -17,13 +17,13 @@ from tests.cli.commands import MAIN, STOP, Command, refuse, rooms
 from tests.doubles import environment, free_port
 from volc_moderation import QuotaUnavailable
 from volc_moderation.cli.progress import Progress, Tally
-from volc_moderation.cli.run import Interrupts
+from volc_moderation.cli.signals import Interrupts
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.emulator import Fault
 from volc_moderation.jobs.job import Lane
 from volc_moderation.testing import ModerationEmulator
 
-#: Clears the screen, turns the direction of text, forges a line, colours by markup, and has half a character.
+#: Clears the screen, reverses the direction of text, forges a line, colours by markup, and has half a character.
 HOSTILE = "\x1b[2J\u202e\n9 done.\r[red]x[/] :smile:\x9b1m\u2028\x7f"
 SHOWN = r"\x1b[2J\u202e\n9 done.\r[red]x[/] :smile:\x9b1m\u2028\x7f"
 
@@ -36,7 +36,7 @@ def assert_harmless(text: str) -> None:
 
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_every_way_to_print(is_terminal: bool) -> None:
-    """Each str that rich meets is shown as it is; a style that is asked for is all that reaches the terminal."""
+    """Rich prints each str as plain text; only the requested style reaches the terminal."""
     written = io.StringIO()
     terminal = Terminal(written)
     terminal._force_terminal = is_terminal
@@ -51,7 +51,7 @@ def test_every_way_to_print(is_terminal: bool) -> None:
     assert_harmless(text)
 
 
-def test_what_a_vendor_says(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+def test_text_of_a_vendor_is_harmless(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     code = f"Odd{HOSTILE}"
     refuse(vendor, "room-0", code, message=HOSTILE)
     status, _, errors = command("bulk", rooms(folder, 2), *STOP, "--output", "out.jsonl")
@@ -84,7 +84,7 @@ def test_what_a_vendor_says(command: Command, folder: Path, vendor: ModerationEm
     ],
 )
 @pytest.mark.parametrize("options", [(), ("--dry-run",), ("--skip-bad",)])
-def test_what_a_file_says(
+def test_text_of_a_file_is_harmless(
     command: Command, folder: Path, vendor: ModerationEmulator, content: str, options: tuple[str, ...]
 ) -> None:
     (folder / "\x1b[31mstops.csv").write_text(content, newline="")
@@ -115,14 +115,16 @@ def test_what_a_file_says(
         (HOSTILE,),
     ],
 )
-def test_what_is_given(command: Command, vendor: ModerationEmulator, arguments: tuple[str, ...]) -> None:
+def test_text_of_an_argument_is_harmless(
+    command: Command, vendor: ModerationEmulator, arguments: tuple[str, ...]
+) -> None:
     status, output, errors = command(*arguments)
     assert status == 2
     assert output + errors
     assert_harmless(output + errors)
 
 
-def test_what_a_journal_of_somebody_else_says(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+def test_text_of_a_foreign_journal_is_harmless(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
 
     assert command("bulk", rooms(folder, 1), *STOP)[0] == 0
     database = sqlite3.connect(folder / "stops.csv.jobs")
@@ -141,8 +143,10 @@ def test_what_a_journal_of_somebody_else_says(command: Command, folder: Path, ve
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_a_terminal_that_cannot_show_it(folder: Path, vendor: ModerationEmulator, encoding: str) -> None:
-    """A text ends no command, and Python's own logging adds no line of its own."""
+def test_no_text_fails_for_the_encoding_of_the_terminal(
+    folder: Path, vendor: ModerationEmulator, encoding: str
+) -> None:
+    """And Python's logging prints no lines of its own."""
     vendor.play(Fault(kind="code", action="StopWebcast", code="房间", message="日本", first=2))
     keys = environment(vendor.base_url) | {"PYTHONIOENCODING": encoding}
     for arguments in (
@@ -159,7 +163,7 @@ def test_a_terminal_that_cannot_show_it(folder: Path, vendor: ModerationEmulator
         assert ("房间" if encoding == "utf-8" else r"\u623f\u95f4") in text
 
 
-def test_logs_do_not_come_between(folder: Path, vendor: ModerationEmulator) -> None:
+def test_log_records_are_not_printed_beside_errors(folder: Path, vendor: ModerationEmulator) -> None:
     keys = environment(f"http://127.0.0.1:{free_port()}")
     process = subprocess.run(  # noqa: S603 - our own
         [sys.executable, *MAIN, "worker", "--redis", f"redis://127.0.0.1:{free_port()}"],
@@ -173,63 +177,64 @@ def test_logs_do_not_come_between(folder: Path, vendor: ModerationEmulator) -> N
     assert len(process.stderr.splitlines()) == 1, process.stderr
 
 
-# What is shown meanwhile
+# Progress
 
 
-class Held:
-    """A lane whose calls wait."""
+class PausedLane:
+    """The status of a lane whose calls wait."""
 
     def __init__(self, lane: Lane, pause_reason: Any) -> None:
-        self.lane, self.pause_reason, self.cap = lane, pause_reason, None
+        self.lane, self.pause_reason, self.quota_rate = lane, pause_reason, None
 
 
-def test_trouble_is_told_at_once_and_ends_no_sooner_for_a_guess() -> None:
-    """Once for each kind, on a line of its own where there is no terminal; nobody knows then how long it will take."""
+def test_the_reason_of_a_pause_is_printed_once_and_the_time_left_is_unknown_meanwhile() -> None:
+    """Without a terminal, a new reason is printed at once, on a line of its own."""
     lane = Lane("volcengine", "a", "StopWebcast", "2020-12-01")
     written = io.StringIO()
     progress = Progress(Terminal(written))
-    held: Any = Held(lane, None)
+    paused: Any = PausedLane(lane, None)
     progress.tallies[lane] = tally = Tally(lane, 100, 150.0)
     tally._answers.append((tally._began, 50))
     tally.done = 50
-    progress.refresh({}, [held])
+    progress.refresh({}, [paused])
     assert tally.seconds_left() is not None
-    held.pause_reason = QuotaUnavailable(f"away {HOSTILE}")
+    paused.pause_reason = QuotaUnavailable(f"away {HOSTILE}")
     for _ in range(3):
-        progress.refresh({}, [held])
+        progress.refresh({}, [paused])
     assert written.getvalue() == f"waiting: away {SHOWN}\n"
     assert tally.seconds_left() is None
-    held.pause_reason = None
-    progress.refresh({}, [held])
+    paused.pause_reason = None
+    progress.refresh({}, [paused])
     assert tally.seconds_left() is not None
-    held.pause_reason = QuotaUnavailable("away again")
-    progress.refresh({}, [held])
+    paused.pause_reason = QuotaUnavailable("away again")
+    progress.refresh({}, [paused])
     assert written.getvalue().endswith("waiting: away again\n")
 
 
-def test_a_terminal_shows_it_as_text() -> None:
+def test_bars_at_a_terminal_show_foreign_text_as_text() -> None:
     lane = Lane("volcengine", "a", HOSTILE, "2020-12-01")
     written = io.StringIO()
     terminal = Terminal(written)
     terminal._force_terminal, terminal.width = True, 300
     progress = Progress(terminal)
-    held: Any = Held(lane, QuotaUnavailable(HOSTILE))
+    paused: Any = PausedLane(lane, QuotaUnavailable(HOSTILE))
     progress.tallies[lane] = Tally(lane, 100, 150.0)
     with progress:
-        progress.refresh({}, [held])
+        progress.refresh({}, [paused])
     text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|\r", "", written.getvalue())
     assert f"  waiting: {SHOWN}" in text
     assert_harmless(text)
 
 
-async def test_the_first_signal_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_first_signal_stops_and_the_second_one_cancels(capsys: pytest.CaptureFixture[str]) -> None:
+    """Handlers that are set after a signal are stopped at once."""
     written = io.StringIO()
-    interrupts, heard = Interrupts(Terminal(written)), list[str]()
-    interrupts.set(lambda: heard.append("ask"), lambda: heard.append("insist"))
-    interrupts._hear()
-    interrupts._hear()
-    assert heard == ["ask", "insist"]
-    interrupts.set(lambda: heard.append("ask the next"), lambda: None)
-    assert heard[2:] == ["ask the next"]
-    assert written.getvalue() == "Stopping: calls in flight are finished. Once more to stop at once.\n"
+    interrupts, called = Interrupts(Terminal(written)), list[str]()
+    interrupts.set_handlers(lambda: called.append("stop"), lambda: called.append("cancel"))
+    interrupts._handle()
+    interrupts._handle()
+    assert called == ["stop", "cancel"]
+    interrupts.set_handlers(lambda: called.append("stop the next"), lambda: None)
+    assert called[2:] == ["stop the next"]
+    assert written.getvalue() == "Stopping: calls in flight are finished. Interrupt again to stop at once.\n"
     assert interrupts.count == 2

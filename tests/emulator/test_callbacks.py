@@ -1,4 +1,4 @@
-"""The emulator calls back as the vendors do: signed, to the task's address, and again until it is acknowledged."""
+"""The emulator sends callbacks as the vendors do: signed, to the task's URL, repeatedly until acknowledged."""
 
 import asyncio
 import itertools
@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.doubles import KEYS, NOW, Vendors, loop_clock, zego_client
-from tests.emulator.raw import VOLCENGINE, ZEGO, ask_volcengine, ask_zego
+from tests.emulator.raw import VOLCENGINE, ZEGO, call_volcengine, call_zego
 from volc_moderation import Event, Media, Verdict
 from volc_moderation.emulator import Emulator, EmulatorProcess, Settings
 from volc_moderation.volcengine import callbacks as volcengine_callbacks
@@ -27,14 +27,17 @@ pytestmark = pytest.mark.looptime
 
 
 class Receiver:
-    """A user's server: keeps when each callback came, and answers as it is told, the last for ever."""
+    """A user's server. Records each callback, and gives the next of ``answers``; the last one from then on.
+
+    An answer is a status, an exception, or a delay in seconds before status 200.
+    """
 
     def __init__(self, *answers: Exception | float) -> None:
-        self.came: list[tuple[float, str, bytes]] = []
+        self.received: list[tuple[float, str, bytes]] = []
         self._answers = list(answers)
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.came.append((asyncio.get_running_loop().time(), request.url.path, request.content))
+        self.received.append((asyncio.get_running_loop().time(), request.url.path, request.content))
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0] if self._answers else 200
         if isinstance(answer, Exception):
             raise answer
@@ -44,13 +47,13 @@ class Receiver:
         return httpx.Response(answer)
 
     @property
-    def pauses(self) -> list[float]:
-        times = [when for when, _, _ in self.came]
+    def delays(self) -> list[float]:
+        times = [when for when, _, _ in self.received]
         return [round(later - earlier, 1) for earlier, later in itertools.pairwise(times)]
 
 
 @asynccontextmanager
-async def calling_back(receiver: Any, settings: Settings = KEYS) -> AsyncIterator[Vendors]:
+async def vendors_calling(receiver: Any, settings: Settings = KEYS) -> AsyncIterator[Vendors]:
     async with (
         httpx.AsyncClient(transport=httpx.MockTransport(receiver)) as client,
         Vendors(settings, receiver=client) as vendors,
@@ -59,24 +62,25 @@ async def calling_back(receiver: Any, settings: Settings = KEYS) -> AsyncIterato
 
 
 async def settled(vendors: Vendors) -> list[dict[str, Any]]:
-    async with asyncio.timeout(600):  # of the loop's own time: longer than either vendor tries
-        while any(one["outcome"] == "pending" for one in vendors.emulator.callbacks()):
+    """Wait until each callback is delivered or lost, and return them."""
+    async with asyncio.timeout(600):  # virtual time: longer than either vendor retries
+        while any(callback["outcome"] == "pending" for callback in vendors.emulator.callbacks()):
             await asyncio.sleep(0.1)
     return vendors.emulator.callbacks()
 
 
-async def test_volcengine_calls_back_what_it_finds() -> None:
+async def test_volcengine_sends_the_results_of_moderations() -> None:
     receiver = Receiver()
-    async with calling_back(receiver) as vendors:
+    async with vendors_calling(receiver) as vendors:
         vendors.emulator.join("volcengine", "room", "user")
-        assert vendors.emulator.report("volcengine", "room", "user") == 0  # nobody moderates
+        assert vendors.emulator.report("volcengine", "room", "user") == 0  # nothing is moderated
         await vendors.volcengine.start_detection(**ROOM, callback=f"{HERE}/volc")
         assert vendors.emulator.report("volcengine", "room", "user") == 2
         assert vendors.emulator.report("volcengine", "room", "user", verdict="REVIEW", media="audio") == 1
         assert vendors.emulator.report("volcengine", "room", "user", verdict="PASS") == 0
         assert [one["outcome"] for one in await settled(vendors)] == 3 * ["delivered"]
     events = []
-    for _, path, body in receiver.came:
+    for _, path, body in receiver.received:
         assert path == "/callbacks/volc"
         volcengine_callbacks.verify(body, KEYS.callback_secret, now=loop_clock(), within=5)
         events.append(volcengine_callbacks.parse(body))
@@ -91,8 +95,8 @@ async def test_volcengine_calls_back_what_it_finds() -> None:
     assert events[1].evidence.texts
 
 
-async def test_what_a_task_is_asked_for_is_what_it_reports() -> None:
-    async with calling_back(Receiver()) as vendors:
+async def test_a_task_reports_only_its_user_its_media_and_streams_that_are_not_muted() -> None:
+    async with vendors_calling(Receiver()) as vendors:
         for user in ("one", "two"):
             vendors.emulator.join("volcengine", "room", user)
         options: dict[str, Any] = {"callback": HERE, "callback_type": 1, "media_type": 1}
@@ -120,72 +124,72 @@ async def test_what_a_task_is_asked_for_is_what_it_reports() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "pauses", "outcome"),
+    ("answers", "delays", "outcome"),
     [
         ((200,), [], "delivered"),
         ((500, 200), [1.0], "delivered"),
-        ((204,), [1.0, 1.0], "lost"),  # Volcengine takes 200 only
+        ((204,), [1.0, 1.0], "lost"),  # Volcengine accepts only 200
         ((401,), [1.0, 1.0], "lost"),
-        ((httpx.ConnectError("away"), 200), [1.0], "delivered"),
+        ((httpx.ConnectError("unavailable"), 200), [1.0], "delivered"),
         ((6.0, 200), [6.0], "delivered"),  # after 5 s without an answer
     ],
 )
-async def test_volcengine_delivers_three_times(answers: Any, pauses: Any, outcome: str) -> None:
+async def test_volcengine_tries_three_times(answers: Any, delays: Any, outcome: str) -> None:
     receiver = Receiver(*answers)
-    async with calling_back(receiver) as vendors:
+    async with vendors_calling(receiver) as vendors:
         vendors.emulator.join("volcengine", "room", "user")
         await vendors.volcengine.start_detection(**ROOM, callback=HERE, media_type=2)
         vendors.emulator.report("volcengine", "room", "user")
         (callback,) = await settled(vendors)
-    assert receiver.pauses == pauses
+    assert receiver.delays == delays
     assert callback["outcome"] == outcome
-    assert callback["attempts"] == len(receiver.came) == len(callback["statuses"])
-    assert len({body for _, _, body in receiver.came}) == 1  # with the same EventId
+    assert callback["attempts"] == len(receiver.received) == len(callback["statuses"])
+    assert len({body for _, _, body in receiver.received}) == 1  # with the same EventId
 
 
-async def test_zego_delivers_six_times_and_then_it_is_lost() -> None:
+async def test_zego_tries_six_times() -> None:
     receiver = Receiver(503)
-    async with calling_back(receiver) as vendors:
+    async with vendors_calling(receiver) as vendors:
         vendors.emulator.join("zego", "room", "user")
         await vendors.zego.start_censor_audio(**AUDIO, result_callback_url=HERE)
         vendors.emulator.report("zego", "room", "user")
         (callback,) = await settled(vendors)
-    assert receiver.pauses == [2, 4, 8, 16, 32]
+    assert receiver.delays == [2, 4, 8, 16, 32]
     assert (callback["outcome"], callback["statuses"]) == ("lost", 6 * [503])
 
 
 @pytest.mark.parametrize(("verdict", "hits"), [("PASS", 0), ("REVIEW", 1), ("REJECT", 1)])
-async def test_what_passes_hits_nothing(verdict: str, hits: int) -> None:
+async def test_a_result_that_passes_has_no_hits(verdict: str, hits: int) -> None:
     receiver, url = Receiver(), f"{HERE}/zego"
-    async with calling_back(receiver) as vendors:
+    async with vendors_calling(receiver) as vendors:
         for vendor in ("volcengine", "zego"):
             vendors.emulator.join(vendor, "room", "user", stream_id="s" if vendor == "zego" else None)
         await vendors.volcengine.start_detection(**ROOM, callback=f"{HERE}/volc", callback_type=1)
-        shown = VideoParam(risk_type_list=["QRCODE"], result_callback_url=url, return_all_img=1)
-        heard = AudioParam(business_type_list=["AGE"], result_callback_url=url, return_all_text=1)
-        await vendors.zego.start_censor_video(room_id="room", event_id="e", video_param=shown, audio_param=heard)
+        video = VideoParam(risk_type_list=["QRCODE"], result_callback_url=url, return_all_img=1)
+        audio = AudioParam(business_type_list=["AGE"], result_callback_url=url, return_all_text=1)
+        await vendors.zego.start_censor_video(room_id="room", event_id="e", video_param=video, audio_param=audio)
         for vendor in ("volcengine", "zego"):
             assert vendors.emulator.report(vendor, "room", "user", verdict=verdict) == 2
         await settled(vendors)
-    found = {}
-    for _, path, body in receiver.came:
-        given = json.loads(body)
+    risk_sources = {}
+    for _, path, body in receiver.received:
+        fields = json.loads(body)
         if path.endswith("volc"):
             assert (b"emulated_model" in body) == bool(hits)
         else:
-            detail = given["Detail"]
+            detail = fields["Detail"]
             assert len(detail["RiskInfoList"]) == hits
-            found[given["Event"]] = detail["RiskDetail"]["RiskSource"]
-    assert len(receiver.came) == 4
-    assert found == {
+            risk_sources[fields["Event"]] = detail["RiskDetail"]["RiskSource"]
+    assert len(receiver.received) == 4
+    assert risk_sources == {
         "censor_video_v2_img_result": 1002 if hits else 1000,
         "censor_video_v2_audio_result": 1001 if hits else 1000,
     }
 
 
-async def test_zego_takes_any_status_of_success() -> None:
+async def test_zego_accepts_any_2xx() -> None:
     receiver = Receiver(204)
-    async with calling_back(receiver) as vendors:
+    async with vendors_calling(receiver) as vendors:
         vendors.emulator.join("zego", "room", "user")
         await vendors.zego.start_censor_audio(**AUDIO, result_callback_url=HERE)
         vendors.emulator.report("zego", "room", "user")
@@ -194,8 +198,8 @@ async def test_zego_takes_any_status_of_success() -> None:
 
 async def test_every_event_of_zego() -> None:
     receiver = Receiver()
-    halves: dict[str, Any] = {"risk_type_list": ["BAN"], "result_callback_url": HERE, "status_callback_url": HERE}
-    async with calling_back(receiver) as vendors:
+    options: dict[str, Any] = {"risk_type_list": ["BAN"], "result_callback_url": HERE, "status_callback_url": HERE}
+    async with vendors_calling(receiver) as vendors:
         vendors.emulator.join("zego", "room", "user", stream_id="s_1")
         audio = await vendors.zego.start_censor_audio(
             **AUDIO, result_callback_url=HERE, status_callback_url=HERE, return_finish_info=1
@@ -203,8 +207,8 @@ async def test_every_event_of_zego() -> None:
         video = await vendors.zego.start_censor_video(
             room_id="room",
             event_id="live_streaming",
-            video_param=VideoParam(**halves, return_all_img=1),
-            audio_param=AudioParam(**halves),
+            video_param=VideoParam(**options, return_all_img=1),
+            audio_param=AudioParam(**options),
             return_finish_info=1,
         )
         assert vendors.emulator.report("zego", "room", "user") == 3
@@ -212,11 +216,11 @@ async def test_every_event_of_zego() -> None:
         await asyncio.sleep(30)
         await vendors.zego.stop_censor_audio(task_id=audio.task_id)
         await vendors.zego.stop_censor_video(task_id=video.task_id)
-        await vendors.zego.stop_censor_video(task_id=video.task_id)  # ended already
+        await vendors.zego.stop_censor_video(task_id=video.task_id)  # it has ended already
         assert vendors.emulator.report("zego", "room", "user") == 0
         await settled(vendors)
     events: list[Any] = []
-    for _, _, body in receiver.came:
+    for _, _, body in receiver.received:
         zego_callbacks.verify(body, KEYS.callback_secret, now=loop_clock(), within=60)
         events.append(zego_callbacks.parse(body))
     assert sorted(event.name for event in events) == [
@@ -255,8 +259,8 @@ async def test_every_event_of_zego() -> None:
     assert all(abs(event.occurred_at.timestamp() - NOW) < 60 for event in events)
 
 
-async def test_a_muted_stream_is_not_heard() -> None:
-    async with calling_back(Receiver()) as vendors:
+async def test_a_muted_stream_is_not_reported() -> None:
+    async with vendors_calling(Receiver()) as vendors:
         vendors.emulator.join("zego", "room", "user", stream_id="s")
         await vendors.zego.start_censor_audio(**AUDIO, result_callback_url=HERE)
         await vendors.zego.set_forbid_stream_rule(room_id="room", stream_id="s", disable_audio=1, effective_time=60)
@@ -267,10 +271,10 @@ async def test_a_muted_stream_is_not_heard() -> None:
         assert vendors.emulator.report("zego", "room", "user") == 0
 
 
-async def test_it_reports_by_itself() -> None:
-    """Every five seconds, what each user publishes; what passes only to who wants to know."""
+async def test_report_every_reports_all_users_periodically() -> None:
+    """Every five seconds; results that pass only if the task asks for them."""
     receiver = Receiver()
-    async with calling_back(receiver, Settings(report_every=5)) as vendors:
+    async with vendors_calling(receiver, Settings(report_every=5)) as vendors:
         vendors.emulator.join("volcengine", "room", "bad", verdict="REJECT")
         vendors.emulator.join("volcengine", "room", "good")
         vendors.emulator.join("zego", "room", "doubtful", verdict="REVIEW")
@@ -280,36 +284,36 @@ async def test_it_reports_by_itself() -> None:
         await vendors.volcengine.stop_detection(**ROOM)
         vendors.emulator.leave("zego", "room", "doubtful")
         await asyncio.sleep(20)
-    assert [path for _, path, _ in receiver.came] == 3 * ["/callbacks/volcengine", "/callbacks/zego"]
-    assert receiver.pauses == [0, 5, 0, 5, 0]
+    assert [path for _, path, _ in receiver.received] == 3 * ["/callbacks/volcengine", "/callbacks/zego"]
+    assert receiver.delays == [0, 5, 0, 5, 0]
 
 
-async def test_the_loop_closes() -> None:
-    """What is found is handed to a handler, which acts, so that it is not found again."""
-    acted: list[Event] = []
-    made: list[Vendors] = []
+async def test_a_handler_can_stop_what_is_reported() -> None:
+    """The handler of a reported user kicks the user out, so the user is not reported again."""
+    events: list[Event] = []
+    running: list[Vendors] = []
 
-    async def act(event: Event) -> None:
-        acted.append(event)
+    async def kick_out(event: Event) -> None:
+        events.append(event)
         assert event.room_id is not None
         assert event.user_id is not None
-        await made[0].zego.kickout_user(room_id=event.room_id, user_id=[event.user_id])
+        await running[0].zego.kickout_user(room_id=event.room_id, user_id=[event.user_id])
 
-    app = Webhooks(act, zego=KEYS.callback_secret, clock=loop_clock, within=60)
+    app = Webhooks(kick_out, zego=KEYS.callback_secret, clock=loop_clock, within=60)
     async with (
         httpx.AsyncClient(transport=httpx.ASGITransport(app=app)) as client,
         Vendors(Settings(report_every=5), receiver=client) as vendors,
     ):
-        made.append(vendors)
+        running.append(vendors)
         for user in ("bad", "good"):
             vendors.emulator.join("zego", "room", user, verdict="REJECT" if user == "bad" else "PASS")
         await vendors.zego.start_censor_audio(**AUDIO, result_callback_url="http://app/zego")
         await asyncio.sleep(31)
         assert [user.user_id async for user in vendors.zego.iter_user_list(room_id="room")] == ["good"]
-    assert [event.user_id for event in acted] == ["bad"]
+    assert [event.user_id for event in events] == ["bad"]
 
 
-async def test_no_other_machine_is_called(vendors: Vendors) -> None:
+async def test_no_callbacks_go_to_other_machines_by_default(vendors: Vendors) -> None:
     for user, url in enumerate(("https://example.com/", "http://10.0.0.1/", "http://localhost.example.com/")):
         vendors.emulator.join("volcengine", "room", str(user))
         await vendors.volcengine.start_detection(**ROOM, user_id=str(user), callback=url, media_type=1)
@@ -321,38 +325,38 @@ async def test_no_other_machine_is_called(vendors: Vendors) -> None:
 
 @pytest.mark.looptime(False)
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
-async def test_this_machine_is_called(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past a proxy, which may be set for the way out."""
+async def test_callbacks_go_to_this_machine_by_default(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They ignore a proxy of the environment."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    came: list[bytes] = []
+    received: list[bytes] = []
 
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        came.append(await reader.readline())
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.readline())
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         writer.close()
         await writer.wait_closed()
 
-    async with await asyncio.start_server(take, "0.0.0.0") as server, Vendors() as vendors:  # noqa: S104 - of loopback, more than one
+    async with await asyncio.start_server(respond, "0.0.0.0") as server, Vendors() as vendors:  # noqa: S104 - several loopback addresses
         url = f"http://{host}:{server.sockets[0].getsockname()[1]}/here"
         vendors.emulator.join("volcengine", "room", "user")
         await vendors.volcengine.start_detection(**ROOM, callback=url, media_type=1)
         for _ in range(2):
             vendors.emulator.report("volcengine", "room", "user")
         async with asyncio.timeout(10):
-            while any(one["outcome"] == "pending" for one in vendors.emulator.callbacks()):
+            while any(callback["outcome"] == "pending" for callback in vendors.emulator.callbacks()):
                 await asyncio.sleep(0.01)
         assert [one["outcome"] for one in vendors.emulator.callbacks()] == ["delivered", "delivered"]
-        own = vendors.emulator._deliveries._own
+        own = vendors.emulator._deliveries._own_client
         assert own is not None
     assert own.is_closed
-    assert came == 2 * [b"POST /here HTTP/1.1\r\n"]
+    assert received == 2 * [b"POST /here HTTP/1.1\r\n"]
 
 
 @pytest.mark.parametrize(
     "url",
     [
         "http://127.0.0.1:0/",
-        "no address",
+        "not a URL",
         "example.com",
         "ftp://127.0.0.1/",
         "http://",
@@ -361,34 +365,34 @@ async def test_this_machine_is_called(host: str, monkeypatch: pytest.MonkeyPatch
         "//a/",
     ],
 )
-async def test_what_is_no_address_is_not_called(url: str) -> None:
-    """Either vendor takes it for one, and moderates."""
+async def test_malformed_addresses_are_not_called(url: str) -> None:
+    """Both vendors accept them in a start, and moderate."""
     receiver = Receiver()
-    async with calling_back(receiver) as vendors:
+    async with vendors_calling(receiver) as vendors:
         for vendor in ("volcengine", "zego"):
             vendors.emulator.join(vendor, "room", "user")
         start = {**VOLCENGINE["StartDetection"], "Callback": url, "MediaType": 1}
-        assert (await ask_volcengine(vendors.emulator, "StartDetection", start))[0] is None
+        assert (await call_volcengine(vendors.emulator, "StartDetection", start))[0] is None
         start = {**ZEGO["StartCensorAudioV2"], "ResultCallbackUrl": url}
-        assert (await ask_zego(vendors.emulator, "StartCensorAudioV2", start))[0] == 0
+        assert (await call_zego(vendors.emulator, "StartCensorAudioV2", start))[0] == 0
         for vendor in ("volcengine", "zego"):
             assert vendors.emulator.report(vendor, "room", "user") == 1
         outcomes = [(one["outcome"], one["attempts"]) for one in await settled(vendors)]
     assert outcomes == 2 * [("not an address", 0)]
-    assert receiver.came == []
+    assert receiver.received == []
 
 
-async def test_an_empty_address_is_none() -> None:
-    async with calling_back(Receiver()) as vendors:
+async def test_an_empty_address_means_no_callbacks() -> None:
+    async with vendors_calling(Receiver()) as vendors:
         vendors.emulator.join("volcengine", "room", "user")
         start = {**VOLCENGINE["StartDetection"], "Callback": ""}
-        assert (await ask_volcengine(vendors.emulator, "StartDetection", start))[0] is None
+        assert (await call_volcengine(vendors.emulator, "StartDetection", start))[0] is None
         assert vendors.emulator.report("volcengine", "room", "user") == 0
 
 
-async def test_what_is_forgotten_is_not_sent() -> None:
+async def test_reset_cancels_pending_callbacks() -> None:
     receiver = Receiver(500)
-    async with calling_back(receiver) as vendors:
+    async with vendors_calling(receiver) as vendors:
         vendors.emulator.join("zego", "room", "user")
         await vendors.zego.start_censor_audio(**AUDIO, result_callback_url=HERE)
         vendors.emulator.report("zego", "room", "user")
@@ -398,12 +402,12 @@ async def test_what_is_forgotten_is_not_sent() -> None:
         await asyncio.sleep(100)
         with pytest.raises(ValueError, match="not in the room"):
             vendors.emulator.report("zego", "room", "user")
-    assert len(receiver.came) == 2
+    assert len(receiver.received) == 2
 
 
-async def test_in_the_middle_of_a_delivery_it_ends_at_once() -> None:
+async def test_closing_cancels_pending_callbacks() -> None:
     began = asyncio.get_running_loop().time()
-    async with calling_back(Receiver(500)) as vendors:
+    async with vendors_calling(Receiver(500)) as vendors:
         vendors.emulator.join("zego", "room", "user")
         await vendors.zego.start_censor_audio(**AUDIO, result_callback_url=HERE)
         vendors.emulator.report("zego", "room", "user")
@@ -411,13 +415,13 @@ async def test_in_the_middle_of_a_delivery_it_ends_at_once() -> None:
     assert asyncio.get_running_loop().time() - began < 1.5
 
 
-async def asked(route: str, content: Any) -> httpx.Response:
+async def post(route: str, content: Any) -> httpx.Response:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=Emulator())) as client:
         return await client.post(f"http://emulator/_emulator/{route}", content=content)
 
 
-#: What is no text, null first.
-WRONG = (b"null", b"5", b"true", b"[]", b"{}", b'"\\ud800"', b"[" * 500 + b"]" * 500)
+#: JSON that is not a text, null first.
+NOT_TEXTS = (b"null", b"5", b"true", b"[]", b"{}", b'"\\ud800"', b"[" * 500 + b"]" * 500)
 
 
 @pytest.mark.parametrize("route", ["join", "leave", "report"])
@@ -429,27 +433,27 @@ WRONG = (b"null", b"5", b"true", b"[]", b"{}", b'"\\ud800"', b"[" * 500 + b"]" *
         b'{"vendor": "zego", "room_id": "r", "user_id": "u", "new": 1}',
         b'{"vendor": "zego", "room_id": "r", "user_id": "u", "now": "1"}',
         b'{"vendor": [], "room_id": "r", "user_id": "u"}',
-        *(b'{"vendor": "zego", "room_id": %b, "user_id": "u"}' % wrong for wrong in WRONG),
-        *(b'{"vendor": "volcengine", "room_id": "r", "user_id": %b}' % wrong for wrong in WRONG),
-        *(b'{"vendor": "volcengine", "room_id": "r", "user_id": "u", "app_id": %b}' % wrong for wrong in WRONG[1:]),
-        *(b'{"vendor": "zego", "room_id": "r", "user_id": "u", "verdict": %b}' % wrong for wrong in WRONG[1:]),
+        *(b'{"vendor": "zego", "room_id": %b, "user_id": "u"}' % wrong for wrong in NOT_TEXTS),
+        *(b'{"vendor": "volcengine", "room_id": "r", "user_id": %b}' % wrong for wrong in NOT_TEXTS),
+        *(b'{"vendor": "volcengine", "room_id": "r", "user_id": "u", "app_id": %b}' % wrong for wrong in NOT_TEXTS[1:]),
+        *(b'{"vendor": "zego", "room_id": "r", "user_id": "u", "verdict": %b}' % wrong for wrong in NOT_TEXTS[1:]),
     ],
 )
-async def test_wrong_requests_of_the_administrator(route: str, content: bytes) -> None:
-    response = await asked(route, content)
+async def test_the_admin_api_refuses_wrong_arguments(route: str, content: bytes) -> None:
+    response = await post(route, content)
     assert response.status_code == 400
     assert response.json()["error"]
 
 
 @pytest.mark.looptime(False)
-async def test_over_a_socket(emulator: EmulatorProcess, unused_tcp_port_factory: Callable[[], int]) -> None:
-    """The same through the process: to this machine without more, and lost if nobody listens."""
-    address = f"http://127.0.0.1:{unused_tcp_port_factory()}/"
+async def test_callbacks_of_a_process(emulator: EmulatorProcess, unused_tcp_port_factory: Callable[[], int]) -> None:
+    """The admin API reports them."""
+    url = f"http://127.0.0.1:{unused_tcp_port_factory()}/"
     assert await emulator.join("zego", "room", "user", verdict="REJECT")
     with pytest.raises(ValueError, match="vendor must be"):
         await emulator.join("other", "room", "user")
     async with zego_client(base_url=emulator.base_url) as zego:
-        await zego.start_censor_audio(**AUDIO, result_callback_url=address)
+        await zego.start_censor_audio(**AUDIO, result_callback_url=url)
     assert await emulator.report("zego", "room", "user") == 1
     (callback,) = await emulator.callbacks()
     assert callback["outcome"] == "pending"

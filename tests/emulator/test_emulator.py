@@ -1,4 +1,4 @@
-"""The emulator judges as the vendors do: signatures, times, nonces, quotas, rules, faults."""
+"""The emulator decides as the vendors do: tasks, signatures, timestamps, nonces, quotas."""
 
 import asyncio
 import hashlib
@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.actions import ACTIONS, LEAST
+from tests.actions import ACTIONS, MINIMAL_ARGUMENTS
 from tests.doubles import KEYS, NOW, Vendors, loop_clock, volcengine_client, zego_client
 from volc_moderation import (
     Action,
@@ -33,7 +33,8 @@ AUDIO: dict[str, Any] = {"room_id": "room", "event_id": "audio_room", "audio_lan
 ONCE = RetryPolicy(attempts=1)
 
 
-async def status_of(vendors: Vendors) -> list[tuple[str, int, int]]:
+async def detections(vendors: Vendors) -> list[tuple[str, int, int]]:
+    """Return the user, the media and the status of each detection of the room."""
     tasks = await vendors.volcengine.list_detection_task(**ROOM)
     return [(task.user_id, int(task.media_type), int(task.status)) for task in tasks.event_data]
 
@@ -41,24 +42,24 @@ async def status_of(vendors: Vendors) -> list[tuple[str, int, int]]:
 # Moderation at Volcengine
 
 
-async def test_a_room_is_moderated_and_stopped(vendors: Vendors) -> None:
+async def test_the_detection_of_a_room_is_started_and_stopped(vendors: Vendors) -> None:
     assert (await vendors.volcengine.start_detection(**ROOM)).message == "success"
-    assert await status_of(vendors) == [("emulated-publisher", 3, 1)]
+    assert await detections(vendors) == [("emulated-publisher", 3, 1)]
     assert (await vendors.volcengine.stop_detection(**ROOM)).message == "success"
-    assert await status_of(vendors) == [("emulated-publisher", 3, 2)]
+    assert await detections(vendors) == [("emulated-publisher", 3, 2)]
     assert (await vendors.volcengine.list_detection_task(app_id="app", room_id="other")).event_data == []
 
 
-async def test_the_same_start_again_is_a_success_with_a_hint(vendors: Vendors) -> None:
+async def test_a_repeated_start_succeeds_with_a_hint(vendors: Vendors) -> None:
     await vendors.volcengine.start_detection(**ROOM, user_id="u")
     assert "has been started" in (await vendors.volcengine.start_detection(**ROOM, user_id="u")).message
-    assert await status_of(vendors) == [("u", 3, 1)]
+    assert await detections(vendors) == [("u", 3, 1)]
 
 
-async def test_a_room_level_start_takes_over_single_streams(vendors: Vendors) -> None:
+async def test_a_room_level_start_replaces_single_streams(vendors: Vendors) -> None:
     await vendors.volcengine.start_detection(**ROOM, user_id="u")
     await vendors.volcengine.start_detection(**ROOM)
-    assert await status_of(vendors) == [("u", 3, 2), ("emulated-publisher", 3, 1)]
+    assert await detections(vendors) == [("u", 3, 2), ("emulated-publisher", 3, 1)]
 
 
 async def test_room_level_audio_leaves_single_stream_video(vendors: Vendors) -> None:
@@ -66,18 +67,18 @@ async def test_room_level_audio_leaves_single_stream_video(vendors: Vendors) -> 
     await vendors.volcengine.start_detection(**ROOM, user_id="audio", media_type=2)
     await vendors.volcengine.start_detection(**ROOM, user_id="video", media_type=1)
     await vendors.volcengine.start_detection(**ROOM, media_type=2)
-    assert await status_of(vendors) == [("audio", 2, 2), ("video", 1, 1), ("emulated-publisher", 2, 1)]
+    assert await detections(vendors) == [("audio", 2, 2), ("video", 1, 1), ("emulated-publisher", 2, 1)]
     await vendors.volcengine.start_detection(**ROOM, media_type=3)
-    assert await status_of(vendors) == [("audio", 2, 2), ("video", 1, 2), ("emulated-publisher", 3, 1)]
+    assert await detections(vendors) == [("audio", 2, 2), ("video", 1, 2), ("emulated-publisher", 3, 1)]
 
 
-async def test_another_medium_of_the_same_stream_is_added(vendors: Vendors) -> None:
+async def test_a_start_adds_another_medium_of_the_same_stream(vendors: Vendors) -> None:
     for medium, media in ((1, 1), (3, 3), (2, 3)):
         await vendors.volcengine.start_detection(**ROOM, user_id="u", media_type=medium)
-        assert await status_of(vendors) == [("u", media, 1)]
+        assert await detections(vendors) == [("u", media, 1)]
 
 
-async def test_a_single_stream_under_a_room_is_refused(vendors: Vendors) -> None:
+async def test_a_single_stream_of_a_moderated_room_is_refused(vendors: Vendors) -> None:
     await vendors.volcengine.start_detection(**ROOM)
     with pytest.raises(ConflictError, match="in progress"):
         await vendors.volcengine.start_detection(**ROOM, user_id="u")
@@ -85,7 +86,7 @@ async def test_a_single_stream_under_a_room_is_refused(vendors: Vendors) -> None
         await vendors.volcengine.stop_detection(**ROOM, user_id="u")
 
 
-async def test_nothing_to_stop(vendors: Vendors) -> None:
+async def test_stopping_an_unknown_task_is_refused(vendors: Vendors) -> None:
     with pytest.raises(NotFoundError):
         await vendors.volcengine.stop_detection(**ROOM)
     with pytest.raises(NotFoundError):
@@ -96,7 +97,7 @@ async def test_nothing_to_stop(vendors: Vendors) -> None:
         await vendors.zego.stop_censor_audio(task_id="task")
 
 
-async def test_a_webcast(vendors: Vendors) -> None:
+async def test_a_webcast_is_started_and_stopped(vendors: Vendors) -> None:
     assert (await vendors.volcengine.start_webcast(**TASK, **PAGE)).message == "ok"
     assert "has been started" in (await vendors.volcengine.start_webcast(**TASK, **PAGE)).message
     running = (await vendors.volcengine.get_web_cast_task(**TASK)).web_cast_task
@@ -111,7 +112,7 @@ async def test_a_webcast(vendors: Vendors) -> None:
     assert (await vendors.volcengine.start_webcast(**TASK, **PAGE)).message == "ok"
 
 
-async def test_an_audio_moderation(vendors: Vendors) -> None:
+async def test_an_audio_moderation_may_be_stopped_twice(vendors: Vendors) -> None:
     task = await vendors.zego.start_censor_audio(**AUDIO)
     assert len(task.task_id) == 32
     await vendors.zego.stop_censor_audio(task_id=task.task_id)
@@ -133,7 +134,7 @@ def signed(
     return signer.sign(method="POST", host="host", query=query, body=body, now=now, content_type="application/json")
 
 
-#: The gateway's numbers and statuses. https://www.volcengine.com/docs/6348/68677
+#: The numbers and the HTTP statuses of the gateway's codes: https://www.volcengine.com/docs/6348/68677
 GATEWAY = {
     "MissingParameter": (100002, 400),
     "MissingAuthenticationToken": (100003, 401),
@@ -166,13 +167,13 @@ GATEWAY = {
         ({"body": b"{} "}, "SignatureDoesNotMatch"),
         ({"query": "Action=StopDetection&Version=2020-12-01"}, "SignatureDoesNotMatch"),
         ({"X-Security-Token": "unsigned"}, "SignatureDoesNotMatch"),
-        ({"sign": "Action=Unheard&Version=2023-11-01"}, "InvalidActionOrVersion"),
+        ({"sign": "Action=Unknown&Version=2023-11-01"}, "InvalidActionOrVersion"),
         ({"sign": "Action=StopDetection&Version=1999-01-01"}, "InvalidActionOrVersion"),
         ({"sign": "Action=StopDetection"}, "MissingParameter"),
         ({"sign": "Action=ListDetectionTask&Version=2020-12-01"}, "MethodNotAllowed"),
     ],
 )
-async def test_volcengine_checks_what_was_signed(change: dict[str, Any], code: str) -> None:
+async def test_volcengine_checks_signatures(change: dict[str, Any], code: str) -> None:
     query = change.get("sign", "Action=StopDetection&Version=2023-11-01")
     headers = signed(change.get("now", NOW), query)
     for name in set(change) & {
@@ -216,14 +217,15 @@ async def test_volcengine_checks_the_keys(settings: dict[str, str], code: str | 
             assert (caught.value.code, (caught.value.code_n, caught.value.status)) == (code, GATEWAY[code])
 
 
-async def test_any_text_in_a_query_is_signed_alike() -> None:
-    """The emulator's own encoding agrees with the client's on reserved characters, blanks and other scripts."""
+async def test_client_and_emulator_encode_a_query_alike() -> None:
+    """The emulator's own encoding agrees with the client's on reserved characters, spaces and other scripts."""
     query = canonical_query({"Action": "StopDetection", "Version": "2023-11-01", "X": "a b+c~*!'()/=&%?房间", "é": ""})
     response = await post(Emulator(KEYS, clock=lambda: NOW), signed(query=query), query)
     assert response.json()["ResponseMetadata"]["Error"]["Code"] == "InvalidParameter.IllegalAppId"
 
 
 def zego_query(**change: str | None) -> str:
+    """Return a signed query with some changes. None removes a parameter."""
     query: dict[str, str | None] = {
         "Action": "StopCensorAudioV2",
         "AppId": "1234567890",
@@ -250,7 +252,7 @@ def zego_query(**change: str | None) -> str:
         ({"Timestamp": str(int(NOW) - 599)}, 2),
         ({"Signature": "0" * 32}, 100000005),
         ({"Action": None}, 100000006),
-        ({"Action": "Unheard"}, 100000007),
+        ({"Action": "Unknown"}, 100000007),
         ({"SignatureNonce": None}, 100000008),
         ({"Signature": None}, 100000009),
         ({"SignatureVersion": None}, 100000013),
@@ -263,7 +265,7 @@ async def test_zego_checks_the_common_parameters(change: dict[str, str | None], 
     assert (response.status_code, response.json()["Code"]) == (200, code)
 
 
-async def test_zego_refuses_a_nonce_that_comes_twice() -> None:
+async def test_zego_refuses_a_repeated_nonce() -> None:
     emulator = Emulator(KEYS, clock=lambda: NOW)
     codes = [(await post(emulator, {}, zego_query())).json()["Code"] for _ in range(2)]
     assert codes == [2, 100000005]
@@ -273,13 +275,13 @@ async def test_zego_refuses_a_nonce_that_comes_twice() -> None:
     "body",
     [
         *(b"", b"[]", b"{", b"\xff", b"[" * 100_000),
-        # What Python reads, but cannot write again.
+        # Python reads these as JSON but cannot write them.
         *(b'{"RoomId": "\\ud800"}', b'{"\\udfff": 1}', b'{"RoomId": "\xed\xa0\x80"}', b'{"x": NaN}', b'{"x": [1e999]}'),
         b'{"x": ' + 20 * b"[" + 20 * b"]" + b"}",
         b'{"x": ' + 5000 * b"9" + b"}",
     ],
 )
-async def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
+async def test_a_body_that_is_not_a_json_object_is_refused(body: bytes) -> None:
     emulator = Emulator(KEYS, clock=lambda: NOW)
     volcengine = await post(emulator, signed(body=body), "Action=StopDetection&Version=2023-11-01", body)
     assert volcengine.json()["ResponseMetadata"]["Error"]["Code"] == "InvalidParameter.Unmarshal"
@@ -291,7 +293,7 @@ async def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
 
 @pytest.mark.looptime
 async def test_the_quota_holds_in_any_second(vendors: Vendors) -> None:
-    """The 151st call of any second is refused, as each vendor refuses; a second later there is room again."""
+    """Each vendor refuses the 151st call of any second with its own code; a second later calls are accepted again."""
     options: dict[str, Any] = {"http_client": vendors.http_client, "quotas": NoQuotas(), "retry": ONCE}
     client = volcengine_client(clock=loop_clock, **options)
     await asyncio.sleep(0.5)
@@ -311,7 +313,7 @@ async def test_the_quota_holds_in_any_second(vendors: Vendors) -> None:
 
 
 @pytest.mark.looptime
-async def test_quotas_and_delays_may_be_set() -> None:
+async def test_settings_may_change_quotas_and_delays() -> None:
     settings = Settings(quotas={"StopDetection": 1}, delay=(0.1, 0.1))
     async with Vendors(settings, quotas=NoQuotas(), retry=ONCE) as vendors:
         began = asyncio.get_running_loop().time()
@@ -322,14 +324,14 @@ async def test_quotas_and_delays_may_be_set() -> None:
             await vendors.volcengine.stop_detection(**ROOM)
 
 
-# What is kept
+# State and counts
 
 
 async def test_a_user_is_listed_once(vendors: Vendors) -> None:
     for _ in range(2):
         await vendors.volcengine.start_detection(**ROOM, user_id="u")
         await vendors.volcengine.stop_detection(**ROOM, user_id="u")
-    assert await status_of(vendors) == [("u", 3, 2)]
+    assert await detections(vendors) == [("u", 3, 2)]
 
 
 async def test_reset_forgets_everything(vendors: Vendors) -> None:
@@ -337,13 +339,13 @@ async def test_reset_forgets_everything(vendors: Vendors) -> None:
     vendors.emulator.play(Fault(kind="garbage"))
     vendors.emulator.reset()
     assert vendors.emulator.counts() == {}
-    assert await status_of(vendors) == []
+    assert await detections(vendors) == []
     assert vendors.emulator.counts()["ListDetectionTask"]["faults"] == 0
 
 
 @pytest.mark.looptime
 async def test_a_refused_call_does_not_count_against_the_quota() -> None:
-    """Nor does a fault that waits for others let calls through."""
+    """Nor does a fault for another action change the quota."""
     async with Vendors(Settings(quotas={"StopCensorAudioV2": 2}), quotas=NoQuotas(), retry=ONCE) as vendors:
         vendors.emulator.play(Fault(kind="code", code=50009, action="Other"))
         codes = []
@@ -365,10 +367,10 @@ async def test_a_refused_call_does_not_count_against_the_quota() -> None:
         ("20261121", "rtc", "host", "SignatureDoesNotMatch"),
     ],
 )
-async def test_volcengine_checks_the_scope_and_what_must_be_signed(
+async def test_volcengine_checks_the_scope_and_the_signed_headers(
     day: str, service: str, signed_headers: str, code: str
 ) -> None:
-    """Signed by hand, because our signer cannot get these wrong."""
+    """Signed by hand, because the signer of this package cannot get these wrong."""
     query, date = "Action=StopDetection&Version=2023-11-01", "20261121T000000Z"
     scope = f"{day}/cn-north-1/{service}/request"
     values = {"host": "host", "x-date": date}
@@ -386,17 +388,17 @@ async def test_volcengine_checks_the_scope_and_what_must_be_signed(
 
 
 @pytest.mark.parametrize("made", [one for one in ACTIONS if one.quota.published], ids=lambda made: made.name)
-async def test_its_quotas_are_those_of_the_documents(vendors: Vendors, made: type[Action[Any]]) -> None:
-    """Of which the client has its own. A call that is refused for another reason counts, too."""
-    action = made(**LEAST[made.name])
-    which = {"Version": action.version} if isinstance(action, VolcengineAction) else {"SignatureVersion": "2.0"}
-    await vendors.http_client.get("http://emulator/", params={"Action": made.name, **which})
+async def test_the_quotas_are_those_of_the_documents(vendors: Vendors, made: type[Action[Any]]) -> None:
+    """The client has a copy of its own. Calls that are refused for another reason are counted, too."""
+    action = made(**MINIMAL_ARGUMENTS[made.name])
+    version = {"Version": action.version} if isinstance(action, VolcengineAction) else {"SignatureVersion": "2.0"}
+    await vendors.http_client.get("http://emulator/", params={"Action": made.name, **version})
     count = vendors.emulator.counts()[made.name]
     assert (count["quota"], count["received"], count["accepted"]) == (made.quota.limit, 1, 0)
     assert count["rejected"] == 1
 
 
-async def test_a_call_that_is_refused_for_what_it_asks_is_no_success(vendors: Vendors) -> None:
+async def test_a_refused_call_is_counted_as_rejected(vendors: Vendors) -> None:
     with pytest.raises(NotFoundError):
         await vendors.volcengine.stop_webcast(app_id="app", room_id="room", task_id="none")
     with pytest.raises(APIError):
@@ -406,6 +408,6 @@ async def test_a_call_that_is_refused_for_what_it_asks_is_no_success(vendors: Ve
         assert (count["accepted"], count["rejected"]) == (0, 1)
 
 
-async def test_a_token_lasts_an_hour_unless_said_otherwise(vendors: Vendors) -> None:
+async def test_a_token_is_valid_for_an_hour_by_default(vendors: Vendors) -> None:
     assert (await vendors.zego.generate_identify_token()).remain_time == 3600
     assert (await vendors.zego.generate_identify_token(effective_time=60)).remain_time == 60

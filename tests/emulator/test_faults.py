@@ -1,4 +1,4 @@
-"""Faults on demand: which calls they strike, how often, and what is no fault at all."""
+"""Faults on demand: which calls get them, how often, and which faults are invalid."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.doubles import Vendors, loop_clock, volcengine_client, zego_client
-from tests.emulator.raw import ask_volcengine, prepared
+from tests.emulator.raw import call_volcengine, prepared
 from volc_moderation import APIError, RetryPolicy, TransportError
 from volc_moderation.emulator import Emulator, Fault
 from volc_moderation.testing import ModerationEmulator
@@ -17,7 +17,7 @@ ONCE = RetryPolicy(attempts=1)
 
 
 @pytest.mark.looptime
-async def test_a_fault_is_for_the_first_calls_that_match(vendors: Vendors) -> None:
+async def test_the_first_calls_that_match_get_a_fault(vendors: Vendors) -> None:
     vendors.emulator.play(Fault(kind="code", code=50007, action="StopCensorAudioV2", match={"TaskId": "t"}, first=2))
     zego = zego_client(http_client=vendors.http_client, clock=loop_clock, retry=ONCE)
     codes = []
@@ -36,17 +36,17 @@ async def test_a_reset_without_a_socket(vendors: Vendors) -> None:
         await client.stop_detection(**ROOM)
 
 
-async def struck(emulator: Emulator, calls: int) -> list[int]:
-    """Return which of so many calls got a fault, from 1."""
-    codes = [(await ask_volcengine(emulator, "KickUser", {**KICK}))[0] for _ in range(calls)]
+async def faulty_calls(emulator: Emulator, calls: int) -> list[int]:
+    """Return the numbers, from 1, of those calls that get a fault."""
+    codes = [(await call_volcengine(emulator, "KickUser", {**KICK_USER}))[0] for _ in range(calls)]
     return [number for number, code in enumerate(codes, 1) if code == "Faulty"]
 
 
-KICK = {"AppId": "app", "RoomId": "room", "UserId": "user"}
+KICK_USER = {"AppId": "app", "RoomId": "room", "UserId": "user"}
 
 
 @pytest.mark.parametrize(
-    ("often", "strikes"),
+    ("frequency", "expected"),
     [
         ({}, [1]),
         ({"first": 2}, [1, 2]),
@@ -58,39 +58,41 @@ KICK = {"AppId": "app", "RoomId": "room", "UserId": "user"}
         ({"every": None, "first": None}, [1]),
     ],
 )
-async def test_how_often_a_fault_strikes(often: dict[str, Any], strikes: list[int]) -> None:
+async def test_which_calls_get_a_fault(frequency: dict[str, Any], expected: list[int]) -> None:
     emulator = prepared()
-    emulator.play(Fault(kind="code", code="Faulty", **often))
-    assert await struck(emulator, 13) == strikes
+    emulator.play(Fault(kind="code", code="Faulty", **frequency))
+    assert await faulty_calls(emulator, 13) == expected
 
 
 async def test_the_same_fault_may_be_played_again() -> None:
     emulator, fault = prepared(), Fault(kind="code", code="Faulty")
     emulator.play(fault)
     emulator.play(fault)
-    assert await struck(emulator, 3) == [1, 2]
+    assert await faulty_calls(emulator, 3) == [1, 2]
     emulator.reset()
     emulator.play(fault)
-    assert await struck(emulator, 3) == [1]
-    assert emulator._faults == []  # what is spent is not tried with every call
+    assert await faulty_calls(emulator, 3) == [1]
+    assert emulator._faults == []  # exhausted faults are removed
 
 
-@pytest.mark.parametrize("often", [{}, {"first": 2}, {"every": 2}, {"every": 2, "first": 2}])
-async def test_a_fault_goes_over_the_wire(moderation_emulator: ModerationEmulator, often: dict[str, Any]) -> None:
-    fault = Fault(kind="code", code="Faulty", match={"RoomId": "room"}, retry_after=1, status=503, **often)
+@pytest.mark.parametrize("frequency", [{}, {"first": 2}, {"every": 2}, {"every": 2, "first": 2}])
+async def test_a_fault_can_be_sent_to_another_process(
+    moderation_emulator: ModerationEmulator, frequency: dict[str, Any]
+) -> None:
+    fault = Fault(kind="code", code="Faulty", match={"RoomId": "room"}, retry_after=1, status=503, **frequency)
     assert Fault(**fault.asdict()) == fault
     moderation_emulator.play(fault)
-    here = prepared()
-    here.play(fault)
+    local = prepared()
+    local.play(fault)
     async with volcengine_client(base_url=moderation_emulator.base_url, retry=ONCE) as client:
         calls = [client.kick_user(**ROOM, user_id="user") for _ in range(5)]
         outcomes = [await asyncio.gather(call, return_exceptions=True) for call in calls]
-    expected = await struck(here, 5)
+    expected = await faulty_calls(local, 5)
     assert expected
     assert [number for number, (outcome,) in enumerate(outcomes, 1) if isinstance(outcome, APIError)] == expected
 
 
-async def test_who_is_kept_out(moderation_emulator: ModerationEmulator) -> None:
+async def test_join_says_whether_a_ban_keeps_a_user_out(moderation_emulator: ModerationEmulator) -> None:
     async with volcengine_client(base_url=moderation_emulator.base_url) as client:
         await client.ban_room_user(**ROOM, user_id="user", forbidden_interval=60)
     assert not moderation_emulator.join("volcengine", "room", "user", app_id="app")
@@ -99,8 +101,8 @@ async def test_who_is_kept_out(moderation_emulator: ModerationEmulator) -> None:
 
 @pytest.mark.parametrize("kind", ["status", "code", "body"])
 @pytest.mark.parametrize("status", [204, 205, 304])
-async def test_an_answer_without_a_body(moderation_emulator: ModerationEmulator, kind: Any, status: int) -> None:
-    """Over a socket, where one with a body would break the connection."""
+async def test_some_statuses_have_no_body(moderation_emulator: ModerationEmulator, kind: Any, status: int) -> None:
+    """Over a socket, where a body would break the connection."""
     moderation_emulator.play(Fault(kind=kind, code=1, body="words", status=status, every=1))
     async with zego_client(base_url=moderation_emulator.base_url, retry=ONCE) as zego:
         with pytest.raises(TransportError) as caught:
@@ -127,23 +129,23 @@ async def test_the_status_of_a_fault(vendors: Vendors, fault: Fault, status: int
 
 @pytest.mark.parametrize("status", [None, 418])
 async def test_the_status_of_a_code(vendors: Vendors, status: int | None) -> None:
-    """Volcengine's own is 400, and ZEGO answers with 200 unless told otherwise."""
+    """By default, Volcengine answers 400 and ZEGO 200."""
     vendors.emulator.play(Fault(kind="code", code=50006, status=status, every=1))
-    clients = (
+    calls = (
         volcengine_client(http_client=vendors.http_client, clock=loop_clock, retry=ONCE).stop_detection(**ROOM),
         zego_client(http_client=vendors.http_client, clock=loop_clock, retry=ONCE).stop_censor_audio(task_id="t"),
     )
     statuses = []
-    for call in clients:
+    for call in calls:
         with pytest.raises(APIError) as caught:
             await call
         statuses.append(caught.value.status)
     assert statuses == ([400, 200] if status is None else [418, 418])
 
 
-#: What each field of a fault must not be.
+#: Wrong values of each field of a fault.
 WRONG_FIELDS: dict[str, list[Any]] = {
-    "kind": ["unheard", [], {}, None, 5],
+    "kind": ["unknown", [], {}, None, 5],
     "action": [5, [], True],
     "match": [5, [], "x", None, True],
     "first": [True, 0, -1, "x", 1.0, [], {}],
@@ -154,8 +156,8 @@ WRONG_FIELDS: dict[str, list[Any]] = {
     "status": [600, 199, "x", True, 200.0, []],
     "body": [5, None, [], True],
     "carried_out": ["yes", 1, None],
-    "unheard": [1],
-    "_seen": [1],
+    "unknown": [1],
+    "_matched": [1],
 }
 WRONG: list[Any] = [
     *([], 5, None, "reset", {}, {"kind": "code"}, {"kind": "code", "code": None}),
@@ -164,12 +166,12 @@ WRONG: list[Any] = [
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_the_admin_route_refuses_nonsense(wrong: Any) -> None:
+async def test_the_admin_api_refuses_wrong_faults(wrong: Any) -> None:
     transport = httpx.ASGITransport(app=Emulator())
     async with httpx.AsyncClient(transport=transport, base_url="http://host") as client:
-        answer = await client.post("/_emulator/faults", json=wrong)
-    assert answer.status_code == 400
-    assert answer.json()["error"]
+        response = await client.post("/_emulator/faults", json=wrong)
+    assert response.status_code == 400
+    assert response.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -182,13 +184,13 @@ async def test_the_admin_route_refuses_nonsense(wrong: Any) -> None:
         b'{"kind": "reset", "first": ' + 5000 * b"9" + b"}",
     ],
 )
-async def test_the_admin_route_refuses_what_is_no_json(body: bytes) -> None:
+async def test_the_admin_api_refuses_malformed_json(body: bytes) -> None:
     transport = httpx.ASGITransport(app=Emulator())
     async with httpx.AsyncClient(transport=transport, base_url="http://host") as client:
         assert (await client.post("/_emulator/faults", content=body)).status_code == 400
 
 
 @pytest.mark.parametrize("field", ["message", "body", "code"])
-def test_a_fault_that_cannot_be_sent(field: str) -> None:
+def test_a_fault_must_not_contain_lone_surrogates(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         Fault(**{"kind": "code", "code": 1, field: "lone \ud800"})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The emulator takes what the documents allow, up to the end of each range, and refuses what lies beyond."""
+"""The emulator accepts what the documents allow, up to the end of each range, and refuses anything beyond."""
 
 from typing import Any
 
@@ -6,31 +6,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.emulator.raw import VOLCENGINE, ZEGO, ask_volcengine, ask_zego, prepared, versions_of
+from tests.emulator.raw import VOLCENGINE, ZEGO, call_volcengine, call_zego, prepared, versions_of
 from tests.strategies import json_values
 
-#: What is no text where one must be, and what is no list of texts.
-NO_TEXTS: tuple[Any, ...] = (None, 5, True, ["a"], {})
-NO_LISTS: tuple[Any, ...] = (None, "BAN", 5, {"BAN": 1}, [5], [None], [["BAN"]], [""])
-NO_ADDRESSES: tuple[Any, ...] = ("1.2.3", "localhost", 16909060, None, "10.0.0.0/8")
-NO_FLAGS: tuple[Any, ...] = (0, 1, "true", None)
+#: Values that are not of the type that a field needs.
+NOT_TEXTS: tuple[Any, ...] = (None, 5, True, ["a"], {})
+NOT_LISTS: tuple[Any, ...] = (None, "BAN", 5, {"BAN": 1}, [5], [None], [["BAN"]], [""])
+NOT_IP_ADDRESSES: tuple[Any, ...] = ("1.2.3", "localhost", 16909060, None, "10.0.0.0/8")
+NOT_BOOLEANS: tuple[Any, ...] = (0, 1, "true", None)
 
 
 def beyond(low: int, high: int) -> tuple[Any, ...]:
-    """Return what is out of a range, and what is no whole number."""
+    """Return numbers that are out of a range, and values that are not integers."""
     return (low - 1, high + 1, str(low), float(low), True, False, [low], {}, None, 2**70)
 
 
 def within(field: str, low: int, high: int) -> tuple[Any, ...]:
+    """Return a field with values in a range."""
     return tuple({field: value} for value in (low, low + 1, high))
 
 
-def spelled(low: int, high: int) -> tuple[Any, ...]:
-    """Return what is out of a range in a query, and what is no whole number there."""
+def beyond_in_query(low: int, high: int) -> tuple[Any, ...]:
+    """Return the same as ``beyond``, for a query."""
     return (str(low - 1), str(high + 1), "", "one", f"{low}.0", "\u0661", 5000 * "9", [str(low), str(low)])
 
 
-#: What each field of Volcengine's must not be.
+#: Wrong values of Volcengine's fields.
 WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
     "StartDetection": {
         "MediaType": beyond(1, 3),
@@ -38,11 +39,11 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "Duration": beyond(1000, 600_000),
         "IdleSec": beyond(1, 10_800),
         "CallbackType": (-1, 2, "0", 0.0, True, False, [0], None),
-        "Callback": NO_TEXTS,
+        "Callback": NOT_TEXTS,
         "UserId": ("", "with blank", 5, None, 129 * "a"),
     },
     "StartWebcast": {
-        "SourceURL": (*NO_TEXTS, "", 1025 * "a"),
+        "SourceURL": (*NOT_TEXTS, "", 1025 * "a"),
         "BusinessId": ("", "with blank", 5, None),
         "MaxRunningTime": beyond(10, 86_400),
         "VideoSolutions": (
@@ -60,7 +61,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         ),
         "EventNotifyConfig": (
             *("on", [], None),
-            *({"EnableEventNotify": value} for value in NO_FLAGS),
+            *({"EnableEventNotify": value} for value in NOT_BOOLEANS),
             *({"StartTimeout": value} for value in beyond(0, 60)),
         ),
     },
@@ -70,19 +71,19 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
     },
     "BanUserStream": {
         "ForbiddenInterval": (1, 59, *beyond(0, 259_200)),
-        **dict.fromkeys(("Video", "Audio"), NO_FLAGS),
-        "Token": NO_TEXTS,
+        **dict.fromkeys(("Video", "Audio"), NOT_BOOLEANS),
+        "Token": NOT_TEXTS,
     },
-    "UnbanUserStream": {**dict.fromkeys(("Video", "Audio"), NO_FLAGS), "Token": NO_TEXTS},
-    "LimitTokenPrivilege": {"ForbiddenInterval": beyond(60, 259_200), "Token": (*NO_TEXTS, "")},
+    "UnbanUserStream": {**dict.fromkeys(("Video", "Audio"), NOT_BOOLEANS), "Token": NOT_TEXTS},
+    "LimitTokenPrivilege": {"ForbiddenInterval": beyond(60, 259_200), "Token": (*NOT_TEXTS, "")},
     **{
-        name: {"Message": (*NO_TEXTS, ""), "Binary": NO_FLAGS}
+        name: {"Message": (*NOT_TEXTS, ""), "Binary": NOT_BOOLEANS}
         for name in ("SendUnicast", "SendRoomUnicast", "BatchSendRoomUnicast", "SendBroadcast")
     },
 }
-WRONG["BanRoomUser"]["IP"] = NO_ADDRESSES
+WRONG["BanRoomUser"]["IP"] = NOT_IP_ADDRESSES
 
-#: What goes, each by itself.
+#: Parameters that are accepted, each by itself.
 RIGHT: dict[str, tuple[dict[str, Any], ...]] = {
     "StartDetection": (
         *within("MediaType", 1, 3),
@@ -90,8 +91,8 @@ RIGHT: dict[str, tuple[dict[str, Any], ...]] = {
         *within("Duration", 1000, 600_000),
         *within("IdleSec", 1, 10_800),
         *({"CallbackType": value} for value in (0, 1)),
-        *({"Callback": value} for value in ("", "no address", "http://[", "http://h:99999/", "https://example.com/")),
-        {"Unheard": None},
+        *({"Callback": value} for value in ("", "not a URL", "http://[", "http://h:99999/", "https://example.com/")),
+        {"Unknown": None},
     ),
     "StartWebcast": (
         *within("MaxRunningTime", 10, 86_400),
@@ -108,91 +109,93 @@ RIGHT: dict[str, tuple[dict[str, Any], ...]] = {
     "LimitTokenPrivilege": within("ForbiddenInterval", 60, 259_200),
 }
 
-URLS = {"ResultCallbackUrl": NO_TEXTS, "StatusCallbackUrl": NO_TEXTS}
-LISTS = {"RiskTypeList": NO_LISTS, "BusinessTypeList": NO_LISTS}
-FLAG: tuple[Any, ...] = (-1, 2, True, False, "1", 1.0, None, [1])
-TEXTS_BACK = dict.fromkeys(("ReturnAllText", "ReturnPreText", "ReturnPreAudio"), FLAG)
+URLS = {"ResultCallbackUrl": NOT_TEXTS, "StatusCallbackUrl": NOT_TEXTS}
+LISTS = {"RiskTypeList": NOT_LISTS, "BusinessTypeList": NOT_LISTS}
+NOT_BITS: tuple[Any, ...] = (-1, 2, True, False, "1", 1.0, None, [1])
+RETURN_OPTIONS = dict.fromkeys(("ReturnAllText", "ReturnPreText", "ReturnPreAudio"), NOT_BITS)
 ROOM: tuple[Any, ...] = ("", 129 * "a", 43 * "房", ["a", "b"])
 STREAM: tuple[Any, ...] = ("", 257 * "a", 86 * "房", ["a", "b"])
 USER: tuple[Any, ...] = ("", 65 * "a", 22 * "房", ["a", "b"])
 
 
-def many(most: int, item_most: int, item: str = "a") -> tuple[Any, ...]:
-    return ([], [""], (most + 1) * [item], [item, (item_most + 1) * "a"])
+def wrong_lists(max_items: int, max_length: int) -> tuple[Any, ...]:
+    """Return lists in a query that are empty, too long, or contain an empty or too long text."""
+    return ([], [""], (max_items + 1) * ["a"], ["a", (max_length + 1) * "a"])
 
 
-#: What each field of ZEGO's must not be: values of JSON for a POST, of a query otherwise.
+#: Wrong values of ZEGO's fields: of JSON for a POST, of a query for a GET.
 ZEGO_WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
     "StartCensorAudioV2": {
         **LISTS,
         **URLS,
-        **TEXTS_BACK,
-        **dict.fromkeys(("IsMixingEnabled", "ReturnFinishInfo"), FLAG),
-        **dict.fromkeys(("LabelLanguage", "AudioLanguage", "EventId"), (*NO_TEXTS, "")),
-        "RoomId": (*NO_TEXTS, "", 129 * "a"),
+        **RETURN_OPTIONS,
+        **dict.fromkeys(("IsMixingEnabled", "ReturnFinishInfo"), NOT_BITS),
+        **dict.fromkeys(("LabelLanguage", "AudioLanguage", "EventId"), (*NOT_TEXTS, "")),
+        "RoomId": (*NOT_TEXTS, "", 129 * "a"),
     },
     "StartCensorVideoV2": {
         "VideoParam": (
             *({}, None, [], "QRCODE", {"RiskTypeList": []}),
             *({"RiskTypeList": ["A"], field: value} for field, wrong in (LISTS | URLS).items() for value in wrong),
-            *({"RiskTypeList": ["A"], "ReturnAllImg": value} for value in FLAG),
+            *({"RiskTypeList": ["A"], "ReturnAllImg": value} for value in NOT_BITS),
             *({"RiskTypeList": ["A"], "DetectFrequency": value} for value in beyond(1, 60)),
         ),
         "AudioParam": (
             *(None, [], "BAN"),
-            *({field: value} for field, wrong in (LISTS | URLS | TEXTS_BACK).items() for value in wrong),
-            *({"AudioLanguage": value} for value in (*NO_TEXTS, "")),
+            *({field: value} for field, wrong in (LISTS | URLS | RETURN_OPTIONS).items() for value in wrong),
+            *({"AudioLanguage": value} for value in (*NOT_TEXTS, "")),
         ),
-        "Language": (*NO_TEXTS, ""),
-        "ReturnFinishInfo": FLAG,
+        "Language": (*NOT_TEXTS, ""),
+        "ReturnFinishInfo": NOT_BITS,
     },
-    **{name: {"TaskId": (*NO_TEXTS, "")} for name in ("StopCensorAudioV2", "StopCensorVideoV2")},
-    "GenerateIdentifyToken": {"EffectiveTime": spelled(1, 2_592_000)},
-    "KickoutUser": {"RoomId": ROOM, "UserId[]": many(5, 64), "CustomReason": (257 * "a", 86 * "房")},
+    **{name: {"TaskId": (*NOT_TEXTS, "")} for name in ("StopCensorAudioV2", "StopCensorVideoV2")},
+    "GenerateIdentifyToken": {"EffectiveTime": beyond_in_query(1, 2_592_000)},
+    "KickoutUser": {"RoomId": ROOM, "UserId[]": wrong_lists(5, 64), "CustomReason": (257 * "a", 86 * "房")},
     "CloseRoom": {"RoomId": ROOM, "CustomReason": (257 * "a",), "RoomCloseCallback": ("", "1", "yes")},
     **{
         name: {"StreamId": STREAM, "Sequence": ("", "x", "-1", 5000 * "9", ["1", "2"])}
         for name in ("ForbidRTCStream", "ResumeRTCStream", "DescribeRTCStreamState")
     },
     **{
-        name: {"StreamId[]": many(20, 256), "Sequence": ("", "x", 20 * "9")}
+        name: {"StreamId[]": wrong_lists(20, 256), "Sequence": ("", "x", 20 * "9")}
         for name in ("ForbidRTCStreams", "ResumeRTCStreams")
     },
     "SetForbidStreamRule": {
         "RoomId": ROOM,
         "StreamId": STREAM,
-        **dict.fromkeys(("DisableAudio", "DisableVideo"), spelled(0, 1)),
+        **dict.fromkeys(("DisableAudio", "DisableVideo"), beyond_in_query(0, 1)),
         "EffectiveTime": ("0", "-1", "", "1.5", 5000 * "9"),
     },
-    "DescribeForbidStreamRules": {"RoomId": ROOM, "StreamId[]": many(10, 256)},
+    "DescribeForbidStreamRules": {"RoomId": ROOM, "StreamId[]": wrong_lists(10, 256)},
     "DelForbidStreamRule": {"RoomId": ROOM, "StreamId": STREAM},
     "SetForbidUserRule": {
-        "RuleType": spelled(1, 4),
+        "RuleType": beyond_in_query(1, 4),
         "RoomId": ROOM,
         "UserId": USER,
         "IP": ("", "localhost", "1.2.3"),
         "DisabledPrivilege[]": ([], ["0"], ["3"], ["x"], ["1", "2", "1"]),
-        "EffectiveTime": spelled(1, 86_400),
+        "EffectiveTime": beyond_in_query(1, 86_400),
     },
-    "DescribeForbidUserRules": {"RuleType": spelled(1, 4)},
-    "DelForbidUserRule": {"RuleType": spelled(1, 4), "RoomId": ROOM},
-    "DescribeUsers": {"RoomId": ROOM, "UserId[]": many(10, 64)},
-    "DescribeUserList": {"RoomId": ROOM, "Mode": spelled(0, 1), "Limit": spelled(0, 200)},
-    "DescribeUserNum": {"RoomId[]": many(10, 128)},
+    "DescribeForbidUserRules": {"RuleType": beyond_in_query(1, 4)},
+    "DelForbidUserRule": {"RuleType": beyond_in_query(1, 4), "RoomId": ROOM},
+    "DescribeUsers": {"RoomId": ROOM, "UserId[]": wrong_lists(10, 64)},
+    "DescribeUserList": {"RoomId": ROOM, "Mode": beyond_in_query(0, 1), "Limit": beyond_in_query(0, 200)},
+    "DescribeUserNum": {"RoomId[]": wrong_lists(10, 128)},
     "DescribeSimpleStreamList": {"RoomId": ROOM},
     "SendCustomCommand": {
         "RoomId": ROOM,
         "FromUserId": USER,
-        "ToUserId[]": many(10, 64)[1:],  # an empty list is none in a query
+        "ToUserId[]": wrong_lists(10, 64)[1:],  # in a query, an empty list is the same as none
         "MessageContent": ("", 1025 * "a"),
     },
 }
 
+#: Parameters that are accepted, each by itself.
 ZEGO_RIGHT: dict[str, tuple[dict[str, Any], ...]] = {
     "StartCensorAudioV2": (
         {"AudioLanguage": "a language of tomorrow", "LabelLanguage": "xx", "EventId": "arranged"},
         {"RoomId": 42 * "房", "RiskTypeList": [], "BusinessTypeList": ["a word of tomorrow"]},
-        {"ResultCallbackUrl": "", "StatusCallbackUrl": "no address"},
+        {"ResultCallbackUrl": "", "StatusCallbackUrl": "not a URL"},
         {"IsMixingEnabled": 1, "ReturnAllText": 0, "ReturnPreText": 1, "ReturnPreAudio": 0, "ReturnFinishInfo": 1},
     ),
     "StartCensorVideoV2": (
@@ -225,48 +228,53 @@ ZEGO_FIELDS = sorted({field for fields in ZEGO_WRONG.values() for field in field
 
 
 def cases(table: dict[str, dict[str, tuple[Any, ...]]]) -> list[tuple[str, str]]:
-    found = [(action, field) for action, fields in table.items() for field in fields]
-    assert found
-    assert all(table[action][field] for action, field in found)
-    return found
+    """Return the actions of a table with each of their fields."""
+    cases_ = [(action, field) for action, fields in table.items() for field in fields]
+    assert cases_
+    assert all(table[action][field] for action, field in cases_)
+    return cases_
 
 
 @pytest.mark.parametrize(("action", "field"), cases(WRONG))
-async def test_volcengine_refuses_what_is_out_of_range(action: str, field: str) -> None:
-    assert (await ask_volcengine(prepared(), action, VOLCENGINE[action]))[0] is None
+async def test_volcengine_refuses_wrong_values(action: str, field: str) -> None:
+    assert (await call_volcengine(prepared(), action, VOLCENGINE[action]))[0] is None
     for value in WRONG[action][field]:
-        code, _ = await ask_volcengine(prepared(), action, {**VOLCENGINE[action], field: value})
+        code, _ = await call_volcengine(prepared(), action, {**VOLCENGINE[action], field: value})
         assert code == "InvalidParameter", value
 
 
 @pytest.mark.parametrize("action", RIGHT)
-async def test_volcengine_takes_what_is_in_range(action: str) -> None:
+async def test_volcengine_accepts_values_in_range(action: str) -> None:
     assert RIGHT[action]
     for more in RIGHT[action]:
-        assert (await ask_volcengine(prepared(), action, {**VOLCENGINE[action], **more}))[0] is None, more
+        assert (await call_volcengine(prepared(), action, {**VOLCENGINE[action], **more}))[0] is None, more
 
 
 @pytest.mark.parametrize("action", ["SendUnicast", "SendRoomUnicast", "BatchSendRoomUnicast", "SendBroadcast"])
-async def test_a_binary_message_is_base64(action: str) -> None:
-    for message, code in (("aGk=", None), ("no base64", "InvalidParameter"), ("aGk", "InvalidParameter")):
+async def test_a_binary_message_must_be_base64(action: str) -> None:
+    for message, code in (("aGk=", None), ("not base64", "InvalidParameter"), ("aGk", "InvalidParameter")):
         binary = {**VOLCENGINE[action], "Binary": True, "Message": message}
-        assert (await ask_volcengine(prepared(), action, binary))[0] == code, message
+        assert (await call_volcengine(prepared(), action, binary))[0] == code, message
 
 
 @pytest.mark.parametrize(("action", "field"), cases(ZEGO_WRONG))
-async def test_zego_refuses_what_is_out_of_range(action: str, field: str) -> None:
-    stops = {"StopCensorAudioV2", "StopCensorVideoV2", "DelForbidUserRule"}  # of what is not there
-    assert (await ask_zego(prepared(), action, ZEGO[action]))[0] == 0 or action in stops
+async def test_zego_refuses_wrong_values(action: str, field: str) -> None:
+    stops = {
+        "StopCensorAudioV2",
+        "StopCensorVideoV2",
+        "DelForbidUserRule",
+    }  # refused, because there is no such task or rule
+    assert (await call_zego(prepared(), action, ZEGO[action]))[0] == 0 or action in stops
     for value in ZEGO_WRONG[action][field]:
-        code, _ = await ask_zego(prepared(), action, {**ZEGO[action], field: value})
+        code, _ = await call_zego(prepared(), action, {**ZEGO[action], field: value})
         assert code in {2, 3, 1008, 30006, 30009, 50011, 50012}, value
 
 
 @pytest.mark.parametrize("action", ZEGO_RIGHT)
-async def test_zego_takes_what_is_in_range(action: str) -> None:
+async def test_zego_accepts_values_in_range(action: str) -> None:
     assert ZEGO_RIGHT[action]
     for more in ZEGO_RIGHT[action]:
-        assert (await ask_zego(prepared(), action, {**ZEGO[action], **more}))[0] == 0, more
+        assert (await call_zego(prepared(), action, {**ZEGO[action], **more}))[0] == 0, more
 
 
 @pytest.mark.parametrize(
@@ -283,26 +291,26 @@ async def test_zego_takes_what_is_in_range(action: str) -> None:
         ("DescribeUserNum", {"RoomId[]": 11 * ["r"]}, 2),
     ],
 )
-async def test_zego_has_codes_for_some_of_it(action: str, more: dict[str, Any], code: int) -> None:
-    assert (await ask_zego(prepared(), action, {**ZEGO[action], **more}))[0] == code
+async def test_some_wrong_values_have_codes_of_their_own(action: str, more: dict[str, Any], code: int) -> None:
+    assert (await call_zego(prepared(), action, {**ZEGO[action], **more}))[0] == code
 
 
-async def test_one_stream_and_many_are_not_mistaken_for_each_other() -> None:
-    """And only lists of streams need their brackets."""
-    many, one = {"StreamId[]": ["s"], "Sequence": 1}, {"StreamId": "s", "Sequence": 1}
+async def test_actions_on_one_stream_refuse_lists_and_vice_versa() -> None:
+    """Only lists of streams must be beyond_in_query with brackets."""
+    streams, stream = {"StreamId[]": ["s"], "Sequence": 1}, {"StreamId": "s", "Sequence": 1}
     for action in ("ForbidRTCStream", "ResumeRTCStream", "DescribeRTCStreamState"):
-        assert (await ask_zego(prepared(), action, many))[0] == 2
+        assert (await call_zego(prepared(), action, streams))[0] == 2
     for action in ("ForbidRTCStreams", "ResumeRTCStreams"):
-        assert (await ask_zego(prepared(), action, one))[0] == 30006
-    assert (await ask_zego(prepared(), "KickoutUser", {"RoomId": "room", "UserId": ["user", "other"]}))[0] == 0
+        assert (await call_zego(prepared(), action, stream))[0] == 30006
+    assert (await call_zego(prepared(), "KickoutUser", {"RoomId": "room", "UserId": ["user", "other"]}))[0] == 0
 
 
 @pytest.mark.parametrize("action", VOLCENGINE)
 async def test_volcengine_needs_every_required_field(action: str) -> None:
     assert VOLCENGINE[action]
     for field in VOLCENGINE[action]:
-        less = {name: value for name, value in VOLCENGINE[action].items() if name != field}
-        code, _ = await ask_volcengine(prepared(), action, less)
+        incomplete = {name: value for name, value in VOLCENGINE[action].items() if name != field}
+        code, _ = await call_volcengine(prepared(), action, incomplete)
         assert code is not None, field
         assert code.startswith("InvalidParameter"), field
         assert code != "InvalidParameter.ErrorActiveTaskNotFound", field
@@ -312,20 +320,20 @@ async def test_volcengine_needs_every_required_field(action: str) -> None:
 async def test_zego_needs_every_required_field(action: str) -> None:
     assert ZEGO[action]
     for field in ZEGO[action]:
-        less = {name: value for name, value in ZEGO[action].items() if name != field}
-        assert (await ask_zego(prepared(), action, less))[0] in {2, 1008, 30006}, field
+        incomplete = {name: value for name, value in ZEGO[action].items() if name != field}
+        assert (await call_zego(prepared(), action, incomplete))[0] in {2, 1008, 30006}, field
 
 
 @pytest.mark.parametrize("action", VOLCENGINE)
-async def test_a_success_of_volcengine_says_so(action: str) -> None:
-    """By its text, on the pages of all actions but the two that only look something up."""
+async def test_a_success_of_volcengine_has_the_documented_text(action: str) -> None:
+    """All actions document one, except for the two that only query something."""
     for version in versions_of(action):
         emulator = prepared()
         for before in {"StopDetection": ["StartDetection"], "StopWebcast": ["StartWebcast"]}.get(action, []):
-            await ask_volcengine(emulator, before, VOLCENGINE[before])
+            await call_volcengine(emulator, before, VOLCENGINE[before])
         if action == "GetWebCastTask":
-            await ask_volcengine(emulator, "StartWebcast", VOLCENGINE["StartWebcast"])
-        code, result = await ask_volcengine(emulator, action, {**VOLCENGINE[action], **token_of(action)}, version)
+            await call_volcengine(emulator, "StartWebcast", VOLCENGINE["StartWebcast"])
+        code, result = await call_volcengine(emulator, action, {**VOLCENGINE[action], **token_of(action)}, version)
         assert code is None
         if action in {"GetWebCastTask", "GetRoomOnlineUsers"}:
             assert result
@@ -335,16 +343,17 @@ async def test_a_success_of_volcengine_says_so(action: str) -> None:
 
 
 def token_of(action: str) -> dict[str, str]:
+    """Return the token that the old version of some actions needs."""
     return {"Token": "t"} if action in {"BanUserStream", "UnbanUserStream"} else {}
 
 
 @given(action=st.sampled_from(sorted(VOLCENGINE)), more=st.dictionaries(st.sampled_from(FIELDS), json_values))
-async def test_no_json_breaks_volcengine(action: str, more: dict[str, Any]) -> None:
-    code, _ = await ask_volcengine(prepared(), action, {**VOLCENGINE[action], **more})
+async def test_volcengine_answers_any_json(action: str, more: dict[str, Any]) -> None:
+    code, _ = await call_volcengine(prepared(), action, {**VOLCENGINE[action], **more})
     assert code is None or code.startswith("InvalidParameter")
 
 
 @given(action=st.sampled_from(sorted(ZEGO)), more=st.dictionaries(st.sampled_from(ZEGO_FIELDS), json_values))
-async def test_no_json_breaks_zego(action: str, more: dict[str, Any]) -> None:
-    code, _ = await ask_zego(prepared(), action, {**ZEGO[action], **more})
+async def test_zego_answers_any_json(action: str, more: dict[str, Any]) -> None:
+    code, _ = await call_zego(prepared(), action, {**ZEGO[action], **more})
     assert code in {0, 2, 3, 8, 1008, 30006, 30009, 41004, 41006, 50011, 50012, 50124, 104, 5018}

@@ -1,4 +1,4 @@
-"""The emulator's rooms hold together: who is kicked is gone, who is banned stays out, who is muted is not heard."""
+"""The emulator's rooms are consistent: kicked users are gone, banned users stay out, muted streams are not reported."""
 
 import asyncio
 from typing import Any
@@ -23,18 +23,18 @@ async def online(vendors: Vendors, room: str = "room") -> list[str]:
     return users.visible_user_list
 
 
-async def listed(vendors: Vendors, room: str = "room") -> list[str]:
+async def zego_users(vendors: Vendors, room: str = "room") -> list[str]:
     return [user.user_id async for user in vendors.zego.iter_user_list(room_id=room)]
 
 
 async def streams(vendors: Vendors) -> list[str]:
-    return [one.stream_id for one in (await vendors.zego.describe_simple_stream_list(room_id="room")).stream_list]
+    return [stream.stream_id for stream in (await vendors.zego.describe_simple_stream_list(room_id="room")).stream_list]
 
 
 # Volcengine
 
 
-async def test_who_joins_is_listed_until_they_leave(vendors: Vendors) -> None:
+async def test_users_are_listed_until_they_leave(vendors: Vendors) -> None:
     assert await online(vendors) == []
     for user in ("one", "two"):
         assert vendors.emulator.join("volcengine", "room", user)
@@ -44,7 +44,7 @@ async def test_who_joins_is_listed_until_they_leave(vendors: Vendors) -> None:
     assert await online(vendors, "other") == []
 
 
-async def test_who_is_kicked_may_come_back(vendors: Vendors) -> None:
+async def test_a_kicked_user_may_join_again(vendors: Vendors) -> None:
     vendors.emulator.join("volcengine", "room", "user")
     assert (await vendors.volcengine.kick_user(**ROOM, user_id="user")).message == "success"
     assert await online(vendors) == []
@@ -62,8 +62,8 @@ async def test_who_is_kicked_may_come_back(vendors: Vendors) -> None:
         ({"app_id": "app", "ip": "203.0.113.7"}, [("room", "two")], [("room", "one"), ("other", "three")]),
     ],
 )
-async def test_a_ban(vendors: Vendors, ban: Any, kept_out: Any, let_in: Any) -> None:
-    """It removes, also from other rooms if it is for them, and works before a user joins; then it ends."""
+async def test_a_ban_removes_users_and_keeps_them_out(vendors: Vendors, ban: Any, kept_out: Any, let_in: Any) -> None:
+    """In all rooms that it covers, and until it ends."""
     ips = {"two": "203.0.113.7"}
     join = vendors.emulator.join
     for room, user in (*kept_out, *let_in):
@@ -80,7 +80,7 @@ async def test_a_ban(vendors: Vendors, ban: Any, kept_out: Any, let_in: Any) -> 
         assert join("volcengine", room, user, ip=ips.get(user))
 
 
-async def test_a_ban_is_changed_and_lifted(vendors: Vendors) -> None:
+async def test_a_ban_can_be_changed_and_lifted(vendors: Vendors) -> None:
     user = {**ROOM, "user_id": "user"}
     join = vendors.emulator.join
     await vendors.volcengine.ban_room_user(**user, forbidden_interval=604_800)
@@ -93,7 +93,7 @@ async def test_a_ban_is_changed_and_lifted(vendors: Vendors) -> None:
     assert join("volcengine", "room", "user")
 
 
-async def test_a_ban_for_no_time_only_removes(vendors: Vendors) -> None:
+async def test_a_ban_without_an_interval_only_removes_users(vendors: Vendors) -> None:
     vendors.emulator.join("volcengine", "room", "user")
     await vendors.volcengine.ban_room_user(**ROOM, user_id="user")
     assert await online(vendors) == []
@@ -101,27 +101,27 @@ async def test_a_ban_for_no_time_only_removes(vendors: Vendors) -> None:
 
 
 @pytest.mark.parametrize("version", ["2020-12-01", "2023-11-01"])
-async def test_both_versions_say_yes(vendors: Vendors, version: str) -> None:
-    """The older one in lower case, which the client reads alike."""
+async def test_both_versions_of_an_action_succeed(vendors: Vendors, version: str) -> None:
+    """The old version spells ``message`` in lower case; the client reads both."""
     user = {**ROOM, "user_id": "user", "version": version}
     assert (await vendors.volcengine.ban_room_user(**user)).message == "success"
     assert (await vendors.volcengine.ban_user_stream(**user, token="t")).message == "success"
     assert (await vendors.volcengine.unban_user_stream(**user, token="t")).message == "success"
 
 
-async def test_messages_are_taken(vendors: Vendors) -> None:
-    words: dict[str, Any] = {"app_id": "app", "from_": "server", "message": "Be kind."}
+async def test_messages_are_accepted(vendors: Vendors) -> None:
+    message: dict[str, Any] = {"app_id": "app", "from_": "server", "message": "Be kind."}
     volcengine = vendors.volcengine
-    for taken in (
-        await volcengine.send_unicast(**words, to="user"),
-        await volcengine.send_room_unicast(**words, room_id="room", to="user"),
-        await volcengine.batch_send_room_unicast(**words, room_id="room", to=["one", "two"]),
-        await volcengine.send_broadcast(**words, room_id="room"),
+    for result in (
+        await volcengine.send_unicast(**message, to="user"),
+        await volcengine.send_room_unicast(**message, room_id="room", to="user"),
+        await volcengine.batch_send_room_unicast(**message, room_id="room", to=["one", "two"]),
+        await volcengine.send_broadcast(**message, room_id="room"),
     ):
-        assert taken.message == "Success"
+        assert result.message == "Success"
 
 
-async def test_the_moderation_of_a_room_lists_whom_it_met(vendors: Vendors) -> None:
+async def test_the_moderation_of_a_room_lists_all_users_that_it_covered(vendors: Vendors) -> None:
     vendors.emulator.join("volcengine", "room", "before")
     await vendors.volcengine.start_detection(**ROOM)
     vendors.emulator.join("volcengine", "room", "after")
@@ -130,63 +130,63 @@ async def test_the_moderation_of_a_room_lists_whom_it_met(vendors: Vendors) -> N
     assert [task.user_id for task in tasks] == ["before", "after"]
 
 
-async def watched(vendors: Vendors) -> list[str]:
-    """Return who of 20 users is moderated, by what each is reported for and by the list."""
-    everybody = [f"user-{number:02}" for number in range(20)]
-    there = set(await online(vendors))
-    assert there <= set(everybody)
-    reported = [user for user in everybody if user in there and vendors.emulator.report("volcengine", "room", user)]
-    listed_ = [task.user_id for task in (await vendors.volcengine.list_detection_task(**ROOM)).event_data]
-    assert set(reported) <= set(listed_)
+async def moderated(vendors: Vendors) -> list[str]:
+    """Return which of 20 users are reported. Check that the list of tasks has them all."""
+    all_users = [f"user-{number:02}" for number in range(20)]
+    present = set(await online(vendors))
+    assert present <= set(all_users)
+    reported = [user for user in all_users if user in present and vendors.emulator.report("volcengine", "room", user)]
+    listed = [task.user_id for task in (await vendors.volcengine.list_detection_task(**ROOM)).event_data]
+    assert set(reported) <= set(listed)
     return reported
 
 
 @pytest.mark.parametrize("join_first", [True, False])
 async def test_the_moderation_of_a_room_covers_17_streams(vendors: Vendors, join_first: bool) -> None:
-    """The 18th waits until one of them leaves, however that comes about."""
-    everybody = [f"user-{number:02}" for number in range(20)]
+    """The 18th is not moderated until one of them leaves or is kicked."""
+    all_users = [f"user-{number:02}" for number in range(20)]
     start: dict[str, Any] = {**ROOM, "callback": "https://example.com/", "media_type": 1}
     if not join_first:
         await vendors.volcengine.start_detection(**start)
-    for user in everybody:
+    for user in all_users:
         assert vendors.emulator.join("volcengine", "room", user)
     if join_first:
         await vendors.volcengine.start_detection(**start)
-    assert await watched(vendors) == everybody[:17]
+    assert await moderated(vendors) == all_users[:17]
     tasks = (await vendors.volcengine.list_detection_task(**ROOM)).event_data
-    assert [task.user_id for task in tasks] == everybody[:17]
-    begin = tasks[0].create_time
+    assert [task.user_id for task in tasks] == all_users[:17]
+    started = tasks[0].create_time
     await asyncio.sleep(60)
     vendors.emulator.leave("volcengine", "room", "user-03")
-    assert await watched(vendors) == [*everybody[:3], *everybody[4:18]]
-    await vendors.volcengine.kick_user(**ROOM, user_id="user-19")  # who was waiting
+    assert await moderated(vendors) == [*all_users[:3], *all_users[4:18]]
+    await vendors.volcengine.kick_user(**ROOM, user_id="user-19")  # not moderated yet
     await vendors.volcengine.kick_user(**ROOM, user_id="user-04")
-    assert await watched(vendors) == [*everybody[:3], *everybody[5:19]]
+    assert await moderated(vendors) == [*all_users[:3], *all_users[5:19]]
     tasks = (await vendors.volcengine.list_detection_task(**ROOM)).event_data
-    assert [task.user_id for task in tasks] == everybody[:19]
-    assert [task.create_time - begin for task in tasks] == [*17 * [0], 60, 60]
-    for user in ("user-03", "user-19"):  # who comes back waits
+    assert [task.user_id for task in tasks] == all_users[:19]
+    assert [task.create_time - started for task in tasks] == [*17 * [0], 60, 60]
+    for user in ("user-03", "user-19"):  # a user who joins again is the newest
         vendors.emulator.join("volcengine", "room", user)
-    assert await watched(vendors) == [*everybody[:3], *everybody[5:19]]
+    assert await moderated(vendors) == [*all_users[:3], *all_users[5:19]]
 
 
-async def test_single_streams_are_not_counted(vendors: Vendors) -> None:
+async def test_tasks_of_single_users_have_no_limit_of_streams(vendors: Vendors) -> None:
     for number in range(20):
         vendors.emulator.join("volcengine", "room", f"user-{number:02}")
-    one: dict[str, Any] = {**ROOM, "user_id": "user-19", "callback": "https://example.com/"}
-    await vendors.volcengine.start_detection(**one)
-    assert await watched(vendors) == ["user-19"]
+    task: dict[str, Any] = {**ROOM, "user_id": "user-19", "callback": "https://example.com/"}
+    await vendors.volcengine.start_detection(**task)
+    assert await moderated(vendors) == ["user-19"]
 
 
 # ZEGO
 
 
-async def test_who_is_kicked_out_of_zego_is_gone_with_the_stream(vendors: Vendors) -> None:
+async def test_kicking_a_user_out_closes_the_stream(vendors: Vendors) -> None:
     for user in ("one", "two", "three"):
         assert vendors.emulator.join("zego", "room", user)
     assert await streams(vendors) == ["one-stream", "two-stream", "three-stream"]
     await vendors.zego.kickout_user(room_id="room", user_id=["one", "three"])
-    assert await listed(vendors) == ["two"]
+    assert await zego_users(vendors) == ["two"]
     states = (await vendors.zego.describe_users(room_id="room", user_id=["one", "two"])).user_status_list
     assert [(state.user_id, state.status) for state in states] == [("one", 0), ("two", 1)]
     assert (await vendors.zego.describe_rtc_stream_state(stream_id="one-stream")).code == 41006
@@ -194,23 +194,23 @@ async def test_who_is_kicked_out_of_zego_is_gone_with_the_stream(vendors: Vendor
     assert count.user_count == 1
 
 
-async def test_a_room_is_closed_once(vendors: Vendors) -> None:
+async def test_a_room_can_be_closed_once(vendors: Vendors) -> None:
     vendors.emulator.join("zego", "room", "user")
     await vendors.zego.close_room(room_id="room")
-    assert await listed(vendors) == []
+    assert await zego_users(vendors) == []
     with pytest.raises(NotFoundError):
         await vendors.zego.close_room(room_id="room")
     with pytest.raises(NotFoundError):
         await vendors.zego.kickout_user(room_id="room", user_id=["user"])
 
 
-async def test_all_users_in_pages(vendors: Vendors) -> None:
-    everybody = [f"user-{number:03}" for number in range(450)]
-    for user in everybody:
+async def test_users_are_listed_in_pages(vendors: Vendors) -> None:
+    all_users = [f"user-{number:03}" for number in range(450)]
+    for user in all_users:
         vendors.emulator.join("zego", "room", user)
-    assert await listed(vendors) == everybody
+    assert await zego_users(vendors) == all_users
     backwards = [user.user_id async for user in vendors.zego.iter_user_list(room_id="room", mode=1, limit=100)]
-    assert backwards == everybody[::-1]
+    assert backwards == all_users[::-1]
     assert vendors.emulator.counts()["DescribeUserList"]["throttled"] == 0
 
 
@@ -220,20 +220,20 @@ async def test_a_stream_is_forbidden_until_it_is_resumed(vendors: Vendors) -> No
     await vendors.zego.forbid_rtc_stream(stream_id="s")
     assert (await vendors.zego.describe_rtc_stream_state(stream_id="s")).code == 41006
     assert await streams(vendors) == []
-    assert await listed(vendors) == ["user"]
+    assert await zego_users(vendors) == ["user"]
     vendors.emulator.join("zego", "room", "user", stream_id="s")
     assert await streams(vendors) == []
-    await vendors.zego.resume_rtc_streams(stream_id=["s", "unheard"])
+    await vendors.zego.resume_rtc_streams(stream_id=["s", "unknown"])
     vendors.emulator.join("zego", "room", "user", stream_id="s")
     assert await streams(vendors) == ["s"]
-    assert (await vendors.zego.describe_rtc_stream_state(stream_id="unheard")).code == 41004
+    assert (await vendors.zego.describe_rtc_stream_state(stream_id="unknown")).code == 41004
 
 
-async def test_what_zego_tells_of_users_and_streams(vendors: Vendors) -> None:
-    came = []
+async def test_the_fields_of_users_and_streams(vendors: Vendors) -> None:
+    joined_at = []
     for user in ("one", "two"):
         vendors.emulator.join("zego", "room", user)
-        came.append(loop_clock() * 1000)
+        joined_at.append(loop_clock() * 1000)
         await asyncio.sleep(60)
     users = (await vendors.zego.describe_users(room_id="room", user_id=["two", "gone", "one"])).user_status_list
     assert [(user.user_id, user.status, user.user_role) for user in users] == [
@@ -241,17 +241,18 @@ async def test_what_zego_tells_of_users_and_streams(vendors: Vendors) -> None:
         ("gone", UserStatus.OUT, 0),
         ("one", UserStatus.IN, 1),
     ]
-    assert [user.login_time for user in users] == [pytest.approx(came[1], abs=1), 0, pytest.approx(came[0], abs=1)]
-    found = (await vendors.zego.describe_simple_stream_list(room_id="room")).stream_list
-    assert [(one.user_id, one.stream_number_id) for one in found] == [("one", 1), ("two", 2)]
-    assert [one.create_time for one in found] == [pytest.approx(time, abs=1) for time in came]
+    first, second = [pytest.approx(time, abs=1) for time in joined_at]
+    assert [user.login_time for user in users] == [second, 0, first]
+    stream_list = (await vendors.zego.describe_simple_stream_list(room_id="room")).stream_list
+    assert [(stream.user_id, stream.stream_number_id) for stream in stream_list] == [("one", 1), ("two", 2)]
+    assert [stream.create_time for stream in stream_list] == [first, second]
     counts = (await vendors.zego.describe_user_num(room_id=["room", "other"])).user_count_list
     assert [(count.room_id, count.user_count, count.admin_user_count) for count in counts] == [
         ("room", 2, 0),
         ("other", 0, 0),
     ]
-    (first, _) = (await vendors.zego.describe_user_list(room_id="room")).user_list
-    assert (first.user_id, first.user_name, first.user_role) == ("one", "one", 1)
+    (first_user, _) = (await vendors.zego.describe_user_list(room_id="room")).user_list
+    assert (first_user.user_id, first_user.user_name, first_user.user_role) == ("one", "one", 1)
 
 
 async def test_sequences_must_grow(vendors: Vendors) -> None:
@@ -274,10 +275,10 @@ async def test_sequences_must_grow(vendors: Vendors) -> None:
     ],
 )
 async def test_rules_about_users(vendors: Vendors, rule: Any, may_join: bool, may_publish: bool) -> None:
-    """They bar the next request, not what goes on; and end in time."""
+    """They forbid the next join or stream, do not affect running ones, and end in time."""
     vendors.emulator.join("zego", "room", "user", ip="203.0.113.7")
-    made = await vendors.zego.set_forbid_user_rule(**rule, effective_time=60)
-    assert made.expire_time is not None
+    rule_set = await vendors.zego.set_forbid_user_rule(**rule, effective_time=60)
+    assert rule_set.expire_time is not None
     assert await streams(vendors) == ["user-stream"]
     vendors.emulator.leave("zego", "room", "user")
     assert vendors.emulator.join("zego", "room", "user", ip="203.0.113.7") == may_join
@@ -291,35 +292,37 @@ async def test_rules_about_users(vendors: Vendors, rule: Any, may_join: bool, ma
         await vendors.zego.del_forbid_user_rule(**key)
 
 
-@pytest.mark.parametrize(("rule_type", "most"), [(1, 100), (2, 200), (3, 200), (4, 200)])
-async def test_so_many_rules_of_a_type_are_in_force(vendors: Vendors, rule_type: int, most: int) -> None:
-    def named(kind: int, number: int) -> dict[str, Any]:
+@pytest.mark.parametrize(("rule_type", "max_rules"), [(1, 100), (2, 200), (3, 200), (4, 200)])
+async def test_the_number_of_rules_of_each_type_is_limited(vendors: Vendors, rule_type: int, max_rules: int) -> None:
+    def rule_key(kind: int, number: int) -> dict[str, Any]:
         key = {"ip": f"10.0.0.{number}", "room_id": f"room-{number}", "user_id": f"user-{number}"}
-        wanted = {1: ("ip",), 2: ("room_id",), 3: ("user_id",), 4: ("room_id", "user_id")}[kind]
-        return {"rule_type": kind, **{name: key[name] for name in wanted}}
+        names = {1: ("ip",), 2: ("room_id",), 3: ("user_id",), 4: ("room_id", "user_id")}[kind]
+        return {"rule_type": kind, **{name: key[name] for name in names}}
 
     async def forbid(kind: int, number: int, seconds: int = 600) -> None:
-        await vendors.zego.set_forbid_user_rule(**named(kind, number), disabled_privilege=[1], effective_time=seconds)
+        await vendors.zego.set_forbid_user_rule(
+            **rule_key(kind, number), disabled_privilege=[1], effective_time=seconds
+        )
 
-    await asyncio.gather(*(forbid(rule_type, number, 300 if number else 3600) for number in range(most)))
-    for one_more in (False, True):
-        await forbid(rule_type, most - 1, 300)  # is there already
+    await asyncio.gather(*(forbid(rule_type, number, 300 if number else 3600) for number in range(max_rules)))
+    for is_last_round in (False, True):
+        await forbid(rule_type, max_rules - 1, 300)  # exists already
         with pytest.raises(ConflictError, match="too many rules"):
-            await forbid(rule_type, most)
-        if one_more:
+            await forbid(rule_type, max_rules)
+        if is_last_round:
             break
         await forbid(rule_type % 4 + 1, 0)  # of another type
-        await vendors.zego.del_forbid_user_rule(**named(rule_type, 1))
+        await vendors.zego.del_forbid_user_rule(**rule_key(rule_type, 1))
         await forbid(rule_type, 1, 300)
     rules = (await vendors.zego.describe_forbid_user_rules(rule_type=rule_type)).rule_list
-    assert len(rules) == most
+    assert len(rules) == max_rules
     assert {rule.rule_type for rule in rules} == {rule_type}
     await asyncio.sleep(400)
-    await forbid(rule_type, most)  # most of them have ended
+    await forbid(rule_type, max_rules)  # most rules have ended
     rules = (await vendors.zego.describe_forbid_user_rules(rule_type=rule_type)).rule_list
     assert sorted((rule.ip, rule.room_id, rule.user_id) for rule in rules) == sorted(
         (name.get("ip"), name.get("room_id"), name.get("user_id"))
-        for name in (named(rule_type, 0), named(rule_type, most))
+        for name in (rule_key(rule_type, 0), rule_key(rule_type, max_rules))
     )
 
 
@@ -339,7 +342,7 @@ async def test_rules_about_streams(vendors: Vendors) -> None:
     assert rules == []
 
 
-async def test_whom_a_command_does_not_reach(vendors: Vendors) -> None:
+async def test_a_command_reports_the_users_that_it_does_not_reach(vendors: Vendors) -> None:
     vendors.emulator.join("zego", "room", "here")
     command = {"room_id": "room", "from_user_id": "server", "message_content": "Be kind."}
     outcome = await vendors.zego.send_custom_command(**command, to_user_id=["here", "gone"])
@@ -347,7 +350,7 @@ async def test_whom_a_command_does_not_reach(vendors: Vendors) -> None:
     assert (await vendors.zego.send_custom_command(**command)).fail_users == []
 
 
-async def test_quotas_of_rooms_and_families_have_codes_of_their_own() -> None:
+async def test_room_quotas_and_families_have_codes_of_their_own() -> None:
     settings = Settings(quotas={"ForbidRTCStream": 1, "KickoutUser": 1})
     async with Vendors(settings, retry=ONCE, quotas=NoQuotas()) as vendors:
         vendors.emulator.join("zego", "room", "user")
@@ -358,10 +361,10 @@ async def test_quotas_of_rooms_and_families_have_codes_of_their_own() -> None:
             (zego.forbid_rtc_stream, {"stream_id": "s"}, 30002),
             (zego.kickout_user, {"room_id": "room", "user_id": ["nobody"]}, 206),
         ]
-        for call, given, code in calls:
-            await call(**given)
+        for call, parameters, code in calls:
+            await call(**parameters)
             with pytest.raises(ThrottledError) as caught:
-                await call(**given)
+                await call(**parameters)
             assert caught.value.code == code
         await zego.describe_simple_stream_list(room_id="other")
         await asyncio.sleep(9.9)
@@ -372,28 +375,28 @@ async def test_quotas_of_rooms_and_families_have_codes_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("who", "error"),
+    ("arguments", "error"),
     [
         (("other", "room", "user"), ValueError),
         (("zego", "room", "user", "more"), TypeError),
     ],
 )
-def test_wrong_requests_of_the_administrator(who: Any, error: type[Exception]) -> None:
+def test_join_raises_for_wrong_arguments(arguments: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
-        Emulator().join(*who)
+        Emulator().join(*arguments)
 
 
 def member(verdict: str) -> Member:
     return Member(user_id="u", stream_id=None, verdict=verdict, joined=0.0)
 
 
-def test_whoever_wants_to_know_is_told_of_all_changes() -> None:
-    told: list[tuple[str, ...]] = []
-    rooms = Rooms(told.append)
+def test_on_change_is_called_with_each_changed_room() -> None:
+    changed: list[tuple[str, ...]] = []
+    rooms = Rooms(changed.append)
     rooms.enter(("a",), member("PASS"))
     rooms.remove(("a",), "u")
     rooms.clear(("b",))
-    assert told == [("a",), ("a",), ("b",)]
+    assert changed == [("a",), ("a",), ("b",)]
     with pytest.raises(ValueError, match="verdict"):
         rooms.enter(("a",), member("MAYBE"))
     assert rooms.members(("a",)) == []

@@ -1,4 +1,4 @@
-"""The emulator on a socket: its process, what goes in over standard input, and who may call."""
+"""The emulator on a socket: its process, its settings on standard input, and which requests it answers."""
 
 import asyncio
 import contextlib
@@ -26,10 +26,10 @@ ONCE = RetryPolicy(attempts=1)
 SECRET = "not-for-everybody"
 
 
-async def test_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings arrive, faults play, counts come back, and nothing is left behind."""
-    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # with which an address comes without being pushed
-    monkeypatch.setattr("volc_moderation.emulator.server.START", 10)
+async def test_the_admin_api_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings and faults take effect, counts are returned, and the process ends."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # it would flush the ready line without an explicit flush
+    monkeypatch.setattr("volc_moderation.emulator.control.START_TIMEOUT", 10)
     async with EmulatorProcess(Settings(quotas={"StopCensorAudioV2": 1})) as emulator:
         await emulator.play(Fault(kind="code", code=50006, status=418))
         async with zego_client(base_url=emulator.base_url, retry=ONCE) as zego:
@@ -44,8 +44,8 @@ async def test_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert process.returncode == 0
 
 
-async def test_it_ends_when_its_parent_does() -> None:
-    """Standard input is the leash: it closes with the parent, however that dies."""
+async def test_the_process_ends_when_its_parent_does() -> None:
+    """Its standard input closes when the parent dies, even if that is killed."""
     program = (
         "import asyncio, os\n"
         "from volc_moderation.emulator import EmulatorProcess\n"
@@ -60,8 +60,10 @@ async def test_it_ends_when_its_parent_does() -> None:
     assert json.loads(output) > 0  # communicate returns only when the emulator has closed standard output too
 
 
-async def test_a_hang_ends_with_its_client_or_with_the_emulator(capfd: pytest.CaptureFixture[str]) -> None:
-    """And neither is worth a word."""
+async def test_a_hanging_call_ends_with_its_client_or_the_emulator(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Neither is logged."""
     async with EmulatorProcess() as emulator:
         await emulator.play(Fault(kind="hang", first=2))
         async with zego_client(base_url=emulator.base_url, retry=ONCE, timeout=0.2) as zego:
@@ -77,8 +79,8 @@ async def test_a_hang_ends_with_its_client_or_with_the_emulator(capfd: pytest.Ca
     assert capfd.readouterr().err == ""
 
 
-async def test_a_connection_is_torn_down() -> None:
-    """Without an answer, of whatever kind."""
+async def test_a_reset_fault_resets_the_connection() -> None:
+    """There is no answer of any kind."""
     async with EmulatorProcess() as emulator:
         await emulator.play(Fault(kind="reset"))
         async with zego_client(base_url=emulator.base_url, retry=ONCE) as zego:
@@ -89,17 +91,17 @@ async def test_a_connection_is_torn_down() -> None:
 
 
 async def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("volc_moderation.emulator.server.END", 0.1)
+    monkeypatch.setattr("volc_moderation.emulator.control.STOP_TIMEOUT", 0.1)
     async with EmulatorProcess() as emulator:
         process = emulator._process
         assert process is not None
-        assert os.getpgid(process.pid) != os.getpgid(0)  # an interrupt at the terminal is for the parent
+        assert os.getpgid(process.pid) != os.getpgid(0)  # an interrupt at the terminal goes to the parent only
         os.kill(process.pid, signal.SIGSTOP)
     assert process.returncode == -signal.SIGKILL
 
 
-def test_a_port_that_is_taken() -> None:
-    """The socket that was opened for it is closed, or Python would complain of it."""
+def test_a_port_in_use_raises() -> None:
+    """The new socket is closed; otherwise Python would warn about it."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -108,9 +110,9 @@ def test_a_port_that_is_taken() -> None:
         gc.collect()
 
 
-async def test_an_emulator_ends_with_its_server() -> None:
+async def test_an_emulator_stops_reporting_when_its_server_stops() -> None:
     emulator = Emulator(Settings(report_every=0.01))
-    async with served("127.0.0.1", emulator=emulator) as base_url, volcengine_client(base_url=base_url) as client:
+    async with serving("127.0.0.1", emulator=emulator) as base_url, volcengine_client(base_url=base_url) as client:
         emulator.join("volcengine", "room", "user")
         await client.start_detection(app_id="app", room_id="room")
         reporter = emulator._reporter
@@ -122,29 +124,29 @@ async def test_an_emulator_ends_with_its_server() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="the system does not show arguments as files")
-async def test_no_key_is_among_the_arguments() -> None:
-    """Every user of the machine can read those."""
+async def test_the_arguments_of_the_process_contain_no_key() -> None:
+    """Every user of the machine can read the arguments."""
     settings = Settings(access_key=SECRET, secret_key=SECRET, server_secret=SECRET, callback_secret=SECRET)
     async with EmulatorProcess(settings) as emulator:
         assert emulator._process is not None
-        assert SECRET not in shown(emulator._process.pid)
+        assert SECRET not in command_line(emulator._process.pid)
         async with volcengine_client(base_url=emulator.base_url, retry=ONCE) as client:
             with pytest.raises(APIError, match="InvalidAccessKey"):
                 await client.stop_detection(app_id="app", room_id="room")
     with ModerationEmulator(settings) as blocking:
-        assert SECRET not in shown(blocking._process.pid)
+        assert SECRET not in command_line(blocking._process.pid)
         assert blocking.environment["VOLCENGINE_SECRET_KEY"] == SECRET
 
 
-def shown(pid: int) -> str:
+def command_line(pid: int) -> str:
     arguments = Path(f"/proc/{pid}/cmdline").read_text()
     assert "volc_moderation.emulator" in arguments
     return arguments
 
 
 @contextlib.asynccontextmanager
-async def by_hand(stdin: Any) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, Any]]]:
-    """Start the module as a user would, wait for the address, and interrupt it in the end."""
+async def started_by_hand(stdin: Any) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, Any]]]:
+    """Start the module as a user would, wait for the ready line, and interrupt it at the end."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "volc_moderation.emulator"), stdin=stdin, stdout=asyncio.subprocess.PIPE
     )
@@ -162,7 +164,7 @@ async def by_hand(stdin: Any) -> AsyncIterator[tuple[asyncio.subprocess.Process,
 
 
 async def quota(base_url: str) -> int:
-    """Return the quota of an action, which settings may set."""
+    """Return the quota of StopWebcast, which depends on the settings."""
     async with httpx.AsyncClient(base_url=base_url, trust_env=False) as client:
         await client.post("/?Action=StopWebcast")
         return int((await client.get("/_emulator/counts")).json()["StopWebcast"]["quota"])
@@ -172,26 +174,26 @@ async def quota(base_url: str) -> int:
     ("content", "expected"), [(b"", 150), (b"\n", 150), (b'{"quotas": {"StopWebcast": 7}}\nmore\n', 7), (b"{}", 150)]
 )
 async def test_settings_from_a_file(tmp_path: Path, content: bytes, expected: int) -> None:
-    """The end of a file is not the end of a parent."""
+    """The end of the file does not stop the process."""
     (tmp_path / "settings").write_bytes(content)
     with (tmp_path / "settings").open("rb") as stdin:
-        async with by_hand(stdin) as (process, ready):
+        async with started_by_hand(stdin) as (process, ready):
             assert await quota(ready["base_url"]) == expected
             assert process.returncode is None
     assert process.returncode == 0
 
 
-async def test_nothing_on_standard_input() -> None:
-    async with by_hand(asyncio.subprocess.DEVNULL) as (process, ready):
+async def test_standard_input_may_be_empty() -> None:
+    async with started_by_hand(asyncio.subprocess.DEVNULL) as (process, ready):
         assert await quota(ready["base_url"]) == 150
         assert process.returncode is None
     assert process.returncode == 0
 
 
-async def test_a_terminal_is_not_waited_for() -> None:
+async def test_a_terminal_is_not_read() -> None:
     ours, theirs = pty.openpty()
     try:
-        async with by_hand(theirs) as (process, ready):
+        async with started_by_hand(theirs) as (process, ready):
             assert await quota(ready["base_url"]) == 150
     finally:
         os.close(ours)
@@ -199,7 +201,7 @@ async def test_a_terminal_is_not_waited_for() -> None:
     assert process.returncode == 0
 
 
-async def test_a_parent_behind_a_socket() -> None:
+async def test_the_parent_may_use_a_socket() -> None:
     ours, theirs = socket.socketpair()
     ours.sendall(b'{"quotas": {"StopWebcast": 7}}\n')
     process = await asyncio.create_subprocess_exec(
@@ -213,7 +215,7 @@ async def test_a_parent_behind_a_socket() -> None:
         assert await process.wait() == 0
 
 
-async def test_no_standard_input_at_all() -> None:
+async def test_standard_input_may_be_closed() -> None:
     process = await asyncio.create_subprocess_exec(
         *("sh", "-c", 'exec "$0" -m volc_moderation.emulator <&-', sys.executable), stdout=asyncio.subprocess.PIPE
     )
@@ -225,33 +227,33 @@ async def test_no_standard_input_at_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "code", "says"),
+    ("settings", "code", "message"),
     [
         (b"", 0, b""),  # a parent that died first
         (b'{"access_key": "half', 0, b""),
         (b"[1]\n", 1, b"must be a JSON object of settings"),
-        (b'{"unheard": "hidden"}\n', 1, b"unheard"),
+        (b'{"unknown": "hidden"}\n', 1, b"unknown"),
         (b'{"secret_key": "hidden\n', 1, b"must be a JSON object of settings"),
         (2**21 * b" " + b"\n", 1, b"must be a JSON object of settings"),
     ],
 )
-async def test_settings_that_are_none(told: bytes, code: int, says: bytes) -> None:
-    """And what is said about them tells no key."""
+async def test_malformed_settings(settings: bytes, code: int, message: bytes) -> None:
+    """The process ends, and its message contains no key."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "volc_moderation.emulator"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    output, errors = await process.communicate(told)
+    output, errors = await process.communicate(settings)
     assert (process.returncode, output) == (code, b"")
-    assert says in errors
+    assert message in errors
     assert errors.count(b"\n") <= 1
     assert b"hidden" not in errors
 
 
-async def test_a_process_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its settings are never read, which is no error of another kind."""
+async def test_a_process_that_does_not_start_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it ends before it reads settings that fill the pipe."""
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     large = Settings(quotas={f"Action{number}": 1 for number in range(20_000)})
     with pytest.raises(RuntimeError, match="did not start"):
@@ -271,7 +273,7 @@ PAGE_CALLS = [
 
 
 async def statuses(base_url: str, headers: dict[str, str]) -> list[int]:
-    """Return how calls of the administrator and to the vendors are answered."""
+    """Return the answers to calls of the admin API and of the vendors."""
     async with httpx.AsyncClient(base_url=base_url, trust_env=False, headers=headers) as client:
         return [(await client.request(method, path)).status_code for method, path in PAGE_CALLS]
 
@@ -297,16 +299,16 @@ async def statuses(base_url: str, headers: dict[str, str]) -> list[int]:
     ],
 )
 async def test_web_pages_are_refused(moderation_emulator: ModerationEmulator, headers: dict[str, str]) -> None:
-    """By a page of another origin, and by a name that was made to point here; both at every address."""
+    """A page of another origin, and a page whose name points to this machine; for every path."""
     moderation_emulator.join("zego", "room", "user")
     async with httpx.AsyncClient(base_url=moderation_emulator.base_url, trust_env=False) as client:
-        await client.post("/?Action=Seen")
+        await client.post("/?Action=Known")
         assert await statuses(moderation_emulator.base_url, headers) == len(PAGE_CALLS) * [403]
         preflight = await client.options("/_emulator/reset", headers=headers)
         assert preflight.status_code == 403
         assert "emulator" in preflight.json()["error"]
         assert "Access-Control-Allow-Origin" not in preflight.headers
-    assert set(moderation_emulator.counts()) == {"Seen"}  # nothing was reset, nothing arrived
+    assert set(moderation_emulator.counts()) == {"Known"}  # nothing was reset, nothing arrived
 
 
 @pytest.mark.parametrize(
@@ -326,31 +328,31 @@ async def test_programs_are_answered(moderation_emulator: ModerationEmulator, he
 
 
 @contextlib.asynccontextmanager
-async def served(host: str, *, emulator: Emulator | None = None, **options: Any) -> AsyncIterator[str]:
-    listener, end = listen(host, 0), asyncio.Event()
-    serving = asyncio.create_task(serve(emulator or Emulator(), listener, until=end.wait(), **options))
+async def serving(host: str, *, emulator: Emulator | None = None, **options: Any) -> AsyncIterator[str]:
+    listener, stop = listen(host, 0), asyncio.Event()
+    task = asyncio.create_task(serve(emulator or Emulator(), listener, until=stop.wait(), **options))
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    end.set()
-    await serving
+    stop.set()
+    await task
 
 
-async def test_the_name_that_it_listens_on_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    look_up = socket.getaddrinfo
+async def test_requests_for_the_name_that_it_listens_on_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    getaddrinfo = socket.getaddrinfo
 
-    def find(host: str, *arguments: Any, **options: Any) -> Any:
-        return look_up("127.0.0.1" if host == "emulator" else host, *arguments, **options)
+    def resolve(host: str, *arguments: Any, **options: Any) -> Any:
+        return getaddrinfo("127.0.0.1" if host == "emulator" else host, *arguments, **options)
 
-    monkeypatch.setattr(socket, "getaddrinfo", find)
-    async with served("emulator") as base_url:
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    async with serving("emulator") as base_url:
         assert set(await statuses(base_url, {"Host": "Emulator:8765"})) == {204, 200, 401}
         assert set(await statuses(base_url, {"Host": "other:8765"})) == {403}
 
 
-async def test_on_all_addresses_names_must_be_given() -> None:
-    """As in a container, whose name is not known to the emulator."""
-    async with served("0.0.0.0") as base_url:  # noqa: S104 - as in a container
+async def test_a_server_on_all_addresses_answers_only_the_names_in_hosts() -> None:
+    """As in a container, whose name the emulator does not know."""
+    async with serving("0.0.0.0") as base_url:  # noqa: S104 - as in a container
         assert set(await statuses(base_url, {"Host": "192.0.2.7:8765"})) == {204, 200, 401}
         assert set(await statuses(base_url, {"Host": "emulator:8765"})) == {403}
-    async with served("0.0.0.0", hosts=["emulator"]) as base_url:  # noqa: S104
+    async with serving("0.0.0.0", hosts=["emulator"]) as base_url:  # noqa: S104
         assert set(await statuses(base_url, {"Host": "emulator:8765"})) == {204, 200, 401}
         assert set(await statuses(base_url, {"Host": "evil.example"})) == {403}

@@ -1,7 +1,7 @@
-"""A program that runs a journal, again and again, in processes that are killed at moments it is told.
+"""A program that runs a journal repeatedly, in processes that it kills at given times.
 
-``python -m tests.jobs.crashing JOURNAL BASE_URL``; on standard input, a line for each run: the seconds until its kill,
-or "end" to let it end. A line on standard output after each. The runs are forked off, so that Python starts only once.
+``python -m tests.jobs.crashing JOURNAL BASE_URL`` reads a line for each run from standard input: the seconds until the
+run is killed, or "end" to let it end. After each run it prints the exit code. Runs are forked, so Python starts once.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from volc_moderation.jobs.runner import LocalRunner
 
 
 async def run(path: str, base_url: str) -> None:
-    """Run what is left in a journal."""
+    """Run the jobs that are left in a journal."""
     journal = JournalThread(Journal(path))
     async with volcengine_client(base_url=base_url, quotas=NoQuotas()) as client:
         runner = LocalRunner(journal, [client])
@@ -28,7 +28,7 @@ async def run(path: str, base_url: str) -> None:
 
 
 def main() -> None:
-    """Run as told."""
+    """Run and kill, line by line."""
     path, base_url = sys.argv[1:]
     for line in sys.stdin:
         child = os.fork()
@@ -39,7 +39,7 @@ def main() -> None:
             time.sleep(float(line))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201 - the answer
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201 - the output
 
 
 if __name__ == "__main__":

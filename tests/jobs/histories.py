@@ -1,4 +1,4 @@
-"""What random histories of ``Jobs`` are made of: a disk that outlives crashes, a moody vendor, a clock that steps."""
+"""Parts of random histories of ``Jobs``: a disk that survives crashes, an unreliable vendor, a clock that steps."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import attrs
 import httpx
 
-from tests.doubles import NOW, volcengine_no, volcengine_yes, zego_answer
+from tests.doubles import NOW, volcengine_error, volcengine_success, zego_answer
 from volc_moderation import JournalError
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.schema import TABLES, AttemptRecord
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in which nobody waits: when nothing is to be done, it is the time of the next timer."""
+    """An event loop in virtual time: when it is idle, its time jumps to that of the next timer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,13 +35,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def _skip(self, timeout: float | None) -> Any:
-        assert timeout is not None, "everybody waits for something that does not come"
+        assert timeout is not None, "every task waits, and there is no timer"
         self._now += timeout
         return self._select(0)
 
 
 class Disk(Journal):
-    """A journal in memory: what was committed outlives every process that had it open."""
+    """A journal in memory: commits survive every process that had it open."""
 
     def __init__(self) -> None:
         self.path = Path("stops.db")
@@ -50,36 +50,36 @@ class Disk(Journal):
         self._is_durable = None
 
     def close(self) -> None:
-        """Keep all."""
+        """Keep the data."""
 
 
 class SlowJournal(JournalThread):
-    """Does what the thread would do, on the loop's own clock: a while after it was asked for, one after the other."""
+    """Does the work of the thread on the loop's clock: in order, and with a random delay."""
 
     def __init__(self, disk: Disk, dice: random.Random) -> None:
         self._disk = disk
         self._dice = dice
         self._slow_loop = asyncio.get_running_loop()
         self._free_at = 0.0
-        self._asked: deque[Callable[[], None]] = deque()
+        self._queue: deque[Callable[[], None]] = deque()
         self._futures: set[asyncio.Future[Any]] = set()
         self.is_dead = False
         self._closed = False
 
-    def _later(self, what: Callable[[], None]) -> None:
+    def _call_later(self, callback: Callable[[], None]) -> None:
         now = self._slow_loop.time()
         self._free_at = max(self._free_at, now) + self._dice.choice([0.0, 0.001, 0.05])
-        self._asked.append(what)
+        self._queue.append(callback)
 
-        def act() -> None:
-            oldest = self._asked.popleft()  # timers of the same moment go off in any order
+        def call_oldest() -> None:
+            oldest = self._queue.popleft()  # timers of the same time fire in any order
             if not self.is_dead:
                 oldest()
 
-        self._slow_loop.call_at(self._free_at, act)
+        self._slow_loop.call_at(self._free_at, call_oldest)
 
-    def ask(
-        self, act: Callable[[Journal], T], *, durable: bool = False, then: Callable[[T], None] | None = None
+    def request(
+        self, function: Callable[[Journal], T], *, durable: bool = False, then: Callable[[T], None] | None = None
     ) -> asyncio.Future[T]:
         if self._closed:
             raise JournalError("the journal is closed")
@@ -88,41 +88,41 @@ class SlowJournal(JournalThread):
 
         def commit() -> None:
             with self._disk.transaction():
-                result = act(self._disk)
+                result = function(self._disk)
             if then is not None:
                 then(result)
             if not future.done():
                 future.set_result(result)
 
-        self._later(commit)
+        self._call_later(commit)
         return future
 
-    def post(self, act: Callable[[Journal], object]) -> None:
-        self.ask(act)
+    def post(self, function: Callable[[Journal], object]) -> None:
+        self.request(function)
 
     def record(self, record: AttemptRecord) -> None:
         def commit() -> None:
             with self._disk.transaction():
                 self._disk.record([record])
 
-        self._later(commit)
+        self._call_later(commit)
 
     def die(self) -> None:
-        """End with the process: what was not committed is lost."""
+        """End with the process: uncommitted work is lost."""
         self.is_dead = True
         for future in self._futures:
             future.cancel()
 
     async def aclose(self) -> None:
         self._closed = True
-        while self._asked and not self.is_dead:
+        while self._queue and not self.is_dead:
             await asyncio.sleep(0.001)
 
 
-#: What a vendor may do to a call: whether it is carried out, and how it is answered.
-MOODS = (
-    "yes",
-    "no",
+#: What a vendor may do with a call: whether it carries it out, and how it answers.
+BEHAVIOURS = (
+    "success",
+    "refusal",
     "odd",
     "empty",
     "later",
@@ -139,38 +139,38 @@ MOODS = (
 
 @attrs.define
 class Vendor:
-    """Answers calls of both vendors as its dice say, and keeps what arrived."""
+    """Answers calls of both vendors at random, and keeps what arrived."""
 
     dice: random.Random
-    #: How often it is in a mood other than yes.
-    moody: float = 0.5
-    #: By what the call acts on: when it arrived, and the mood.
-    arrived: dict[str, list[tuple[float, str]]] = attrs.field(factory=lambda: defaultdict(list))
+    #: The share of calls that do not simply succeed.
+    unreliability: float = 0.5
+    #: By the action and target of a call: when it arrived, and the behaviour.
+    arrivals: dict[str, list[tuple[float, str]]] = attrs.field(factory=lambda: defaultdict(list))
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         """Answer one call."""
         is_zego = "SignatureNonce" in request.url.query.decode()
-        given = json.loads(request.content)
-        name = f"{request.url.params['Action']} {given.get('RoomId', given.get('TaskId'))}"
-        mood = self.dice.choice(MOODS) if self.dice.random() < self.moody else "yes"
-        if mood == "lost":  # it never arrives
+        parameters = json.loads(request.content)
+        name = f"{request.url.params['Action']} {parameters.get('RoomId', parameters.get('TaskId'))}"
+        behaviour = self.dice.choice(BEHAVIOURS) if self.dice.random() < self.unreliability else "success"
+        if behaviour == "lost":  # it never arrives
             raise httpx.ConnectError("no way")
-        self.arrived[name].append((asyncio.get_running_loop().time(), mood))
+        self.arrivals[name].append((asyncio.get_running_loop().time(), behaviour))
         await asyncio.sleep(self.dice.choice([0.0, 0.02, 0.3, 0.6]))
-        return await self._answer(mood, is_zego=is_zego)
+        return await self._answer(behaviour, is_zego=is_zego)
 
-    async def _answer(self, mood: str, *, is_zego: bool) -> httpx.Response:
-        if mood == "hang":
+    async def _answer(self, behaviour: str, *, is_zego: bool) -> httpx.Response:
+        if behaviour == "hang":
             await asyncio.sleep(3600)
-        if mood == "reset":
-            raise httpx.ReadError("torn")
-        if mood == "raise":
+        if behaviour == "reset":
+            raise httpx.ReadError("reset")
+        if behaviour == "raise":
             raise ValueError("of a transport of the user's")
-        if mood == "cancel":
-            raise asyncio.CancelledError  # nobody asked for it
+        if behaviour == "cancel":
+            raise asyncio.CancelledError  # although no task was cancelled
         if is_zego:
             answers: dict[str, Any] = {
-                "no": zego_answer(2),
+                "refusal": zego_answer(2),
                 "odd": zego_answer(data={"TaskId": 5}),
                 "empty": httpx.Response(200, json={}),
                 "later": zego_answer(50009),
@@ -178,27 +178,27 @@ class Vendor:
                 "broken": zego_answer(100000015),
                 "text": httpx.Response(200, content=b'{"Code": 0, "Data": {"TaskId": "t\\ud800"}}'),
             }
-            return answers.get(mood, zego_answer(data={"TaskId": "t-1"}))  # type: ignore[no-any-return]
+            return answers.get(behaviour, zego_answer(data={"TaskId": "t-1"}))  # type: ignore[no-any-return]
         answers = {
-            "no": volcengine_no("InvalidParameter"),
-            "odd": volcengine_yes({"Message": ""}),
+            "refusal": volcengine_error("InvalidParameter"),
+            "odd": volcengine_success({"Message": ""}),
             "empty": httpx.Response(200, json={"ResponseMetadata": {}}),
-            "later": volcengine_no("ServiceUnavailableTemp"),
-            "throttled": volcengine_no("FlowLimitExceeded"),
-            "broken": volcengine_no("InternalError", status=500),
+            "later": volcengine_error("ServiceUnavailableTemp"),
+            "throttled": volcengine_error("FlowLimitExceeded"),
+            "broken": volcengine_error("InternalError", status=500),
             "text": httpx.Response(
                 200, content=b'{"ResponseMetadata": {"RequestId": "\\udfff"}, "Result": "o\\ud800"}'
             ),
         }
-        return answers.get(mood, volcengine_yes())  # type: ignore[no-any-return]
+        return answers.get(behaviour, volcengine_success())  # type: ignore[no-any-return]
 
 
 class Clock:
     """The clock of the machine, which steps."""
 
     def __init__(self) -> None:
-        self.stepped = 0.0
+        self.offset = 0.0
 
     def __call__(self) -> float:
-        """Return the Unix time, as the machine has it."""
-        return NOW + self.stepped + asyncio.get_running_loop().time()
+        """Return the machine's Unix time."""
+        return NOW + self.offset + asyncio.get_running_loop().time()

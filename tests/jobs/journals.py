@@ -1,8 +1,7 @@
-"""Journals for tests: one whose work is done at once, on the loop's own thread, so that virtual time waits for it."""
+"""Journals for tests, and what to put in them."""
 
 import asyncio
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.doubles import NOW
@@ -11,7 +10,7 @@ from volc_moderation.client import Client
 from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import Job, Lane, key_of
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal.schema import AttemptRecord
+from volc_moderation.jobs.journal.schema import AttemptRecord, LoadResult
 from volc_moderation.jobs.journal.thread import JournalThread
 
 T = TypeVar("T")
@@ -20,19 +19,19 @@ LANE = Lane("volcengine", "account", "StopWebcast", "2020-12-01")
 
 
 class InlineJournal(JournalThread):
-    """What the thread would do, done when it is asked for."""
+    """Does the work of the thread at once, in the loop's own thread, so that virtual time waits for it."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
 
-    def ask(
-        self, act: Callable[[Journal], T], *, durable: bool = False, then: Callable[[T], None] | None = None
+    def request(
+        self, function: Callable[[Journal], T], *, durable: bool = False, then: Callable[[T], None] | None = None
     ) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         try:
             with self.journal.transaction(durable=durable):
-                result = act(self.journal)
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+                result = function(self.journal)
+        except Exception as error:  # noqa: BLE001 - raised where the result is awaited
             future.set_exception(error)
         else:
             future.set_result(result)
@@ -40,9 +39,9 @@ class InlineJournal(JournalThread):
                 then(result)
         return future
 
-    def post(self, act: Callable[[Journal], object]) -> None:
+    def post(self, function: Callable[[Journal], object]) -> None:
         with self.journal.transaction():
-            act(self.journal)
+            function(self.journal)
 
     def record(self, record: AttemptRecord) -> None:
         with self.journal.transaction():
@@ -55,24 +54,24 @@ class InlineJournal(JournalThread):
 def fill(
     journal: Journal, actions: Iterable[Action[Any]], *clients: Client, now: float = NOW, delay: float = 0.0
 ) -> list[str]:
-    """Write actions into a journal, and return their keys."""
+    """Submit actions to a journal, and return their keys."""
     known, keys = Clients(clients), []
     with journal.transaction():
         for action in actions:
             lane = known.lane_of(action)
             keys.append(key_of(lane, action))
-            journal.submit(keys[-1], journal.lane(lane), dump_action(action), due=now + delay, delay=delay, now=now)
+            journal.submit(keys[-1], journal.lane_id(lane), dump_action(action), due=now + delay, delay=delay, now=now)
     return keys
 
 
 def all_jobs(journal: Journal) -> list[Job]:
-    """Return all jobs in the order in which they came."""
+    """Return all jobs in the order in which they were added."""
     return list(journal.jobs())
 
 
-def record(row: int, *, lane: int = 1, state: str = "done", now: float = NOW, **known: Any) -> AttemptRecord:
-    """Make the record of an attempt."""
-    given: dict[str, Any] = {
+def record(job_id: int, *, lane_id: int = 1, state: str = "done", now: float = NOW, **fields: Any) -> AttemptRecord:
+    """Return the record of an attempt, with defaults for the fields that are not given."""
+    defaults: dict[str, Any] = {
         "due": now,
         "delay": 0.0,
         "attempts": 1,
@@ -81,10 +80,23 @@ def record(row: int, *, lane: int = 1, state: str = "done", now: float = NOW, **
         "round_trip": 0.07,
         "waited": 0.1,
     }
-    given |= dict.fromkeys(("code", "message", "request_id", "result"))
-    return AttemptRecord(id=row, lane=lane, state=state, now=now, **given | known)
+    defaults |= dict.fromkeys(("code", "message", "request_id", "result"))
+    return AttemptRecord(id=job_id, lane=lane_id, state=state, now=now, **defaults | fields)
 
 
-def reopened(path: Path) -> Journal:
-    """Open a journal, as the next process would."""
-    return Journal(path)
+def submit(journal: Journal, key: str = "k", *, due: float = NOW, parameters: str = "{}", delay: float = 0.0) -> None:
+    with journal.transaction():
+        journal.submit(key, journal.lane_id(LANE), parameters, due=due + delay, delay=delay, now=NOW)
+
+
+def take(journal: Journal, limit: int = 10, *, now: float = NOW) -> list[int]:
+    """Take due jobs of lane 1, and return their ids."""
+    with journal.transaction():
+        return [job.id for job in journal.take(1, limit, due=now, now=now)[0]]
+
+
+def load(journal: Journal, *keys: str, parameters: str = "{}", now: float = NOW) -> LoadResult:
+    """Load a list of calls; call n, counted from 0, has the line n + 2."""
+    with journal.transaction():
+        lane_id = journal.lane_id(LANE)
+        return journal.load([(key, lane_id, parameters, n) for n, key in enumerate(keys, 2)], due=now, now=now)

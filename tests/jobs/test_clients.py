@@ -1,4 +1,4 @@
-"""Which client makes a call, and what stands for it in a journal."""
+"""Which client makes a call, and the stored form of an action and of its key."""
 
 from typing import Any
 
@@ -7,27 +7,27 @@ import pytest
 from tests.doubles import volcengine_client, zego_client
 from volc_moderation import ConfigurationError
 from volc_moderation.jobs.clients import Clients, dump_action, load_action
-from volc_moderation.jobs.job import LONGEST_DELAY, Lane, check_delay, hash_of, key_of
+from volc_moderation.jobs.job import MAX_DELAY, Lane, check_delay, hash_account, key_of
 from volc_moderation.volcengine import StopWebcast
 
 STOP = StopWebcast(app_id="a", room_id="r", task_id="t")
 
 
 @pytest.mark.parametrize("clients", [[], [None], ["client"], [StopWebcast]])
-def test_clients_that_are_none_are_refused(clients: Any) -> None:
+def test_objects_that_are_no_clients_are_refused(clients: Any) -> None:
     with pytest.raises(ConfigurationError, match="at least one client, such as a VolcengineClient"):
         Clients(clients)
 
 
-async def test_the_maker_of_a_lane_is_of_its_vendor_account_and_actions() -> None:
+async def test_the_client_of_a_lane_has_its_vendor_account_and_action() -> None:
     volcengine, zego = volcengine_client(), zego_client()
     clients, lane = Clients([zego, volcengine]), Clients([volcengine]).lane_of(STOP)
     assert clients.client_for(lane) == (volcengine, StopWebcast)
     for other in (
         lane._replace(action="StopEverything"),
         lane._replace(vendor="zego"),
-        lane._replace(account=hash_of("AK of another")),
-        lane._replace(vendor="zego", account=hash_of(zego.account)),
+        lane._replace(account=hash_account("AK of another")),
+        lane._replace(vendor="zego", account=hash_account(zego.account)),
     ):
         with pytest.raises(ConfigurationError, match=f"{other.action} at {other.vendor}, of an account"):
             clients.client_for(other)
@@ -35,7 +35,7 @@ async def test_the_maker_of_a_lane_is_of_its_vendor_account_and_actions() -> Non
     await zego.aclose()
 
 
-def test_an_action_is_read_as_it_was_written() -> None:
+def test_an_action_is_loaded_as_it_was_dumped() -> None:
     newer = StopWebcast(app_id="a", room_id="r", task_id="t", version="2030-01-01")
     for action in (STOP, newer):
         assert (
@@ -44,15 +44,15 @@ def test_an_action_is_read_as_it_was_written() -> None:
         )
 
 
-def test_what_stands_in_a_journal_is_found_again_by_later_versions() -> None:
-    """Another hash or key would make two jobs of one, and leave those that are there to nobody."""
-    assert hash_of("AK") == "f37b22dd4dd7fede"
-    assert key_of(Lane("volcengine", hash_of("AK"), "StopWebcast", "2020-12-01"), STOP) == "24c6ee9d276c98743df2"
+def test_the_hashes_in_a_journal_never_change() -> None:
+    """Another key would make two jobs of one; another hash of an account would orphan its jobs."""
+    assert hash_account("AK") == "f37b22dd4dd7fede"
+    assert key_of(Lane("volcengine", hash_account("AK"), "StopWebcast", "2020-12-01"), STOP) == "24c6ee9d276c98743df2"
 
 
-@pytest.mark.parametrize("delay", [0, 0.5, LONGEST_DELAY])
-def test_a_delay_is_of_a_year_at_most(delay: float) -> None:
+@pytest.mark.parametrize("delay", [0, 0.5, MAX_DELAY])
+def test_a_delay_is_at_most_a_year(delay: float) -> None:
     check_delay(delay)
-    for wrong in (-0.001, LONGEST_DELAY + 0.001, float("nan"), True, "1"):
+    for wrong in (-0.001, MAX_DELAY + 0.001, float("nan"), True, "1"):
         with pytest.raises(ConfigurationError, match="delay must be a number of seconds from 0 to 31,622,400"):
             check_delay(wrong)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Jobs of a queue in a real Valkey; the workers are tasks of this process."""
+"""Distributed jobs over a real Valkey; the workers are tasks of this process."""
 
 import asyncio
 import contextlib
@@ -12,17 +12,17 @@ import httpx
 import pytest
 from redis import Redis
 
-from tests.doubles import mocked, volcengine_client, volcengine_no, volcengine_yes, zego_answer, zego_client
+from tests.doubles import mocked, volcengine_client, volcengine_error, volcengine_success, zego_answer, zego_client
 from tests.jobs.journals import all_jobs, fill
 from volc_moderation import ConfigurationError, NoQuotas
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.distributed import DistributedJobs
 from volc_moderation.jobs.follower import Follower
-from volc_moderation.jobs.job import Lane, hash_of
+from volc_moderation.jobs.job import Lane, hash_account
 from volc_moderation.jobs.job_event import JobEvent  # noqa: TC001 - of a list that is made here
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread
-from volc_moderation.jobs.queue.records import lane_of, name_of
+from volc_moderation.jobs.queue.records import lane_name, parse_lane_name
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
 
@@ -35,7 +35,7 @@ def stop(number: int = 0) -> StopWebcast:
     return StopWebcast(app_id="app", room_id=f"room-{number}", task_id="wall")
 
 
-def volcengine(handler: Callable[[httpx.Request], httpx.Response] = lambda _: volcengine_yes()) -> Any:
+def volcengine(handler: Callable[[httpx.Request], httpx.Response] = lambda _: volcengine_success()) -> Any:
     return volcengine_client(http_client=mocked(handler), quotas=NoQuotas())
 
 
@@ -45,10 +45,10 @@ def zego(handler: Callable[[httpx.Request], httpx.Response] = lambda _: zego_ans
 
 @contextlib.asynccontextmanager
 async def working(address: str, *clients: Any, workers: int = 1) -> AsyncIterator[DistributedJobs]:
-    """Workers, and somebody who submits."""
+    """Run workers, and return a producer's jobs."""
     async with contextlib.AsyncExitStack() as stack:
-        made = [await stack.enter_async_context(DistributedJobs(address, clients=clients)) for _ in range(workers)]
-        tasks = [asyncio.create_task(one.work()) for one in made]
+        entered = [await stack.enter_async_context(DistributedJobs(address, clients=clients)) for _ in range(workers)]
+        tasks = [asyncio.create_task(jobs.work()) for jobs in entered]
         try:
             async with DistributedJobs(address, clients=clients) as jobs:
                 yield jobs
@@ -58,7 +58,7 @@ async def working(address: str, *clients: Any, workers: int = 1) -> AsyncIterato
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_any_worker_makes_the_call_and_anybody_may_ask(valkey: str) -> None:
+async def test_any_worker_makes_a_call_and_any_program_can_check_it(valkey: str) -> None:
     start = zego(lambda _: zego_answer(data={"TaskId": "t-1"}))
     async with working(valkey, volcengine(), start, workers=2) as jobs:
         keys = [await jobs.submit(stop(number)) for number in range(50)]
@@ -75,18 +75,18 @@ async def test_any_worker_makes_the_call_and_anybody_may_ask(valkey: str) -> Non
             await elsewhere.wait("none")
 
 
-async def test_a_job_can_be_read_with_the_tools_of_redis(valkey: str, redis: Redis) -> None:
+async def test_a_job_can_be_read_with_redis_commands(valkey: str, redis: Redis) -> None:
     async with DistributedJobs(valkey, clients=[volcengine()]) as jobs:
         key = await jobs.submit(stop())
-    found = redis.hgetall(f"volc_moderation:{{moderation}}:job:{key}")
-    assert {name: found[name] for name in (b"state", b"parameters", b"attempts")} == {
+    fields = redis.hgetall(f"volc_moderation:{{moderation}}:job:{key}")
+    assert {name: fields[name] for name in (b"state", b"parameters", b"attempts")} == {
         b"state": b"pending",
         b"parameters": b'{"AppId":"app","RoomId":"room-0","TaskId":"wall"}',
         b"attempts": b"0",
     }
 
 
-async def test_the_vendors_wait_is_the_queues_delay(valkey: str, redis: Redis) -> None:
+async def test_a_job_is_deferred_in_the_queue_for_as_long_as_the_vendor_says(valkey: str, redis: Redis) -> None:
     async with working(valkey, zego(lambda _: zego_answer(50009))) as jobs:
         key = await jobs.submit(StopCensorAudioV2(task_id="t"))
         async with asyncio.timeout(5):
@@ -98,21 +98,21 @@ async def test_the_vendors_wait_is_the_queues_delay(valkey: str, redis: Redis) -
     assert due == (key.encode(), pytest.approx(job.due * 1000, abs=1))
 
 
-async def test_a_fault_that_passes(valkey: str) -> None:
-    answers = [volcengine_no("FailToConnect", status=502), volcengine_no("InternalError", status=500)]
-    client = volcengine(lambda _: answers.pop() if answers else volcengine_yes())
+async def test_a_call_is_retried_after_transient_errors(valkey: str) -> None:
+    answers = [volcengine_error("FailToConnect", status=502), volcengine_error("InternalError", status=500)]
+    client = volcengine(lambda _: answers.pop() if answers else volcengine_success())
     async with working(valkey, client) as jobs:
         job = await jobs.wait(await jobs.submit(stop()))
     assert (job.state, job.attempts) == (JobState.DONE, 3)
 
 
 async def test_the_same_job_is_queued_once_until_it_has_ended(valkey: str) -> None:
-    asked = 0
+    requests = 0
 
     def count(_: httpx.Request) -> httpx.Response:
-        nonlocal asked
-        asked += 1
-        return volcengine_yes()
+        nonlocal requests
+        requests += 1
+        return volcengine_success()
 
     client = volcengine(count)
     async with DistributedJobs(valkey, clients=[client]) as before:
@@ -120,55 +120,56 @@ async def test_the_same_job_is_queued_once_until_it_has_ended(valkey: str) -> No
     async with working(valkey, client) as jobs:
         key = await jobs.submit(stop())
         await jobs.wait(key)
-        assert asked == 1
+        assert requests == 1
         assert await jobs.submit(stop()) == key
         assert (await jobs.wait(key)).state is JobState.DONE
-        assert asked == 2
+        assert requests == 2
 
 
-async def test_jobs_of_an_account_that_the_worker_has_no_keys_of(valkey: str) -> None:
+async def test_a_worker_leaves_jobs_of_unknown_accounts_to_others(valkey: str) -> None:
     async with DistributedJobs(valkey, clients=[volcengine_client(account="other", quotas=NoQuotas())]) as other:
         key = await other.submit(stop())
         with pytest.raises(ConfigurationError, match="none of the clients makes it"):
             await other.submit(StopCensorAudioV2(task_id="t"))
         with pytest.raises(ConfigurationError, match="delay must be a number of seconds from 0 to"):
             await other.submit(stop(1), delay=-1)
-    async with working(valkey, volcengine()) as jobs:  # leaves it to others, for which it costs nothing
+    async with working(valkey, volcengine()) as jobs:  # leaves the job to others, and counts no attempt
         await jobs.wait(await jobs.submit(stop(2)))
         job = await jobs.status(key)
         assert job is not None
         assert (job.state, job.attempts) == (JobState.PENDING, 0)
     async with working(
-        valkey, volcengine_client(http_client=mocked(lambda _: volcengine_yes()), account="other", quotas=NoQuotas())
+        valkey,
+        volcengine_client(http_client=mocked(lambda _: volcengine_success()), account="other", quotas=NoQuotas()),
     ) as jobs:
         assert (await jobs.wait(key)).state is JobState.DONE
 
 
-async def test_a_run_follows_what_the_workers_do(valkey: str, tmp_path: Path) -> None:
-    """It may be stopped, and go on where it was: each outcome comes into the journal, none is lost."""
-    answers = {"room-3": volcengine_no("InvalidParameter")}
+async def test_a_run_records_the_outcomes_of_the_workers_calls(valkey: str, tmp_path: Path) -> None:
+    """It may be stopped and resumed: the journal gets every outcome."""
+    answers = {"room-3": volcengine_error("InvalidParameter")}
 
     def handler(request: httpx.Request) -> httpx.Response:
-        return answers.get(json.loads(request.content)["RoomId"], volcengine_yes())
+        return answers.get(json.loads(request.content)["RoomId"], volcengine_success())
 
     client = volcengine(handler)
     path = tmp_path / "stops.db"
     journal = Journal(path)
     fill(journal, [stop(number) for number in range(300)], client, now=0)
     journal.close()
-    told: list[JobEvent] = []
+    events: list[JobEvent] = []
 
     async def follow(address: str, *, stop_after: float | None) -> None:
         thread = JournalThread(Journal(path))
         async with DistributedJobs(address, clients=[client]) as jobs:
-            follower = Follower(thread, jobs, on_event=told.append)
+            follower = Follower(thread, jobs, on_event=events.append)
             await follower.prepare()
             if stop_after is not None:
                 asyncio.get_running_loop().call_later(stop_after, follower.stop)
             await follower.run()
         await thread.aclose()
 
-    await follow(valkey, stop_after=0.1)  # nobody works yet
+    await follow(valkey, stop_after=0.1)  # there are no workers yet
     async with working(valkey, client, workers=2):
         await follow(valkey, stop_after=0.1)
         await follow(valkey, stop_after=None)
@@ -177,11 +178,11 @@ async def test_a_run_follows_what_the_workers_do(valkey: str, tmp_path: Path) ->
     journal.close()
     assert [job.state for job in ended].count(JobState.DONE) == 299
     assert (ended[3].state, ended[3].code, ended[3].attempts) == (JobState.FAILED, "InvalidParameter", 1)
-    assert {event.key for event in told} == {job.key for job in ended}
-    assert {event.due for event in told} == {None}  # none was put off
+    assert {event.key for event in events} == {job.key for job in ended}
+    assert {event.due for event in events} == {None}  # none was deferred
 
 
 @pytest.mark.parametrize("version", ["", "2020-12-01", "a/b"])
-def test_a_lane_has_a_name(version: str) -> None:
-    lane = Lane("zego", hash_of("1"), "StopCensorAudioV2", version)
-    assert lane_of(name_of(lane)) == lane
+def test_the_name_of_a_lane_can_be_parsed(version: str) -> None:
+    lane = Lane("zego", hash_account("1"), "StopCensorAudioV2", version)
+    assert parse_lane_name(lane_name(lane)) == lane

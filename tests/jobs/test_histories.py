@@ -1,7 +1,7 @@
-"""Random histories of ``Jobs``, in virtual time: no accepted job is lost, none is left undone, and who waits returns.
+"""Random histories of ``Jobs`` in virtual time: no accepted job is lost or left undone, and every waiter returns.
 
-Jobs are submitted, submitted again, and their submitting cancelled; the program is closed, killed and started again;
-the clock of the machine steps; the vendor refuses, breaks off, keeps silent, answers nonsense; a user's part raises.
+Jobs are submitted, submitted again, and their submit is cancelled; the program is closed, killed and started again; the
+clock of the machine steps; the vendor refuses, disconnects, hangs, answers nonsense; the user's transport raises.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ from volc_moderation.jobs import jobs as module
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.zego import StartCensorAudioV2
 
-#: In all, and at once.
-HISTORIES, CHUNK = 2000, 125
-#: Answers after which a job is made again by the vendors' advice, or because nothing was done.
-ADVISED = {"later", "throttled", "lost"}
-#: Answers that end a job for good.
-FINAL = {"no", "raise", "cancel"}
+HISTORIES = 2000
+HISTORIES_PER_TEST = 125
+#: Behaviours after which a call is repeated, as the vendors advise or because nothing was done.
+REPEATED = {"later", "throttled", "lost"}
+#: Behaviours that make a job fail.
+FINAL = {"refusal", "raise", "cancel"}
 
 
 @attrs.define
 class Accepted:
-    """A job that was taken on: the call, when that was last, and how often."""
+    """A job that was submitted: the call, when it was submitted last, and how often."""
 
     action: Action[Any]
     at: float
@@ -41,22 +41,22 @@ class Accepted:
 
     @property
     def name(self) -> str:
-        """What the vendor knows the call by."""
+        """The name under which the vendor counts the call."""
         return f"{self.action.name} {getattr(self.action, 'room_id', None)}"
 
 
 class History:
-    """A machine, on which one program after the other runs ``Jobs``."""
+    """A machine on which one program after the other runs ``Jobs``."""
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
         self.disk = Disk()
         self.clock = Clock()
-        self.vendor = Vendor(random.Random(seed + 1), moody=self.dice.choice([0.0, 0.3, 0.8]))
+        self.vendor = Vendor(random.Random(seed + 1), unreliability=self.dice.choice([0.0, 0.3, 0.8]))
         self.accepted: dict[str, Accepted] = {}
         self.waiting: list[asyncio.Task[Job]] = []
         self.kills: list[float] = []
-        #: Calls whose submitting was cancelled: nobody knows how often they were taken on.
+        #: Calls whose submit was cancelled: it is unknown how often they were accepted.
         self.cancelled: set[str] = set()
         self.http_client = httpx.AsyncClient(transport=httpx.MockTransport(self.vendor))
 
@@ -72,7 +72,7 @@ class History:
         return StartCensorAudioV2(room_id=room, event_id="e", audio_language="en", risk_type_list=["BAN"])
 
     async def life(self, monkeypatch: pytest.MonkeyPatch, *, is_last: bool) -> None:
-        """Run one program, until it is closed, or killed."""
+        """Run one program until it is closed or killed."""
         journal = SlowJournal(self.disk, self.dice)
 
         async def opened(_: object) -> SlowJournal:
@@ -94,12 +94,12 @@ class History:
         with contextlib.suppress(JournalError):
             await asyncio.wait_for(jobs.__aexit__(None, None, None), 60)
         done, pending = await asyncio.wait(self.waiting, timeout=1) if self.waiting else (set(), set())
-        assert not pending, "who waits returns"
-        assert all(isinstance(one.exception(), JournalError | None) for one in done)
+        assert not pending, "every waiter returns"
+        assert all(isinstance(task.exception(), JournalError | None) for task in done)
         self.waiting.clear()
 
     async def kill(self, journal: SlowJournal) -> None:
-        """Let the program end without a word, as by kill -9: what was not committed is lost."""
+        """End the program as by kill -9: uncommitted work is lost."""
         journal.die()
         self.kills.append(asyncio.get_running_loop().time())
         others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -109,15 +109,15 @@ class History:
         self.waiting.clear()
 
     async def act(self, jobs: Jobs) -> None:
-        what = self.dice.choice(["submit", "submit", "submit", "cancel", "wait", "sleep", "sleep", "step"])
-        if what == "step":
-            self.clock.stepped += self.dice.choice([-3600.0, -60.0, 60.0, 3600.0])
-        elif what == "sleep":
+        step = self.dice.choice(["submit", "submit", "submit", "cancel", "wait", "sleep", "sleep", "step"])
+        if step == "step":
+            self.clock.offset += self.dice.choice([-3600.0, -60.0, 60.0, 3600.0])
+        elif step == "sleep":
             await asyncio.sleep(self.dice.choice([0.0, 0.01, 0.2, 3.0, 400.0]))
-        elif what == "wait" and self.accepted:
+        elif step == "wait" and self.accepted:
             self.waiting.append(asyncio.create_task(jobs.wait(self.dice.choice(list(self.accepted)))))
         else:
-            await self.submit(jobs, is_cancelled=what == "cancel")
+            await self.submit(jobs, is_cancelled=step == "cancel")
 
     async def submit(self, jobs: Jobs, *, is_cancelled: bool) -> None:
         action, delay = self.action(), self.dice.choice([0.0, 0.0, 5.0, 300.0])
@@ -135,40 +135,41 @@ class History:
         self.accepted[key] = Accepted(action, began, 1 if before is None else before.times + 1)
 
     async def until_all_ended(self) -> None:
-        while self.disk.query("SELECT 1 FROM job WHERE state IN ('pending', 'sent') LIMIT 1"):
+        while self.disk._query("SELECT 1 FROM job WHERE state IN ('pending', 'sent') LIMIT 1"):
             await asyncio.sleep(20)
 
     def check(self) -> None:
-        """Look at what became of all of it."""
+        """Check what became of every job."""
         jobs = {job.key: job for job in self.disk.jobs()}
         assert self.accepted.keys() <= jobs.keys(), "no accepted job is lost"
         for key, accepted in self.accepted.items():
-            job, arrived = jobs[key], self.vendor.arrived[accepted.name]
-            since = [mood for at, mood in arrived if at >= accepted.at]
+            job, arrivals = jobs[key], self.vendor.arrivals[accepted.name]
+            behaviours = {behaviour for _, behaviour in arrivals}
+            is_made_since = any(at >= accepted.at for at, _ in arrivals)
             if job.state is JobState.DONE:
-                assert {"yes", "text"} & {mood for _, mood in arrived}
+                assert {"success", "text"} & behaviours
             elif job.state is JobState.GIVEN_UP:
-                assert job.attempts >= 3  # those that a kill cut off count, too
+                assert job.attempts >= 3  # attempts that a kill cut off count, too
             elif accepted.action.repeatable:
-                assert FINAL & {mood for _, mood in arrived}, "no repeatable job is left undone"
+                assert FINAL & behaviours, "no repeatable job is left undone"
             elif job.code == "Interrupted":
-                assert arrived or self.kills, "what never left is not taken for what may have"
+                assert arrivals or self.kills, "a call that never left does not count as one that may have"
             if accepted.action.repeatable and job.state is JobState.DONE:
-                assert since or self.was_on_its_way(accepted), "it was made after it was last submitted"
-            self.check_starts(accepted, [mood for _, mood in arrived])
+                assert is_made_since or self.was_in_flight(accepted), "it was made after it was last submitted"
+            self.check_starts(accepted, [behaviour for _, behaviour in arrivals])
 
-    def was_on_its_way(self, accepted: Accepted) -> bool:
-        """Tell whether a call that arrived shortly before was made by the job that was submitted again meanwhile."""
+    def was_in_flight(self, accepted: Accepted) -> bool:
+        """Return whether an earlier call may count: it was pending or in flight when the job was submitted again."""
         return accepted.times > 1 or accepted.name in self.cancelled
 
-    def check_starts(self, accepted: Accepted, moods: list[str]) -> None:
-        """See that what must not be made twice is made once, unless it was submitted again or that is advised."""
+    def check_starts(self, accepted: Accepted, behaviours: list[str]) -> None:
+        """Check that a start is made once, unless it was submitted again or a repetition is advised."""
         if not accepted.action.repeatable and accepted.times == 1 and accepted.name not in self.cancelled:
-            assert len([mood for mood in moods if mood not in ADVISED]) <= 1
+            assert len([behaviour for behaviour in behaviours if behaviour not in REPEATED]) <= 1
 
 
 def run(history: Coroutine[Any, Any, None]) -> None:
-    """Run a history; what the event loop would only log, such as an error that nobody hears of, is an error here."""
+    """Run a history, and fail on errors that an event loop only logs, such as an exception that was never retrieved."""
     loop = VirtualLoop()
     problems: list[Any] = []
     loop.set_exception_handler(lambda _, problem: problems.append(problem))
@@ -179,22 +180,22 @@ def run(history: Coroutine[Any, Any, None]) -> None:
     assert not problems
 
 
-async def tell(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def live(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     random.seed(seed)  # the jitter
     history = History(seed)
     for _ in range(history.dice.randrange(1, 4)):
         await history.life(monkeypatch, is_last=False)
-    history.vendor.moody *= 0.3
+    history.vendor.unreliability *= 0.3
     await history.life(monkeypatch, is_last=True)
     history.check()
     await history.http_client.aclose()
 
 
-@pytest.mark.parametrize("first", range(0, HISTORIES, CHUNK))
+@pytest.mark.parametrize("first", range(0, HISTORIES, HISTORIES_PER_TEST))
 def test_whatever_happens_no_job_is_lost(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for seed in range(first, first + CHUNK):
+    for seed in range(first, first + HISTORIES_PER_TEST):
         try:
-            run(tell(seed, monkeypatch))
+            run(live(seed, monkeypatch))
         except BaseException as error:
             error.add_note(f"history {seed}")
             raise

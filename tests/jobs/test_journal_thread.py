@@ -1,3 +1,5 @@
+"""The thread of a journal: which requests share a commit, and what happens if one cannot be written."""
+
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
@@ -11,10 +13,10 @@ from tests.jobs.journals import LANE, all_jobs, record
 from volc_moderation import JournalError
 from volc_moderation.jobs.job import JobState
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal.thread import BATCH, JournalThread
+from volc_moderation.jobs.journal.thread import MAX_BATCH_SIZE, JournalThread
 
 
-class Counted(Journal):
+class CountingJournal(Journal):
     """Counts its transactions, and fails on demand."""
 
     def __init__(self, path: Path) -> None:
@@ -30,39 +32,40 @@ class Counted(Journal):
 
 
 @pytest.fixture
-async def journal(tmp_path: Path) -> Counted:
-    return Counted(tmp_path / "stops.db")
+async def journal(tmp_path: Path) -> CountingJournal:
+    return CountingJournal(tmp_path / "stops.db")
 
 
 @pytest.fixture
-async def thread(journal: Counted) -> AsyncIterator[JournalThread]:
+async def thread(journal: CountingJournal) -> AsyncIterator[JournalThread]:
     thread = JournalThread(journal)
     yield thread
     journal.is_full = False
     await thread.aclose()
 
 
-def load(journal: Journal, count: int) -> list[int]:
-    journal.load([(f"k{number}", journal.lane(LANE), "{}", None) for number in range(count)], due=NOW, now=NOW)
-    return [row.id for row in journal.take(1, count, due=NOW, now=NOW)[0]]
+def load_and_take(journal: Journal, count: int) -> list[int]:
+    """Add jobs, take them, and return their ids."""
+    journal.load([(f"k{number}", journal.lane_id(LANE), "{}", None) for number in range(count)], due=NOW, now=NOW)
+    return [job.id for job in journal.take(1, count, due=NOW, now=NOW)[0]]
 
 
 async def counts(thread: JournalThread) -> dict[JobState, int]:
     return await thread.do(Journal.counts)
 
 
-async def test_records_are_written_many_at_a_time(thread: JournalThread, journal: Counted) -> None:
-    rows = await thread.do(lambda journal: load(journal, 1000))
+async def test_many_records_share_a_commit(thread: JournalThread, journal: CountingJournal) -> None:
+    ids = await thread.do(lambda journal: load_and_take(journal, 1000))
     journal.commits.clear()
-    for row in rows:
-        thread.record(record(row))
+    for job_id in ids:
+        thread.record(record(job_id))
     assert (await counts(thread))[JobState.DONE] == 1000
-    assert len(journal.commits) <= 1000 / BATCH + 2
+    assert len(journal.commits) <= 1000 / MAX_BATCH_SIZE + 2
 
 
-async def test_a_record_is_written_soon_though_nobody_asks(thread: JournalThread, journal: Counted) -> None:
-    (row,) = await thread.do(lambda journal: load(journal, 1))
-    thread.record(record(row))
+async def test_a_record_is_written_soon_without_a_request(thread: JournalThread, journal: CountingJournal) -> None:
+    (job_id,) = await thread.do(lambda journal: load_and_take(journal, 1))
+    thread.record(record(job_id))
     with sqlite3.connect(journal.path) as other:
         async with asyncio.timeout(5):
             while other.execute("SELECT state FROM job").fetchall() != [("done",)]:
@@ -70,12 +73,12 @@ async def test_a_record_is_written_soon_though_nobody_asks(thread: JournalThread
     other.close()
 
 
-async def test_who_wishes_together_shares_a_commit(thread: JournalThread, journal: Counted) -> None:
+async def test_simultaneous_requests_share_a_commit(thread: JournalThread, journal: CountingJournal) -> None:
     await counts(thread)
     journal.commits.clear()
 
     def add(number: int) -> Any:
-        return lambda journal: journal.submit(f"k{number}", journal.lane(LANE), "{}", due=NOW, now=NOW)
+        return lambda journal: journal.submit(f"k{number}", journal.lane_id(LANE), "{}", due=NOW, now=NOW)
 
     await asyncio.gather(*(thread.do(add(number), durable=True) for number in range(150)))
     assert len(journal.commits) <= 5
@@ -83,12 +86,12 @@ async def test_who_wishes_together_shares_a_commit(thread: JournalThread, journa
     assert (await counts(thread))[JobState.PENDING] == 150
 
 
-async def test_one_that_fails_fails_alone(thread: JournalThread) -> None:
+async def test_a_request_that_fails_fails_alone(thread: JournalThread) -> None:
     def fail(_: Journal) -> None:
         raise ZeroDivisionError
 
     async def add() -> None:
-        await thread.do(lambda journal: journal.submit("k", journal.lane(LANE), "{}", due=NOW, now=NOW))
+        await thread.do(lambda journal: journal.submit("k", journal.lane_id(LANE), "{}", due=NOW, now=NOW))
 
     results = await asyncio.gather(add(), thread.do(fail), counts(thread), return_exceptions=True)
     assert results[0] is None
@@ -96,51 +99,55 @@ async def test_one_that_fails_fails_alone(thread: JournalThread) -> None:
     assert (await counts(thread))[JobState.PENDING] == 1
 
 
-async def test_two_of_which_one_fails(thread: JournalThread, caplog: pytest.LogCaptureFixture) -> None:
-    """In one commit, for both ask before the thread looks; and who is told of the result may fail, too."""
+async def test_one_of_two_requests_in_a_commit_fails(thread: JournalThread, caplog: pytest.LogCaptureFixture) -> None:
+    """They share a commit, since both are made before the thread runs. A callback that fails affects no request."""
 
     def fail(_: object) -> None:
         raise LookupError
 
-    good, bad = thread.ask(Journal.counts, then=fail), thread.ask(fail)
+    good, bad = thread.request(Journal.counts, then=fail), thread.request(fail)
     assert isinstance((await asyncio.gather(bad, return_exceptions=True))[0], LookupError)
     assert (await good)[JobState.DONE] == 0
-    assert "what follows on a write to a journal failed" in caplog.text
+    assert "a callback after a write to a journal failed" in caplog.text
     assert (await counts(thread))[JobState.DONE] == 0
 
 
-async def test_what_cannot_be_written_is_kept_until_it_can(thread: JournalThread, journal: Counted) -> None:
-    rows = await thread.do(lambda journal: load(journal, 3))
+async def test_records_that_cannot_be_written_are_kept_until_they_can(
+    thread: JournalThread, journal: CountingJournal
+) -> None:
+    ids = await thread.do(lambda journal: load_and_take(journal, 3))
     journal.is_full = True
-    for row in rows:
-        thread.record(record(row))
+    for job_id in ids:
+        thread.record(record(job_id))
     with pytest.raises(JournalError, match="the disk is full"):
         await counts(thread)
     journal.is_full = False
     assert (await counts(thread))[JobState.DONE] == 3
 
 
-async def test_what_nobody_waits_for(thread: JournalThread, journal: Counted, caplog: pytest.LogCaptureFixture) -> None:
-    """It comes after the records that were handed over before, does not wait for the disk, and its faults are told."""
-    (row,) = await thread.do(lambda journal: load(journal, 1))
+async def test_a_posted_request_is_executed_in_order_and_its_error_logged(
+    thread: JournalThread, journal: CountingJournal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It comes after the records that were passed before it, and does not sync the disk."""
+    (job_id,) = await thread.do(lambda journal: load_and_take(journal, 1))
     await counts(thread)
     journal.commits.clear()
     done: list[int] = []
-    thread.record(record(row))
+    thread.record(record(job_id))
     thread.post(lambda journal: done.append(journal.counts()[JobState.DONE]))
-    await thread.ask(Journal.counts)
+    await thread.request(Journal.counts)
     assert done == [1]
     assert set(journal.commits) == {False}
-    told = ["something could not be written to a journal: division by zero"]
+    expected = ["a journal could not be written: division by zero"]
     thread.post(lambda _: 1 / 0)
     await counts(thread)
-    assert caplog.messages == told
+    assert caplog.messages == expected
     with pytest.raises(ZeroDivisionError):
         await thread.do(lambda _: 1 / 0)
-    assert caplog.messages == told
+    assert caplog.messages == expected
 
 
-async def test_what_is_abandoned_takes_no_more(tmp_path: Path) -> None:
+async def test_an_abandoned_thread_accepts_no_request(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "stops.db", keep_empty=False)
     thread = JournalThread(journal)
     await counts(thread)
@@ -148,21 +155,21 @@ async def test_what_is_abandoned_takes_no_more(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="is closed"):
         await counts(thread)
     assert not journal.path.exists()
-    thread._inbox.put(None)  # else it waits for ever, which only the end of a process stops
+    thread._inbox.put(None)  # otherwise the thread would wait until the process ends
     await asyncio.to_thread(thread._thread.join)
 
 
-async def test_who_no_longer_waits_harms_nobody(thread: JournalThread) -> None:
+async def test_a_cancelled_request_harms_no_other(thread: JournalThread) -> None:
     waiting = asyncio.ensure_future(counts(thread))
     await asyncio.sleep(0)
     waiting.cancel()
     assert (await counts(thread))[JobState.DONE] == 0
 
 
-async def test_the_end_writes_what_is_left(journal: Counted) -> None:
+async def test_closing_writes_the_remaining_records(journal: CountingJournal) -> None:
     thread = JournalThread(journal)
-    (row,) = await thread.do(lambda journal: load(journal, 1))
-    thread.record(record(row))
+    (job_id,) = await thread.do(lambda journal: load_and_take(journal, 1))
+    thread.record(record(job_id))
     await thread.aclose()
     await thread.aclose()
     with pytest.raises(JournalError, match="is closed"):
@@ -172,12 +179,12 @@ async def test_the_end_writes_what_is_left(journal: Counted) -> None:
     again.close()
 
 
-async def test_the_end_says_what_it_could_not_write(journal: Counted) -> None:
+async def test_closing_reports_records_that_could_not_be_written(journal: CountingJournal) -> None:
     thread = JournalThread(journal)
-    (row,) = await thread.do(lambda journal: load(journal, 1))
+    (job_id,) = await thread.do(lambda journal: load_and_take(journal, 1))
     journal.is_full = True
-    thread.record(record(row))
-    with pytest.raises(JournalError, match="1 jobs that were answered are taken for ones on their way"):
+    thread.record(record(job_id))
+    with pytest.raises(JournalError, match="1 jobs that were answered are still marked as in flight"):
         await thread.aclose()
     again = Journal(journal.path)
     assert [job.state for job in all_jobs(again)] == [JobState.SENT]

@@ -1,3 +1,5 @@
+"""The outcome of an attempt, by its answer or its error."""
+
 from typing import Any
 
 import pytest
@@ -35,13 +37,14 @@ BROKEN = TransportError("broken", maybe_sent=True)
 UNREACHED = TransportError("unreached", maybe_sent=False)
 
 
-def after(error: ModerationError, action: Action[Any] = STOP, **known: Any) -> Outcome:
-    given: dict[str, Any] = {"attempts": 1, "maybe_sent": False, "last_code": None, "policy": RetryPolicy()}
-    return after_error(error, action, draw=0.5, **given | known)
+def after(error: ModerationError, action: Action[Any] = STOP, **options: Any) -> Outcome:
+    """Return the outcome of an attempt, by default of the first one, that ended in an error."""
+    defaults: dict[str, Any] = {"attempts": 1, "maybe_sent": False, "last_code": None, "policy": RetryPolicy()}
+    return after_error(error, action, draw=0.5, **defaults | options)
 
 
 @pytest.mark.parametrize(
-    ("error", "action", "known", "expected"),
+    ("error", "action", "options", "expected"),
     [
         (TemporaryError("later", code=50009, retry_after=300.0), ZEGO_STOP, {}, ("pending", 300.0)),
         (TemporaryError("later", code=50009, retry_after=300.0), ZEGO_STOP, {"attempts": 5}, ("given up", 0.0)),
@@ -60,16 +63,18 @@ def after(error: ModerationError, action: Action[Any] = STOP, **known: Any) -> O
         (TransportError("a page", maybe_sent=True, status=403), STOP, {}, ("failed", 0.0)),
     ],
 )
-def test_what_becomes_of_a_job(error: ModerationError, action: Any, known: Any, expected: tuple[str, float]) -> None:
-    outcome = after(error, action, **known)
+def test_an_error_decides_the_state_and_the_wait(
+    error: ModerationError, action: Any, options: Any, expected: tuple[str, float]
+) -> None:
+    outcome = after(error, action, **options)
     assert (outcome.state, outcome.wait, outcome.counts) == (*expected, True)
 
 
 @pytest.mark.parametrize(
-    "error", [UNREACHED, QuotaUnavailable("away"), AuthenticationError("who?", code="InvalidAccessKey")]
+    "error", [UNREACHED, QuotaUnavailable("unavailable"), AuthenticationError("who?", code="InvalidAccessKey")]
 )
 @pytest.mark.parametrize("action", [STOP, CENSOR])
-def test_what_never_left_is_no_attempt(error: ModerationError, action: Any) -> None:
+def test_a_call_that_was_not_sent_or_not_authenticated_is_no_attempt(error: ModerationError, action: Any) -> None:
     outcome = after(error, action, attempts=5)
     assert (outcome.state, outcome.counts, outcome.is_outage) == (JobState.PENDING, False, True)
 
@@ -80,16 +85,18 @@ def test_a_stale_timestamp_is_signed_again_once() -> None:
     assert after(STALE, last_code="InvalidTimestamp").is_outage
 
 
-def test_what_is_known_is_kept() -> None:
+def test_the_details_of_an_error_are_kept() -> None:
     outcome = after(GONE)
     assert (outcome.was_gone, outcome.code, outcome.message) == (True, GONE.code, "none")
     assert (outcome.advice, outcome.request_id) == ("there is none", "r-1")
     assert not after(THERE, START, maybe_sent=True).was_gone
 
 
-@pytest.mark.parametrize(("error", "maybe"), [(BROKEN, True), (ServerError("oops", code=1), True), (UNREACHED, False)])
-def test_what_may_have_arrived_is_remembered(error: ModerationError, maybe: bool) -> None:
-    assert after(error).maybe_sent is maybe
+@pytest.mark.parametrize(
+    ("error", "maybe_sent"), [(BROKEN, True), (ServerError("oops", code=1), True), (UNREACHED, False)]
+)
+def test_a_request_that_may_have_arrived_is_remembered(error: ModerationError, maybe_sent: bool) -> None:
+    assert after(error).maybe_sent is maybe_sent
     assert after(error, maybe_sent=True).maybe_sent
 
 
@@ -97,7 +104,7 @@ def test_what_may_have_arrived_is_remembered(error: ModerationError, maybe: bool
     ("result", "kept"),
     [(Acknowledgement(message="ok"), None), (Done(), None), (CensorTask(task_id="t"), '{"TaskId":"t"}')],
 )
-def test_a_result_is_kept_unless_it_is_a_plain_yes(result: object, kept: str | None) -> None:
+def test_a_result_is_kept_unless_it_is_empty(result: object, kept: str | None) -> None:
     reply = Reply(result=result, request_id="r-1", log_id=None, attempts=1, waited=0.0)
     for maybe_sent in (False, True):
         outcome = after_reply(reply, maybe_sent=maybe_sent)
@@ -111,7 +118,7 @@ def test_a_result_is_kept_unless_it_is_a_plain_yes(result: object, kept: str | N
         (BROKEN, True),
         (UNREACHED, True),
         (ServerError("oops", code="InternalError"), True),
-        (QuotaUnavailable("away"), True),
+        (QuotaUnavailable("unavailable"), True),
         (TemporaryError("later", code=50009, retry_after=300.0), False),
         (ThrottledError("many", code=206), False),
         (InvalidRequestError("no", code=2), False),
@@ -119,11 +126,11 @@ def test_a_result_is_kept_unless_it_is_a_plain_yes(result: object, kept: str | N
         (GONE, False),
     ],
 )
-def test_what_may_befall_other_jobs_as_well(error: ModerationError, is_outage: bool) -> None:
+def test_errors_that_other_jobs_may_meet_are_outages(error: ModerationError, is_outage: bool) -> None:
     assert after(error).is_outage is is_outage
 
 
-def test_an_outcome_of_which_no_more_is_known() -> None:
+def test_an_outcome_has_defaults() -> None:
     outcome = Outcome(JobState.DONE)
     assert (outcome.wait, outcome.counts, outcome.is_outage, outcome.maybe_sent, outcome.was_gone) == (
         *(0.0, True),
@@ -131,5 +138,5 @@ def test_an_outcome_of_which_no_more_is_known() -> None:
     )
 
 
-def test_a_long_message_is_cut() -> None:
+def test_a_long_message_is_truncated() -> None:
     assert len(after(APIError("x" * 2001, code="Odd")).message or "") == 2000

@@ -1,4 +1,4 @@
-"""What one job, one clock or one end of a program does to the other jobs: nothing."""
+"""Jobs survive the exceptions of other jobs, the end of their program, steps of the clock, and outages."""
 
 import asyncio
 import json
@@ -16,8 +16,8 @@ from tests.doubles import (
     loop_clock,
     mocked,
     volcengine_client,
-    volcengine_no,
-    volcengine_yes,
+    volcengine_error,
+    volcengine_success,
     zego_answer,
     zego_client,
 )
@@ -36,7 +36,7 @@ from volc_moderation import (
 from volc_moderation.jobs import Jobs, JobState
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.lane_runner import STORE_PATIENCE, LaneRunner
+from volc_moderation.jobs.lane_runner import QUOTA_STORE_TIMEOUT, LaneRunner
 from volc_moderation.jobs.runner import LocalRunner
 from volc_moderation.quotas import QuotaKey
 from volc_moderation.volcengine import ListDetectionTask, StartDetection, StopWebcast
@@ -56,24 +56,24 @@ async def journal(tmp_path: Path) -> Any:
 
 
 async def run(journal: InlineJournal, *clients: Any, **options: Any) -> list[JobEvent]:
-    told: list[JobEvent] = []
-    runner = LocalRunner(journal, clients, clock=loop_clock, on_event=told.append, **options)
+    events: list[JobEvent] = []
+    runner = LocalRunner(journal, clients, clock=loop_clock, on_event=events.append, **options)
     await runner.prepare()
     await runner.run()
-    return told
+    return events
 
 
-# One job's failure is its own
+# Exceptions
 
 
 def raising(rooms: dict[str, Exception]) -> Callable[[httpx.Request], httpx.Response]:
-    """Make a transport of a user's that raises for some rooms."""
+    """Return a transport of the user's that raises for some rooms."""
 
     def handler(request: httpx.Request) -> httpx.Response:
         error = rooms.get(json.loads(request.content)["RoomId"])
         if error is not None:
             raise error
-        return volcengine_yes()
+        return volcengine_success()
 
     return handler
 
@@ -89,15 +89,15 @@ FOREIGN: list[tuple[Exception | BaseException, str]] = [
 
 
 @pytest.mark.parametrize(("error", "name"), FOREIGN)
-async def test_an_exception_fails_its_own_job(
+async def test_an_exception_fails_only_its_own_job(
     path: Path, error: Any, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By its name; what it says may be a signed address. The others go on, and so does the next program."""
+    """Only its name is kept: its text may be a signed URL. The other jobs and the next program are not affected."""
 
     async def handler(request: httpx.Request) -> httpx.Response:
         if json.loads(request.content)["RoomId"] == "room-1":
             raise error
-        return volcengine_yes()
+        return volcengine_success()
 
     client = volcengine_client(http_client=httpx.AsyncClient(transport=httpx.MockTransport(handler)), quotas=NoQuotas())
     for _ in range(2):
@@ -122,7 +122,7 @@ async def test_an_exception_fails_its_own_job(
         b'{"ResponseMetadata": {}, "Result": {"Message": "\\ud800", "EventData": ["\\ud800"]}}',
     ],
 )
-async def test_texts_that_cannot_be_written_are_written(path: Path, content: bytes) -> None:
+async def test_texts_that_cannot_be_stored_are_replaced(path: Path, content: bytes) -> None:
     async with Jobs(path, clients=[volcengine(lambda _: httpx.Response(200, content=content))]) as jobs:
         async with asyncio.timeout(5):
             job = await jobs.wait(await jobs.submit(stop()))
@@ -134,8 +134,8 @@ async def test_texts_that_cannot_be_written_are_written(path: Path, content: byt
     ("number", "code"),
     [(b"1%b" % (21 * b"0"), 10**21), (b"-9223372036854775809", -(2**63) - 1), (b"1e300", int(1e300))],
 )
-async def test_a_number_that_cannot_be_written_is_written_otherwise(path: Path, number: bytes, code: int) -> None:
-    """It holds up nobody: who comes after it is written down, too."""
+async def test_a_number_that_cannot_be_stored_becomes_a_text(path: Path, number: bytes, code: int) -> None:
+    """It does not keep later outcomes from being stored."""
     answers = [httpx.Response(200, content=b'{"Code": ' + number + b', "Message": "odd"}'), zego_answer()]
     client = zego_client(http_client=mocked(lambda _: answers.pop(0)), quotas=NoQuotas())
     async with Jobs(path, clients=[client]) as jobs, asyncio.timeout(5):
@@ -148,18 +148,18 @@ async def test_a_number_that_cannot_be_written_is_written_otherwise(path: Path, 
     ("code", "kept"),
     [
         *((5, 5), (2**63 - 1, 2**63 - 1), (-(2**63), -(2**63)), (2**63, hex(2**63)), (-(2**63) - 1, hex(-(2**63) - 1))),
-        pytest.param(10**6000, hex(10**6000)[:2000], id="a number that Python does not write"),
+        pytest.param(10**6000, hex(10**6000)[:2000], id="a number that Python refuses to write in decimal"),
         pytest.param(3000 * "x", 2000 * "x", id="a long text"),
         *(("Odd\ud800", "Odd?"), ([], "TypeError"), (None, None)),
     ],
 )
-async def test_an_odd_error_of_ours_fails_its_own_job(path: Path, code: Any, kept: object) -> None:
-    """Raised by a transport that the user brought. The others go on, and so does the next program."""
+async def test_a_malformed_error_of_this_package_fails_only_its_own_job(path: Path, code: Any, kept: object) -> None:
+    """The user's transport raises it. The other jobs and the next program are not affected."""
 
     async def handler(request: httpx.Request) -> httpx.Response:
         if json.loads(request.content)["RoomId"] == "room-1":
             raise APIError("odd\ud800", code=code, status=200, request_id="r\ud800")
-        return volcengine_yes()
+        return volcengine_success()
 
     client = volcengine_client(http_client=httpx.AsyncClient(transport=httpx.MockTransport(handler)), quotas=NoQuotas())
     for _ in range(2):
@@ -172,8 +172,8 @@ async def test_an_odd_error_of_ours_fails_its_own_job(path: Path, code: Any, kep
             assert (ended[1].message, ended[1].request_id) == ("odd?", "r?")
 
 
-async def test_a_runner_that_ends_lets_nobody_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a fault of ours, or because somebody cancels its task."""
+async def test_waiters_are_released_when_the_runner_ends(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cause may be a bug here, or the cancellation of the runner's task."""
 
     def broken(self: LaneRunner, *_: object) -> None:
         raise ArithmeticError("a bug")
@@ -182,7 +182,7 @@ async def test_a_runner_that_ends_lets_nobody_wait(path: Path, monkeypatch: pyte
     jobs = Jobs(path, clients=[vendor.client], grace=0.1)
     async with jobs:
         key = await jobs.submit(stop())
-        await vendor.asked_for(1)
+        await vendor.wait_for_calls(1)
         waiting = [asyncio.create_task(jobs.wait(key)) for _ in range(2)]
         watching = asyncio.create_task(anext(aiter(jobs.events()), None))
         await asyncio.sleep(0.05)
@@ -191,13 +191,13 @@ async def test_a_runner_that_ends_lets_nobody_wait(path: Path, monkeypatch: pyte
             outcomes = await asyncio.gather(*waiting, return_exceptions=True)
             assert await watching is None
         assert [type(outcome) for outcome in outcomes] == 2 * [JournalError]
-        with pytest.raises(JournalError, match="no longer made in the background"):
+        with pytest.raises(JournalError, match="no longer run in the background"):
             await jobs.submit(stop())
     monkeypatch.setattr(LaneRunner, "_record", broken)
     with pytest.raises(ExceptionGroup):
         async with Jobs(path, clients=[volcengine()]) as again:
             async with asyncio.timeout(5):
-                with pytest.raises(JournalError, match="no longer made"):
+                with pytest.raises(JournalError, match="no longer run"):
                     await again.wait(await again.submit(stop(1)))
 
 
@@ -205,22 +205,27 @@ async def test_a_runner_that_ends_lets_nobody_wait(path: Path, monkeypatch: pyte
 
 
 @pytest.mark.looptime
-async def test_a_job_is_made_again_until_it_is_proven(journal: InlineJournal) -> None:
+async def test_a_job_is_repeated_until_its_success_is_proven(journal: InlineJournal) -> None:
     """An answer that states no error and proves no success is an unknown outcome."""
-    answers = [volcengine_yes({"Message": ""}), volcengine_yes(None), volcengine_yes({}), volcengine_yes()]
+    answers = [
+        volcengine_success({"Message": ""}),
+        volcengine_success(None),
+        volcengine_success({}),
+        volcengine_success(),
+    ]
     client = volcengine_client(http_client=mocked(lambda _: answers.pop(0)), clock=loop_clock, quotas=NoQuotas())
     fill(journal.journal, [stop()], client)
-    told = await run(journal, client)
+    events = await run(journal, client)
     (job,) = all_jobs(journal.journal)
     assert (job.state, job.attempts, job.maybe_sent) == (JobState.DONE, 4, True)
-    assert [event.code for event in told] == [*3 * ["DecodeError"], None]
+    assert [event.code for event in events] == [*3 * ["DecodeError"], None]
 
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("action", [stop(), ListDetectionTask(app_id="a", room_id="r")])
-async def test_a_job_that_is_never_proven_is_given_up(journal: InlineJournal, action: Any) -> None:
+async def test_a_job_whose_success_is_never_proven_is_given_up(journal: InlineJournal, action: Any) -> None:
     client = volcengine_client(
-        http_client=mocked(lambda _: volcengine_yes({"EventData": []})), clock=loop_clock, quotas=NoQuotas()
+        http_client=mocked(lambda _: volcengine_success({"EventData": []})), clock=loop_clock, quotas=NoQuotas()
     )
     fill(journal.journal, [action], client)
     await run(journal, client)
@@ -229,7 +234,7 @@ async def test_a_job_that_is_never_proven_is_given_up(journal: InlineJournal, ac
 
 
 @pytest.mark.looptime
-async def test_a_start_that_is_not_proven_is_not_made_again(journal: InlineJournal) -> None:
+async def test_a_start_whose_success_is_not_proven_is_not_repeated(journal: InlineJournal) -> None:
     client = zego_client(http_client=mocked(lambda _: zego_answer(data={})), clock=loop_clock, quotas=NoQuotas())
     fill(journal.journal, [START], client)
     await run(journal, client)
@@ -238,7 +243,7 @@ async def test_a_start_that_is_not_proven_is_not_made_again(journal: InlineJourn
 
 
 @pytest.mark.looptime
-async def test_a_start_that_zego_wants_repeated_is_marked(journal: InlineJournal) -> None:
+async def test_a_start_that_zego_wants_repeated_is_marked_as_maybe_sent(journal: InlineJournal) -> None:
     answers = [zego_answer(50006), zego_answer(data={"TaskId": "t"})]
     client = zego_client(http_client=mocked(lambda _: answers.pop(0)), clock=loop_clock)
     fill(journal.journal, [START], client)
@@ -248,10 +253,10 @@ async def test_a_start_that_zego_wants_repeated_is_marked(journal: InlineJournal
 
 
 @pytest.mark.looptime
-async def test_a_users_start_fails_where_a_task_of_the_room_runs(journal: InlineJournal) -> None:
-    """Also if an earlier answer was lost: the task may be for another medium, and leave the user out."""
+async def test_the_start_for_a_user_fails_if_a_task_of_the_room_runs(journal: InlineJournal) -> None:
+    """Even if an earlier answer was lost: the task may be for another medium, and exclude the user."""
     for user, expected in ((None, JobState.DONE), ("user", JobState.FAILED)):
-        answers: list[Any] = [httpx.ReadTimeout(""), volcengine_no("InvalidParameter.TaskAlreadyExists")]
+        answers: list[Any] = [httpx.ReadTimeout(""), volcengine_error("InvalidParameter.TaskAlreadyExists")]
 
         def handler(_: httpx.Request, answers: list[Any] = answers) -> httpx.Response:
             answer = answers.pop(0)
@@ -268,10 +273,10 @@ async def test_a_users_start_fails_where_a_task_of_the_room_runs(journal: Inline
 # Submitting
 
 
-async def test_a_job_whose_submitting_is_cancelled_is_made(path: Path) -> None:
-    """The browser went away while the job was being written."""
+async def test_a_job_runs_if_its_submit_is_cancelled(path: Path) -> None:
+    """For example because the browser disconnected while the job was being written."""
     vendor = Vendor()
-    vendor.go.set()
+    vendor.release.set()
     hold = threading.Event()
     async with Jobs(path, clients=[vendor.client]) as jobs:
         assert jobs._journal is not None
@@ -284,12 +289,10 @@ async def test_a_job_whose_submitting_is_cancelled_is_made(path: Path) -> None:
             await submitting
         hold.set()
         await held
-        await vendor.asked_for(1)
+        await vendor.wait_for_calls(1)
 
 
-async def test_a_program_that_is_cancelled_while_it_opens_the_journal_lets_it_go(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_journal_is_released_if_opening_it_is_cancelled(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hold, opened = threading.Event(), threading.Event()
 
     class Slow(Journal):
@@ -313,12 +316,12 @@ async def test_a_program_that_is_cancelled_while_it_opens_the_journal_lets_it_go
 
 
 @pytest.mark.parametrize("grace", [0.0, 15.0])
-async def test_a_start_that_waits_for_a_permit_is_not_taken_for_one_that_left(path: Path, grace: float) -> None:
-    """A clean end gives it back, whether or not it waits for those in flight."""
-    asked: list[str] = []
+async def test_a_start_that_waits_for_a_permit_does_not_count_as_sent(path: Path, grace: float) -> None:
+    """A clean end gives it back, whether or not the end waits for calls in flight."""
+    requests: list[str] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
-        asked.append(json.loads(request.content)["RoomId"])
+        requests.append(json.loads(request.content)["RoomId"])
         return zego_answer(data={"TaskId": "t"})
 
     def client() -> Any:
@@ -337,27 +340,27 @@ async def test_a_start_that_waits_for_a_permit_is_not_taken_for_one_that_left(pa
     left = {job.key: (job.state, job.attempts) for job in all_jobs(journal)}
     journal.close()
     ended = [key for key in keys if left[key] == (JobState.DONE, 1)]
-    assert 1 <= len(ended) == len(asked) < 5
+    assert 1 <= len(ended) == len(requests) < 5
     assert [left[key] for key in keys if key not in ended] == (5 - len(ended)) * [(JobState.PENDING, 0)]
 
 
 @pytest.mark.looptime
-async def test_what_is_being_taken_when_a_run_is_cancelled_is_given_back(journal: InlineJournal) -> None:
+async def test_jobs_being_taken_when_a_run_is_cancelled_are_given_back(journal: InlineJournal) -> None:
     client = zego_client(http_client=mocked(lambda _: zego_answer()), clock=loop_clock)
     fill(journal.journal, [START], client)
-    answered: list[asyncio.Future[Any]] = []
-    ask = journal.ask
+    futures: list[asyncio.Future[Any]] = []
+    request = journal.request
 
-    def late(act: Any, **options: Any) -> Any:
-        """Answer a second after it was done."""
-        done, future = ask(act, **options), asyncio.get_running_loop().create_future()
+    def late(function: Any, **options: Any) -> Any:
+        """Return the result a second after the commit."""
+        done, future = request(function, **options), asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_later(1, lambda: future.set_result(done.result()))
-        answered.append(future)
+        futures.append(future)
         return future
 
     runner = LocalRunner(journal, [client], clock=loop_clock)
     await runner.prepare()
-    journal.ask = late  # type: ignore[method-assign]
+    journal.request = late  # type: ignore[method-assign]
     running = asyncio.create_task(runner.run())
     await asyncio.sleep(0.5)
     assert [job.state for job in all_jobs(journal.journal)] == [JobState.SENT]
@@ -369,7 +372,7 @@ async def test_what_is_being_taken_when_a_run_is_cancelled_is_given_back(journal
 @pytest.mark.looptime
 async def test_stopping_does_not_wait_for_permits(journal: InlineJournal) -> None:
     client = volcengine_client(
-        http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock, quotas=WindowQuotas({"StopWebcast": 1})
+        http_client=mocked(lambda _: volcengine_success()), clock=loop_clock, quotas=WindowQuotas({"StopWebcast": 1})
     )
     fill(journal.journal, [stop(number) for number in range(50)], client)
     runner = LocalRunner(journal, [client], clock=loop_clock)
@@ -387,31 +390,33 @@ async def test_stopping_does_not_wait_for_permits(journal: InlineJournal) -> Non
 # Clocks
 
 
-class Stepping:
+class SteppingClock:
+    """The clock of the machine, which steps."""
+
     def __init__(self) -> None:
-        self.stepped = 0.0
+        self.offset = 0.0
 
     def __call__(self) -> float:
-        return loop_clock() + self.stepped
+        return loop_clock() + self.offset
 
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("step", [-3600.0, 3600.0])
-async def test_a_step_of_the_clock_changes_nothing(journal: InlineJournal, step: float) -> None:
-    """Neither for what is due, nor for what waits for 300 s."""
-    clock = Stepping()
+async def test_a_step_of_the_clock_changes_no_due_time(journal: InlineJournal, step: float) -> None:
+    """Neither that of a new job, nor that of a job that waits for 300 s."""
+    clock = SteppingClock()
     answers = [zego_answer(50009), zego_answer(data={"TaskId": "t"})]
     zego = zego_client(http_client=mocked(lambda _: answers.pop(0)), clock=loop_clock)
-    client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock)
+    client = volcengine_client(http_client=mocked(lambda _: volcengine_success()), clock=loop_clock)
     fill(journal.journal, [START], zego, client)
-    runner = LocalRunner(journal, [zego, client], clock=clock, for_ever=True)
+    runner = LocalRunner(journal, [zego, client], clock=clock, run_forever=True)
     await runner.prepare()
     running = asyncio.create_task(runner.run())
     await asyncio.sleep(1)
-    clock.stepped = step
+    clock.offset = step
     lane = runner.clients.lane_of(stop())
-    keys = fill(journal.journal, [stop()], zego, client, now=runner.steady())
-    runner.look(journal.journal.lane(lane), lane)
+    keys = fill(journal.journal, [stop()], zego, client, now=runner.steady_clock())
+    runner.wake(journal.journal.lane_id(lane), lane)
     await asyncio.sleep(1)
     stopped = journal.journal.find(keys[0])
     assert stopped is not None
@@ -420,70 +425,70 @@ async def test_a_step_of_the_clock_changes_nothing(journal: InlineJournal, step:
     assert len(answers) == 0
     (start, _) = all_jobs(journal.journal)
     assert start.state is JobState.DONE
-    assert start.ended == pytest.approx(NOW + step + 300, abs=2)  # what is written down is the machine's time
+    assert start.ended == pytest.approx(NOW + step + 300, abs=2)  # the machine's time is recorded
     runner.stop()
     await running
 
 
 @pytest.mark.looptime
-@pytest.mark.parametrize(("step", "least", "most"), [(-3600.0, 299, 302), (3600.0, 0, 1)])
-async def test_a_step_while_nobody_runs_costs_the_delay_at_most(
-    journal: InlineJournal, step: float, least: float, most: float
+@pytest.mark.parametrize(("step", "min_wait", "max_wait"), [(-3600.0, 299, 302), (3600.0, 0, 1)])
+async def test_a_step_while_no_program_runs_costs_at_most_the_delay(
+    journal: InlineJournal, step: float, min_wait: float, max_wait: float
 ) -> None:
-    asked: list[float] = []
+    arrivals: list[float] = []
 
     def handler(_: httpx.Request) -> httpx.Response:
-        asked.append(asyncio.get_running_loop().time())
-        return zego_answer(50009) if len(asked) == 1 else zego_answer()
+        arrivals.append(asyncio.get_running_loop().time())
+        return zego_answer(50009) if len(arrivals) == 1 else zego_answer()
 
     client = zego_client(http_client=mocked(handler), clock=loop_clock)
     fill(journal.journal, [START], client)
     await run(journal, client, wait_for_deferred=False)
-    clock = Stepping()
-    clock.stepped = step
+    clock = SteppingClock()
+    clock.offset = step
     began = asyncio.get_running_loop().time()
     runner = LocalRunner(journal, [client], clock=clock)
     await runner.prepare()
     await runner.run()
-    assert least <= asked[-1] - began <= most
+    assert min_wait <= arrivals[-1] - began <= max_wait
 
 
-# Faults that do not pass by themselves
+# Outages
 
 
-class Away:
-    """A store of quotas that cannot be reached, at first."""
+class UnavailableStore:
+    """A store of quotas that cannot be reached until a given time, on the loop's clock."""
 
     def __init__(self, until: float) -> None:
         self.until = until
-        self.asked = 0
+        self.requests = 0
 
     async def acquire(self, key: QuotaKey, quota: Quota, priority: Any = "bulk") -> Any:
-        self.asked += 1
+        self.requests += 1
         if asyncio.get_running_loop().time() < self.until:
-            raise QuotaUnavailable("the store of quotas is away")
+            raise QuotaUnavailable("the store of quotas is unavailable")
         return await NoQuotas().acquire(key, quota)
 
 
 @pytest.mark.looptime
-async def test_a_run_waits_for_its_store_for_a_bounded_time(journal: InlineJournal) -> None:
-    quotas = Away(1e9)
-    client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock, quotas=quotas)
+async def test_a_run_waits_for_its_quota_store_for_a_limited_time(journal: InlineJournal) -> None:
+    quotas = UnavailableStore(1e9)
+    client = volcengine_client(http_client=mocked(lambda _: volcengine_success()), clock=loop_clock, quotas=quotas)
     fill(journal.journal, [stop(number) for number in range(300)], client)
     with pytest.raises(QuotaUnavailable):
         await run(journal, client)
-    assert STORE_PATIENCE <= asyncio.get_running_loop().time() < 3 * STORE_PATIENCE
-    assert quotas.asked < 100
+    assert QUOTA_STORE_TIMEOUT <= asyncio.get_running_loop().time() < 3 * QUOTA_STORE_TIMEOUT
+    assert quotas.requests < 100
     assert {(job.state, job.attempts) for job in all_jobs(journal.journal)} == {(JobState.PENDING, 0)}
 
 
 @pytest.mark.looptime
-@pytest.mark.parametrize("for_ever", [False, True])
-async def test_a_store_that_comes_back_is_used(journal: InlineJournal, for_ever: bool) -> None:
-    quotas = Away(300 if for_ever else 20)
-    client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock, quotas=quotas)
+@pytest.mark.parametrize("run_forever", [False, True])
+async def test_a_quota_store_that_comes_back_is_used(journal: InlineJournal, run_forever: bool) -> None:
+    quotas = UnavailableStore(300 if run_forever else 20)
+    client = volcengine_client(http_client=mocked(lambda _: volcengine_success()), clock=loop_clock, quotas=quotas)
     fill(journal.journal, [stop(number) for number in range(30)], client)
-    runner = LocalRunner(journal, [client], clock=loop_clock, for_ever=for_ever)
+    runner = LocalRunner(journal, [client], clock=loop_clock, run_forever=run_forever)
     await runner.prepare()
     running = asyncio.create_task(runner.run())
     await asyncio.sleep(400)
@@ -493,10 +498,8 @@ async def test_a_store_that_comes_back_is_used(journal: InlineJournal, for_ever:
 
 
 @pytest.mark.looptime
-async def test_a_certificate_that_is_not_trusted_ends_the_run(
-    journal: InlineJournal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = volcengine_client(http_client=mocked(lambda _: volcengine_yes()), clock=loop_clock, quotas=NoQuotas())
+async def test_an_untrusted_certificate_ends_the_run(journal: InlineJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = volcengine_client(http_client=mocked(lambda _: volcengine_success()), clock=loop_clock, quotas=NoQuotas())
 
     async def send(*_: object) -> Any:
         raise TransportError("not trusted", maybe_sent=False, is_permanent=True)
@@ -509,8 +512,8 @@ async def test_a_certificate_that_is_not_trusted_ends_the_run(
     assert {(job.state, job.attempts) for job in all_jobs(journal.journal)} == {(JobState.PENDING, 0)}
 
 
-async def test_jobs_that_wait_for_a_fault_to_pass_are_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Once, and that they go on: a client that is closed would stand for ever without a word."""
+async def test_an_outage_is_logged_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise jobs of a client that was closed by mistake would wait forever unnoticed."""
     caplog.set_level(logging.INFO, "volc_moderation")
     client = volcengine()
     async with Jobs(path, clients=[client], grace=0) as jobs:
@@ -519,8 +522,8 @@ async def test_jobs_that_wait_for_a_fault_to_pass_are_logged(path: Path, caplog:
         async with asyncio.timeout(20):
             while "jobs wait" not in caplog.text:
                 await asyncio.sleep(0.05)
-    told = [record.getMessage() for record in caplog.records if "jobs wait" in record.getMessage()]
-    assert told == ["StopWebcast: jobs wait, and it is tried now and then: the client is closed"]
+    messages = [record.getMessage() for record in caplog.records if "jobs wait" in record.getMessage()]
+    assert messages == ["StopWebcast: jobs wait, and are retried periodically: the client is closed"]
 
 
 # Lanes
@@ -528,15 +531,15 @@ async def test_jobs_that_wait_for_a_fault_to_pass_are_logged(path: Path, caplog:
 
 @pytest.mark.looptime
 async def test_a_lane_is_refilled_while_its_calls_run(journal: InlineJournal) -> None:
-    """Not when all have ended: a slow call holds up nobody, and the lane is never empty meanwhile."""
-    flying, asked = 0, 0
+    """A slow call delays no other call, and the lane is never empty meanwhile."""
+    in_flight, requests = 0, 0
 
     async def handler(_: httpx.Request) -> httpx.Response:
-        nonlocal flying, asked
-        flying, asked = flying + 1, asked + 1
-        await asyncio.sleep(60 if asked == 1 else 0.1)
-        flying -= 1
-        return volcengine_yes()
+        nonlocal in_flight, requests
+        in_flight, requests = in_flight + 1, requests + 1
+        await asyncio.sleep(60 if requests == 1 else 0.1)
+        in_flight -= 1
+        return volcengine_success()
 
     client = volcengine_client(
         http_client=httpx.AsyncClient(transport=httpx.MockTransport(handler)),
@@ -546,13 +549,13 @@ async def test_a_lane_is_refilled_while_its_calls_run(journal: InlineJournal) ->
     )
     fill(journal.journal, [stop(number) for number in range(1000)], client)
     running = asyncio.create_task(run(journal, client))
-    seen: list[int] = []  # calls in flight, between the moments when calls end
+    samples: list[int] = []  # calls in flight, between the moments when calls end
     await asyncio.sleep(0.05)
-    while asked < 900:
-        seen.append(flying)
+    while requests < 900:
+        samples.append(in_flight)
         await asyncio.sleep(0.1)
-    assert len(seen) > 3
-    assert min(seen) >= 8
+    assert len(samples) > 3
+    assert min(samples) >= 8
     assert asyncio.get_running_loop().time() < 60
     await running
     assert asyncio.get_running_loop().time() < 61
@@ -560,14 +563,14 @@ async def test_a_lane_is_refilled_while_its_calls_run(journal: InlineJournal) ->
 
 
 @pytest.mark.looptime
-async def test_a_run_ends_with_what_is_due_last_of_two_lanes(
-    journal: InlineJournal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each lane tells how many are put off, and until when."""
-    monkeypatch.setattr("volc_moderation.jobs.attempt.random.random", lambda: 0.9)  # else some wait for no time at all
+async def test_deferred_jobs_are_reported_per_lane(journal: InlineJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each lane reports how many jobs are deferred, and until when; the run ends after the last one."""
+    monkeypatch.setattr("volc_moderation.jobs.attempt.random.random", lambda: 0.9)  # 0 is no wait
 
     def handler(request: httpx.Request) -> httpx.Response:
-        return zego_answer(50009) if "SignatureNonce" in str(request.url) else volcengine_no("ServiceUnavailableTemp")
+        return (
+            zego_answer(50009) if "SignatureNonce" in str(request.url) else volcengine_error("ServiceUnavailableTemp")
+        )
 
     policy = RetryPolicy(attempts=2, base=100.0, cap=100.0)
     clients = [
@@ -580,11 +583,8 @@ async def test_a_run_ends_with_what_is_due_last_of_two_lanes(
     running = asyncio.create_task(runner.run())
     await asyncio.sleep(0.5)
     deferred = await runner.deferred()
-    assert {lane.action: count for lane, (count, _, _) in deferred.items()} == {
-        "StartCensorAudioV2": 1,
-        "StopWebcast": 1,
-    }
-    dues = {lane.action: first for lane, (_, first, _) in deferred.items()}
+    assert {lane.action: jobs.count for lane, jobs in deferred.items()} == {"StartCensorAudioV2": 1, "StopWebcast": 1}
+    dues = {lane.action: jobs.first_due for lane, jobs in deferred.items()}
     assert dues["StartCensorAudioV2"] == pytest.approx(NOW + 300, abs=1)
     assert NOW <= dues["StopWebcast"] <= NOW + 101
     assert journal.journal.summary().next_due == min(dues.values())

@@ -8,20 +8,20 @@ from typing import Any
 from redis import Redis
 
 from volc_moderation.quotas import Quota
-from volc_moderation.quotas.redis_quotas import PARTS, SCRIPT
-from volc_moderation.quotas.shared_window import PATIENCE, Outage, SharedWindow
+from volc_moderation.quotas.redis_quotas import KEY_SUFFIXES, SCRIPT
+from volc_moderation.quotas.shared_window import REDIS_TIMEOUT, Outage, SharedWindow
 
-#: How the script asks for the time.
-TIME = "redis.call('TIME')"
-assert SCRIPT.count(TIME) == 1
-#: The same script, told the time.
-_TIMED = SCRIPT.replace(TIME, "{ARGV[2], ARGV[3]}")
-#: Seconds: when the store's time begins.
-EPOCH = 1_000_000
+#: How the script reads the time.
+TIME_CALL = "redis.call('TIME')"
+assert SCRIPT.count(TIME_CALL) == 1
+#: The same script, which gets the time as arguments.
+_TIMED_SCRIPT = SCRIPT.replace(TIME_CALL, "{ARGV[2], ARGV[3]}")
+#: The store's time at the start.
+EPOCH = 1_000_000  # seconds
 
 
 class Processes:
-    """A store, and the processes that use it; the way to it takes up to ``slow`` seconds."""
+    """A store and the processes that use it; it takes up to ``max_delay`` seconds each way."""
 
     def __init__(
         self,
@@ -30,31 +30,31 @@ class Processes:
         *,
         outage: Outage = "raise",
         processes: int = 1,
-        slow: float = 0.003,
+        max_delay: float = 0.003,
         seed: int = 1,
         key: str = "test",
     ) -> None:
-        self._script = redis.register_script(_TIMED)
-        self._keys = [f"{{{key}}}:{part}" for part in PARTS]
+        self._script = redis.register_script(_TIMED_SCRIPT)
+        self._keys = [f"{{{key}}}:{part}" for part in KEY_SUFFIXES]
         self._quota = quota
         self._outage: Outage = outage
         self._number = processes
-        self._slow = slow
+        self._max_delay = max_delay
         self._random = random.Random(seed)
         self._redis = redis
         self._started = 0
-        #: Why the store cannot be reached.
-        self.away: Exception | None = None
+        #: What every exchange raises while the store is unavailable.
+        self.error: Exception | None = None
         #: Seconds by which the store's clock has stepped.
-        self.stepped = 0.0
-        self.scripts = 0
+        self.clock_step = 0.0
+        self.exchanges = 0
 
-    def start(self, *, ahead: float = 0.0) -> SharedWindow:
-        """Start a process, whose clock may be ahead."""
+    def start(self, *, clock_ahead: float = 0.0) -> SharedWindow:
+        """Start a process. Its clock may be ahead of the others', in seconds."""
         self._started += 1
         loop: Any = asyncio.get_running_loop()
-        if ahead:
-            loop = Ahead(loop, ahead)
+        if clock_ahead:
+            loop = ShiftedLoop(loop, clock_ahead)
         return SharedWindow(
             self._quota,
             loop,
@@ -65,26 +65,26 @@ class Processes:
             processes=self._number,
         )
 
-    def forget(self) -> None:
-        """Lose all that the store kept."""
+    def lose_data(self) -> None:
+        """Lose all data of the store."""
         self._redis.delete(*self._keys)
 
     async def _exchange(self, argument: str) -> Any:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(REDIS_TIMEOUT):
             return await self._run(argument)
 
     async def _run(self, argument: str) -> Any:
-        await asyncio.sleep(self._random.uniform(0, self._slow))
-        if self.away:
-            raise self.away
-        self.scripts += 1
-        seconds, rest = divmod(EPOCH + self.stepped + asyncio.get_running_loop().time(), 1)
+        await asyncio.sleep(self._random.uniform(0, self._max_delay))
+        if self.error:
+            raise self.error
+        self.exchanges += 1
+        seconds, rest = divmod(EPOCH + self.clock_step + asyncio.get_running_loop().time(), 1)
         reply = self._script(keys=self._keys, args=[argument, int(seconds), int(rest * 1e6)])
-        await asyncio.sleep(self._random.uniform(0, self._slow))
+        await asyncio.sleep(self._random.uniform(0, self._max_delay))
         return reply
 
 
-class Ahead:
+class ShiftedLoop:
     """An event loop whose clock is ahead of the others'."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ahead: float) -> None:

@@ -1,58 +1,58 @@
-"""Quotas that others use too: less after a refusal, more again later, and learned where they are not published."""
+"""Quotas that others use too: they shrink after a refusal, grow back later, and are learned if unpublished."""
 
 import asyncio
 from typing import Any
 
 import pytest
 
-from tests.doubles import in_turn, mocked, volcengine_client, volcengine_no, zego_answer, zego_client
-from tests.quotas.judge import KEY, Judge, Of, call
+from tests.doubles import mocked, sequential_handler, volcengine_client, volcengine_error, zego_answer, zego_client
+from tests.quotas.vendor import KEY, KeyWindow, SimulatedVendor, call
 from volc_moderation import ModerationError, RetryPolicy, ThrottledError, WindowQuotas
 from volc_moderation.quotas import Quota, QuotaKey, QuotaState
-from volc_moderation.quotas.adaptive import MEMORY, Refusals
+from volc_moderation.quotas.adaptive import REFUSAL_MEMORY, RefusalCounter
 
 pytestmark = pytest.mark.looptime
 
-TOO_MANY = volcengine_no("FlowLimitExceeded", status=429)
+TOO_MANY = volcengine_error("FlowLimitExceeded", status=429)
 STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
 
 
-async def keep_calling(window: Of, judge: Judge, seconds: float, callers: int = 60) -> None:
+async def keep_calling(window: KeyWindow, vendor: SimulatedVendor, seconds: float, callers: int = 60) -> None:
     end = asyncio.get_running_loop().time() + seconds
 
     async def caller() -> None:
         while asyncio.get_running_loop().time() < end:
-            await call(window, judge)
+            await call(window, vendor)
 
     await asyncio.gather(*(caller() for _ in range(callers)))
 
 
-async def rival(judge: Judge, rate: float, seconds: float) -> None:
-    """Send at a steady rate, without a permit."""
+async def rival(vendor: SimulatedVendor, rate: float, seconds: float) -> None:
+    """Send at a steady rate, without permits."""
     tasks = []
     for _ in range(int(rate * seconds)):
-        tasks.append(asyncio.create_task(judge()))
+        tasks.append(asyncio.create_task(vendor()))
         await asyncio.sleep(1 / rate)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_rival_is_given_way_and_its_part_is_taken_back() -> None:
-    """30 of 75 calls a second come from elsewhere for a while."""
-    quotas, judge = WindowQuotas(), Judge(0.02, 0.05, limit=75)
+async def test_a_rival_gets_its_part_and_we_take_it_back_when_it_leaves() -> None:
+    """For a while, another program makes 30 of the 75 calls a second."""
+    quotas, vendor = WindowQuotas(), SimulatedVendor(0.02, 0.05, limit=75)
     now = asyncio.get_running_loop().time
-    ours = asyncio.create_task(keep_calling(Of(quotas, Quota(75)), judge, 93))
+    ours = asyncio.create_task(keep_calling(KeyWindow(quotas, Quota(75)), vendor, 93))
     await asyncio.sleep(5)
-    came = now()
-    await rival(judge, 30, 50)
-    left = now()
-    sent = sum(came < at <= left for at in judge.arrivals) + judge.refused
-    assert judge.refused / sent < 0.02
-    assert judge.share(75, came, left) >= 0.9
+    rival_came = now()
+    await rival(vendor, 30, 50)
+    rival_left = now()
+    sent = sum(rival_came < at <= rival_left for at in vendor.arrivals) + vendor.refused
+    assert vendor.refused / sent < 0.02
+    assert vendor.quota_share(75, rival_came, rival_left) >= 0.9
     await ours
-    assert judge.share(75, left + 30, left + 37) >= 0.94
+    assert vendor.quota_share(75, rival_left + 30, rival_left + 37) >= 0.94
 
 
-async def test_it_shrinks_once_a_window_however_many_refusals() -> None:
+async def test_the_limit_shrinks_once_per_window_however_many_refusals() -> None:
     quotas = WindowQuotas()
     permits = [await quotas.acquire(KEY, Quota(100)) for _ in range(30)]
     for permit in permits:
@@ -64,17 +64,17 @@ async def test_it_shrinks_once_a_window_however_many_refusals() -> None:
     assert quotas.snapshot()[KEY].effective == 73  # 0.85 of 87
 
 
-async def test_it_grows_back_to_the_documented_quota_and_no_further() -> None:
+async def test_the_limit_grows_back_to_the_documented_quota_and_no_further() -> None:
     quotas = WindowQuotas()
     (await quotas.acquire(KEY, Quota(100))).throttled(0.05)
-    seen = []
+    limits = []
     for _ in range(12):
-        seen.append(quotas.snapshot()[KEY].effective)
+        limits.append(quotas.snapshot()[KEY].effective)
         await asyncio.sleep(1)
-    assert seen == [85, 87, 89, 91, 93, 95, 97, 99, 100, 100, 100, 100]
+    assert limits == [85, 87, 89, 91, 93, 95, 97, 99, 100, 100, 100, 100]
 
 
-async def test_it_never_shrinks_to_nothing() -> None:
+async def test_the_limit_never_shrinks_to_zero() -> None:
     quotas = WindowQuotas()
     for _ in range(20):
         (await quotas.acquire(KEY, Quota(2))).throttled(0.05)
@@ -84,17 +84,17 @@ async def test_it_never_shrinks_to_nothing() -> None:
 
 async def test_an_unpublished_quota_is_learned() -> None:
     """It begins at 20 a second; the vendor would allow 60."""
-    quotas, judge = WindowQuotas(), Judge(0.02, 0.05, limit=60)
+    quotas, vendor = WindowQuotas(), SimulatedVendor(0.02, 0.05, limit=60)
     quota = Quota(20, published=False)
     now = asyncio.get_running_loop().time
     began = now()
-    await keep_calling(Of(quotas, quota), judge, 80)
-    assert judge.share(20, began, began + 3) < 1.15
-    assert judge.share(60, began + 60, began + 79) >= 0.85
-    assert judge.refused / len(judge.arrivals) < 0.02
+    await keep_calling(KeyWindow(quotas, quota), vendor, 80)
+    assert vendor.quota_share(20, began, began + 3) < 1.15
+    assert vendor.quota_share(60, began + 60, began + 79) >= 0.85
+    assert vendor.refused / len(vendor.arrivals) < 0.02
 
 
-async def test_an_unpublished_quota_is_not_learned_while_nobody_waits() -> None:
+async def test_an_unpublished_quota_does_not_grow_while_no_call_waits() -> None:
     quotas = WindowQuotas()
     for _ in range(100):
         (await quotas.acquire(KEY, Quota(20, published=False))).answered(0.01)
@@ -102,13 +102,13 @@ async def test_an_unpublished_quota_is_not_learned_while_nobody_waits() -> None:
     assert quotas.snapshot()[KEY].effective == 20
 
 
-async def test_a_limit_that_was_set_is_not_learned() -> None:
-    quotas, judge = WindowQuotas({"StopWebcast": 30}), Judge(0.02, 0.05)
-    await keep_calling(Of(quotas, Quota(20, published=False)), judge, 20)
-    assert judge.most == 30
+async def test_a_limit_that_the_user_set_does_not_grow() -> None:
+    quotas, vendor = WindowQuotas({"StopWebcast": 30}), SimulatedVendor(0.02, 0.05)
+    await keep_calling(KeyWindow(quotas, Quota(20, published=False)), vendor, 20)
+    assert vendor.max_in_a_second == 30
 
 
-async def test_a_snapshot_tells_how_it_stands() -> None:
+async def test_a_snapshot_shows_the_status() -> None:
     quotas = WindowQuotas()
     assert quotas.snapshot() == {}
     held = [await quotas.acquire(KEY, Quota(2)) for _ in range(2)]
@@ -119,12 +119,12 @@ async def test_a_snapshot_tells_how_it_stands() -> None:
     held[0].throttled(0.1)
     assert quotas.snapshot()[KEY].refused == 1
     await asyncio.sleep(61)
-    assert quotas.snapshot()[KEY].refused == 0  # only those of the last minute
+    assert quotas.snapshot()[KEY].refused == 0  # it counts those of the last minute
     for one in waiting:
         one.cancel()
 
 
-async def test_the_client_says_what_was_refused() -> None:
+async def test_the_client_reports_refusals_to_the_store() -> None:
     quotas = WindowQuotas()
     async with mocked(lambda _: TOO_MANY) as http_client:
         client = volcengine_client(http_client=http_client, quotas=quotas, retry=RetryPolicy(attempts=1))
@@ -134,9 +134,9 @@ async def test_the_client_says_what_was_refused() -> None:
     assert (state.effective, state.refused) == (127, 1)  # 0.85 of 150
 
 
-async def test_other_errors_say_nothing_of_the_quota() -> None:
+async def test_other_errors_do_not_shrink_the_quota() -> None:
     quotas = WindowQuotas()
-    handler, _ = in_turn(volcengine_no("InternalError", status=500))
+    handler, _ = sequential_handler(volcengine_error("InternalError", status=500))
     async with mocked(handler) as http_client:
         client = volcengine_client(http_client=http_client, quotas=quotas, retry=RetryPolicy(attempts=1))
         with pytest.raises(ModerationError):
@@ -145,19 +145,19 @@ async def test_other_errors_say_nothing_of_the_quota() -> None:
     assert (state.effective, state.refused) == (150, 0)
 
 
-@pytest.mark.parametrize(("code", "of_room"), [(207, True), (206, False)])
-async def test_what_a_room_was_refused_does_not_shrink_the_action(code: int, of_room: bool) -> None:
+@pytest.mark.parametrize(("code", "is_rooms"), [(207, True), (206, False)])
+async def test_a_refusal_for_a_room_does_not_shrink_the_quota_of_the_action(code: int, is_rooms: bool) -> None:
     quotas = WindowQuotas()
-    handler, _ = in_turn(zego_answer(code))
+    handler, _ = sequential_handler(zego_answer(code))
     async with mocked(handler) as http_client:
         zego = zego_client(http_client=http_client, quotas=quotas, retry=RetryPolicy(attempts=1))
         with pytest.raises(ThrottledError):
             await zego.describe_simple_stream_list(room_id="room")
     refused = {key.room: state.refused for key, state in quotas.snapshot().items()}
-    assert refused == {"room": int(of_room), None: int(not of_room)}
+    assert refused == {"room": int(is_rooms), None: int(not is_rooms)}
 
 
-async def test_what_was_learned_is_not_forgotten_with_the_idle() -> None:
+async def test_a_window_that_has_learned_is_not_pruned() -> None:
     quotas = WindowQuotas()
     (await quotas.acquire(KEY, Quota(100))).throttled(0.05)
     await asyncio.sleep(2)
@@ -166,12 +166,12 @@ async def test_what_was_learned_is_not_forgotten_with_the_idle() -> None:
     assert quotas.snapshot()[KEY].effective < 100
 
 
-def test_refusals_are_forgotten_also_if_nobody_looks() -> None:
-    """A vendor that refuses for a week leaves the figures of a minute."""
-    refusals = Refusals()
+def test_old_refusals_are_dropped_even_if_nobody_reads_them() -> None:
+    """A vendor that refuses calls for a week leaves the counts of a minute."""
+    refusals = RefusalCounter()
     for second in range(10_000):
         refusals.add(second)
         refusals.add(second + 0.5)
-    assert len(refusals._counts) <= MEMORY + 1
-    assert refusals.at(9_999.5) == 2 * MEMORY
-    assert refusals.at(10_100) == 0
+    assert len(refusals._counts) <= REFUSAL_MEMORY + 1
+    assert refusals.total(9_999.5) == 2 * REFUSAL_MEMORY
+    assert refusals.total(10_100) == 0

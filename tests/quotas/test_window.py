@@ -11,54 +11,54 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from looptime import new_event_loop
 
-from tests.quotas.judge import KEY, Judge, Of, call
+from tests.quotas.vendor import KEY, KeyWindow, SimulatedVendor, call
 from volc_moderation import ConfigurationError, QuotaUnavailable, WindowQuotas
 from volc_moderation.quotas import Quota, QuotaKey, window
 from volc_moderation.quotas.round_trips import RoundTrips
-from volc_moderation.quotas.window import quotas_of_running_loop
+from volc_moderation.quotas.window import default_quotas
 
 
 @pytest.mark.looptime
 @pytest.mark.parametrize(("low", "high", "expected"), [(0.02, 0.05, 0.95), (0.002, 0.005, 0.98), (0.08, 0.12, 0.88)])
 async def test_full_speed_without_a_breach(low: float, high: float, expected: float) -> None:
     """1,500 calls awaited at once. The share is exact, because time is virtual."""
-    quotas, judge = WindowQuotas(), Judge(low, high)
-    await asyncio.gather(*(call(Of(quotas, Quota(150)), judge) for _ in range(1500)))
-    assert judge.most <= 150
-    assert judge.share(150) >= expected
+    quotas, vendor = WindowQuotas(), SimulatedVendor(low, high)
+    await asyncio.gather(*(call(KeyWindow(quotas, Quota(150)), vendor) for _ in range(1500)))
+    assert vendor.max_in_a_second <= 150
+    assert vendor.quota_share(150) >= expected
 
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("seed", range(5))
 async def test_cold_starts_do_not_breach(seed: int) -> None:
-    """The smallest round trip is not known yet: nothing is had back before enough answers are there."""
-    quotas, judge = WindowQuotas(), Judge(0.02, 0.05, seed)
-    await asyncio.gather(*(call(Of(quotas, Quota(150)), judge) for _ in range(600)))
-    assert judge.most <= 150
+    """The smallest round trip is not known yet: no permit returns early before there are enough answers."""
+    quotas, vendor = WindowQuotas(), SimulatedVendor(0.02, 0.05, seed)
+    await asyncio.gather(*(call(KeyWindow(quotas, Quota(150)), vendor) for _ in range(600)))
+    assert vendor.max_in_a_second <= 150
 
 
 @pytest.mark.looptime
 @pytest.mark.parametrize(("there", "back", "then"), [(0.2, 0.2, 0.05), (0.3, 0.3, 0.02), (0.05, 0.05, 0.01)])
-async def test_a_way_there_that_gets_shorter_does_not_breach(there: float, back: float, then: float) -> None:
-    """Long round trips let permits return early; the first short one is known only after a long way back."""
-    quotas, judge = WindowQuotas(), Judge(there, there)
-    judge.back = (back, back)
-    calls = asyncio.gather(*(call(Of(quotas, Quota(150)), judge) for _ in range(1500)))
+async def test_a_way_to_the_vendor_that_becomes_shorter_does_not_breach(there: float, back: float, then: float) -> None:
+    """Long round trips let permits return early; the first short one is only known after a long way back."""
+    quotas, vendor = WindowQuotas(), SimulatedVendor(there, there)
+    vendor.inbound = (back, back)
+    calls = asyncio.gather(*(call(KeyWindow(quotas, Quota(150)), vendor) for _ in range(1500)))
     await asyncio.sleep(5)
-    judge.there = (then, then)
+    vendor.outbound = (then, then)
     await calls
-    assert judge.most <= 150
+    assert vendor.max_in_a_second <= 150
 
 
 @pytest.mark.looptime
-async def test_slow_requests_that_are_given_up_do_not_breach() -> None:
-    """They arrive after their caller has gone, and the vendor counts them all the same."""
-    quotas, judge = WindowQuotas(), Judge(0.02, 0.05)
-    dice = random.Random(1)
+async def test_slow_requests_that_are_abandoned_do_not_breach() -> None:
+    """They arrive after their caller has given up, and the vendor counts them all the same."""
+    quotas, vendor = WindowQuotas(), SimulatedVendor(0.02, 0.05)
+    rng = random.Random(1)
 
     async def one() -> None:
         permit = await quotas.acquire(KEY, Quota(150))
-        request = asyncio.create_task(judge(extra=dice.uniform(0.2, 0.5) if dice.random() < 0.05 else 0))
+        request = asyncio.create_task(vendor(extra=rng.uniform(0.2, 0.5) if rng.random() < 0.05 else 0))
         done, _ = await asyncio.wait({request}, timeout=0.12)
         if done:
             permit.answered(request.result())
@@ -66,36 +66,36 @@ async def test_slow_requests_that_are_given_up_do_not_breach() -> None:
             permit.abandoned(0.12)
 
     await asyncio.gather(*(one() for _ in range(2000)))
-    assert judge.most <= 150
+    assert vendor.max_in_a_second <= 150
 
 
 @pytest.mark.looptime
 async def test_first_come_first_served() -> None:
-    quotas, judge, order = WindowQuotas(), Judge(0.01, 0.01), []
+    quotas, vendor, order = WindowQuotas(), SimulatedVendor(0.01, 0.01), []
 
     async def numbered(number: int) -> None:
         permit = await quotas.acquire(KEY, Quota(10))
         order.append(number)
-        permit.answered(await judge())
+        permit.answered(await vendor())
 
     await asyncio.gather(*(numbered(number) for number in range(50)))
     assert order == list(range(50))
 
 
 @pytest.mark.looptime
-async def test_permits_do_not_go_out_in_one_burst() -> None:
-    quotas, judge = WindowQuotas(), Judge(0.0, 0.0)
-    await asyncio.gather(*(call(Of(quotas, Quota(150)), judge) for _ in range(150)))
-    in_first_tenth = [arrival for arrival in judge.arrivals if arrival <= judge.arrivals[0] + 0.1]
+async def test_permits_are_not_granted_in_one_burst() -> None:
+    quotas, vendor = WindowQuotas(), SimulatedVendor(0.0, 0.0)
+    await asyncio.gather(*(call(KeyWindow(quotas, Quota(150)), vendor) for _ in range(150)))
+    in_first_tenth = [arrival for arrival in vendor.arrivals if arrival <= vendor.arrivals[0] + 0.1]
     assert len(in_first_tenth) <= 150 / 10 + 5
 
 
 @pytest.mark.looptime
 async def test_cancelled_waiters_take_nothing_with_them() -> None:
     """A fifth of 1,500 calls is cancelled while waiting: the rest go at full speed, and so do the next thousand."""
-    quotas, judge = WindowQuotas(), Judge(0.02, 0.05)
+    quotas, vendor = WindowQuotas(), SimulatedVendor(0.02, 0.05)
     loop = asyncio.get_running_loop()
-    calls = [asyncio.create_task(call(Of(quotas, Quota(150)), judge)) for _ in range(1500)]
+    calls = [asyncio.create_task(call(KeyWindow(quotas, Quota(150)), vendor)) for _ in range(1500)]
     await asyncio.sleep(0.5)
     waiting = [one for one in calls if not one.done()]
     for one in random.Random(1).sample(waiting, 300):
@@ -104,16 +104,16 @@ async def test_cancelled_waiters_take_nothing_with_them() -> None:
     cancelled = sum(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
     assert cancelled == 300
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-    assert judge.share(150) >= 0.94
+    assert vendor.quota_share(150) >= 0.94
     began = loop.time()
-    await asyncio.gather(*(call(Of(quotas, Quota(150)), judge) for _ in range(1000)))
+    await asyncio.gather(*(call(KeyWindow(quotas, Quota(150)), vendor) for _ in range(1000)))
     assert 1000 / (loop.time() - began) / 150 >= 0.93
-    assert judge.most <= 150
+    assert vendor.max_in_a_second <= 150
 
 
 @pytest.mark.looptime
 async def test_cancelled_at_the_moment_of_the_grant() -> None:
-    """The permit of a call that is granted and cancelled in one turn goes to the next one at once."""
+    """The permit of a call that is granted and cancelled in one iteration of the loop goes to the next call at once."""
     quotas = WindowQuotas()
     held = await quotas.acquire(KEY, Quota(1))
     first = asyncio.create_task(quotas.acquire(KEY, Quota(1)))
@@ -122,7 +122,7 @@ async def test_cancelled_at_the_moment_of_the_grant() -> None:
     await asyncio.sleep(0.5)
     window = quotas._windows[KEY]
     window._in_flight += 1
-    window._wait_queue.give(window)  # the grant
+    window._wait_queue.grant(window)  # the grant
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -133,7 +133,7 @@ async def test_cancelled_at_the_moment_of_the_grant() -> None:
 
 @pytest.mark.looptime
 async def test_all_cancelled_at_the_moment_of_the_grant() -> None:
-    """Who is cancelled notices it later than the one who grants."""
+    """The granter runs before the cancelled calls."""
     quotas = WindowQuotas()
     held = await quotas.acquire(KEY, Quota(1))
     waiters = [asyncio.create_task(quotas.acquire(KEY, Quota(1))) for _ in range(3)]
@@ -143,7 +143,7 @@ async def test_all_cancelled_at_the_moment_of_the_grant() -> None:
         waiter.cancel()
     held.abandoned(None)
     window._in_flight += 1
-    window._wait_queue.give(window)  # the grant
+    window._wait_queue.grant(window)  # the grant
     await asyncio.gather(*waiters, return_exceptions=True)
     assert quotas.snapshot()[KEY].permits_out == 0
     assert quotas.snapshot()[KEY].waiters == 0
@@ -153,7 +153,7 @@ async def test_all_cancelled_at_the_moment_of_the_grant() -> None:
 
 @pytest.mark.looptime
 async def test_all_waiters_cancelled() -> None:
-    """Nobody waits any more, so nothing runs any more, and the next call goes at once."""
+    """No call waits, so no task runs, and the next call goes at once."""
     quotas = WindowQuotas()
     held = await quotas.acquire(KEY, Quota(1))
     waiters = [asyncio.create_task(quotas.acquire(KEY, Quota(1))) for _ in range(10)]
@@ -173,15 +173,15 @@ async def test_all_waiters_cancelled() -> None:
 @pytest.mark.parametrize(
     ("slowest", "age", "returns"),
     [
-        (0.1, 0.0, 1.5),  # half a second at least for the way there
-        (0.8, 0.0, 1.8),  # or as long as the slowest of late
+        (0.1, 0.0, 1.5),  # at least half a second to arrive
+        (0.8, 0.0, 1.8),  # or as long as the slowest recent round trip
         (0.8, 0.3, 1.5),
         (9.0, 0.0, 2.0),  # but no longer than a window
-        (0.1, 5.0, 1.0),  # it has arrived long ago
-        (0.1, None, 1.0),  # nothing was sent: only the other one is waited for
+        (0.1, 5.0, 1.0),  # it arrived long ago
+        (0.1, None, 1.0),  # nothing was sent: only the other permit is waited for
     ],
 )
-async def test_an_abandoned_request_may_still_be_on_its_way(slowest: float, age: float | None, returns: float) -> None:
+async def test_an_abandoned_request_may_still_arrive(slowest: float, age: float | None, returns: float) -> None:
     quotas, loop = WindowQuotas(), asyncio.get_running_loop()
     (await quotas.acquire(KEY, Quota(2))).answered(slowest)
     (await quotas.acquire(KEY, Quota(2))).abandoned(age)
@@ -192,14 +192,14 @@ async def test_an_abandoned_request_may_still_be_on_its_way(slowest: float, age:
 
 
 @pytest.mark.looptime
-async def test_the_quota_may_be_set() -> None:
-    quotas, judge = WindowQuotas({"StopWebcast": 10}), Judge(0.0, 0.0)
-    await asyncio.gather(*(call(Of(quotas, Quota(150)), judge) for _ in range(40)))
-    assert judge.most == 10
+async def test_a_limit_may_be_set() -> None:
+    quotas, vendor = WindowQuotas({"StopWebcast": 10}), SimulatedVendor(0.0, 0.0)
+    await asyncio.gather(*(call(KeyWindow(quotas, Quota(150)), vendor) for _ in range(40)))
+    assert vendor.max_in_a_second == 10
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "9"])
-def test_a_wrong_quota_is_named(limit: int) -> None:
+def test_a_wrong_limit_is_named(limit: int) -> None:
     with pytest.raises(ConfigurationError, match="StopWebcast"):
         WindowQuotas({"StopWebcast": limit})
 
@@ -217,7 +217,7 @@ def test_a_store_belongs_to_one_loop() -> None:
 
 def test_the_default_store_is_one_per_loop() -> None:
     async def stores() -> tuple[WindowQuotas, WindowQuotas]:
-        return quotas_of_running_loop(), quotas_of_running_loop()
+        return default_quotas(), default_quotas()
 
     first, second = asyncio.run(stores()), asyncio.run(stores())
     assert first[0] is first[1]
@@ -225,12 +225,12 @@ def test_the_default_store_is_one_per_loop() -> None:
     assert first[0] is not second[0]
 
 
-def test_one_loop_after_the_other_share_a_quota() -> None:
+def test_consecutive_loops_share_a_quota() -> None:
     """A program that calls ``asyncio.run`` for every job sends no more than one that does not."""
     key = QuotaKey("volcengine", "one loop after the other", "StopWebcast")
 
     async def job(answered: bool) -> None:
-        permit = await quotas_of_running_loop().acquire(key, Quota(5))
+        permit = await default_quotas().acquire(key, Quota(5))
         if answered:
             permit.answered(0.0)
 
@@ -241,12 +241,12 @@ def test_one_loop_after_the_other_share_a_quota() -> None:
 
 
 def test_virtual_loops_do_not_inherit() -> None:
-    """Their times mean nothing to each other."""
+    """The times of one mean nothing to another."""
     key = QuotaKey("volcengine", "virtual", "StopWebcast")
 
     async def acquire() -> float:
         for _ in range(3):
-            (await quotas_of_running_loop().acquire(key, Quota(3))).answered(0)
+            (await default_quotas().acquire(key, Quota(3))).answered(0)
         return asyncio.get_running_loop().time()
 
     for _ in range(2):
@@ -259,7 +259,7 @@ def test_threads_may_each_have_a_loop() -> None:
     key = QuotaKey("volcengine", "threads", "StopWebcast")
 
     async def acquire() -> None:
-        (await quotas_of_running_loop().acquire(key, Quota(1000))).answered(0)
+        (await default_quotas().acquire(key, Quota(1000))).answered(0)
 
     def work() -> None:
         for _ in range(50):
@@ -276,7 +276,7 @@ FACTORIES = {None, getattr(asyncio, "eager_task_factory", None)}
 
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_any_task_factory(factory: Any) -> None:
-    """However tasks are started, whoever waits is granted a permit."""
+    """Calls that wait get a permit, however tasks are started."""
     quotas = WindowQuotas()
 
     async def main() -> None:
@@ -303,13 +303,13 @@ def test_any_task_factory(factory: Any) -> None:
 def test_no_second_is_ever_above_the_quota(
     limit: int, low: float, jitter: float, plan: list[tuple[float, int, int]], seed: int
 ) -> None:
-    """Bursts, pauses and cancelled calls in any order, at any delay: the judge never counts more than the quota."""
-    quotas, judge = WindowQuotas(), Judge(low, low + jitter, seed)
+    """Bursts, pauses and cancelled calls in any order, at any delay: the vendor never counts more than the quota."""
+    quotas, vendor = WindowQuotas(), SimulatedVendor(low, low + jitter, seed)
 
     async def main() -> None:
         tasks: list[asyncio.Task[bool]] = []
         for pause, calls, cancelled in plan:
-            begun = [asyncio.create_task(call(Of(quotas, Quota(limit)), judge)) for _ in range(calls)]
+            begun = [asyncio.create_task(call(KeyWindow(quotas, Quota(limit)), vendor)) for _ in range(calls)]
             tasks += begun
             await asyncio.sleep(pause)
             for task in begun[:cancelled]:
@@ -319,7 +319,7 @@ def test_no_second_is_ever_above_the_quota(
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(main())
-    assert judge.most <= limit
+    assert vendor.max_in_a_second <= limit
 
 
 @pytest.mark.looptime
@@ -331,7 +331,7 @@ async def test_a_window_may_be_longer_than_a_second() -> None:
     assert loop.time() - began == pytest.approx(5, abs=0.01)
 
 
-def test_several_loops_may_be_inherited_from() -> None:
+def test_permits_of_several_loops_are_inherited() -> None:
     quotas = WindowQuotas()
 
     async def acquire() -> None:
@@ -339,25 +339,25 @@ def test_several_loops_may_be_inherited_from() -> None:
 
     began = time.monotonic()
     for _ in range(2):
-        quotas.inherit({KEY: [began + 0.2]})
+        quotas.inherit_permits({KEY: [began + 0.2]})
     asyncio.run(acquire())
     assert 0.2 <= time.monotonic() - began < 0.5
 
 
 def quotas_of_ended_loops() -> set[QuotaKey]:
-    """Return the quotas that the stores of loops which have ended still remember."""
-    return {key for loop, store in window._stores.items() if loop.is_closed() for key in store.returns()}
+    """Return the quotas whose permits are still out in the stores of closed loops."""
+    return {key for loop, store in window._stores.items() if loop.is_closed() for key in store.permit_return_times()}
 
 
 def test_a_quota_outlives_a_loop_that_does_not_use_it() -> None:
-    """What one loop sent is not forgotten because the next one calls something else, nothing, or is a virtual one."""
+    """The requests of one loop still count if the next one uses another quota or none, or is virtual."""
     key, other = (QuotaKey("volcengine", "unused in between", action) for action in ("StopWebcast", "StopDetection"))
 
     async def acquire(key: QuotaKey) -> None:
-        (await quotas_of_running_loop().acquire(key, Quota(1))).answered(0)
+        (await default_quotas().acquire(key, Quota(1))).answered(0)
 
     async def acquire_nothing() -> None:
-        quotas_of_running_loop()
+        default_quotas()
 
     asyncio.run(acquire(key))
     began = time.monotonic()
@@ -378,7 +378,7 @@ def test_real_and_virtual_loops_do_not_inherit_from_each_other() -> None:
     async def acquire(ahead: float = 0.0) -> None:
         await asyncio.sleep(ahead)
         async with asyncio.timeout(0.5):
-            (await quotas_of_running_loop().acquire(key, Quota(1))).answered(0)
+            (await default_quotas().acquire(key, Quota(1))).answered(0)
 
     asyncio.run(acquire())
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -391,7 +391,7 @@ def test_real_and_virtual_loops_do_not_inherit_from_each_other() -> None:
     asyncio.run(acquire())
 
 
-async def test_nobody_waits_for_a_granter_that_was_cancelled() -> None:
+async def test_waiters_fail_if_the_granter_is_cancelled() -> None:
     """As all tasks are at the end of a program."""
     quotas = WindowQuotas()
     await quotas.acquire(KEY, Quota(1))
@@ -408,7 +408,7 @@ def test_round_trips_of_the_last_minute() -> None:
     trips = RoundTrips()
     for _ in range(99):
         trips.add(0.05, 0.0)
-    assert trips.credit == 0  # too few to tell the smallest
+    assert trips.credit == 0  # too few answers
     trips.add(0.05, 0.0)
     assert trips.credit == pytest.approx(0.04)
     trips.add(9.0, 1.0)

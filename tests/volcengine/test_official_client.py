@@ -1,4 +1,4 @@
-"""The official client, pointed at the emulator: what we take for the vendor is the vendor to its own SDK."""
+"""The official client calls the emulator: the vendor's own SDK accepts it as the vendor."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ from tests.doubles import KEYS
 from volc_moderation.emulator import EmulatorProcess
 
 
-def caller(emulator: EmulatorProcess, secret_key: str = KEYS.secret_key) -> Any:
+def universal_api(emulator: EmulatorProcess, secret_key: str = KEYS.secret_key) -> Any:
     configuration = volcenginesdkcore.Configuration()
     configuration.ak = KEYS.access_key
     configuration.sk = secret_key
@@ -29,7 +29,7 @@ def caller(emulator: EmulatorProcess, secret_key: str = KEYS.secret_key) -> Any:
 
 
 async def test_it_starts_lists_and_stops_a_detection(emulator: EmulatorProcess) -> None:
-    call = caller(emulator)
+    call = universal_api(emulator)
     task = {"AppId": "app", "RoomId": "room", "UserId": "user-1"}
     assert await call("POST", "StartDetection", "2020-12-01", **task, MediaType=1) == {"Message": "success"}
     listed = await call("GET", "ListDetectionTask", "2020-12-01", **task)
@@ -40,17 +40,17 @@ async def test_it_starts_lists_and_stops_a_detection(emulator: EmulatorProcess) 
 
 
 async def test_it_starts_and_stops_a_webcast(emulator: EmulatorProcess) -> None:
-    call = caller(emulator)
+    call = universal_api(emulator)
     task = {"AppId": "app", "RoomId": "room", "TaskId": "task"}
     page = {"UserId": "page", "SourceURL": "https://example.com/?a=b c"}
     assert await call("POST", "StartWebcast", "2023-11-01", **task, **page) == "ok"
-    shown = await call("GET", "GetWebCastTask", "2023-11-01", **task)
-    assert shown["WebCastTask"]["SourceURL"] == page["SourceURL"]
+    task_info = await call("GET", "GetWebCastTask", "2023-11-01", **task)
+    assert task_info["WebCastTask"]["SourceURL"] == page["SourceURL"]
     assert await call("POST", "StopWebcast", "2020-12-01", **task) == "ok"
 
 
 async def test_it_bans_and_lists_users(emulator: EmulatorProcess) -> None:
-    call = caller(emulator)
+    call = universal_api(emulator)
     for user in ("user-1", "user-2"):
         assert await emulator.join("volcengine", "room", user)
     room = {"AppId": "app", "RoomId": "room"}
@@ -65,4 +65,4 @@ async def test_it_bans_and_lists_users(emulator: EmulatorProcess) -> None:
 
 async def test_a_wrong_key_is_refused(emulator: EmulatorProcess) -> None:
     with pytest.raises(ApiException, match="SignatureDoesNotMatch"):
-        await caller(emulator, "wrong")("POST", "StopDetection", "2023-11-01", AppId="app", RoomId="room")
+        await universal_api(emulator, "wrong")("POST", "StopDetection", "2023-11-01", AppId="app", RoomId="room")

@@ -1,6 +1,7 @@
-"""Volcengine's envelope: every form of a yes, every code of the documents, and whatever else may come."""
+"""Volcengine's protocol: every form of success, every documented error code, and unexpected responses."""
 
 import json
+import traceback
 from typing import Any
 
 import httpx
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.doubles import NOW, in_turn, mocked, volcengine_client, volcengine_no
+from tests.doubles import NOW, mocked, sequential_handler, volcengine_client, volcengine_error
 from tests.strategies import json_values, texts
 from volc_moderation import (
     APIError,
@@ -41,9 +42,10 @@ from volc_moderation.volcengine import (
     WebCastStatus,
     WebCastTask,
 )
-from volc_moderation.volcengine.protocol import CODES, decode, encode
+from volc_moderation.volcengine.error_codes import CODES
+from volc_moderation.volcengine.protocol import decode, encode
 from volc_moderation.volcengine.signing import Signer
-from volc_moderation.wire import Request, Response, load_answer, to_json
+from volc_moderation.wire import Request, Response, load_response, to_json
 
 STOP = StopWebcast(app_id="app", room_id="room", task_id="task")
 START = StartDetection(app_id="app", room_id="room")
@@ -52,13 +54,13 @@ ONLINE = GetRoomOnlineUsers(app_id="app", room_id="room")
 LIMIT = LimitTokenPrivilege(app_id="app", room_id="room", user_id="user", token="t", forbidden_interval=60)
 GET = GetWebCastTask(app_id="app", room_id="room", task_id="task")
 REQUEST = Request("POST", "https://host/", {}, b"", ("hush",))
-#: Stands for a result that is absent.
-NOTHING = object()
+#: Stands for a missing result.
+MISSING = object()
 
 
-def answer(result: Any = NOTHING, error: Any = None, status: int = 200, **headers: str) -> Response:
+def answer(result: Any = MISSING, error: Any = None, status: int = 200, **headers: str) -> Response:
     metadata = {"RequestId": "r-1"} | ({} if error is None else {"Error": error})
-    body = {"ResponseMetadata": metadata} | ({} if result is NOTHING else {"Result": result})
+    body = {"ResponseMetadata": metadata} | ({} if result is MISSING else {"Result": result})
     return Response(status, httpx.Headers(headers), json.dumps(body).encode(), 0.1)
 
 
@@ -66,7 +68,7 @@ def read(action: Action[Any], response: Response, *, repeated: bool = False) -> 
     return decode(action, REQUEST, response, repeated=repeated).result
 
 
-def refusal(code: str, status: int = 400, message: str = "no", **headers: Any) -> APIError:
+def api_error(code: str, status: int = 400, message: str = "no", **headers: Any) -> APIError:
     with pytest.raises(APIError) as caught:
         read(STOP, answer(error={"Code": code, "Message": message}, status=status, **headers))
     return caught.value
@@ -79,41 +81,41 @@ def refusal(code: str, status: int = 400, message: str = "no", **headers: Any) -
         *(({"Message": "", "message": "success"}, "success"), ({"Message": "Success", "message": ""}, "Success")),
     ],
 )
-def test_all_forms_of_a_plain_yes(result: Any, message: str) -> None:
+def test_all_forms_of_success_without_data(result: Any, message: str) -> None:
     assert read(STOP, answer(result)) == Acknowledgement(message=message)
 
 
-#: What stands in the place of a yes where nothing was done.
-NO_PROOF: list[Any] = [
-    *(NOTHING, None, "", "  ", {}, {"Message": ""}, {"message": " "}, {"Message": None}, {"Message": "", "New": 1}),
+#: Results that do not prove success.
+UNPROVEN: list[Any] = [
+    *(MISSING, None, "", "  ", {}, {"Message": ""}, {"message": " "}, {"Message": None}, {"Message": "", "New": 1}),
     *(False, True, 0, 1, [], ["success"], {"EventData": []}, {"EventData": None}),
 ]
 
 
-@pytest.mark.parametrize("result", NO_PROOF)
+@pytest.mark.parametrize("result", UNPROVEN)
 @pytest.mark.parametrize("action", [STOP, START, LIST])
 def test_a_success_must_be_proven(action: Action[Any], result: Any) -> None:
-    """The pages say of each success text that it is there on success only, and empty otherwise."""
+    """The pages say that the text of each result is present only on success, and empty otherwise."""
     with pytest.raises(DecodeError) as caught:
         read(action, answer(result))
     assert caught.value.maybe_sent
     assert caught.value.request_id == "r-1"
 
 
-@pytest.mark.parametrize("result", [result for result in NO_PROOF if not isinstance(result, dict) or not result])
+@pytest.mark.parametrize("result", [result for result in UNPROVEN if not isinstance(result, dict) or not result])
 @pytest.mark.parametrize("action", [GET, ONLINE, LIMIT])
-def test_data_must_be_there(action: Action[Any], result: Any) -> None:
+def test_data_is_required(action: Action[Any], result: Any) -> None:
     with pytest.raises(DecodeError):
         read(action, answer(result))
 
 
-def test_a_hint_is_a_yes() -> None:
+def test_a_hint_counts_as_success() -> None:
     hint = "The task has been started. Please do not call the startup task interface repeatedly"
     assert read(StartDetection(app_id="a", room_id="r"), answer({"Message": hint})).message == hint
 
 
 def test_list_detection_task() -> None:
-    """The sample of the ListDetectionTask page."""
+    """The response is the sample of the ListDetectionTask page."""
     task = {"CreateTime": 1629183877, "MediaType": 1, "Status": 1, "UserId": "Your_UserId", "RoomId": "Your_RoomId"}
     tasks = read(LIST, answer({"EventData": [task], "Message": "success"}))
     assert tasks.message == "success"
@@ -130,11 +132,11 @@ def test_list_detection_task() -> None:
 
 
 @pytest.mark.parametrize("event_data", [{"EventData": []}, {"EventData": None}, {}])
-def test_never_moderated(event_data: Any) -> None:
+def test_a_room_that_was_never_moderated_has_no_tasks(event_data: Any) -> None:
     assert read(LIST, answer({**event_data, "Message": "success"})) == DetectionTasks(message="success")
 
 
-def test_unknown_fields_and_numbers_are_kept_or_ignored() -> None:
+def test_unknown_fields_are_ignored_and_unknown_numbers_are_kept() -> None:
     task = {"CreateTime": 1, "MediaType": 77, "Status": 9, "UserId": "u", "RoomId": "r", "New": {"a": [1]}}
     (read_task,) = read(LIST, answer({"EventData": [task], "Message": "success", "Newer": 1})).event_data
     assert (read_task.media_type, read_task.status) == (77, 9)
@@ -143,13 +145,13 @@ def test_unknown_fields_and_numbers_are_kept_or_ignored() -> None:
 TASK = {"CreateTime": 1, "MediaType": 1, "Status": 1, "UserId": "u", "RoomId": "r"}
 
 
-@pytest.mark.parametrize("odd", [None, 5, "text", [], {}, {**TASK, "CreateTime": "soon"}, {**TASK, "UserId": None}])
-def test_one_task_that_does_not_fit_does_not_cost_the_others(odd: Any) -> None:
-    """It is kept as it came, so that nobody takes it for none."""
-    tasks = read(LIST, answer({"EventData": [TASK, odd, TASK], "Message": "success", "Unreadable": ["forged"]}))
+@pytest.mark.parametrize("item", [None, 5, "text", [], {}, {**TASK, "CreateTime": "soon"}, {**TASK, "UserId": None}])
+def test_an_unreadable_task_does_not_discard_the_others(item: Any) -> None:
+    """It is kept unchanged, so that the caller knows that there is another task."""
+    tasks = read(LIST, answer({"EventData": [TASK, item, TASK], "Message": "success", "Unreadable": ["forged"]}))
     assert [task.user_id for task in tasks.event_data] == ["u", "u"]
-    assert tasks.unreadable == (odd,)
-    assert to_json(tasks) == {"EventData": [TASK, TASK], "Message": "success", "Unreadable": [odd]}
+    assert tasks.unreadable == (item,)
+    assert to_json(tasks) == {"EventData": [TASK, TASK], "Message": "success", "Unreadable": [item]}
     whole = read(LIST, answer({"EventData": [TASK], "Message": "success", "Unreadable": ["forged"]}))
     assert whole.unreadable == ()
     assert "Unreadable" not in str(to_json(whole))
@@ -192,7 +194,7 @@ def test_get_web_cast_task() -> None:
         ({"EventData": []}, "Result.message"),
     ],
 )
-def test_what_does_not_fit_is_named(result: Any, path: str) -> None:
+def test_the_field_that_does_not_fit_is_named(result: Any, path: str) -> None:
     with pytest.raises(DecodeError) as caught:
         read(LIST, answer(result))
     assert caught.value.path == path
@@ -245,15 +247,15 @@ CLASSES: dict[type[APIError], list[str]] = {
 @pytest.mark.parametrize(("cls", "code"), [(cls, code) for cls, codes in CLASSES.items() for code in codes])
 @pytest.mark.parametrize("status", [200, 400, 500])
 def test_every_code_has_its_class(cls: type[APIError], code: str, status: int) -> None:
-    """Whatever the HTTP status, which the documents disagree about."""
-    error = refusal(code, status)
+    """The HTTP status does not matter: the documents disagree about it."""
+    error = api_error(code, status)
     assert type(error) is cls
     assert (error.code, error.status, error.request_id) == (code, status, "r-1")
     assert error.advice
     assert error.retry_after == {"InvalidTimestamp": 0.0}.get(code, 1.0 if cls is ThrottledError else None)
 
 
-def test_no_code_is_without_a_test() -> None:
+def test_every_code_is_tested() -> None:
     assert set(CODES) <= {code for codes in CLASSES.values() for code in codes}
 
 
@@ -271,22 +273,22 @@ def test_no_code_is_without_a_test() -> None:
         (504, ServerError),
     ],
 )
-def test_an_unheard_code_goes_by_the_status(status: int, cls: type[APIError]) -> None:
-    error = refusal("Unheard.Of", status)
+def test_the_status_determines_the_class_of_an_undocumented_code(status: int, cls: type[APIError]) -> None:
+    error = api_error("Undocumented.Code", status)
     assert type(error) is cls
-    assert error.code == "Unheard.Of"
+    assert error.code == "Undocumented.Code"
     assert error.advice is None
     assert error.retry_after == (1 if status == 429 else None)
 
 
 @pytest.mark.parametrize("error", [{}, {"Code": None}, {"Code": 5, "Message": 7}, "text", [], 0, False])
-def test_an_error_without_a_code_is_one(error: Any) -> None:
+def test_an_error_without_a_code_is_still_an_error(error: Any) -> None:
     with pytest.raises(APIError) as caught:
         read(STOP, answer(error=error, status=500))
     assert caught.value.code == "HTTP 500"
 
 
-def test_an_envelope_without_an_error_at_500_is_one() -> None:
+def test_an_error_status_without_an_error_in_the_envelope_is_an_error() -> None:
     with pytest.raises(ServerError, match="HTTP 500"):
         read(STOP, answer("ok", status=500))
     with pytest.raises(InvalidRequestError, match="HTTP 400"):
@@ -294,24 +296,24 @@ def test_an_envelope_without_an_error_at_500_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "seconds"),
+    ("header", "seconds"),
     [("3", 3), ("0", 1), ("soon", 1), ("-1", 1), ("9" * 400, 1), ("9999", 9999), ("10000", 1), (b"\xb2", 1)],
 )
-def test_retry_after_of_the_response_is_honoured(given: Any, seconds: float) -> None:
-    assert refusal("FlowLimitExceeded", 429, **{"Retry-After": given}).retry_after == seconds
+def test_the_retry_after_header_is_honoured(header: Any, seconds: float) -> None:
+    assert api_error("FlowLimitExceeded", 429, **{"Retry-After": header}).retry_after == seconds
 
 
-def test_retry_after_does_not_undo_signing_again() -> None:
-    assert refusal("InvalidTimestamp", 403, **{"Retry-After": "7"}).retry_after == 0
+def test_the_retry_after_header_does_not_delay_signing_again() -> None:
+    assert api_error("InvalidTimestamp", 403, **{"Retry-After": "7"}).retry_after == 0
 
 
-def test_a_message_that_cannot_be_printed_can() -> None:
-    assert str(refusal("InvalidParameter", message="\ud800").message.encode()) == "b'?'"
+def test_a_message_with_a_lone_surrogate_can_be_printed() -> None:
+    assert str(api_error("InvalidParameter", message="\ud800").message.encode()) == "b'?'"
 
 
 @pytest.mark.parametrize("surrogate", [b"\\ud800", b"\\uDFFF", b"\xed\xa0\x80", b"\\uD83D!"])
-def test_no_answer_holds_what_has_no_utf8_form(surrogate: bytes) -> None:
-    """In a result as in a refusal, however the JSON spells it; what is a pair, and a Korean word, stay."""
+def test_lone_surrogates_are_replaced_in_a_result(surrogate: bytes) -> None:
+    """The spelling in JSON does not matter. Surrogate pairs and Korean characters are kept."""
     text = b"a" + surrogate + b" \\ud83d\\ude00 \xed\x95\x9c"
     body = b'{"ResponseMetadata": {"RequestId": "r"}, "Result": {"Message": "%s", "%s": [{"%s": "%s"}]}}'
     result = decode(STOP, REQUEST, Response(200, {}, body % (text, text, text, text), 0.1), repeated=False).result
@@ -320,20 +322,20 @@ def test_no_answer_holds_what_has_no_utf8_form(surrogate: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "read_as"),
+    ("value", "request_id"),
     [
         *(("r-1", "r-1"), (71, "71"), (0, "0"), (-1, "-1"), ("", None), (None, None), (True, None), (1.5, None)),
         *(([], None), ({}, None), (10**39, str(10**39)), (10**40, None)),
     ],
 )
-def test_a_request_id_may_be_a_number(given: Any, read_as: str | None) -> None:
-    body = {"ResponseMetadata": {"RequestId": given}, "Result": "ok"}
+def test_a_request_id_may_be_a_number(value: Any, request_id: str | None) -> None:
+    body = {"ResponseMetadata": {"RequestId": value}, "Result": "ok"}
     response = Response(200, {}, json.dumps(body).encode(), 0.1)
-    assert decode(STOP, REQUEST, response, repeated=False).request_id == read_as
+    assert decode(STOP, REQUEST, response, repeated=False).request_id == request_id
 
 
 @pytest.mark.parametrize(
-    ("given", "code_n"),
+    ("value", "code_n"),
     [
         (100009, 100009),
         (1, 1),
@@ -345,36 +347,36 @@ def test_a_request_id_may_be_a_number(given: Any, read_as: str | None) -> None:
         (-1, None),
     ],
 )
-def test_the_gateways_number_is_kept(given: Any, code_n: int | None) -> None:
+def test_the_number_of_the_gateway_is_kept(value: Any, code_n: int | None) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        read(STOP, answer(error={"Code": "InvalidAccessKey", "Message": "no", "CodeN": given}, status=401))
+        read(STOP, answer(error={"Code": "InvalidAccessKey", "Message": "no", "CodeN": value}, status=401))
     assert caught.value.code_n == code_n
-    assert refusal("InvalidAccessKey").code_n is None
+    assert api_error("InvalidAccessKey").code_n is None
 
 
-def test_done_already_counts_only_after_a_lost_answer() -> None:
-    gone = answer(error={"Code": "InvalidParameter.ErrorActiveTaskNotFound", "Message": "gone"}, status=400)
-    assert read(STOP, gone, repeated=True) == Acknowledgement(message="gone")
+def test_already_done_codes_count_only_after_a_lost_response() -> None:
+    not_found = answer(error={"Code": "InvalidParameter.ErrorActiveTaskNotFound", "Message": "gone"}, status=400)
+    assert read(STOP, not_found, repeated=True) == Acknowledgement(message="gone")
     with pytest.raises(NotFoundError):
-        read(STOP, gone)
+        read(STOP, not_found)
     with pytest.raises(NotFoundError):
-        read(LIST, gone, repeated=True)
-    silent = answer(error={"Code": "InvalidParameter.ErrorActiveTaskNotFound"}, status=400)
-    assert read(STOP, silent, repeated=True).message == "InvalidParameter.ErrorActiveTaskNotFound"
+        read(LIST, not_found, repeated=True)
+    without_message = answer(error={"Code": "InvalidParameter.ErrorActiveTaskNotFound"}, status=400)
+    assert read(STOP, without_message, repeated=True).message == "InvalidParameter.ErrorActiveTaskNotFound"
 
 
-def test_a_task_of_the_room_is_not_taken_for_one_of_the_user() -> None:
-    """After a lost answer, "exists already" may tell of a room's task for another medium, which leaves the user out."""
-    there = answer(error={"Code": "InvalidParameter.TaskAlreadyExists", "Message": "in progress"}, status=400)
-    assert read(START, there, repeated=True).message == "in progress"
+def test_a_task_of_the_room_is_not_mistaken_for_one_of_the_user() -> None:
+    """After a lost response, "already exists" may mean a task of the room for another medium, without the user."""
+    exists = answer(error={"Code": "InvalidParameter.TaskAlreadyExists", "Message": "in progress"}, status=400)
+    assert read(START, exists, repeated=True).message == "in progress"
     with pytest.raises(ConflictError):
-        read(START, there)
+        read(START, exists)
     with pytest.raises(ConflictError):
-        read(StartDetection(app_id="app", room_id="room", user_id="user"), there, repeated=True)
+        read(StartDetection(app_id="app", room_id="room", user_id="user"), exists, repeated=True)
 
 
 def test_a_message_that_repeats_a_secret_is_redacted() -> None:
-    error = refusal("SignatureDoesNotMatch", message="expected hush, got hush")
+    error = api_error("SignatureDoesNotMatch", message="expected hush, got hush")
     assert error.message == "expected ***, got ***"
 
 
@@ -401,12 +403,14 @@ def test_the_query_of_a_get_and_the_body_of_a_post() -> None:
     action=st.sampled_from([STOP, LIST, GET]),
     header=texts,
 )
-def test_nothing_that_comes_back_crashes(body: bytes, status: int, action: Action[Any], header: str) -> None:
-    """Any bytes, any JSON, any status: a result, or one error of the tree."""
+def test_every_response_gives_a_result_or_an_error_of_the_tree(
+    body: bytes, status: int, action: Action[Any], header: str
+) -> None:
+    """Any bytes, any JSON and any status are read."""
     try:
         decode(action, REQUEST, Response(status, {"retry-after": header}, body, 0.1), repeated=True)
     except ModerationError as error:
-        assert str(error)  # noqa: PT017 - either is right
+        assert str(error)  # noqa: PT017 - both outcomes are valid
 
 
 def test_a_code_and_a_request_id_that_repeat_a_secret_are_redacted() -> None:
@@ -416,12 +420,12 @@ def test_a_code_and_a_request_id_that_repeat_a_secret_are_redacted() -> None:
     assert (caught.value.code, caught.value.request_id) == ("Odd.***", "r ***")
 
 
-def test_attempts_are_told() -> None:
+def test_an_error_shows_its_attempts() -> None:
     assert str(APIError("no", code=1, attempts=2)) == "1 no [2 attempts]"
 
 
-async def test_a_users_token_is_struck_from_a_message() -> None:
-    handler, _ = in_turn(volcengine_no("InvalidParameter", "Token t0k3n is malformed"))
+async def test_a_users_token_is_redacted_from_a_message() -> None:
+    handler, _ = sequential_handler(volcengine_error("InvalidParameter", "Token t0k3n is malformed"))
     async with mocked(handler) as http_client:
         with pytest.raises(APIError) as caught:
             await volcengine_client(http_client=http_client).limit_token_privilege(
@@ -431,8 +435,8 @@ async def test_a_users_token_is_struck_from_a_message() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le"])
-def test_an_answer_is_utf_8(encoding: str) -> None:
-    """What Python would guess from its first bytes may have texts that nothing can print."""
+def test_a_response_must_be_utf_8(encoding: str) -> None:
+    """In an encoding that Python guesses from the first bytes, JSON may have texts that cannot be printed."""
     body = '{"ResponseMetadata":{"Error":{"Code":"InvalidParameter","Message":"\\ud800"}}}'.encode(encoding)
     with pytest.raises(TransportError, match="bytes that are not the vendor's JSON"):
         decode(STOP, REQUEST, Response(200, {}, body, 0.1), repeated=False)
@@ -440,14 +444,27 @@ def test_an_answer_is_utf_8(encoding: str) -> None:
     assert decode(STOP, REQUEST, Response(200, {}, with_mark, 0.1), repeated=False).result.message == "ok"
 
 
-def test_halves_of_characters_end_wherever_they_stand() -> None:
+def test_lone_surrogates_are_replaced_everywhere() -> None:
     body = b'{"ResponseMetadata": {}, "Result": {"Message": "ok", "EventData": ["\\ud800", {"\\udfff": ["\\ud800"]}]}}'
-    assert load_answer(body) == {
+    assert load_response(body) == {
         "ResponseMetadata": {},
         "Result": {"Message": "ok", "EventData": ["?", {"?": ["?"]}]},
     }
 
 
 @pytest.mark.parametrize("depth", [600, 900, 2000])
-def test_an_answer_that_is_nested_too_deeply_is_none(depth: int) -> None:
-    assert load_answer(b'{"a":' + depth * b"[" + rb'"\ud800"' + depth * b"]" + b"}") is None
+def test_a_response_that_is_nested_too_deeply_is_not_read(depth: int) -> None:
+    assert load_response(b'{"a":' + depth * b"[" + rb'"\ud800"' + depth * b"]" + b"}") is None
+
+
+@pytest.mark.parametrize(
+    "response",
+    [answer({"EventData": "private"}), answer(error={"Code": "InvalidParameter", "Details": "private"}, status=400)],
+)
+def test_no_frame_of_an_error_holds_the_content_of_the_response(response: Response) -> None:
+    with pytest.raises(ModerationError) as caught:
+        read(LIST, response)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
+    assert "decode" in {frame.name for frame in frames}
+    assert not any("private" in str(frame.locals) for frame in frames)

@@ -1,4 +1,4 @@
-"""Our signatures against the published algorithm's vectors and against the official signer."""
+"""Volcengine's signature: the test vectors of the published algorithm, and the official signer for any input."""
 
 import calendar
 import datetime
@@ -42,7 +42,7 @@ def test_vectors(vector: dict[str, Any]) -> None:
     )
     assert signed.pop("Authorization") == vector["authorization"]
     assert signed == headers
-    assert signer._keyed.digest() == hmac.digest(bytes.fromhex(vector["signing_key_hex"]), b"", "sha256")
+    assert signer._keyed_hash.digest() == hmac.digest(bytes.fromhex(vector["signing_key_hex"]), b"", "sha256")
     if "canonical_request" in vector:
         digest = hashlib.sha256(vector["canonical_request"].encode()).hexdigest()
         assert digest == vector["canonical_request_sha256"]
@@ -51,7 +51,7 @@ def test_vectors(vector: dict[str, Any]) -> None:
 def official(
     method: str, host: str, query: dict[str, str], body: str, content_type: str | None, credentials: list[str], now: int
 ) -> dict[str, str]:
-    """Sign with the vendor's own signer, at a given second."""
+    """Sign with the vendor's own signer at the second ``now``."""
     headers = {"Host": host} | ({"Content-Type": content_type} if content_type else {})
     access_key, secret_key, token = credentials
     clock = mock.Mock(datetime=mock.Mock(utcnow=lambda: datetime.datetime.fromtimestamp(now, datetime.UTC)))
@@ -73,7 +73,7 @@ def official(
 def test_the_official_signer_agrees(
     method: str, host: str, query: dict[str, str], body: str, keys: tuple[str, str, str], now: int
 ) -> None:
-    """Any unicode in names and values, empty values, session tokens, any second: the same headers to the letter."""
+    """The headers are identical for any Unicode in names and values, empty values, session tokens and any second."""
     content_type = "application/json" if method == "POST" else None
     access_key, secret_key, token = keys
     signer = Signer(VolcengineCredentials.make(access_key, secret_key, token or None), region="cn-north-1")
@@ -84,13 +84,14 @@ def test_the_official_signer_agrees(
 
 
 @given(first=seconds, second=seconds)
-def test_the_key_of_the_day_changes_with_the_day(first: int, second: int) -> None:
-    """A signer that signed on one day signs on another as a new one would."""
+def test_the_cached_key_changes_with_the_day(first: int, second: int) -> None:
+    """A signer that signed on one day gives the same signature on another day as a new signer."""
     credentials = VolcengineCredentials.make("AK", "SK")
     request: dict[str, Any] = {"method": "GET", "host": "h", "query": "a=b", "body": b""}
-    used = Signer(credentials, region="cn-north-1")
-    used.sign(**request, now=first)
-    assert used.sign(**request, now=second) == Signer(credentials, region="cn-north-1").sign(**request, now=second)
+    signer = Signer(credentials, region="cn-north-1")
+    signer.sign(**request, now=first)
+    new_signer = Signer(credentials, region="cn-north-1")
+    assert signer.sign(**request, now=second) == new_signer.sign(**request, now=second)
 
 
 def test_the_query_is_sorted_by_its_encoded_bytes() -> None:

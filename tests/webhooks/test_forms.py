@@ -1,4 +1,4 @@
-"""ZEGO's callbacks as forms, which its support turns on: the same events as the JSON, from the same signature."""
+"""ZEGO's callbacks as forms, which its support can enable: the same events and signatures as with JSON."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 
-from tests.webhooks.test_app import Handler, made, status
+from tests.webhooks.test_app import Handler, status, webhooks
 from volc_moderation import CallbackError
-from volc_moderation.callback_checks import MOST_VALUES, json_of
+from volc_moderation.callback_checks import MAX_VALUES, json_or_text
 from volc_moderation.testing import CALLBACK_SECRET, make_zego_callback
 from volc_moderation.zego.callbacks import ZegoEvent, parse, sign, verify
 
@@ -20,16 +20,16 @@ VECTORS = {
 SECRET = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 
 
-def form_of(fields: dict[str, Any], how: Any = quote_plus) -> bytes:
-    """Spell fields as a form: numbers in decimal, what is nested as JSON."""
+def form_of(fields: dict[str, Any], quote_via: Any = quote_plus) -> bytes:
+    """Encode fields as a form: numbers in decimal, objects as JSON."""
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
-    return urlencode(texts, quote_via=how).encode()
+    return urlencode(texts, quote_via=quote_via).encode()
 
 
-@pytest.mark.parametrize("how", [quote_plus, quote])
+@pytest.mark.parametrize("quote_via", [quote_plus, quote])
 @pytest.mark.parametrize("vector", "ABCDEF")
-def test_each_event_as_a_form(vector: str, how: Any) -> None:
-    form, plain = form_of(VECTORS[vector], how), json.dumps(VECTORS[vector]).encode()
+def test_each_event_may_be_a_form(vector: str, quote_via: Any) -> None:
+    form, plain = form_of(VECTORS[vector], quote_via), json.dumps(VECTORS[vector]).encode()
     assert form != plain
     verify(form, SECRET)
     event, same = parse(form), parse(plain)
@@ -48,16 +48,16 @@ def test_the_only_parameter_may_be_the_whole_json(vector: str, name: str) -> Non
     assert parse(form) == parse(plain.encode())
 
 
-def test_json_that_is_percent_encoded_is_no_form() -> None:
-    """Even if there is an = and an & in it."""
+def test_percent_encoded_json_is_not_read_as_a_form() -> None:
+    """Even if it contains = and &."""
     fields = VECTORS["A"] | {"Message": "a=b&Nonce=1&a+b"}
     body = quote(json.dumps(fields), safe="=&").encode()
     verify(body, SECRET)
     assert parse(body).data == fields
 
 
-def test_escapes_are_undone_once() -> None:
-    """The addresses have escapes of their own; a + in a form is a blank."""
+def test_percent_encoding_is_decoded_once() -> None:
+    """The URLs are themselves percent-encoded; a + in a form is a space."""
     event = parse(form_of(VECTORS["A"] | {"Message": "a b+c%20d&e=é"}))
     assert event.message == "a b+c%20d&e=é"
     assert event.evidence.urls[0] == VECTORS["A"]["Detail"]["AudioUrl"]
@@ -65,20 +65,20 @@ def test_escapes_are_undone_once() -> None:
 
 
 @pytest.mark.parametrize("change", [{"Timestamp": 1795219201}, {"Nonce": "1"}, {"Signature": "0" * 40}])
-def test_a_changed_form_is_forged(change: dict[str, Any]) -> None:
+def test_a_changed_form_is_refused_as_forged(change: dict[str, Any]) -> None:
     with pytest.raises(CallbackError) as caught:
         verify(form_of(VECTORS["A"] | change), SECRET)
     assert caught.value.reason == "forged"
 
 
 @pytest.mark.parametrize("timestamp", ["01795219200", "1795219200"])
-def test_a_number_is_verified_as_it_is_written(timestamp: str) -> None:
+def test_a_number_is_verified_as_it_is_spelled(timestamp: str) -> None:
     signed = json.loads(sign(VECTORS["A"] | {"Timestamp": timestamp}, SECRET))
     verify(form_of(signed), SECRET)
     verify(json.dumps(signed).encode(), SECRET)
 
 
-def test_events_of_rooms_stay_texts() -> None:
+def test_fields_of_room_events_stay_texts() -> None:
     """Their names are in lower case, and they are texts in JSON too."""
     fields = {"event": "stream_create", "appid": "2468013579", "timestamp": "1795219200", "nonce": "12"}
     fields |= {"room_id": "r", "stream_id": "s", "user_id": "5"}
@@ -91,7 +91,7 @@ def test_events_of_rooms_stay_texts() -> None:
 
 
 @pytest.mark.parametrize("empty", ["", "null", "{}", "[]"])
-def test_what_is_missing_is_empty(empty: str) -> None:
+def test_empty_parts_are_read_as_empty_objects(empty: str) -> None:
     event = parse(form_of(VECTORS["A"] | {"Detail": empty, "AuxInfo": empty}))
     assert (event.verdict, event.room_id, event.task_id) == (None, None, VECTORS["A"]["TaskId"])
 
@@ -118,15 +118,15 @@ GENUINE = form_of(VECTORS["A"])
         GENUINE + b"&a=" + b"%41" * 50_000,
     ],
 )
-def test_a_form_that_leaves_a_doubt_is_refused(body: bytes) -> None:
-    """Which of two values with one name was signed, nobody knows."""
+def test_an_ambiguous_form_is_refused(body: bytes) -> None:
+    """If a name has two values, it is unknown which of them was signed."""
     for read in (parse, lambda body: verify(body, SECRET)):
         with pytest.raises(CallbackError, match=r"^the body must be") as caught:
             read(body)
         assert caught.value.reason == "unreadable"
 
 
-def test_what_means_nothing_does_no_harm() -> None:
+def test_additional_separators_and_parameters_are_ignored() -> None:
     fields = len(VECTORS["A"])
     more = b"".join(b"&a%d=" % number for number in range(100 - fields))
     for body in (GENUINE + b"&", b"&" + GENUINE, GENUINE.replace(b"&", b"&&"), GENUINE + b"\r\n", GENUINE + more):
@@ -134,9 +134,9 @@ def test_what_means_nothing_does_no_harm() -> None:
         assert parse(body).task_id == VECTORS["A"]["TaskId"]
 
 
-async def test_a_form_is_handled_once_whatever_form_comes_next() -> None:
+async def test_an_event_is_handled_once_in_whatever_encoding_it_comes() -> None:
     handler, plain = Handler(), make_zego_callback()
-    app = made(handler)
+    app = webhooks(handler)
     form = form_of(json.loads(plain))
     headers = {"content-type": "application/x-www-form-urlencoded"}
     assert await status(app, form, "/zego", headers=headers) == 200
@@ -148,15 +148,15 @@ async def test_a_form_is_handled_once_whatever_form_comes_next() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "means"),
+    ("text", "value"),
     [
         ("[1]", [1]),
         ('{"a": "é"}', {"a": "é"}),
         ("no JSON", "no JSON"),
         ("{", "{"),
-        ((MOST_VALUES + 1) * "[", (MOST_VALUES + 1) * "["),
-        (MOST_VALUES * "[" + MOST_VALUES * "]", MOST_VALUES * "[" + MOST_VALUES * "]"),
+        ((MAX_VALUES + 1) * "[", (MAX_VALUES + 1) * "["),
+        (MAX_VALUES * "[" + MAX_VALUES * "]", MAX_VALUES * "[" + MAX_VALUES * "]"),
     ],
 )
-def test_what_is_no_json_stays_a_text(text: str, means: object) -> None:
-    assert json_of(text) == means
+def test_a_parameter_that_is_not_json_stays_a_text(text: str, value: object) -> None:
+    assert json_or_text(text) == value

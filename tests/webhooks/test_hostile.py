@@ -1,4 +1,4 @@
-"""The largest bodies that are read, each as bad as it can be: whoever sees one callback of ZEGO can sign such.
+"""The most expensive bodies of the greatest size. Anybody who sees one callback of ZEGO can sign such bodies.
 
 None costs more time or memory than its size warrants, and none raises anything but CallbackError.
 """
@@ -15,37 +15,37 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.webhooks.test_app import made, status
+from tests.webhooks.test_app import status, webhooks
 from volc_moderation import CallbackError, Event
 from volc_moderation.callback_checks import (
-    MOST_PARAMETERS,
-    MOST_VALUES,
+    MAX_FORM_PARAMETERS,
+    MAX_VALUES,
     dedupe_key,
-    json_of,
-    load_encoded,
+    json_or_text,
+    load_json_or_form,
+    load_model,
     load_object,
-    model_of,
 )
 from volc_moderation.testing import CALLBACK_SECRET as SECRET
 from volc_moderation.testing import make_volcengine_callback, make_zego_callback
 from volc_moderation.volcengine import callbacks as volcengine
-from volc_moderation.webhooks.dedupe import State
+from volc_moderation.webhooks.dedupe import DedupeState
 from volc_moderation.zego import callbacks as zego
 
-#: What ``Webhooks`` reads at most, less what is around the hostile part.
-MOST = 1_048_576 - 700
-#: Of one core, for one body. The worst of these takes a tenth of it, a machine may be slow.
-CPU_SECONDS = 0.4
-PEAK_BYTES = 20_000_000
+#: Bytes of the hostile part: the most that ``Webhooks`` reads, less the rest of the callback.
+SIZE = 1_048_576 - 700
+#: Seconds on one core for one body. The most expensive body takes a tenth of it; the rest is for slow machines.
+MAX_CPU_TIME = 0.4
+MAX_MEMORY = 20_000_000  # bytes
 
 
-def ended(body: bytes, more: str) -> bytes:
-    """Write more fields into a JSON object."""
-    return body[:-1] + b"," + more.encode() + b"}"
+def with_fields(body: bytes, fields: str) -> bytes:
+    """Append fields to a JSON object."""
+    return body[:-1] + b"," + fields.encode() + b"}"
 
 
 def detail(content: str) -> bytes:
-    return ended(make_zego_callback(), f'"Detail":{content}')
+    return with_fields(make_zego_callback(), f'"Detail":{content}')
 
 
 def review(content: str) -> bytes:
@@ -53,68 +53,68 @@ def review(content: str) -> bytes:
 
 
 def filled(head: str, item: str, tail: str) -> str:
-    """Fill what is left with items, separated by commas."""
-    return head + ",".join([item] * (MOST // (len(item) + 1) - len(head + tail))) + tail
+    """Fill the hostile part with items, separated by commas."""
+    return head + ",".join([item] * (SIZE // (len(item) + 1) - len(head + tail))) + tail
 
 
 ZEGO: dict[str, Callable[[], bytes]] = {
-    "a long task id": lambda: make_zego_callback(TaskId="x" * (MOST // 2), AuxInfo={}),
-    "a long task id of special characters": lambda: make_zego_callback(TaskId="." * MOST, ResultTaskId="r", AuxInfo={}),
-    "a long task id in other letters": lambda: make_zego_callback(TaskId="\U0001f600" * (MOST // 8), AuxInfo={}),
-    "a long result id": lambda: make_zego_callback(TaskId="t", ResultTaskId="t" + "_1" * (MOST // 2), AuxInfo={}),
-    "a long result id of digits": lambda: make_zego_callback(TaskId="t", ResultTaskId="t_" + "1" * MOST, AuxInfo={}),
-    "a long event": lambda: make_zego_callback("e" * MOST),
-    "a long nonce": lambda: make_zego_callback("other", Nonce="n" * MOST),
-    "a long app id": lambda: make_zego_callback(AppId="1" * MOST),
-    "a long time": lambda: make_zego_callback(Timestamp="1" * MOST),
-    "a long time of a frame": lambda: make_zego_callback(AuxInfo={"ImgTime": "2" * MOST}),
-    "a long signature": lambda: ended(make_zego_callback(), '"Signature":"' + "0" * MOST + '"'),
-    "a list of risks that are none": lambda: detail(filled('{"RiskInfoList":[', "1", "]}")),
+    "a long task id": lambda: make_zego_callback(TaskId="x" * (SIZE // 2), AuxInfo={}),
+    "a long task id of special characters": lambda: make_zego_callback(TaskId="." * SIZE, ResultTaskId="r", AuxInfo={}),
+    "a long task id in other letters": lambda: make_zego_callback(TaskId="\U0001f600" * (SIZE // 8), AuxInfo={}),
+    "a long result id": lambda: make_zego_callback(TaskId="t", ResultTaskId="t" + "_1" * (SIZE // 2), AuxInfo={}),
+    "a long result id of digits": lambda: make_zego_callback(TaskId="t", ResultTaskId="t_" + "1" * SIZE, AuxInfo={}),
+    "a long event": lambda: make_zego_callback("e" * SIZE),
+    "a long nonce": lambda: make_zego_callback("other", Nonce="n" * SIZE),
+    "a long app id": lambda: make_zego_callback(AppId="1" * SIZE),
+    "a long time": lambda: make_zego_callback(Timestamp="1" * SIZE),
+    "a long time of a frame": lambda: make_zego_callback(AuxInfo={"ImgTime": "2" * SIZE}),
+    "a long signature": lambda: with_fields(make_zego_callback(), '"Signature":"' + "0" * SIZE + '"'),
+    "a list of numbers in place of risks": lambda: detail(filled('{"RiskInfoList":[', "1", "]}")),
     "a list of empty risks": lambda: detail(filled('{"RiskInfoList":[', "{}", "]}")),
     "a list of wrong risks": lambda: detail(filled('{"RiskInfoList":[', '{"RiskDetail":1}', "]}")),
-    "a list of faces that are none": lambda: detail(filled('{"RiskDetail":{"FaceInfoList":[', "1", "]}}")),
-    "as many wrong values as there may be": lambda: detail('{"RiskInfoList":[' + ",".join(["1"] * 9_990) + "]}"),
-    "a place that is none": lambda: detail(filled('{"RiskDetail":{"FaceInfoList":[{"Location":[', '"a"', "]}]}}")),
-    "many fields": lambda: ended(make_zego_callback(), ",".join(f'"k{n}":{n}' for n in range(MOST // 16))),
-    "a deep list": lambda: ended(make_zego_callback(), '"X":' + "[" * (MOST // 2) + "]" * (MOST // 2)),
-    "many deep lists": lambda: ended(make_zego_callback(), filled('"X":[', "[" * 400 + "]" * 400, "]")),
-    "many lists": lambda: ended(make_zego_callback(), filled('"X":[', "[]", "]")),
-    "openings only": lambda: b"[" * MOST,
-    "long numbers": lambda: ended(make_zego_callback(), filled('"X":[', "9" * 4300, "]")),
-    "a number that is too long": lambda: ended(make_zego_callback(), '"Timestamp":' + "9" * MOST),
-    "a number that is too large": lambda: ended(make_zego_callback(), '"Timestamp":1e' + "9" * MOST),
-    "a long fraction": lambda: ended(make_zego_callback(), '"Timestamp":1.' + "9" * MOST),
-    "numbers that are none": lambda: ended(make_zego_callback(), '"Timestamp":NaN,"AppId":Infinity'),
+    "a list of numbers in place of faces": lambda: detail(filled('{"RiskDetail":{"FaceInfoList":[', "1", "]}}")),
+    "as many wrong values as are read": lambda: detail('{"RiskInfoList":[' + ",".join(["1"] * 9_990) + "]}"),
+    "a location of texts": lambda: detail(filled('{"RiskDetail":{"FaceInfoList":[{"Location":[', '"a"', "]}]}}")),
+    "many fields": lambda: with_fields(make_zego_callback(), ",".join(f'"k{n}":{n}' for n in range(SIZE // 16))),
+    "a deep list": lambda: with_fields(make_zego_callback(), '"X":' + "[" * (SIZE // 2) + "]" * (SIZE // 2)),
+    "many deep lists": lambda: with_fields(make_zego_callback(), filled('"X":[', "[" * 400 + "]" * 400, "]")),
+    "many lists": lambda: with_fields(make_zego_callback(), filled('"X":[', "[]", "]")),
+    "opening brackets": lambda: b"[" * SIZE,
+    "long numbers": lambda: with_fields(make_zego_callback(), filled('"X":[', "9" * 4300, "]")),
+    "a number that is too long": lambda: with_fields(make_zego_callback(), '"Timestamp":' + "9" * SIZE),
+    "a number that is too large": lambda: with_fields(make_zego_callback(), '"Timestamp":1e' + "9" * SIZE),
+    "a long fraction": lambda: with_fields(make_zego_callback(), '"Timestamp":1.' + "9" * SIZE),
+    "numbers that are not finite": lambda: with_fields(make_zego_callback(), '"Timestamp":NaN,"AppId":Infinity'),
     "a time in the far future": lambda: make_zego_callback(AuxInfo={"ProcessBeginTime": 10**4000}),
     "text without a UTF-8 form": lambda: make_zego_callback(AuxInfo={"X": "x"}).replace(b'"x"', b'"\\ud800"'),
-    "half characters in ids": lambda: ended(make_zego_callback(), '"TaskId":"\\ud800","ResultTaskId":"\\udc00"'),
-    "UTF-16": lambda: make_zego_callback(TaskId="t" * (MOST // 2 - 400), ResultTaskId="r").decode().encode("utf-16"),
-    "percent signs": lambda: b"%" * MOST,
-    "escapes": lambda: b"%41" * (MOST // 3),
-    "escapes and letters": lambda: b"%7b%22%41" + b"%41a" * (MOST // 4),
-    "as many escapes as there may be": lambda: b"%7b%22=" + b"%41a" * 49_998,
-    "escaped escapes": lambda: b"%25" * (MOST // 3),
-    "no more than separators": lambda: b"&" * MOST,
-    "many parameters": lambda: b"a=&" * (MOST // 3),
-    "one parameter of blanks": lambda: b"a=" + b"+" * MOST,
-    "one parameter of escapes": lambda: b"a=" + b"%41a" * (MOST // 4),
-    "one parameter of openings": lambda: b"a=" + b"%5B" * (MOST // 3),
+    "lone surrogates in ids": lambda: with_fields(make_zego_callback(), '"TaskId":"\\ud800","ResultTaskId":"\\udc00"'),
+    "UTF-16": lambda: make_zego_callback(TaskId="t" * (SIZE // 2 - 400), ResultTaskId="r").decode().encode("utf-16"),
+    "percent signs without digits": lambda: b"%" * SIZE,
+    "percent-encoding": lambda: b"%41" * (SIZE // 3),
+    "percent-encoding and letters": lambda: b"%7b%22%41" + b"%41a" * (SIZE // 4),
+    "as much percent-encoding as is decoded": lambda: b"%7b%22=" + b"%41a" * 49_998,
+    "encoded percent signs": lambda: b"%25" * (SIZE // 3),
+    "separators": lambda: b"&" * SIZE,
+    "many parameters": lambda: b"a=&" * (SIZE // 3),
+    "one parameter of spaces": lambda: b"a=" + b"+" * SIZE,
+    "one parameter of percent-encoding": lambda: b"a=" + b"%41a" * (SIZE // 4),
+    "one parameter of opening brackets": lambda: b"a=" + b"%5B" * (SIZE // 3),
     "a form with a long list": lambda: form(filled("[", "1", "]")),
     "a form with many lists": lambda: form(filled("[", "[]", "]")),
-    "a form with a long number": lambda: form("9" * MOST),
+    "a form with a long number": lambda: form("9" * SIZE),
 }
 VOLCENGINE: dict[str, Callable[[], bytes]] = {
-    "a long event id": lambda: make_volcengine_callback(envelope={"EventId": "x" * MOST}),
-    "a long app id": lambda: make_volcengine_callback(envelope={"AppId": "x" * MOST, "EventId": ""}),
-    "a long time": lambda: make_volcengine_callback(envelope={"EventTime": "2" * MOST}),
-    "a list of pictures that are none": lambda: review(filled('{"Images":[', "1", "]}")),
-    "a list of risks that are none": lambda: review(filled('{"RiskHit":[', "1", "]}")),
+    "a long event id": lambda: make_volcengine_callback(envelope={"EventId": "x" * SIZE}),
+    "a long app id": lambda: make_volcengine_callback(envelope={"AppId": "x" * SIZE, "EventId": ""}),
+    "a long time": lambda: make_volcengine_callback(envelope={"EventTime": "2" * SIZE}),
+    "a list of numbers in place of pictures": lambda: review(filled('{"Images":[', "1", "]}")),
+    "a list of numbers in place of risks": lambda: review(filled('{"RiskHit":[', "1", "]}")),
     "a list of empty risks": lambda: review(filled('{"RiskHit":[', "{}", "]}")),
-    "as many wrong values as there may be": lambda: review('{"RiskHit":[' + ",".join(["{}"] * 4_990) + "]}"),
+    "as many wrong values as are read": lambda: review('{"RiskHit":[' + ",".join(["{}"] * 4_990) + "]}"),
     "many lists": lambda: review(filled('{"X":[', "[]", "]}")),
-    "a deep list": lambda: review("[" * MOST),
-    "a number that is too long": lambda: review('{"MediaType":' + "9" * MOST + "}"),
-    "half characters": lambda: review('{"RoomId":"\\ud800","Suggest":"\\ud800"}'),
+    "a deep list": lambda: review("[" * SIZE),
+    "a number that is too long": lambda: review('{"MediaType":' + "9" * SIZE + "}"),
+    "lone surrogates": lambda: review('{"RoomId":"\\ud800","Suggest":"\\ud800"}'),
 }
 
 
@@ -133,7 +133,7 @@ CASES = [*hostile(zego, ZEGO), *hostile(volcengine, VOLCENGINE)]
 
 
 def read(rules: Any, body: bytes) -> Event | None:
-    """Verify and parse; whatever is raised but CallbackError gets out."""
+    """Verify and parse a body. Any exception other than CallbackError fails the test."""
     with contextlib.suppress(CallbackError):
         rules.verify(body, SECRET)
     try:
@@ -143,21 +143,21 @@ def read(rules: Any, body: bytes) -> Event | None:
 
 
 @pytest.mark.parametrize(("rules", "make"), CASES)
-def test_it_takes_little_time(rules: Any, make: Callable[[], bytes]) -> None:
+def test_a_hostile_body_takes_little_time(rules: Any, make: Callable[[], bytes]) -> None:
     body = make()
     for _ in range(3):  # on a busy machine, the same work may take twice as long
         began = time.process_time()
         event = read(rules, body)
         seconds = time.process_time() - began
-        if seconds < CPU_SECONDS:
+        if seconds < MAX_CPU_TIME:
             break
-    assert seconds < CPU_SECONDS
+    assert seconds < MAX_CPU_TIME
     assert len(body) <= 1_048_576
     assert event is None or len(event.dedupe_key) <= 60
 
 
 @pytest.mark.parametrize(("rules", "make"), CASES)
-def test_it_takes_little_memory(rules: Any, make: Callable[[], bytes]) -> None:
+def test_a_hostile_body_takes_little_memory(rules: Any, make: Callable[[], bytes]) -> None:
     body = make()
     tracemalloc.start()
     try:
@@ -165,21 +165,21 @@ def test_it_takes_little_memory(rules: Any, make: Callable[[], bytes]) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < PEAK_BYTES
+    assert peak < MAX_MEMORY
 
 
-class Keys:
-    """A memory of the user's own, which keeps what it is asked."""
+class RecordingStore:
+    """A user's own store, which records the keys that it gets."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.keys: list[str] = []
 
-    async def begin(self, key: str) -> State:
-        self.asked.append(key)
+    async def begin(self, key: str) -> DedupeState:
+        self.keys.append(key)
         return "new"
 
     async def end(self, key: str, *, handled: bool) -> None:
-        self.asked.append(key)
+        self.keys.append(key)
 
 
 async def handle(_: Event) -> None:
@@ -187,46 +187,46 @@ async def handle(_: Event) -> None:
 
 
 @pytest.mark.parametrize(("rules", "make"), CASES)
-async def test_it_is_answered_and_a_memory_is_asked_for_a_short_key(rules: Any, make: Callable[[], bytes]) -> None:
-    keys, path = Keys(), "/zego" if rules is zego else "/volcengine"
-    answer = await status(made(handle, dedupe=keys), make(), path)
+async def test_a_hostile_body_is_answered_and_its_keys_are_short(rules: Any, make: Callable[[], bytes]) -> None:
+    store, path = RecordingStore(), "/zego" if rules is zego else "/volcengine"
+    answer = await status(webhooks(handle, dedupe=store), make(), path)
     assert answer in {200, 400, 401}
-    marks = 1 if rules is zego else 2  # of the event, and of a signature that covers it
-    assert len(keys.asked) == (2 * marks if answer == 200 else 0)
-    assert len(set(keys.asked)) == (marks if answer == 200 else 0)
-    assert {key for key in keys.asked if re.fullmatch("[a-z]+:[0-9a-f]{40}", key)} == set(keys.asked)
+    keys = 1 if rules is zego else 2  # that of the event, and that of a signature that covers it
+    assert len(store.keys) == (2 * keys if answer == 200 else 0)
+    assert len(set(store.keys)) == (keys if answer == 200 else 0)
+    assert {key for key in store.keys if re.fullmatch("[a-z]+:[0-9a-f]{40}", key)} == set(store.keys)
 
 
-async def test_many_are_told_apart() -> None:
-    """What is hostile and signed may be taken, but not for another."""
-    keys = Keys()
-    taken = [make() for name, make in ZEGO.items() if name.startswith("a long")]
-    answers = [await status(made(handle, dedupe=keys), body, "/zego") for body in taken]
+async def test_hostile_events_have_different_keys() -> None:
+    """A signed hostile callback may be handled, but is not mistaken for another."""
+    store = RecordingStore()
+    bodies = [make() for name, make in ZEGO.items() if name.startswith("a long")]
+    answers = [await status(webhooks(handle, dedupe=store), body, "/zego") for body in bodies]
     assert answers.count(200) > 5
-    assert len(set(keys.asked)) == answers.count(200)
+    assert len(set(store.keys)) == answers.count(200)
 
 
 @pytest.mark.parametrize(("more", "is_read"), [(0, True), (1, False)])
-def test_limits_are_kept_exactly(more: int, is_read: bool) -> None:
-    lists = "[" + ",".join(["[]"] * (MOST_VALUES - 1 + more)) + "]"
-    assert (json_of(lists) == lists) is not is_read
+def test_the_limits_are_exact(more: int, is_read: bool) -> None:
+    lists = "[" + ",".join(["[]"] * (MAX_VALUES - 1 + more)) + "]"
+    assert (json_or_text(lists) == lists) is not is_read
     assert (load_object(f'{{"X":{lists.replace("[],", "", 1)}}}') is not None) is is_read
     assert (load_object(f'{{"X":{lists.replace("[],", "", 1)}}}'.encode()) is not None) is is_read
-    form = "&".join(f"a{number}=1" for number in range(MOST_PARAMETERS + more)).encode()
-    assert (load_encoded(form, {}) is not None) is is_read
-    content = {"RiskInfoList": [[0] * (MOST_VALUES - 2 + more)]}
+    form = "&".join(f"a{number}=1" for number in range(MAX_FORM_PARAMETERS + more)).encode()
+    assert (load_json_or_form(form, {}) is not None) is is_read
+    content = {"RiskInfoList": [[0] * (MAX_VALUES - 2 + more)]}
     with contextlib.ExitStack() as stack:
         if not is_read:
             stack.enter_context(pytest.raises(CallbackError, match="of at most 10000 values"))
-        model_of(content, Anything, "data")
+        load_model(content, Anything, "data")
 
 
 @attrs.frozen
 class Anything:
-    """Has no fields, so that whatever there is is passed over."""
+    """Has no fields, so that all fields of the content are ignored."""
 
 
 def test_the_key_of_an_event_is_the_same_in_every_version() -> None:
-    """For those that a memory has from before an upgrade."""
+    """A store may hold keys from before an upgrade."""
     assert dedupe_key("zego", "a", "bc") == "zego:f77a2483d9d6b87292c965d953ab10d3961cf9b8"
     assert dedupe_key("zego", "ab", "c") != dedupe_key("zego", "a", "bc")

@@ -1,4 +1,4 @@
-"""ZEGO's callbacks: whose they are, what they say, and what else may come."""
+"""ZEGO's callbacks: their signatures, their content, and unexpected input."""
 
 import json
 import re
@@ -28,8 +28,8 @@ from volc_moderation.zego.callbacks import (
 )
 
 VECTORS = {
-    one["id"]: one["body"]
-    for one in json.loads((Path(__file__).parent.parent / "vectors" / "zego_callbacks.json").read_text())
+    vector["id"]: vector["body"]
+    for vector in json.loads((Path(__file__).parent.parent / "vectors" / "zego_callbacks.json").read_text())
 }
 N = "7407715855877898783"
 SECRET = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
@@ -38,7 +38,7 @@ SECRET = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 assert set(VECTORS) == set("ABCDEF")
 
 
-def body_of(vector: str = "A", **changes: Any) -> bytes:
+def json_body(vector: str = "A", **changes: Any) -> bytes:
     fields = VECTORS[vector] | changes
     return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
 
@@ -55,40 +55,40 @@ def body_of(vector: str = "A", **changes: Any) -> bytes:
     ],
 )
 def test_the_vectors_of_the_signature(secret: str, timestamp: int, nonce: str, signature: str) -> None:
-    """The first is ZEGO's own; the others have each of the three sort first, as texts and not as numbers."""
+    """The first vector is ZEGO's. In the others, each of the three values sorts first, as text and not as a number."""
     fields = {"Event": "e", "AppId": 1, "Timestamp": timestamp, "Nonce": nonce}
     assert json.loads(sign(fields, secret))["Signature"] == signature
     verify(sign(fields, secret), secret)
 
 
 @pytest.mark.parametrize("vector", VECTORS)
-def test_the_payloads_are_signed(vector: str) -> None:
-    verify(body_of(vector), SECRET)
+def test_the_signatures_of_the_payloads(vector: str) -> None:
+    verify(json_body(vector), SECRET)
     assert json.loads(sign(VECTORS[vector], SECRET)) == VECTORS[vector]
     for changed in ({"Timestamp": 1795219201}, {"Nonce": "1"}, {"Signature": "0" * 40}, {"Signature": None}):
         with pytest.raises(CallbackError) as caught:
-            verify(body_of(vector, **changed), SECRET)
+            verify(json_body(vector, **changed), SECRET)
         assert caught.value.reason == "forged"
 
 
-def test_secrets() -> None:
-    verify(body_of(), ["new", SECRET])
+def test_any_of_several_secrets_may_have_signed_and_empty_ones_are_refused() -> None:
+    verify(json_body(), ["new", SECRET])
     with pytest.raises(CallbackError):
-        verify(body_of(), ["new", "old"])
+        verify(json_body(), ["new", "old"])
     for secret in ("", [], [""], None):
         with pytest.raises(ConfigurationError, match="secret must be"):
-            verify(body_of(), secret)  # type: ignore[arg-type]
+            verify(json_body(), secret)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("age", "is_fresh"), [(-91, False), (-90, True), (90, True), (91, False)])
-def test_the_window_goes_both_ways(age: int, is_fresh: bool) -> None:
+def test_within_limits_the_age_in_both_directions(age: int, is_fresh: bool) -> None:
     if is_fresh:
-        verify(body_of(), SECRET, now=1795219200 + age, within=90)
+        verify(json_body(), SECRET, now=1795219200 + age, within=90)
     else:
         with pytest.raises(CallbackError) as caught:
-            verify(body_of(), SECRET, now=1795219200 + age, within=90)
+            verify(json_body(), SECRET, now=1795219200 + age, within=90)
         assert caught.value.reason == "stale"
-    verify(body_of(), SECRET, now=1795219200, within=0.5)
+    verify(json_body(), SECRET, now=1795219200, within=0.5)
 
 
 CLASSES = {
@@ -103,7 +103,7 @@ CLASSES = {
 
 @pytest.mark.parametrize("vector", VECTORS)
 def test_each_event_has_its_class(vector: str) -> None:
-    event = parse(body_of(vector))
+    event = parse(json_body(vector))
     assert type(event) is CLASSES[vector]
     assert (event.vendor, event.name, event.app_id) == ("zego", VECTORS[vector]["Event"], "2468013579")
     assert (event.code, event.message, event.task_id) == (0, "success", VECTORS[vector]["TaskId"])
@@ -113,7 +113,7 @@ def test_each_event_has_its_class(vector: str) -> None:
 
 
 def test_an_audio_moderation() -> None:
-    event = parse(body_of("A"))
+    event = parse(json_body("A"))
     assert isinstance(event, CensorAudioResult)
     assert (event.user_id, event.stream_id) == ("user-7", "stream-7")
     assert event.verdict is Verdict.REJECT
@@ -128,7 +128,7 @@ def test_an_audio_moderation() -> None:
 
 
 def test_the_audio_of_a_video_moderation() -> None:
-    event = parse(body_of("C"))
+    event = parse(json_body("C"))
     assert isinstance(event, CensorVideoAudioResult)
     assert (event.user_id, event.stream_id, event.verdict) == (None, "stream-9", Verdict.REVIEW)
     assert event.evidence == Evidence(urls=(VECTORS["C"]["Detail"]["AudioUrl"],), texts=("add me, id 90210",))
@@ -136,8 +136,8 @@ def test_the_audio_of_a_video_moderation() -> None:
 
 
 def test_a_frame_of_a_video_moderation() -> None:
-    """Its time is Beijing's; its text is in the pictures of the other risks too."""
-    event = parse(body_of("D"))
+    """Its time is Beijing time. Texts in the pictures of all risks are evidence."""
+    event = parse(json_body("D"))
     assert isinstance(event, CensorVideoImgResult)
     assert (event.stream_id, event.verdict) == ("stream-9", Verdict.REJECT)
     assert event.evidence == Evidence(urls=(VECTORS["D"]["Detail"]["ImgUrl"],), texts=("add me, id 90210",))
@@ -151,29 +151,29 @@ def test_a_frame_of_a_video_moderation() -> None:
 
 @pytest.mark.parametrize("vector", "BEF")
 def test_the_end_of_a_task(vector: str) -> None:
-    event = parse(body_of(vector))
+    event = parse(json_body(vector))
     assert isinstance(event, CensorStatus)
     assert (event.status, event.verdict, event.reasons, event.evidence) == (0, None, (), Evidence())
     assert event.aux_info.censor_stream_time == VECTORS[vector]["AuxInfo"]["CensorStreamTime"]
     assert event.occurred_at == datetime.fromtimestamp(1795219200, UTC)
 
 
-def test_keys_tell_events_apart() -> None:
-    keys = [parse(body_of(vector)).dedupe_key for vector in VECTORS]
+def test_a_dedupe_key_identifies_the_event() -> None:
+    keys = [parse(json_body(vector)).dedupe_key for vector in VECTORS]
     assert len(set(keys)) == 6
-    again = body_of("A", Nonce="7", Timestamp=1795219262)  # a later delivery, signed anew
+    again = json_body("A", Nonce="7", Timestamp=1795219262)  # a later delivery, signed again
     assert parse(again).dedupe_key == keys[0]
-    assert parse(body_of("A", ResultTaskId="other_3")).dedupe_key != keys[0]
+    assert parse(json_body("A", ResultTaskId="other_3")).dedupe_key != keys[0]
     assert (
-        parse(body_of("A", ResultTaskId=None)).dedupe_key
-        != parse(body_of("A", ResultTaskId=None, Nonce="7")).dedupe_key
+        parse(json_body("A", ResultTaskId=None)).dedupe_key
+        != parse(json_body("A", ResultTaskId=None, Nonce="7")).dedupe_key
     )
 
 
-def test_a_key_is_short_and_its_parts_do_not_run_together() -> None:
+def test_a_dedupe_key_is_short_and_separates_its_parts() -> None:
     long, event = "x" * 1_000_000, "censor_v3_result"
     keys = [
-        parse(body_of("A", **changes)).dedupe_key
+        parse(json_body("A", **changes)).dedupe_key
         for changes in (
             {},
             {"TaskId": long},
@@ -214,12 +214,14 @@ def test_a_key_is_short_and_its_parts_do_not_run_together() -> None:
     ],
 )
 def test_older_callbacks_have_the_stream_in_an_id(result_task_id: Any, stream_id: str | None) -> None:
-    event = parse(body_of("C", AuxInfo={"RoomId": "r"}, ResultTaskId=result_task_id))
+    event = parse(json_body("C", AuxInfo={"RoomId": "r"}, ResultTaskId=result_task_id))
     assert event.stream_id == stream_id
 
 
-def test_what_passes_has_no_reasons() -> None:
-    event = parse(body_of("A", Detail={"RiskLevel": "PASS", "RiskLabel1": "normal", "RiskLabel2": "", "VadStatus": 0}))
+def test_content_that_passes_has_no_reasons() -> None:
+    event = parse(
+        json_body("A", Detail={"RiskLevel": "PASS", "RiskLabel1": "normal", "RiskLabel2": "", "VadStatus": 0})
+    )
     assert (event.verdict, event.reasons, event.evidence) == (Verdict.PASS, (), Evidence())
 
 
@@ -239,22 +241,22 @@ def test_what_passes_has_no_reasons() -> None:
         ({}, None),
     ],
 )
-def test_when_the_material_was_taken(aux: dict[str, Any], when: datetime | None) -> None:
-    """Else when the callback was made; and it tells results apart that have nothing else."""
-    event = parse(body_of(AuxInfo=aux))
+def test_an_event_occurred_when_its_content_was_captured(aux: dict[str, Any], when: datetime | None) -> None:
+    """Without that time, it occurred when the callback was created. The time is part of the dedupe key."""
+    event = parse(json_body(AuxInfo=aux))
     assert event.occurred_at == (when or datetime.fromtimestamp(1795219200, UTC))
-    assert (event.dedupe_key == parse(body_of(AuxInfo={})).dedupe_key) is (not aux or aux == {"ProcessBeginTime": 0})
+    assert (event.dedupe_key == parse(json_body(AuxInfo={})).dedupe_key) is (not aux or aux == {"ProcessBeginTime": 0})
 
 
-def test_an_empty_id_is_none() -> None:
-    event = parse(body_of(ResultTaskId=""))
+def test_an_empty_id_counts_as_none() -> None:
+    event = parse(json_body(ResultTaskId=""))
     assert isinstance(event, CensorResult)
     assert event.result_task_id is None
 
 
 @pytest.mark.parametrize("missing", [None, {}, []])
 @pytest.mark.parametrize("wrong", [None, 5, "text"])
-def test_what_is_missing_is_empty(missing: Any, wrong: Any) -> None:
+def test_missing_fields_are_empty(missing: Any, wrong: Any) -> None:
     event = parse(json.dumps(VECTORS["A"] | {"Detail": missing, "AuxInfo": wrong, "Code": 1}).encode())
     assert isinstance(event, CensorResult)
     assert (event.code, event.verdict, event.room_id, event.detail) == (1, None, None, Detail())
@@ -263,42 +265,42 @@ def test_what_is_missing_is_empty(missing: Any, wrong: Any) -> None:
 
 @pytest.mark.parametrize("wrong", [None, 5, "text", [], {}, [None], [5], [[]], True, 1.5, 10**30])
 @pytest.mark.parametrize("vector", "ACD")
-def test_a_wrong_ornament_does_not_cost_the_verdict(vector: str, wrong: Any) -> None:
-    """Some fields have one type in ZEGO's tables and another in its examples."""
+def test_a_malformed_optional_field_does_not_discard_the_verdict(vector: str, wrong: Any) -> None:
+    """Some fields have different types in ZEGO's tables and in its examples."""
     detail = VECTORS[vector]["Detail"]
     assert len(detail) > 5
     for field in detail:
         if field != "RiskLevel":
-            event = parse(body_of(vector, Detail=detail | {field: wrong}))
+            event = parse(json_body(vector, Detail=detail | {field: wrong}))
             assert event.verdict == detail["RiskLevel"]
     for field in ("RoomId", "UserId", "StreamId", "ProcessBeginTime", "ImgTime"):
-        event = parse(body_of(vector, AuxInfo=VECTORS[vector]["AuxInfo"] | {field: wrong}))
+        event = parse(json_body(vector, AuxInfo=VECTORS[vector]["AuxInfo"] | {field: wrong}))
         assert event.verdict == detail["RiskLevel"]
         assert event.occurred_at is not None
 
 
-def test_a_number_for_a_level_of_a_list_is_let_pass() -> None:
+def test_a_number_as_the_level_of_a_listed_risk_is_ignored() -> None:
     risk = VECTORS["A"]["Detail"]["RiskInfoList"][0] | {"RiskLevel": 3}
-    event = parse(body_of("A", Detail=VECTORS["A"]["Detail"] | {"RiskInfoList": [risk]}))
+    event = parse(json_body("A", Detail=VECTORS["A"]["Detail"] | {"RiskInfoList": [risk]}))
     assert isinstance(event, CensorAudioResult)
     assert event.detail.risk_info_list[0].risk_level is None
     assert event.detail.risk_info_list[0].risk_label1 == "ad"
 
 
-def test_percent_encoding_is_undone_only_if_need_be() -> None:
-    """Addresses in the payload have escapes of their own, which must stay."""
-    plain = body_of("A")
+def test_percent_encoding_is_decoded_only_if_necessary() -> None:
+    """URLs in the payload have escapes of their own, which must be kept."""
+    plain = json_body("A")
     encoded = quote(plain).encode()
     verify(encoded, SECRET)
     for body in (plain, encoded):
         assert parse(body).evidence.urls[0] == VECTORS["A"]["Detail"]["AudioUrl"]
         assert "%2F" in parse(body).evidence.urls[0]
-    assert parse(quote(body_of("A", Message="a+b")).encode()).message == "a+b"
+    assert parse(quote(json_body("A", Message="a+b")).encode()).message == "a+b"
     with pytest.raises(CallbackError):
         parse(quote(quote(plain)).encode())
 
 
-def test_events_of_rooms_have_names_in_lower_case() -> None:
+def test_events_of_rooms_have_fields_in_lower_case() -> None:
     fields = {"event": "stream_create", "appid": "2468013579", "timestamp": "1795219200", "nonce": "12"}
     fields |= {"room_id": "room", "stream_id": "s", "user_id": "u", "signature": ""}
     fields["signature"] = json.loads(sign({"Timestamp": "1795219200", "Nonce": "12"}, SECRET))["Signature"]
@@ -311,11 +313,11 @@ def test_events_of_rooms_have_names_in_lower_case() -> None:
 
 
 def test_an_unknown_event_keeps_its_data() -> None:
-    event = parse(body_of("A", Event="censor_v3_result", New={"a": 1}))
+    event = parse(json_body("A", Event="censor_v3_result", New={"a": 1}))
     assert type(event) is ZegoEvent
     assert event.data["New"] == {"a": 1}
     assert event.task_id == VECTORS["A"]["TaskId"]
-    assert event.dedupe_key != parse(body_of("A", Event="censor_v3_result", Nonce="1")).dedupe_key
+    assert event.dedupe_key != parse(json_body("A", Event="censor_v3_result", Nonce="1")).dedupe_key
 
 
 @pytest.mark.parametrize(
@@ -327,21 +329,21 @@ def test_an_unknown_event_keeps_its_data() -> None:
         (b"[]", "the body"),
         (b"{" * 100_000, "the body"),
         (b"{}", "Timestamp"),
-        (body_of(Timestamp=True), "Timestamp"),
-        (body_of(Timestamp=-1), "Timestamp"),
-        (body_of(Timestamp=1.5), "Timestamp"),
-        (body_of(Timestamp=10**11), "Timestamp"),
-        (body_of(Timestamp=99_999_999_999 * 10), "Timestamp"),
-        (body_of(Timestamp="١٧٩٥٢١٩٢٠٠"), "Timestamp"),
-        (body_of(Nonce=None), "Nonce"),
-        (body_of(Nonce=["n"]), "Nonce"),
-        (body_of(AppId="app"), "AppId"),
-        (body_of(AppId=True), "AppId"),
-        (body_of(Event=5), "Event"),
-        (body_of(Event="\udfff"), "Event"),
+        (json_body(Timestamp=True), "Timestamp"),
+        (json_body(Timestamp=-1), "Timestamp"),
+        (json_body(Timestamp=1.5), "Timestamp"),
+        (json_body(Timestamp=10**11), "Timestamp"),
+        (json_body(Timestamp=99_999_999_999 * 10), "Timestamp"),
+        (json_body(Timestamp="١٧٩٥٢١٩٢٠٠"), "Timestamp"),
+        (json_body(Nonce=None), "Nonce"),
+        (json_body(Nonce=["n"]), "Nonce"),
+        (json_body(AppId="app"), "AppId"),
+        (json_body(AppId=True), "AppId"),
+        (json_body(Event=5), "Event"),
+        (json_body(Event="\udfff"), "Event"),
     ],
 )
-def test_nonsense_is_named(body: bytes, field: str) -> None:
+def test_the_field_of_an_unreadable_callback_is_named(body: bytes, field: str) -> None:
     for read in (parse, lambda body: verify(body, SECRET)):
         with pytest.raises(CallbackError, match=f"^{field} must be") as caught:
             read(body)
@@ -351,19 +353,19 @@ def test_nonsense_is_named(body: bytes, field: str) -> None:
 @pytest.mark.parametrize(
     "risks", [[1] * 10_000, [{"RiskDetail": {"FaceInfoList": [1] * 9_999}}], [{}] * 10_001, [[[]]] * 5_001]
 )
-def test_a_part_has_no_more_values_than_are_soon_read(risks: list[Any]) -> None:
+def test_a_part_with_too_many_values_is_unreadable(risks: list[Any]) -> None:
     with pytest.raises(CallbackError, match="must be") as caught:
-        parse(body_of("A", Detail={"RiskInfoList": risks}))
+        parse(json_body("A", Detail={"RiskInfoList": risks}))
     assert caught.value.reason == "unreadable"
 
 
 def test_a_part_may_have_many_values() -> None:
-    event = parse(body_of("A", Detail={"RiskLevel": "REJECT", "RiskInfoList": [{"RiskLabel1": "a"}] * 4_000}))
+    event = parse(json_body("A", Detail={"RiskLevel": "REJECT", "RiskInfoList": [{"RiskLabel1": "a"}] * 4_000}))
     assert event.reasons == ("a",)
 
 
 @pytest.mark.parametrize("change", [{"TaskId": None}, {"TaskId": 5}, {"Detail": "text"}])
-def test_a_result_needs_its_parts(change: dict[str, Any]) -> None:
+def test_a_result_requires_its_parts(change: dict[str, Any]) -> None:
     with pytest.raises(CallbackError, match=next(iter(change))) as caught:
-        parse(body_of("A", **change))
+        parse(json_body("A", **change))
     assert caught.value.reason == "unreadable"

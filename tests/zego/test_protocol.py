@@ -1,6 +1,7 @@
-"""ZEGO's envelope: every code of the documents in every family, and whatever else may come."""
+"""ZEGO's protocol: every documented error code in every family, and unexpected responses."""
 
 import json
+import traceback
 from functools import partial
 from typing import Any
 
@@ -34,8 +35,9 @@ from volc_moderation.zego import (
     StopCensorAudioV2,
 )
 from volc_moderation.zego.actions import Family
-from volc_moderation.zego.protocol import CODES, GATEWAY, encode, meaning_of
+from volc_moderation.zego.error_codes import CODES, GATEWAY_CODES, find_error_code
 from volc_moderation.zego.protocol import decode as decode_attempt
+from volc_moderation.zego.protocol import encode
 
 START = StartCensorAudioV2(room_id="room", event_id="audio_room", audio_language="zh", risk_type_list=["BAN"])
 STOP = StopCensorAudioV2(task_id="00112233445566778899aabbccddeeff")
@@ -75,19 +77,19 @@ def test_is_test_is_sent_only_if_set(is_test: bool | None, sent: str) -> None:
 
 
 @pytest.mark.parametrize("message", ["success", "ok", "成功", None, 5])
-def test_a_yes_is_told_by_the_code_alone(message: Any) -> None:
+def test_the_code_alone_proves_success(message: Any) -> None:
     assert decode(STOP, REQUEST, answer(message=message)).result == Done()
     assert decode(STOP, REQUEST, answer(code=0.0, status=500)).result == Done()
 
 
 @pytest.mark.parametrize("data", [None, {}, [], "", 0, [1]])
-def test_a_yes_without_data_may_have_anything_in_its_place(data: Any) -> None:
+def test_success_without_data_may_have_anything_in_its_place(data: Any) -> None:
     assert decode(STOP, REQUEST, answer(data=data)).result == Done()
 
 
-@pytest.mark.parametrize(("asked", "seconds"), [("1", 300), ("400", 400), ("99999", 300)])
-def test_what_zego_recommends_is_never_cut(asked: str, seconds: float) -> None:
-    response = Response(200, {"retry-after": asked}, answer(50009).body, 0.1)
+@pytest.mark.parametrize(("header", "seconds"), [("1", 300), ("400", 400), ("99999", 300)])
+def test_the_wait_that_zego_recommends_is_never_shortened(header: str, seconds: float) -> None:
+    response = Response(200, {"retry-after": header}, answer(50009).body, 0.1)
     with pytest.raises(TemporaryError) as caught:
         decode(STOP, REQUEST, response)
     assert caught.value.retry_after == seconds
@@ -102,7 +104,7 @@ def test_a_start_returns_its_task() -> None:
 @pytest.mark.parametrize(
     ("data", "path"), [(None, "Data.task_id"), ({}, "Data.task_id"), ({"TaskId": 5}, "Data.task_id"), ([], "Data")]
 )
-def test_what_does_not_fit_is_named(data: Any, path: str) -> None:
+def test_the_field_that_does_not_fit_is_named(data: Any, path: str) -> None:
     with pytest.raises(DecodeError) as caught:
         decode(START, REQUEST, answer(data=data))
     assert caught.value.path == path
@@ -110,8 +112,8 @@ def test_what_does_not_fit_is_named(data: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize("data", [[], "", 0, [1]])
-def test_a_finding_is_of_an_object(data: Any) -> None:
-    """Its code comes with the result, and does not make one of what is none."""
+def test_a_result_code_does_not_turn_other_data_into_a_result(data: Any) -> None:
+    """The code is added to the data only if it is an object."""
     with pytest.raises(DecodeError) as caught:
         decode(DescribeRTCStreamState(stream_id="s", sequence="1"), REQUEST, answer(data=data))
     assert caught.value.path.startswith("Data")
@@ -169,15 +171,15 @@ CLASSES: dict[Family | None, dict[type[APIError], tuple[int, ...]]] = {
     [(family, cls, code) for family, table in CLASSES.items() for cls, codes in table.items() for code in codes],
 )
 def test_every_code_has_its_class(family: Family | None, cls: type[APIError], code: int) -> None:
-    meaning = meaning_of(family or "moderation", code)
-    assert meaning.error is cls
-    assert meaning.advice
+    error_code = find_error_code(code, family or "moderation")
+    assert error_code.error_type is cls
+    assert error_code.advice
     waits = {50006: 300.0, 50007: 300.0, 50009: 300.0, 100000004: 0.0, 3002: 0.0}
-    assert meaning.retry_after == waits.get(code, 1.0 if cls is ThrottledError else None)
+    assert error_code.retry_after == waits.get(code, 1.0 if cls is ThrottledError else None)
 
 
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "advice"),
     [
         (50006, "an HTTP request failed inside ZEGO; try again later (300 s recommended), or contact ZEGO's technical"),
         (50007, "an HTTP request failed inside ZEGO; try again later (300 s recommended), or contact ZEGO's technical"),
@@ -186,50 +188,51 @@ def test_every_code_has_its_class(family: Family | None, cls: type[APIError], co
         (50013, "the custom message was not sent; try again later, or contact ZEGO's technical support"),
     ],
 )
-def test_the_advice_of_a_code_is_whole(code: int, says: str) -> None:
-    assert (meaning_of("moderation", code).advice or "").startswith(says)
+def test_the_advice_of_a_code_is_complete(code: int, advice: str) -> None:
+    assert (find_error_code(code, "moderation").advice or "").startswith(advice)
 
 
-def test_each_code_that_zego_wants_repeated_may_have_done_something() -> None:
-    """Its pages recommend to try again, and do not say that nothing happened."""
-    later = {
-        code: meaning.maybe_sent
-        for table in (GATEWAY, *CODES.values())
-        for code, meaning in table.items()
-        if meaning.error is TemporaryError
+def test_a_call_that_zego_advises_to_repeat_may_have_taken_effect() -> None:
+    """Its pages recommend to try again, and do not say that nothing was done."""
+    maybe_sent_by_code = {
+        code: error_code.maybe_sent
+        for table in (GATEWAY_CODES, *CODES.values())
+        for code, error_code in table.items()
+        if error_code.error_type is TemporaryError
     }
-    certain = {100000012, 110200190, 110200191, 110200194, 110200005, 110200006}
-    assert {code for code, maybe_sent in later.items() if not maybe_sent} == certain
-    assert len(later) > len(certain)
+    not_sent = {100000012, 110200190, 110200191, 110200194, 110200005, 110200006}
+    assert {code for code, maybe_sent in maybe_sent_by_code.items() if not maybe_sent} == not_sent
+    assert len(maybe_sent_by_code) > len(not_sent)
     with pytest.raises(TemporaryError) as caught:
         decode(START, REQUEST, answer(50006))
     assert caught.value.maybe_sent
-    with pytest.raises(ThrottledError) as refused:
+    with pytest.raises(ThrottledError) as throttled:
         decode(START, REQUEST, answer(206))
-    assert not refused.value.maybe_sent
+    assert not throttled.value.maybe_sent
 
 
 @pytest.mark.parametrize("data", [[], [1], "", 0, False])
-def test_a_state_without_data_is_none(data: Any) -> None:
+def test_a_state_without_data_is_a_decode_error(data: Any) -> None:
     with pytest.raises(DecodeError) as caught:
         decode(DescribeRTCStreamState(stream_id="s", sequence="1"), REQUEST, answer(data=data))
     assert caught.value.path == "Data"
 
 
 @pytest.mark.parametrize(("data", "field"), [({"TaskId": ""}, "task_id is empty"), ({"TaskId": None}, "task_id")])
-def test_a_task_that_nobody_could_stop_is_none(data: Any, field: str) -> None:
+def test_a_task_without_an_id_is_a_decode_error(data: Any, field: str) -> None:
+    """Nobody could stop it."""
     with pytest.raises(DecodeError, match=field) as caught:
         decode(START, REQUEST, answer(data=data))
     assert caught.value.maybe_sent
 
 
-@pytest.mark.parametrize(("given", "read_as"), [("r-1", "r-1"), (71, "71"), ({}, None), (True, None), (None, None)])
-def test_a_request_id_may_be_a_number(given: Any, read_as: str | None) -> None:
-    response = Response(200, {}, json.dumps({"Code": 0, "RequestId": given}).encode(), 0.1)
-    assert decode(STOP, REQUEST, response).request_id == read_as
+@pytest.mark.parametrize(("value", "request_id"), [("r-1", "r-1"), (71, "71"), ({}, None), (True, None), (None, None)])
+def test_a_request_id_may_be_a_number(value: Any, request_id: str | None) -> None:
+    response = Response(200, {}, json.dumps({"Code": 0, "RequestId": value}).encode(), 0.1)
+    assert decode(STOP, REQUEST, response).request_id == request_id
 
 
-def test_one_user_that_does_not_fit_does_not_cost_the_others() -> None:
+def test_an_unreadable_user_does_not_discard_the_others() -> None:
     users = DescribeUserList(room_id="r")
     page = decode(users, REQUEST, answer(data={"UserList": [{"UserId": "a"}, {"UserId": 5}, "odd"]})).result
     assert ([user.user_id for user in page.user_list], page.unreadable) == (["a"], ({"UserId": 5}, "odd"))
@@ -237,23 +240,23 @@ def test_one_user_that_does_not_fit_does_not_cost_the_others() -> None:
         decode(users, REQUEST, answer(data={"UserList": [{"UserId": 5}]}))
 
 
-def test_no_code_is_without_a_test() -> None:
-    tried = {family: {code for codes in table.values() for code in codes} for family, table in CLASSES.items()}
-    assert tried == {None: set(GATEWAY)} | {family: set(table) for family, table in CODES.items()}
+def test_every_code_is_tested() -> None:
+    tested = {family: {code for codes in table.values() for code in codes} for family, table in CLASSES.items()}
+    assert tested == {None: set(GATEWAY_CODES)} | {family: set(table) for family, table in CODES.items()}
 
 
-def test_the_same_number_means_different_things() -> None:
+def test_the_same_number_means_different_things_in_different_families() -> None:
     families: list[Family] = ["moderation", "room", "media-service", "media-file"]
-    assert [meaning_of(family, 3).error for family in families] == [
+    assert [find_error_code(3, family).error_type for family in families] == [
         *(InvalidRequestError, InvalidRequestError, AuthenticationError, PermissionDeniedError)
     ]
-    assert meaning_of("moderation", 206).error is ThrottledError  # moderation shares the room's table
-    assert meaning_of("room", 50006).error is APIError
-    assert meaning_of("moderation", 7).error is APIError
+    assert find_error_code(206, "moderation").error_type is ThrottledError  # moderation shares the room's table
+    assert find_error_code(50006, "room").error_type is APIError
+    assert find_error_code(7, "moderation").error_type is APIError
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
-def test_a_refusal_is_told_by_the_code_alone(status: int) -> None:
+def test_the_code_alone_determines_the_error(status: int) -> None:
     with pytest.raises(TemporaryError) as caught:
         decode(STOP, REQUEST, answer(50006, message="hush: http request failed", status=status))
     error = caught.value
@@ -262,7 +265,7 @@ def test_a_refusal_is_told_by_the_code_alone(status: int) -> None:
 
 
 @pytest.mark.parametrize(("status", "cls"), [(200, APIError), (403, PermissionDeniedError), (500, ServerError)])
-def test_an_unheard_code_goes_by_the_status(status: int, cls: type[APIError]) -> None:
+def test_the_status_determines_the_class_of_an_undocumented_code(status: int, cls: type[APIError]) -> None:
     with pytest.raises(APIError) as caught:
         decode(STOP, REQUEST, answer(77777, status=status))
     assert type(caught.value) is cls
@@ -270,7 +273,7 @@ def test_an_unheard_code_goes_by_the_status(status: int, cls: type[APIError]) ->
 
 
 @pytest.mark.parametrize("code", [None, "0", True, 0.5, [], {}])
-def test_an_envelope_without_a_code_is_none(code: Any) -> None:
+def test_a_response_without_a_code_is_unusable(code: Any) -> None:
     with pytest.raises(TransportError):
         decode(STOP, REQUEST, answer(code))
 
@@ -284,9 +287,19 @@ def test_an_envelope_without_a_code_is_none(code: Any) -> None:
     status=st.integers(200, 599),
     action=st.sampled_from([START, STOP]),
 )
-def test_nothing_that_comes_back_crashes(body: bytes, status: int, action: Any) -> None:
-    """Any bytes, any JSON, any status: a result, or one error of the tree."""
+def test_every_response_gives_a_result_or_an_error_of_the_tree(body: bytes, status: int, action: Any) -> None:
+    """Any bytes, any JSON and any status are read."""
     try:
         decode(action, REQUEST, Response(status, {}, body, 0.1))
     except ModerationError as error:
-        assert str(error)  # noqa: PT017 - either is right
+        assert str(error)  # noqa: PT017 - both outcomes are valid
+
+
+@pytest.mark.parametrize("response", [answer(data={"TaskId": ["private"]}), answer(50006, data="private")])
+def test_no_frame_of_an_error_holds_the_content_of_the_response(response: Response) -> None:
+    with pytest.raises(ModerationError) as caught:
+        decode(START, REQUEST, response)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
+    assert "decode" in {frame.name for frame in frames}
+    assert not any("private" in str(frame.locals) for frame in frames)

@@ -1,4 +1,4 @@
-"""Our signatures against ZEGO's vectors."""
+"""ZEGO's signature: its test vectors, and its formula for any input."""
 
 import hashlib
 import json

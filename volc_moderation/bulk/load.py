@@ -1,4 +1,4 @@
-"""Loads files of calls into a journal: all rows are checked, and either all are written or none."""
+"""Loads files of calls into a journal. All rows are checked first, and either all calls are written or none."""
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -6,85 +6,94 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 import attrs
 
 from volc_moderation.action import Action
-from volc_moderation.bulk.rows import Rows
-from volc_moderation.bulk.sources import read_source
+from volc_moderation.bulk.row_parser import RowParser
+from volc_moderation.bulk.rows import BadRowError
+from volc_moderation.bulk.sources import open_source
 from volc_moderation.errors import InvalidActionError, SourceError
 from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import Lane, key_of
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.vendors import vendor_of
 
-CANCELLED = "interrupted; nothing was sent"
+#: The message of the ``SourceError`` after ``LoadProgress.cancel``.
+CANCELLED_MESSAGE = "interrupted; nothing was sent"
 
 
 @attrs.define
 class LoadProgress:
-    """How far it is, and what it came to."""
+    """How many rows were read so far, and, at the end, what the journal made of them."""
 
-    #: Rows that are calls.
-    rows: int = 0
-    bad: int = 0
-    #: Calls that the journal did not have yet, and those that had ended and are made again.
-    new: int = 0
-    again: int = 0
-    #: The journal has this very list already.
-    is_known: bool = False
-    #: Rows by action.
-    actions: dict[str, int] = attrs.field(factory=dict)
+    good_rows: int = 0
+    bad_rows: int = 0
+    #: Good rows by the name of their action.
+    rows_by_action: dict[str, int] = attrs.field(factory=dict)
+    #: Calls that the journal did not have.
+    added_jobs: int = 0
+    #: Calls that had ended in the journal and are repeated.
+    reopened_jobs: int = 0
+    #: Whether the journal has this very list of calls already.
+    is_known_list: bool = False
     is_cancelled: bool = False
 
     def cancel(self) -> None:
-        """Read no more; nothing is written then."""
+        """Stop reading at the next row. Nothing is written."""
         self.is_cancelled = True
 
-    def go_on(self) -> None:
-        """Go on, unless it was cancelled. Raises ``SourceError``."""
+    def raise_if_cancelled(self) -> None:
+        """Raise ``SourceError`` after ``cancel``."""
         if self.is_cancelled:
-            raise SourceError(CANCELLED)
+            raise SourceError(CANCELLED_MESSAGE)
 
 
-def check(
-    files: Iterable[str], rows: Rows, *, limit: int | None, on_bad_row: Callable[[str], None], loaded: LoadProgress
+def read_actions(
+    files: Iterable[str],
+    parser: RowParser,
+    *,
+    limit: int | None,
+    on_bad_row: Callable[[str], None],
+    progress: LoadProgress,
 ) -> Generator[tuple[int, Action[object]], None, None]:
-    """Read files, and return the line and the action of each good row; ``on_bad_row`` is told of the others.
+    """Yield the line number and the action of each good row. Report each bad row to ``on_bad_row`` and skip it.
 
-    Raises ``SourceError`` for a file that cannot be read.
+    ``limit`` is the number of good rows after which reading ends. Raises ``SourceError`` for a file that cannot be read
+    to its end.
     """
     for file in files:
-        with contextlib.closing(read_source(file)) as source:
-            rows.check(source)
+        with contextlib.closing(open_source(file)) as source:
+            parser.check_columns(source)
             for line, row in source.rows:
-                if loaded.rows == limit:
+                if progress.good_rows == limit:
                     return
-                loaded.go_on()
+                progress.raise_if_cancelled()
                 try:
-                    if isinstance(row, SourceError):
+                    if isinstance(row, BadRowError):
                         raise row
-                    action = rows.make(row)
+                    action = parser.parse(row)
                 except (SourceError, InvalidActionError) as error:
-                    loaded.bad += 1
+                    progress.bad_rows += 1
                     on_bad_row(f"{source.name}, line {line}: {error}")
                     continue
-                loaded.rows += 1
-                loaded.actions[action.name] = loaded.actions.get(action.name, 0) + 1
+                progress.good_rows += 1
+                progress.rows_by_action[action.name] = progress.rows_by_action.get(action.name, 0) + 1
                 yield line, action
-    loaded.go_on()
+    progress.raise_if_cancelled()
 
 
-def load(
+def load_actions(
     journal: Journal,
     actions: Generator[tuple[int, Action[object]], None, None],
     clients_of: Callable[[set[str]], Clients],
     *,
-    skip_bad: bool,
+    skip_bad_rows: bool,
     now: float,
-    loaded: LoadProgress,
+    progress: LoadProgress,
 ) -> None:
-    """Write actions into a journal, within its transaction. Raises ``SourceError`` if there were bad rows.
+    """Write actions into a journal, within its transaction.
 
-    ``clients_of`` returns clients, given the vendors whose ones are needed.
+    Raises ``SourceError``, and the transaction must be rolled back, if there is no call or if there were bad rows,
+    unless ``skip_bad_rows`` is set. ``clients_of`` returns the clients of the vendors with these names.
     """
-    numbers: dict[Lane, int] = {}
+    lane_ids: dict[Lane, int] = {}
     clients: dict[str, Clients] = {}
 
     def jobs() -> Iterator[tuple[str, int, str, int | None]]:
@@ -93,14 +102,14 @@ def load(
             if vendor not in clients:
                 clients[vendor] = clients_of({vendor})
             lane = clients[vendor].lane_of(action)
-            if lane not in numbers:
-                numbers[lane] = journal.lane(lane)
-            yield key_of(lane, action), numbers[lane], dump_action(action), line
+            if lane not in lane_ids:
+                lane_ids[lane] = journal.lane_id(lane)
+            yield key_of(lane, action), lane_ids[lane], dump_action(action), line
 
-    with contextlib.closing(actions):  # and with them the file, if this fails
-        listed = journal.load(jobs(), due=now, now=now)
-    loaded.new, loaded.again, loaded.is_known = listed.new, listed.again, listed.is_known
-    if loaded.bad and not skip_bad:
-        raise SourceError("nothing was sent. Mend the rows, or leave them out with --skip-bad")
-    if not loaded.rows:
-        raise SourceError("there is not one call in it; nothing was sent")
+    with contextlib.closing(actions):  # this closes the file as well if something fails
+        loaded = journal.load(jobs(), due=now, now=now)
+    progress.added_jobs, progress.reopened_jobs, progress.is_known_list = loaded.new, loaded.again, loaded.is_known
+    if progress.bad_rows and not skip_bad_rows:
+        raise SourceError("nothing was sent. Fix the bad rows, or skip them with --skip-bad")
+    if not progress.good_rows:
+        raise SourceError("the files contain no calls; nothing was sent")

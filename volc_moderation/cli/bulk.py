@@ -1,6 +1,5 @@
-"""``volc-moderation bulk FILE…``: the calls of a file, each made once at the least, at the full speed of its quota."""
+"""``volc-moderation bulk FILE…``: sends the calls of files, each at least once, at the full speed of its quota."""
 
-import asyncio
 import shlex
 import sys
 import time
@@ -14,31 +13,24 @@ from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from volc_moderation import ConfigurationError, JournalError, SourceError
-from volc_moderation.bulk.load import LoadProgress, check
-from volc_moderation.bulk.rows import Rows
+from volc_moderation import SourceError
+from volc_moderation.bulk.load import LoadProgress, read_actions
+from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.bulk.sources import STDIN
-from volc_moderation.cli.environment import Redis, check_redis, clients_of_environment, shown_redis
-from volc_moderation.cli.files import check_names, complain, constants_of, fill, opened, paths_of
-from volc_moderation.cli.output import check_apart, make_private
-from volc_moderation.cli.rate import Rate, rates_of
-from volc_moderation.cli.run import (
-    ALL_DONE,
-    BAD_CREDENTIALS,
-    BAD_INPUT,
-    CANNOT_GO_ON,
-    INTERRUPTED,
-    Interrupts,
-    RunOptions,
-    run_journal,
-    summary_line,
-)
-from volc_moderation.cli.terminal import Terminal, stderr, stdout
+from volc_moderation.cli.environment import Redis, check_redis, printable_redis
+from volc_moderation.cli.exit_codes import ExitCode
+from volc_moderation.cli.files import check_files, load_files, parse_constants, paths_of
+from volc_moderation.cli.output import check_outputs, create_private
+from volc_moderation.cli.rate import Rate, parse_rates
+from volc_moderation.cli.run import run_journal, summary_line
+from volc_moderation.cli.session import RunOptions, Session, run_session
+from volc_moderation.cli.terminal import print_error, stderr, stdout
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.vendors import all_actions
 
-#: Seconds between two threads' turns: with the interpreter's 5 ms, the journal's thread waits so long for each step.
-TURN = 0.0005
+#: Seconds after which Python's threads take turns. At the default of 5 ms, the journal's thread waits that long at each
+#: step.
+SWITCH_INTERVAL = 0.0005
 
 AtLeastOne = Annotated[int | None, Parameter(validator=Number(gte=1))]
 
@@ -62,74 +54,74 @@ def bulk(
     output: Path | None = None,
     report: Path | None = None,
 ) -> int:
-    """Make the calls of files, of CSV, JSON Lines (also compressed) or Parquet; - is standard input.
+    """Send the calls of CSV, JSON Lines (also compressed) or Parquet files; - is standard input.
 
-    All rows are checked before the first call is made. The calls are written to a journal, so that a run that was
-    interrupted or killed goes on with --resume. The journal of a run that has ended is set aside by the next run of the
-    same name, which makes all its calls anew. Exit codes: 0 all done, 1 the journal, the Redis or every call fails,
-    2 bad usage or a bad file, 3 the keys are absent or refused, 10 some failed, 11 some are put off, 130 interrupted.
+    All rows are checked before the first call is sent. The calls are written to a journal, so --resume can continue a
+    run that was interrupted or killed. A later run with the same file name moves the journal of a finished run aside,
+    and sends all calls again. Exit codes: 0 all done, 1 the journal, the Redis or every call fails, 2 bad usage or a
+    bad file, 3 credentials missing or refused, 10 some calls failed, 11 some calls are deferred, 130 interrupted.
 
     Parameters
     ----------
     files
-        Columns are the action's fields, in snake_case or as the vendor spells them, and perhaps "action".
+        Files with one call per row. The columns are the fields of the action, in snake_case or as the vendor spells
+        them, and optionally "action".
     action
-        The action of rows that name none, such as StopWebcast.
+        The action of the rows that name none, such as StopWebcast.
     set_
-        A column that all rows have, as name=value.
+        A column that all rows have, as NAME=VALUE.
     dry_run
         Check all rows and show what would be sent; send nothing.
     journal
-        The journal: FILE.jobs unless given.
+        The journal; by default FILE.jobs.
     resume
-        Go on with a journal that is there. The very files that it was made of add nothing; of others, the rows are
-        added, and those that ended are made again.
+        Continue an existing journal. Files with the same calls as before add nothing. Other files add their rows, and
+        repeat the calls that have ended.
     retry_failed
-        With --resume: do what failed, or was given up, again; but not what was interrupted.
+        With --resume: retry the calls that failed or were given up, except the interrupted ones.
     retry_interrupted
-        With --resume: do again what must not be made twice, and of which nobody knows whether it was carried out, such
-        as a start at ZEGO whose process died. Look first whether it was.
+        With --resume: retry the interrupted calls. These must not be sent twice, and it is not known whether the vendor
+        carried them out, for example a start whose process died. Check that first.
     limit
-        Read so many rows at most.
+        The maximum number of rows to read.
     rate
-        Calls per second of each action, below its quota. Of one action, as StopWebcast=300, also above it, where the
-        vendor has raised it for the account.
+        Calls per second of each action, within its quota. ACTION=NUMBER, such as StopWebcast=300, sets the rate of one
+        action; it may exceed the documented quota if the vendor has raised it for the account.
     redis
-        Share the quotas with others through this Redis or Valkey, such as redis://localhost. An address with a
-        password belongs into the environment, where other users of the machine do not see it.
+        Share the quotas through this Redis or Valkey, such as redis://localhost. Put an address with a password in the
+        environment, where other users of the machine cannot read it.
     engine
-        Who makes the calls: this process, or with --redis the workers of a queue (volc-moderation worker). streaq is an
-        older name for workers.
+        What sends the calls: this process, or the workers of a queue (see volc-moderation worker), which needs --redis.
+        streaq is a former name of workers.
     queue
         The queue of the workers.
     on_temporary
         What to do about calls that the vendor wants repeated minutes later: wait for them, or defer them and end.
     skip_bad
-        Leave bad rows out, rather than send nothing.
+        Skip bad rows instead of sending nothing.
     output
-        A file of JSON Lines to add each call to as it ends. A new one is for you alone to read.
+        Append each call to this file of JSON Lines when it ends. Only you can read a new file.
     report
-        A page of HTML to write at the end, with pictures of the run. A new one is for you alone to read.
+        Write an HTML page with charts of the run to this file at the end. Only you can read a new file.
 
     """
     console = stderr()
     try:
-        check_names(files)
-        constants = constants_of(set_)
-        rows = Rows(all_actions(), action=action, constants=constants)
+        check_files(files)
+        parser = RowParser(all_actions(), action=action, constants=parse_constants(set_))
         if dry_run:
-            return _dry_run(files, rows, limit)
-        rates = rates_of(rate)
+            return _dry_run(files, parser, limit)
+        rates = parse_rates(rate)
         if engine != "local":
             engine = "workers"
             check_redis(redis)
         path = _journal_path(files, journal, resume=resume, retries=retry_failed or retry_interrupted)
-        check_apart({"--output": output, "--report": report}, paths_of(files), journal=path)
-        for one in (output, report):
-            if one is not None:
-                make_private(one)
+        check_outputs({"--output": output, "--report": report}, paths_of(files), journal=path)
+        for file in (output, report):
+            if file is not None:
+                create_private(file)
     except SourceError as error:
-        return complain(console, error)
+        return print_error(console, error)
     options = RunOptions(
         journal=path,
         is_resumed=resume,
@@ -140,11 +132,11 @@ def bulk(
         wait_for_deferred=on_temporary == "wait",
         output=output,
         report=report,
-        resume=_resume(
+        resume_command=_resume_command(
             path,
             {
                 "--rate": rate or None,
-                "--redis": shown_redis(redis),
+                "--redis": printable_redis(redis),
                 "--engine": None if engine == "local" else engine,
                 "--queue": None if queue == "moderation" else queue,
                 "--on-temporary": None if on_temporary == "wait" else on_temporary,
@@ -153,57 +145,27 @@ def bulk(
             },
         ),
     )
-    sys.setswitchinterval(TURN)
-    retried = {"failed": retry_failed, "interrupted": retry_interrupted}
-    return asyncio.run(_bulk(files, rows, options, console, limit=limit, skip_bad=skip_bad, retried=retried))
+
+    async def load_and_run(session: Session) -> ExitCode:
+        if files:
+            await load_files(session, files, parser, limit=limit, skip_bad=skip_bad)
+            aside = await session.journal.do(lambda journal: journal.aside)
+            if aside is not None:
+                console.print(f"{path} held a finished run, which was moved to {aside}", soft_wrap=True)
+        if retry_failed or retry_interrupted:
+            await session.journal.do(
+                lambda journal: journal.retry_ended(due=time.time(), failed=retry_failed, interrupted=retry_interrupted)
+            )
+        return await run_journal(session)
+
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    return run_session(options, console, partial(_open_journal, options, has_files=bool(files)), load_and_run)
 
 
-async def _bulk(
-    files: Sequence[str],
-    rows: Rows,
-    options: RunOptions,
-    console: Terminal,
-    *,
-    limit: int | None,
-    skip_bad: bool,
-    retried: Mapping[str, bool],
-) -> int:
-    interrupts = Interrupts(console)
-    with interrupts.heard():
-        try:
-            async with (
-                clients_of_environment(options.rates, options.redis) as environment,
-                opened(partial(_open, options, has_files=bool(files))) as journal,
-            ):
-                if files:
-                    await fill(
-                        files,
-                        rows,
-                        journal,
-                        environment=environment,
-                        console=console,
-                        interrupts=interrupts,
-                        limit=limit,
-                        skip_bad=skip_bad,
-                    )
-                    aside = await journal.do(lambda journal: journal.aside)
-                    if aside is not None:
-                        console.print(f"{options.journal} had a run that has ended; that is in {aside}", soft_wrap=True)
-                if any(retried.values()):
-                    await journal.do(lambda journal: journal.retry_ended(due=time.time(), **retried))
-                return await run_journal(journal, environment, options, console, interrupts)
-        except SourceError as error:
-            return complain(console, error, INTERRUPTED if interrupts.count else BAD_INPUT)
-        except ConfigurationError as error:
-            return complain(console, error, BAD_CREDENTIALS)
-        except JournalError as error:
-            return complain(console, error, CANNOT_GO_ON)
+def _open_journal(options: RunOptions, *, has_files: bool) -> Journal:
+    """Open the journal of the run: a new one, one that is resumed, or an empty one in place of one that has ended.
 
-
-def _open(options: RunOptions, *, has_files: bool) -> Journal:
-    """Open a journal that is for this run: a new one, one whose run has ended, or one that was asked to go on.
-
-    Raises ``SourceError`` for another one, and ``JournalError``.
+    Raises ``SourceError`` if the options do not fit the journal, and ``JournalError``.
     """
     path = options.journal
     journal = Journal(path, keep_empty=False)
@@ -214,8 +176,8 @@ def _open(options: RunOptions, *, has_files: bool) -> Journal:
                 raise SourceError(f"{path} is empty: its run ended before its file was read; give the file again")
         elif summary.unfinished:
             raise SourceError(
-                f"{path} is of a run that has not ended: {summary_line(summary)} Go on with that: {options.resume};"
-                " to add these rows to it, give --resume here; or give another --journal"
+                f"{path} belongs to an unfinished run: {summary_line(summary)} Resume it with:"
+                f" {options.resume_command}; to add these rows to it, give --resume here; or give another --journal"
             )
         elif summary.total:
             journal.set_aside()
@@ -225,50 +187,50 @@ def _open(options: RunOptions, *, has_files: bool) -> Journal:
     return journal
 
 
-def _dry_run(files: Sequence[str], rows: Rows, limit: int | None) -> int:
-    """Check all rows and show what would be sent."""
+def _dry_run(files: Sequence[str], parser: RowParser, limit: int | None) -> ExitCode:
+    """Check all rows and show what would be sent. Raises ``SourceError`` for a file that cannot be read."""
     if not files:
         raise SourceError("give a file to check")
-    loaded = LoadProgress()
+    progress = LoadProgress()
     examples: dict[str, str] = {}
-    out = stdout()
-    errors = stderr()
+    out, errors = stdout(), stderr()
 
-    def tell(line: str) -> None:
-        errors.print(line, soft_wrap=True)
+    def print_bad_row(message: str) -> None:
+        errors.print(message, soft_wrap=True)
 
-    for _, made in check(files, rows, limit=limit, on_bad_row=tell, loaded=loaded):
-        examples.setdefault(made.name, str(made))
-    table = Table("action", "calls", "quota", "least time", "the first", box=SIMPLE_HEAD)
+    for _, action in read_actions(files, parser, limit=limit, on_bad_row=print_bad_row, progress=progress):
+        examples.setdefault(action.name, str(action))
+    table = Table("action", "calls", "quota", "least time", "first call", box=SIMPLE_HEAD)
     actions = all_actions()
-    for name, count in loaded.actions.items():
+    for name, count in progress.rows_by_action.items():
         quota = actions[name].quota
         seconds = f"{count / quota.limit * quota.window:,.0f} s" if quota.published else "?"
         table.add_row(name, f"{count:,}", f"{quota.limit}/s" if quota.published else "learned", seconds, examples[name])
-    if loaded.actions:
+    if progress.rows_by_action:
         out.print(table)
-    out.print(f"{loaded.rows:,} calls, {loaded.bad:,} bad rows. Nothing was sent.")
-    return BAD_INPUT if loaded.bad or not loaded.rows else ALL_DONE
+    out.print(f"{progress.good_rows:,} calls, {progress.bad_rows:,} bad rows. Nothing was sent.")
+    return ExitCode.USAGE if progress.bad_rows or not progress.good_rows else ExitCode.SUCCESS
 
 
 def _journal_path(files: Sequence[str], journal: Path | None, *, resume: bool, retries: bool) -> Path:
+    """Return the path of the journal. Raises ``SourceError`` if the options contradict each other."""
     if retries and not resume:
-        raise SourceError("--retry-failed and --retry-interrupted go with --resume")
+        raise SourceError("--retry-failed and --retry-interrupted need --resume")
     if not files and not resume:
         raise SourceError("give a file, - for standard input, or --resume")
     if journal is None:
         if not files:
-            raise SourceError("--resume needs --journal, or the file that the journal was made of")
+            raise SourceError("--resume needs --journal, or the file that the journal was created from")
         journal = Path("stdin.jobs" if files[0] == STDIN else f"{files[0]}.jobs")
     if resume and not journal.is_file():
-        raise SourceError(f"there is no journal {journal} to go on with")
+        raise SourceError(f"there is no journal {journal} to resume")
     return journal
 
 
-def _resume(journal: Path, options: Mapping[str, object]) -> str:
-    """Return the command that goes on with a journal."""
+def _resume_command(journal: Path, options: Mapping[str, object]) -> str:
+    """Return the command that resumes a journal. Options whose value is None are left out."""
     words = ["volc-moderation", "bulk", "--resume", "--journal", str(journal)]
     for option, value in options.items():
-        for one in value if isinstance(value, (list, tuple)) else [value]:
-            words += [] if one is None else [option, str(one)]
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            words += [] if item is None else [option, str(item)]
     return shlex.join(words)

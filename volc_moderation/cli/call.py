@@ -1,4 +1,4 @@
-"""``volc-moderation call ACTION --field value …``: one call from the shell, JSON out."""
+"""``volc-moderation call ACTION --field value …``: makes one call and prints its result as JSON."""
 
 import asyncio
 import inspect
@@ -8,105 +8,106 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter, Token
 
-from volc_moderation import (
-    Action,
-    ConfigurationError,
-    InvalidActionError,
-    ModerationError,
-)
+from volc_moderation import Action, ConfigurationError, InvalidActionError, ModerationError
 from volc_moderation.action import method_name
+from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.client import Client
-from volc_moderation.coercion import is_list, model_in, read_list, reader_of, types_in
-from volc_moderation.printable import json_text
+from volc_moderation.coercion import is_list, model_type_in, parse_list, parser_for, types_in
+from volc_moderation.printable import printable_json
 from volc_moderation.vendors import VENDORS
 from volc_moderation.wire import to_json
 
-#: The exit codes of the command.
-DONE, REFUSED, BAD_USAGE = 0, 1, 2
-#: Nobody waits at a shell for the 300 s that ZEGO recommends.
-DEADLINE = 60.0
+#: The default of ``--deadline``, in seconds. Some retries wait for 300 s, which is too long at a shell.
+DEFAULT_DEADLINE = 60.0
 
 
-def _command(action: type[Action[Any]], client: type[Client]) -> Callable[..., int]:
-    """Make a function with the parameters of the client's method, for cyclopts to read the options by."""
-    method = inspect.signature(getattr(client, method_name(action.name)))
-    fields = [one for one in method.parameters.values() if one.name != "self"]
-    wanted = {one.name: one.annotation for one in fields}
+def _command_for(action_type: type[Action[Any]], client_type: type[Client]) -> Callable[..., int]:
+    """Return a function whose signature is that of the client's method; cyclopts derives the options from it."""
+    method = inspect.signature(getattr(client_type, method_name(action_type.name)))
+    fields = [parameter for parameter in method.parameters.values() if parameter.name != "self"]
+    annotations = {field.name: field.annotation for field in fields}
 
-    def command(*, deadline: float = DEADLINE, **given: Any) -> int:
-        texts = {name: text for name, text in given.items() if text is not None}
-        return asyncio.run(_call(action, client, texts, wanted, deadline))
+    def command(*, deadline: float = DEFAULT_DEADLINE, **options: Any) -> int:
+        values = {name: value for name, value in options.items() if value is not None}
+        return asyncio.run(_call(action_type, client_type, values, annotations, deadline))
 
-    options = [
-        one.replace(
-            default=one.default if one.default is inspect.Parameter.empty else None,
-            annotation=_option(one.annotation, is_required=one.default is inspect.Parameter.empty),
+    parameters = [
+        field.replace(
+            default=field.default if field.default is inspect.Parameter.empty else None,
+            annotation=_option_type(field.annotation, is_required=field.default is inspect.Parameter.empty),
         )
-        for one in fields
+        for field in fields
     ]
-    options.append(inspect.signature(command).parameters["deadline"])
-    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-    command.__annotations__ = {one.name: one.annotation for one in options}
-    command.__doc__ = inspect.getdoc(action)
+    parameters.append(inspect.signature(command).parameters["deadline"])
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__doc__ = inspect.getdoc(action_type)
     return command
 
 
-def _option(annotation: Any, *, is_required: bool) -> Any:
-    """Return what cyclopts is to read: lists of text, flags, whole numbers, and text, which may be JSON."""
-    kinds = types_in(annotation)
-    read: Any = list[str] if is_list(annotation) else bool if bool in kinds else int if int in kinds else str
-    # Where pydantic is in the same process, cyclopts has it check the values, the absent ones too.
-    wanted = read if is_required else read | None
-    return Annotated[wanted, Parameter(converter=_whole)] if read is int else wanted
+def _option_type(annotation: Any, *, is_required: bool) -> Any:
+    """Return the type that cyclopts parses an option as: a list of str, bool, int, or str, which may be JSON."""
+    types = types_in(annotation)
+    parsed: Any = list[str] if is_list(annotation) else bool if bool in types else int if int in types else str
+    # If pydantic is imported in the same process, cyclopts lets it check the values, also those of absent options.
+    option = parsed if is_required else parsed | None
+    return Annotated[option, Parameter(converter=_parse_integer)] if parsed is int else option
 
 
-def _whole(_: Any, tokens: Sequence[Token]) -> int:
-    """Read a whole number; cyclopts itself would round 1.5."""
+def _parse_integer(_: Any, tokens: Sequence[Token]) -> int:
+    """Parse an integer; cyclopts itself would round 1.5."""
     return int(tokens[0].value)
 
 
-def _read(action: type[Action[Any]], name: str, given: Any, annotation: Any) -> Any:
-    """Read an option as the action takes it; cyclopts has read flags and numbers."""
+def _field_value(action_type: type[Action[Any]], name: str, value: Any, annotation: Any) -> Any:
+    """Convert the value of an option to that of a field; cyclopts has parsed flags and numbers."""
     if is_list(annotation):
-        return read_list(given, annotation)
-    read = reader_of(action, name, annotation) if model_in(annotation) else None
-    return read(given) if read else given
+        return parse_list(value, annotation)
+    parse = parser_for(action_type, name, annotation) if model_type_in(annotation) else None
+    return parse(value) if parse else value
 
 
 async def _call(
-    action: type[Action[Any]], client: type[Client], given: dict[str, Any], wanted: dict[str, Any], deadline: float
-) -> int:
+    action_type: type[Action[Any]],
+    client_type: type[Client],
+    values: dict[str, Any],
+    annotations: dict[str, Any],
+    deadline: float,
+) -> ExitCode:
+    """Make the call, and print its result or its error."""
     try:
-        made = action(**{name: _read(action, name, text, wanted[name]) for name, text in given.items()})
-        async with client.from_env() as caller:
-            reply = await caller.call(made, deadline=deadline)
+        fields = {name: _field_value(action_type, name, value, annotations[name]) for name, value in values.items()}
+        action = action_type(**fields)
+        async with client_type.from_env() as client:
+            reply = await client.call(action, deadline=deadline)
     except (InvalidActionError, ConfigurationError) as error:
-        _print_error(error)
-        return BAD_USAGE
+        _print_json_error(error)
+        return ExitCode.USAGE
     except ModerationError as error:
-        _print_error(error)
-        return REFUSED
+        _print_json_error(error)
+        return ExitCode.FAILURE
     outcome = {"result": to_json(reply.result), "request_id": reply.request_id, "attempts": reply.attempts}
-    print(json_text(outcome, indent=2))  # noqa: T201 - the output
-    return DONE
+    print(printable_json(outcome, indent=2))  # noqa: T201 - the output
+    return ExitCode.SUCCESS
 
 
-def _print_error(error: ModerationError) -> None:
-    described: dict[str, object] = {"error": type(error).__name__, "message": error.message}
+def _print_json_error(error: ModerationError) -> None:
+    """Print an error as JSON on standard error."""
+    fields: dict[str, object] = {"error": type(error).__name__, "message": error.message}
     for name in ("code", "advice", "request_id", "field", "rule", "path", "retry_after", "maybe_sent"):
         if getattr(error, name, None) is not None:
-            described[name] = getattr(error, name)
+            fields[name] = getattr(error, name)
     if error.attempts:
-        described["attempts"] = error.attempts
-    print(json_text(described, indent=2), file=sys.stderr)  # noqa: T201 - the output
+        fields["attempts"] = error.attempts
+    print(printable_json(fields, indent=2), file=sys.stderr)  # noqa: T201 - the output
 
 
-#: One command for each action of each vendor.
+#: Has one command for each action of each vendor.
 call = App(
     name="call",
-    help="Make one call with the keys of the environment, and print its result as JSON.",
+    help="Make one call with the credentials in the environment, and print the result as JSON.",
     default_parameter=Parameter(negative=None, negative_iterable=()),
 )
 for vendor in VENDORS.values():
-    for action in vendor.client.actions().values():
-        call.command(_command(action, vendor.client), name=action.name)
+    for action_type in vendor.client.actions().values():
+        call.command(_command_for(action_type, vendor.client), name=action_type.name)

@@ -1,4 +1,4 @@
-"""``volc-moderation demo``: a thousand tasks started and stopped by a journal at both vendors' full quotas."""
+"""``volc-moderation demo``: starts and stops a thousand tasks from a journal, at the full quotas of both vendors."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,45 +19,50 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 from rich.text import Text
 
-from volc_moderation import Action, ModerationError, VolcengineClient, WindowQuotas, ZegoClient
-from volc_moderation.cli.emulator import Delay, complain
+from volc_moderation import Action, ModerationError, VolcengineClient, ZegoClient
+from volc_moderation.cli.emulator import Delay
 from volc_moderation.cli.environment import Environment
-from volc_moderation.cli.files import opened
+from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.rate import Rates
-from volc_moderation.cli.run import INTERRUPTED, Interrupts, RunOptions, make_calls, summary_line
-from volc_moderation.cli.terminal import Terminal
+from volc_moderation.cli.run import run_jobs, summary_line
+from volc_moderation.cli.session import RunOptions, Session
+from volc_moderation.cli.signals import Interrupts
+from volc_moderation.cli.terminal import Terminal, print_error, stderr
 from volc_moderation.emulator import EmulatorProcess, Fault, Settings
 from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import key_of
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.schema import JobSummary
-from volc_moderation.jobs.journal.thread import JournalThread
+from volc_moderation.jobs.journal.thread import open_journal
 from volc_moderation.report.report import write_report
 from volc_moderation.volcengine import StartWebcast, StopWebcast
 from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
 
-#: What happens to some of the stops of webcasts: of every so many, one is put off for some seconds.
-EVERY, SOON = 40, 3
-#: These rooms are refused, and those put off for long.
-REFUSED, PUT_OFF = 2, 3
-LONG = 300
+#: Rooms whose stop is refused.
+REFUSED_ROOMS = 2
+#: Rooms whose stop is deferred for long, and for how many seconds.
+DEFERRED_ROOMS = 3
+LONG_RETRY_AFTER = 300
+#: One of so many stops of webcasts is deferred briefly, and for how many seconds.
+DEFERRED_EVERY = 40
+SHORT_RETRY_AFTER = 3
 
 
 @attrs.frozen
 class ActionCounts:
-    """What the emulator saw of one action."""
+    """What the emulator counted for one action."""
 
-    action: type[Action[Any]]
+    action_type: type[Action[Any]]
     counts: Mapping[str, Any]
 
-    def of(self, what: str) -> int:
-        """Return a count."""
-        return int(self.counts.get(what) or 0)
+    def count(self, name: str) -> int:
+        """Return a count by its name."""
+        return int(self.counts.get(name) or 0)
 
     @property
-    def is_kept(self) -> bool:
-        """Whether no call was refused as one too many, and no second was above the quota."""
-        return not self.of("throttled") and self.of("most_in_any_second") <= self.action.quota.limit
+    def is_within_quota(self) -> bool:
+        """Whether no call was throttled, and no second exceeded the quota."""
+        return not self.count("throttled") and self.count("most_in_any_second") <= self.action_type.quota.limit
 
 
 def demo(
@@ -67,50 +73,50 @@ def demo(
     resume: Path | None = None,
     svg: Path | None = None,
 ) -> int:
-    """Start and stop a thousand tasks at full quota, from a journal, against an emulator in a process of its own.
+    """Start and stop a thousand tasks from a journal at full quota, against an emulator in a separate process.
 
-    Some stops are put off by the vendor, and a few are refused, as in life.
+    As in production, the vendor defers some stops and refuses a few.
 
     Parameters
     ----------
     webcasts
-        Webcasts to start and stop at Volcengine.
+        The number of webcasts to start and stop at Volcengine.
     audio
-        Audio moderations to start and stop at ZEGO.
+        The number of audio moderations to start and stop at ZEGO.
     delay
-        Shortest and longest time, in seconds, that a request takes there, and an answer back.
+        The minimum and maximum network delay in seconds, in each direction.
     resume
-        Go on with the journal of a demo.
+        Continue with the journal of an earlier demo.
     svg
-        File to write a picture of the result to.
+        Write a picture of the result to this file.
 
     """
     console = Terminal(record=svg is not None)
-    for path, is_right in ((svg, _may_be_written(svg)), (resume, _is_journal(resume))):
-        if not is_right:
-            return complain(f"cannot use {path}")
+    for path, is_usable in ((svg, _is_writable(svg)), (resume, _is_journal(resume))):
+        if not is_usable:
+            return print_error(stderr(), f"cannot use {path}")
     try:
-        folder = Path(tempfile.mkdtemp(prefix="volc-moderation-")) if resume is None else resume.parent
+        directory = Path(tempfile.mkdtemp(prefix="volc-moderation-")) if resume is None else resume.parent
     except OSError:
-        return complain("a demo needs a directory for its journal: set TMPDIR to one")
-    journal = folder / "demo.jobs" if resume is None else resume
+        return print_error(stderr(), "a demo needs a directory for its journal: set TMPDIR to one")
+    journal = directory / "demo.jobs" if resume is None else resume
     try:
         code = asyncio.run(_demo(console, journal, webcasts, audio, delay, is_new=resume is None))
     except (ModerationError, RuntimeError) as error:
-        return complain(str(error))
+        return print_error(stderr(), error)
     if svg is not None:
-        # Without the fonts that rich's picture would load from elsewhere.
+        # Remove the fonts, which rich's picture would load from a web server.
         picture = re.sub(
             r"@font-face \{.*?\}\s*", "", console.export_svg(title="volc-moderation demo"), flags=re.DOTALL
         )
         try:
             svg.write_text(picture, encoding="utf-8")
         except OSError as error:
-            return complain(f"{svg} cannot be written: {error.strerror}")
+            return print_error(stderr(), f"{svg} cannot be written: {error.strerror}")
     return code
 
 
-def _may_be_written(path: Path | None) -> bool:
+def _is_writable(path: Path | None) -> bool:
     return path is None or (os.access(path.parent, os.W_OK) and not path.is_dir())
 
 
@@ -120,13 +126,13 @@ def _is_journal(path: Path | None) -> bool:
 
 async def _demo(
     console: Terminal, path: Path, webcasts: int, audio: int, delay: tuple[float, float], *, is_new: bool
-) -> int:
+) -> ExitCode:
     began = time.monotonic()
     interrupts = Interrupts(console)
     settings = Settings(delay=delay)
-    async with opened(partial(Journal, path)) as journal:
+    async with aclosing(await open_journal(partial(Journal, path))) as journal:
         port = int(await journal.do(lambda journal: journal.note("port")) or 0)
-        with interrupts.heard():
+        with interrupts.listen():
             async with (
                 EmulatorProcess(settings, port=port) as emulator,
                 VolcengineClient(
@@ -136,140 +142,140 @@ async def _demo(
                     app_id=settings.app_id, server_secret=settings.server_secret, base_url=emulator.base_url
                 ) as zego,
             ):
-                environment = Environment([volcengine, zego], {}, WindowQuotas(), Rates())
-                run = _Run(journal, environment, RunOptions(journal=path), console, interrupts)
+                session = Session(
+                    options=RunOptions(journal=path),
+                    console=console,
+                    interrupts=interrupts,
+                    environment=Environment([volcengine, zego], {}, Rates()),
+                    journal=journal,
+                )
                 if is_new:
                     low, high = (round(seconds * 1000) for seconds in delay)
                     console.print(
                         f"Starting and stopping {webcasts} webcasts at Volcengine and {audio} audio moderations at ZEGO"
-                        " from a journal, against an emulator that refuses what breaks a quota in any second. One way:"
-                        f" {low} to {high} ms. Some stops are put off, {REFUSED} are refused."
+                        " from a journal, against an emulator that refuses every call above a quota in any second."
+                        f" Network delay: {low} to {high} ms in each direction. Some stops are deferred,"
+                        f" {REFUSED_ROOMS} are refused."
                     )
                     address = str(urlsplit(emulator.base_url).port)
                     await journal.do(lambda journal: journal.note("port", address))
-                    await run.start_and_stop(emulator, webcasts, audio)
+                    await _start_and_stop(session, emulator, webcasts, audio)
                 else:
-                    await run.go_on()
-                seen = await emulator.counts()
+                    await _run_jobs(session, wait_for_deferred=True)
+                counts = await emulator.counts()
         actions: list[type[Action[Any]]] = [StartWebcast, StopWebcast, StartCensorAudioV2, StopCensorAudioV2]
-        batches = [ActionCounts(action, seen[action.name]) for action in actions if action.name in seen]
+        batches = [ActionCounts(action, counts[action.name]) for action in actions if action.name in counts]
         summary = await journal.do(Journal.summary)
-        spans = await journal.do(_spans)
+        spans = await journal.do(Journal.ending_spans)
         report = path.with_suffix(".html")
         await journal.do(lambda journal: write_report(journal, report, now=time.time()))
     if batches:
         console.print(_table(batches, spans))
-    return _conclude(console, batches, summary, path, report, seconds=time.monotonic() - began, interrupts=interrupts)
+    return _print_outcome(
+        console, batches, summary, path, report, seconds=time.monotonic() - began, interrupts=interrupts
+    )
 
 
-@attrs.frozen
-class _Run:
-    """The demo's journal, and what runs it."""
-
-    journal: JournalThread
-    environment: Environment
-    options: RunOptions
-    console: Terminal
-    interrupts: Interrupts
-
-    async def start_and_stop(self, emulator: EmulatorProcess, webcasts: int, audio: int) -> None:
-        """Start all, and stop what was started."""
-        page = "https://example.com/wall"
-        await self._submit(
-            StartWebcast(
-                app_id="app", room_id=f"room-{number}", task_id="webcast", user_id="webcast_page", source_url=page
-            )
-            for number in range(webcasts)
+async def _start_and_stop(session: Session, emulator: EmulatorProcess, webcasts: int, audio: int) -> None:
+    """Start all tasks, and stop those that were started."""
+    page = "https://example.com/wall"
+    starts = (
+        StartWebcast(app_id="app", room_id=f"room-{number}", task_id="webcast", user_id="webcast_page", source_url=page)
+        for number in range(webcasts)
+    )
+    audio_starts = (
+        StartCensorAudioV2(
+            room_id=f"room-{number}", event_id="audio_room", audio_language="en", risk_type_list=["DIRTY"]
         )
-        await self._submit(
-            StartCensorAudioV2(
-                room_id=f"room-{number}", event_id="audio_room", audio_language="en", risk_type_list=["DIRTY"]
-            )
-            for number in range(audio)
-        )
-        await self._calls(wait=True)
-        if self.interrupts.count:
-            return
-        await _misbehave(emulator)
-        await self._submit(
-            StopWebcast(app_id="app", room_id=f"room-{number}", task_id="webcast") for number in range(webcasts)
-        )
-        await self._submit(StopCensorAudioV2(task_id=task) for task in await self.journal.do(_started))
-        await self._calls(wait=False)
-
-    async def go_on(self) -> None:
-        """Make the calls that are left."""
-        await self._calls(wait=True)
-
-    async def _submit(self, actions: Iterable[Action[Any]]) -> None:
-        clients, now = Clients(self.environment.clients), time.time()
-
-        def add(journal: Journal) -> None:
-            for action in actions:
-                lane = clients.lane_of(action)
-                journal.submit(key_of(lane, action), journal.lane(lane), dump_action(action), due=now, now=now)
-
-        await self.journal.do(add)
-
-    async def _calls(self, *, wait: bool) -> None:
-        options = attrs.evolve(self.options, wait_for_deferred=wait)
-        fault = await make_calls(self.journal, self.environment, options, self.console, self.interrupts)
-        if fault is not None:
-            raise fault
+        for number in range(audio)
+    )
+    stops = (StopWebcast(app_id="app", room_id=f"room-{number}", task_id="webcast") for number in range(webcasts))
+    await _submit(session, starts)
+    await _submit(session, audio_starts)
+    await _run_jobs(session, wait_for_deferred=True)
+    if session.interrupts.count:
+        return
+    await _inject_faults(emulator)
+    await _submit(session, stops)
+    await _submit(session, [StopCensorAudioV2(task_id=task_id) for task_id in await session.journal.do(_audio_tasks)])
+    await _run_jobs(session, wait_for_deferred=False)
 
 
-async def _misbehave(emulator: EmulatorProcess) -> None:
-    """Let the vendor be as vendors are at times."""
-    for number in range(REFUSED):
+async def _submit(session: Session, actions: Iterable[Action[Any]]) -> None:
+    """Write calls to the journal."""
+    clients, now = Clients(session.environment.clients), time.time()
+
+    def add(journal: Journal) -> None:
+        for action in actions:
+            lane = clients.lane_of(action)
+            journal.submit(key_of(lane, action), journal.lane_id(lane), dump_action(action), due=now, now=now)
+
+    await session.journal.do(add)
+
+
+async def _run_jobs(session: Session, *, wait_for_deferred: bool) -> None:
+    """Run the jobs of the journal. Raises the ``ModerationError`` that ends the run early."""
+    options = attrs.evolve(session.options, wait_for_deferred=wait_for_deferred)
+    error = await run_jobs(attrs.evolve(session, options=options))
+    if error is not None:
+        raise error
+
+
+async def _inject_faults(emulator: EmulatorProcess) -> None:
+    """Let the emulator refuse and defer some stops, as vendors do."""
+    for number in range(REFUSED_ROOMS):
         await emulator.play(
             Fault(
                 kind="code",
                 action="StopWebcast",
                 match={"RoomId": f"room-{10 + number}"},
                 code="AccessDenied.NoPermissionForApp",
-                message="the app belongs to somebody else",
+                message="the app belongs to another account",
             )
         )
-    busy = {"kind": "code", "action": "StopWebcast", "code": "ServiceUnavailableTemp", "message": "back soon"}
-    for number in range(PUT_OFF):
-        await emulator.play(Fault(**busy, match={"RoomId": f"room-{20 + number}"}, retry_after=LONG))  # type: ignore[arg-type]
-    await emulator.play(Fault(**busy, every=EVERY, first=100, retry_after=SOON))  # type: ignore[arg-type]
-
-
-def _started(journal: Journal) -> list[str]:
-    """Return the ids of the audio moderations that were started."""
-    lane = "lane IN (SELECT id FROM lane WHERE action = 'StartCensorAudioV2')"
-    found = [job.result for job in journal.jobs(f"state = 'done' AND {lane}")]
-    return [str(result["TaskId"]) for result in found if isinstance(result, dict)]
-
-
-def _spans(journal: Journal) -> dict[str, float]:
-    """Return how many seconds the first attempts of each action took."""
-    rows = journal.query(
-        "SELECT action, max(ended) - min(ended) FROM job JOIN lane ON lane.id = job.lane WHERE attempts = 1 GROUP BY 1"
+    unavailable = {
+        "kind": "code",
+        "action": "StopWebcast",
+        "code": "ServiceUnavailableTemp",
+        "message": "temporarily unavailable",
+    }
+    for number in range(DEFERRED_ROOMS):
+        room = {"RoomId": f"room-{20 + number}"}
+        await emulator.play(Fault(**unavailable, match=room, retry_after=LONG_RETRY_AFTER))  # type: ignore[arg-type]
+    await emulator.play(
+        Fault(**unavailable, every=DEFERRED_EVERY, first=100, retry_after=SHORT_RETRY_AFTER)  # type: ignore[arg-type]
     )
-    return {str(action): float(str(seconds or 0)) for action, seconds in rows}
+
+
+def _audio_tasks(journal: Journal) -> list[str]:
+    """Return the ids of the audio moderations that were started."""
+    return [str(result["TaskId"]) for result in journal.results(StartCensorAudioV2.name) if isinstance(result, dict)]
 
 
 def _table(batches: list[ActionCounts], spans: Mapping[str, float]) -> Table:
+    """Return a table of what the emulator counted.
+
+    :param spans: the seconds between the first and the last answer of each action.
+    """
     table = Table(Column("action", no_wrap=True), box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("calls", "of\nquota", "most in\nany 1 s", "too\nmany", "put off\nor refused", "first\nto last"):
+    for heading in ("calls", "of\nquota", "peak in\nany 1 s", "throttled", "deferred\nor refused", "first\nto last"):
         table.add_column(Text(heading), justify="right", no_wrap=True)
     for batch in batches:
-        calls, seconds = batch.of("received"), spans.get(batch.action.name, 0.0)
+        calls, seconds = batch.count("received"), spans.get(batch.action_type.name, 0.0)
+        limit = batch.action_type.quota.limit
         table.add_row(
-            batch.action.name,
+            batch.action_type.name,
             str(calls),
-            f"{batch.of('accepted') / seconds / batch.action.quota.limit:.3f}" if seconds > 1 else "-",
-            f"{batch.of('most_in_any_second')}/{batch.action.quota.limit}",
-            str(batch.of("throttled")),
-            str(batch.of("faults")),
+            f"{batch.count('accepted') / seconds / limit:.3f}" if seconds > 1 else "-",
+            f"{batch.count('most_in_any_second')}/{limit}",
+            str(batch.count("throttled")),
+            str(batch.count("faults")),
             f"{seconds:.1f} s",
         )
     return table
 
 
-def _conclude(
+def _print_outcome(
     console: Terminal,
     batches: list[ActionCounts],
     summary: JobSummary,
@@ -278,11 +284,12 @@ def _conclude(
     *,
     seconds: float,
     interrupts: Interrupts,
-) -> int:
+) -> ExitCode:
+    """Print what became of the jobs and how to continue, and return the exit code."""
     console.print(f"{summary_line(summary)[:-1]}, in {seconds:.1f} s.")
     console.print(f"Report: {report}", soft_wrap=True)
-    if summary.left or summary.deferred:
-        console.print(f"Go on with: volc-moderation demo --resume {journal}", soft_wrap=True)
-    if interrupts.count and (summary.left or summary.deferred):
-        return INTERRUPTED
-    return 0 if all(batch.is_kept for batch in batches) else 1
+    if summary.unfinished:
+        console.print(f"Resume with: volc-moderation demo --resume {journal}", soft_wrap=True)
+    if interrupts.count and summary.unfinished:
+        return ExitCode.INTERRUPTED
+    return ExitCode.SUCCESS if all(batch.is_within_quota for batch in batches) else ExitCode.FAILURE

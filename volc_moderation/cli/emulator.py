@@ -1,4 +1,4 @@
-"""The emulator of both vendors, as a command."""
+"""``volc-moderation emulator``: an emulator of all vendors on one port."""
 
 import asyncio
 import contextlib
@@ -7,11 +7,11 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from volc_moderation.cli.run import ALL_DONE, BAD_INPUT
-from volc_moderation.cli.terminal import stderr, stdout
+from volc_moderation.cli.exit_codes import ExitCode
+from volc_moderation.cli.terminal import print_error, stderr, stdout
 from volc_moderation.emulator import Emulator, Settings, listen, serve
 
-#: Seconds; longer ones are slips.
+#: The type of an option with two numbers of seconds; 60 s and more are taken for a mistake.
 Delay = Annotated[tuple[float, float], Parameter(validator=Number(gte=0, lt=60))]
 
 
@@ -22,25 +22,26 @@ def emulator(
     delay: Delay = (0.0, 0.0),
     report_every: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
 ) -> int:
-    """Serve both vendors on one port, until interrupted.
+    """Emulate both vendors on one port until interrupted.
 
     Parameters
     ----------
     host
-        Address to listen on.
+        The address to listen on.
     port
-        Port to listen on; 0 takes a free one.
+        The port to listen on; 0 selects a free port.
     delay
-        Shortest and longest time, in seconds, that a request takes there, and an answer back.
+        The minimum and maximum network delay in seconds, in each direction.
     report_every
-        Seconds after which every moderation calls back what it finds, again and again; otherwise on demand.
+        Send a callback for each running moderation every so many seconds; by default only on demand.
 
     """
     settings = Settings(delay=delay, report_every=report_every)
     try:
         listener = listen(host, port)
     except (OSError, UnicodeError) as error:
-        return complain(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', 'there is no such name')}")
+        reason = getattr(error, "strerror", "there is no such host")
+        return print_error(stderr(), f"cannot listen on {host}:{port}: {reason}")
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     console = stdout()
     for line in (
@@ -54,10 +55,4 @@ def emulator(
         console.print(line, soft_wrap=True)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(Emulator(settings), listener))
-    return ALL_DONE
-
-
-def complain(what: str) -> int:
-    """Say on standard error what is wrong with the usage."""
-    stderr().print(what, soft_wrap=True)
-    return BAD_INPUT
+    return ExitCode.SUCCESS

@@ -1,36 +1,38 @@
-"""Files of calls, as the commands take them: named, checked, and loaded into a journal."""
+"""Input files of the commands: named on the command line, checked, and loaded into the journal."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from volc_moderation import SourceError
-from volc_moderation.bulk.load import CANCELLED, LoadProgress, check, load
-from volc_moderation.bulk.rows import Rows
+from volc_moderation.bulk.load import CANCELLED_MESSAGE, LoadProgress, load_actions, read_actions
+from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.bulk.sources import STDIN
-from volc_moderation.cli.environment import Environment
-from volc_moderation.cli.run import BAD_INPUT, Interrupts
+from volc_moderation.cli.session import Session
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal.thread import JournalThread, open_journal
 
-#: Seconds between two looks at how far the loading of files is, and that it has to end after an interrupt.
-LOOK, PATIENCE = 0.1, 1.0
-#: Bad rows that are shown when there are more; a dry run shows all.
-SHOWN = 20
+#: Seconds between two updates of the loading status.
+STATUS_INTERVAL = 0.1
+#: Seconds that reading may take to end after an interrupt.
+CANCEL_TIMEOUT = 1.0
+#: Bad rows that are printed; further ones are only counted. A dry run prints all.
+MAX_BAD_ROWS_SHOWN = 20
 
 
-def check_names(files: Sequence[str]) -> None:
-    """See that what was taken for files are files, and no misspelt options: - is one, for standard input."""
+def check_files(files: Sequence[str]) -> None:
+    """Check that the names are existing files, or - for standard input, and not misspelt options.
+
+    Raises ``SourceError``.
+    """
     if files.count(STDIN) > 1:
-        raise SourceError("standard input can be read once: give - once")
+        raise SourceError("standard input can be read only once: give - once")
     for file in files:
         if file == STDIN:
             continue
         if file.startswith("-"):
-            raise SourceError(f"there is no option {file}; for a file of this name give ./{file}")
+            raise SourceError(f"there is no option {file}; for a file with this name, give ./{file}")
         try:
             Path(file).stat()
         except (OSError, ValueError) as error:
@@ -38,93 +40,88 @@ def check_names(files: Sequence[str]) -> None:
 
 
 def paths_of(files: Sequence[str]) -> list[Path]:
-    """Return the files without standard input."""
+    """Return the paths of the files without standard input."""
     return [Path(file) for file in files if file != STDIN]
 
 
-def constants_of(texts: Sequence[str]) -> dict[str, str]:
-    """Read name=value."""
+def parse_constants(values: Sequence[str]) -> dict[str, str]:
+    """Parse the values of ``--set``, NAME=VALUE. Raises ``SourceError``."""
     constants = {}
-    for text in texts:
+    for text in values:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise SourceError(f"--set is name=value, such as app_id=abc; not {text!r}")
+            raise SourceError(f"--set must be NAME=VALUE, such as app_id=abc; got {text!r}")
         constants[name] = value
     return constants
 
 
-def complain(console: Terminal, error: Exception, code: int = BAD_INPUT) -> int:
-    """Say what is wrong, and return the exit code."""
-    console.print(str(error), soft_wrap=True)
-    return code
-
-
-@contextlib.asynccontextmanager
-async def opened(make: Callable[[], Journal]) -> AsyncIterator[JournalThread]:
-    """Open a journal, and close it at the end."""
-    journal = await open_journal(make)
-    try:
-        yield journal
-    finally:
-        await journal.aclose()
-
-
-async def fill(
-    files: Sequence[str],
-    rows: Rows,
-    journal: JournalThread,
-    *,
-    environment: Environment,
-    console: Terminal,
-    interrupts: Interrupts,
-    limit: int | None = None,
-    skip_bad: bool = False,
+async def load_files(
+    session: Session, files: Sequence[str], parser: RowParser, *, limit: int | None = None, skip_bad: bool = False
 ) -> None:
-    """Load files into a journal. Raises ``SourceError``, and then nothing is in it that was not before."""
-    loaded = LoadProgress()
-    interrupts.set(loaded.cancel, loaded.cancel)
+    """Load the calls of files into the journal.
 
-    def write(journal: Journal) -> None:
-        actions = check(files, rows, limit=limit, on_bad_row=_some_bad(console), loaded=loaded)
-        load(journal, actions, environment.of, skip_bad=skip_bad, now=time.time(), loaded=loaded)
+    :param limit: the number of good rows after which reading ends.
+    :param skip_bad: whether to load the good rows if there are bad ones.
 
-    writing = journal.ask(write, durable=True)
-    looks = 0
+    Raises ``SourceError``; the journal is then unchanged.
+    """
+    console, interrupts = session.console, session.interrupts
+    progress = LoadProgress()
+    interrupts.set_handlers(progress.cancel, progress.cancel)
+
+    def load(journal: Journal) -> None:
+        actions = read_actions(
+            files, parser, limit=limit, on_bad_row=_first_bad_rows_printer(console), progress=progress
+        )
+        load_actions(
+            journal,
+            actions,
+            session.environment.clients_for,
+            skip_bad_rows=skip_bad,
+            now=time.time(),
+            progress=progress,
+        )
+
+    loading = session.journal.request(load, durable=True)
+    updates_since_cancel = 0
     with console.status("Checking…") as status:
-        while not writing.done():
-            status.update(f"Checking: {loaded.rows:,} rows" + (f", {loaded.bad:,} bad" if loaded.bad else ""))
-            await asyncio.wait([writing], timeout=LOOK)
-            looks += loaded.is_cancelled
-            if looks > PATIENCE / LOOK or interrupts.count > 1:
-                # It waits for a terminal or a pipe that says nothing, and cannot be woken.
-                journal.abandon()
-                raise SourceError(CANCELLED)
-    if loaded.bad > SHOWN:
-        console.print(f"… and {loaded.bad - SHOWN:,} more bad rows")
-    await writing
-    console.print(told(loaded), soft_wrap=True)
+        while not loading.done():
+            bad = f", {progress.bad_rows:,} bad" if progress.bad_rows else ""
+            status.update(f"Checking: {progress.good_rows:,} rows{bad}")
+            await asyncio.wait([loading], timeout=STATUS_INTERVAL)
+            updates_since_cancel += progress.is_cancelled
+            if updates_since_cancel > CANCEL_TIMEOUT / STATUS_INTERVAL or interrupts.count > 1:
+                # The thread is blocked reading a silent terminal or pipe; it cannot be woken.
+                session.journal.abandon()
+                raise SourceError(CANCELLED_MESSAGE)
+    if progress.bad_rows > MAX_BAD_ROWS_SHOWN:
+        console.print(f"… and {progress.bad_rows - MAX_BAD_ROWS_SHOWN:,} more bad rows")
+    await loading
+    console.print(_load_message(progress), soft_wrap=True)
 
 
-def told(loaded: LoadProgress) -> str:
-    """Say what came of files that were loaded."""
-    if loaded.is_known:
-        said = f"{loaded.rows:,} rows, the very calls that this journal was made of: it goes on with what is left"
+def _load_message(progress: LoadProgress) -> str:
+    """Return a line about the files that were loaded."""
+    message = f"{progress.good_rows:,} rows, "
+    if progress.is_known_list:
+        message += "the same calls that the journal was created from: resuming the unfinished ones"
     else:
-        said = f"{loaded.rows:,} rows, {loaded.new:,} calls"
-        there = loaded.rows - loaded.new - loaded.again
-        more = [f"{loaded.again:,} that had ended are made again"] if loaded.again else []
-        more += [f"{there:,} are there already"] if there else []
-        said += f" ({', '.join(more)})" if more else ""
-    return said + (f", {loaded.bad:,} bad rows left out" if loaded.bad else "")
+        message += f"{progress.added_jobs:,} calls"
+        existing = progress.good_rows - progress.added_jobs - progress.reopened_jobs
+        details = [f"{progress.reopened_jobs:,} that had ended are repeated"] if progress.reopened_jobs else []
+        details += [f"{existing:,} are already in the journal"] if existing else []
+        message += f" ({', '.join(details)})" if details else ""
+    return message + (f", {progress.bad_rows:,} bad rows skipped" if progress.bad_rows else "")
 
 
-def _some_bad(console: Terminal) -> Callable[[str], None]:
-    told = 0
+def _first_bad_rows_printer(console: Terminal) -> Callable[[str], None]:
+    """Return a function that prints the messages of the first bad rows and drops the others."""
+    printed = 0
 
-    def tell(line: str) -> None:
-        nonlocal told
-        told += 1
-        if told <= SHOWN:
-            console.print(line, soft_wrap=True)
+    def print_bad_row(message: str) -> None:
+        nonlocal printed
+        printed += 1
+        if printed <= MAX_BAD_ROWS_SHOWN:
+            console.print(message, soft_wrap=True)
 
-    return tell
+    return print_bad_row

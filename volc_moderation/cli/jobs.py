@@ -1,8 +1,8 @@
-"""``volc-moderation jobs JOURNAL``: shows, filters and exports what a journal holds, also while it is in use."""
+"""``volc-moderation jobs JOURNAL``: shows, filters and exports the jobs of a journal, even while it is in use."""
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,28 +13,34 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from volc_moderation import JournalError, SourceError
-from volc_moderation.cli.output import check_apart
-from volc_moderation.cli.run import ALL_DONE, BAD_INPUT, summary_line
-from volc_moderation.cli.terminal import stderr, stdout
+from volc_moderation.cli.exit_codes import ExitCode
+from volc_moderation.cli.output import check_outputs
+from volc_moderation.cli.run import summary_line
+from volc_moderation.cli.terminal import print_error, stderr, stdout
 from volc_moderation.jobs.job import Job, JobState
 from volc_moderation.jobs.job_event import redacted_parameters
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.printable import json_text
-from volc_moderation.report.report import write_report
+from volc_moderation.jobs.journal.queries import JobFilter
+from volc_moderation.printable import printable_json
 from volc_moderation.vendors import all_actions
 
-Kind = Literal["pending", "sent", "done", "failed", "given-up", "deferred", "gone"]
+#: Jobs that are shown without ``--limit``.
+DEFAULT_LIMIT = 50
+#: The fields of an exported job, beside its state, parameters and times.
+EXPORTED_FIELDS = (
+    *("line", "key", "action", "attempts", "maybe_sent", "was_gone", "code", "message"),
+    *("request_id", "result", "round_trip", "waited"),
+)
+#: The times of an exported job.
+EXPORTED_TIMES = ("created", "due", "sent", "ended")
 
-_CONDITIONS: dict[str, str] = {
-    "deferred": "state = 'pending' AND attempts > 0",
-    "gone": "state = 'done' AND was_gone",
-} | {state.value.replace(" ", "-"): f"state = '{state.value}'" for state in JobState}
+StateOption = Literal["pending", "sent", "done", "failed", "given-up", "deferred", "gone"]
 
 
 def jobs(
     journal: Path,
     *,
-    state: Kind | None = None,
+    state: StateOption | None = None,
     action: str | None = None,
     code: str | None = None,
     key: str | None = None,
@@ -42,78 +48,73 @@ def jobs(
     export: bool = False,
     report: Path | None = None,
 ) -> int:
-    """Show what a journal holds: how many jobs of each kind, and with a filter, which.
+    """Show how many jobs of each kind a journal has, or, with a filter, which jobs.
 
     Parameters
     ----------
     journal
         The journal; it may be in use.
     state
-        Show jobs of this kind.
+        Show the jobs in this state. Deferred jobs wait for their next attempt; gone ones are done because there was
+        nothing to stop or remove.
     action
-        Show jobs of this action.
+        Show the jobs of this action.
     code
-        Show jobs whose last refusal or fault has this code.
+        Show the jobs whose last error has this code.
     key
         Show the job with this key.
     limit
-        Show so many: 50, or all with --export.
+        The maximum number of jobs to show; by default 50, or all with --export.
     export
-        Print JSON Lines, all fields of each job.
+        Print all fields of each job as JSON Lines.
     report
-        Write a page of HTML with pictures of the run.
+        Write an HTML page with charts of the run to this file.
 
     """
     console = stderr()
-    condition, values = _filter(state, action, code, key)
+    is_filtered = any(value is not None for value in (state, action, code, key))
     try:
         with contextlib.closing(Journal(journal, read_only=True)) as opened:
             if report is not None:
-                check_apart({"--report": report}, journal=journal)
+                from volc_moderation.report.report import write_report  # noqa: PLC0415 - only this option needs it
+
+                check_outputs({"--report": report}, journal=journal)
                 write_report(opened, report, now=time.time())
                 console.print(f"Report: {report}", soft_wrap=True)
-            most = limit if limit is not None or export else 50
-            found = opened.jobs(condition or "true", values, limit=-1 if most is None else most)
+            max_jobs = limit if limit is not None or export else DEFAULT_LIMIT
+            selected = opened.jobs(_job_filter(state, action, code, key), limit=max_jobs)
             if export:
-                _export(found)
+                _export(selected)
+            elif is_filtered:
+                _show_jobs(opened, selected)
             else:
-                _show(opened, found, is_filtered=bool(condition))
+                _show_counts(opened)
     except (JournalError, SourceError) as error:
-        console.print(str(error), soft_wrap=True)
-        return BAD_INPUT
-    return ALL_DONE
+        return print_error(console, error)
+    return ExitCode.SUCCESS
 
 
-def _filter(state: str | None, action: str | None, code: str | None, key: str | None) -> tuple[str, list[str]]:
-    conditions, values = [], []
-    if state is not None:
-        conditions.append(_CONDITIONS[state])
-    for condition, value in (
-        ("lane IN (SELECT id FROM lane WHERE action = ?)", action),
-        ("CAST(code AS TEXT) = ?", code),
-        ("key = ?", key),
-    ):
-        if value is not None:
-            conditions.append(condition)
-            values.append(value)
-    return " AND ".join(conditions), values
+def _job_filter(state: StateOption | None, action: str | None, code: str | None, key: str | None) -> JobFilter:
+    states = frozenset(one for one in JobState if one.value.replace(" ", "-") == state)
+    return JobFilter(
+        states=states, action=action, code=code, key=key, is_deferred=state == "deferred", was_gone=state == "gone"
+    )
 
 
-def _show(journal: Journal, found: Iterator[Job], *, is_filtered: bool) -> None:
-    out = stdout()
-    owner = journal.note("owner")
-    out.print(f"{journal.path}, last written by {owner}: {summary_line(journal.summary())}", soft_wrap=True)
-    if not is_filtered:
-        table = Table("action", "state", "jobs", box=SIMPLE_HEAD)
-        counts = journal.query(
-            "SELECT action, state, count(*) FROM job JOIN lane ON lane.id = job.lane GROUP BY 1, 2 ORDER BY 1, 2"
-        )
-        for name, state, count in counts:
-            table.add_row(str(name), str(state), f"{count:,}")
-        out.print(table)
-        return
+def _show_counts(journal: Journal) -> None:
+    """Print the number of jobs by action and state."""
+    _show_summary(journal)
+    table = Table("action", "state", "jobs", box=SIMPLE_HEAD)
+    for action, state, count in journal.counts_by_action():
+        table.add_row(action, state.value, f"{count:,}")
+    stdout().print(table)
+
+
+def _show_jobs(journal: Journal, selected: Iterable[Job]) -> None:
+    """Print a table of jobs."""
+    _show_summary(journal)
     table = Table("line", "key", "action", "state", "attempts", "code", "message", "parameters", box=SIMPLE_HEAD)
-    for job in found:
+    for job in selected:
         table.add_row(
             str(job.line or ""),
             job.key,
@@ -122,27 +123,28 @@ def _show(journal: Journal, found: Iterator[Job], *, is_filtered: bool) -> None:
             str(job.attempts),
             str(job.code or ""),
             job.message or "",
-            json_text(_shown(job)),
+            printable_json(_redacted(job)),
         )
-    out.print(table)
+    stdout().print(table)
 
 
-def _export(found: Iterator[Job]) -> None:
-    for job in found:
-        told = {
-            name: getattr(job, name)
-            for name in (
-                *("line", "key", "action", "attempts", "maybe_sent", "was_gone", "code", "message"),
-                *("request_id", "result", "round_trip", "waited"),
-            )
-        }
-        told |= {"state": job.state.value, "parameters": _shown(job)}
-        for name in ("created", "due", "sent", "ended"):
+def _show_summary(journal: Journal) -> None:
+    owner = journal.note("owner")
+    stdout().print(f"{journal.path}, last written by {owner}: {summary_line(journal.summary())}", soft_wrap=True)
+
+
+def _export(selected: Iterable[Job]) -> None:
+    """Print jobs as JSON Lines."""
+    for job in selected:
+        fields = {name: getattr(job, name) for name in EXPORTED_FIELDS}
+        fields |= {"state": job.state.value, "parameters": _redacted(job)}
+        for name in EXPORTED_TIMES:
             seconds = getattr(job, name)
-            told[name] = None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
-        print(json_text(told))  # noqa: T201 - the output
+            fields[name] = None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+        print(printable_json(fields))  # noqa: T201 - the output
 
 
-def _shown(job: Job) -> dict[str, object]:
+def _redacted(job: Job) -> dict[str, object]:
+    """Return the parameters of a job without secrets."""
     action_type = all_actions().get(job.action)
     return job.parameters if action_type is None else redacted_parameters(action_type, job.parameters)

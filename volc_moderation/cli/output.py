@@ -1,4 +1,4 @@
-"""Files that a run writes: readable by their owner only, since ids and texts of users may stand in them."""
+"""Files that a run writes. They may hold ids and texts of users, so only their owner can read a new one."""
 
 import contextlib
 import os
@@ -8,26 +8,34 @@ from pathlib import Path
 
 from volc_moderation import JournalError, SourceError
 from volc_moderation.jobs.job_event import JobEvent
-from volc_moderation.printable import json_text
+from volc_moderation.printable import printable_json
+
+#: Makes ``os.open`` fail for a pipe without a reader; 0 on Windows, where no path names a pipe.
+_NONBLOCKING = getattr(os, "O_NONBLOCK", 0)
 
 
-def check_apart(written: Mapping[str, Path | None], read: Iterable[Path] = (), *, journal: Path | None = None) -> None:
-    """See that nothing is written over what is read, or over the journal. Raises ``SourceError``."""
-    taken = {_identity(path): f"{path} is a file of calls" for path in read}
+def check_outputs(
+    outputs: Mapping[str, Path | None], inputs: Iterable[Path] = (), *, journal: Path | None = None
+) -> None:
+    """Check that no output overwrites an input, the journal or another output. Raises ``SourceError``.
+
+    :param outputs: by option; None if the option is not set.
+    """
+    used = {_identity(path): f"the input file {path}" for path in inputs}
     if journal is not None:
-        for end in ("", "-wal", "-shm", "-lock"):
-            taken[_identity(journal.with_name(f"{journal.name}{end}"))] = f"{journal} is the journal"
-    for option, path in written.items():
+        for suffix in ("", "-wal", "-shm", "-lock"):
+            used[_identity(journal.with_name(f"{journal.name}{suffix}"))] = f"the journal {journal}"
+    for option, path in outputs.items():
         if path is None:
             continue
-        if _identity(path) in taken:
-            raise SourceError(f"{option} {path} would destroy something: {taken[_identity(path)]}")
+        if _identity(path) in used:
+            raise SourceError(f"{option} {path} would overwrite {used[_identity(path)]}")
         if not _is_device(path):
-            taken[_identity(path)] = f"{path} is what {option} writes"
+            used[_identity(path)] = f"the file of {option}"
 
 
 def _identity(path: Path) -> object:
-    """Return what tells a file from all others, whatever it is called."""
+    """Return a value that is the same for all names of a file."""
     try:
         status = path.stat()
     except OSError:
@@ -36,12 +44,12 @@ def _identity(path: Path) -> object:
 
 
 def _is_device(path: Path) -> bool:
-    """Tell whether a path is there, and is a device or a pipe: to open that may mean something."""
+    """Return whether a path is a device, a pipe or a directory. Opening a device or a pipe may have an effect."""
     return path.exists() and not path.is_file()
 
 
-def make_private(path: Path) -> None:
-    """Make a file if it is not there; see that it can be written. Raises ``SourceError``."""
+def create_private(path: Path) -> None:
+    """Create a file that only its owner can read, or check that an existing one is writable. Raises ``SourceError``."""
     if _is_device(path) and not path.is_dir():
         return
     try:
@@ -51,49 +59,52 @@ def make_private(path: Path) -> None:
 
 
 class Output:
-    """A file of JSON Lines: each job as it ends. Raises ``SourceError`` if it cannot be written."""
+    """The file of ``--output``: JSON Lines, one for each job that has ended.
+
+    Raises ``SourceError`` if it cannot be opened for writing.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._file: int | None = None
-        #: What comes before the next line: the end of one that is torn.
-        self._before = b""
-        #: Why it cannot be written any more.
-        self.fault: JournalError | None = None
+        #: Written before the first line: a line feed if a crash or a full disk has torn the last line of the file.
+        self._prefix = b""
+        #: Why writing failed; None if it did not.
+        self.error: JournalError | None = None
         if path is None:
             return
-        make_private(path)
+        create_private(path)
         try:
             if path.is_file():
-                self._before = _rest_of_line(path)
-            # A pipe that nobody reads is a fault: to wait for a reader would keep everything else waiting.
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _AT_ONCE, 0o600)
-            if _AT_ONCE:
+                self._prefix = _missing_line_end(path)
+            # A pipe without a reader is an error: waiting for one would block the event loop.
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NONBLOCKING, 0o600)
+            if _NONBLOCKING:
                 os.set_blocking(self._file, True)
         except OSError as error:
             raise SourceError(f"{path} cannot be written: {error.strerror}") from None
 
     def on_event(self, event: JobEvent) -> bool:
-        """Write a job that has ended; return whether all could be written so far."""
-        if self._file is None or self.fault is not None or not event.state.has_ended:
-            return self.fault is None
-        told = {name: getattr(event, name) for name in ("line", "key", "action", "parameters", "attempts")}
-        told["state"] = event.state.value
+        """Write the job if it has ended. Return whether all writes have succeeded so far."""
+        if self._file is None or self.error is not None or not event.state.has_ended:
+            return self.error is None
+        fields = {name: getattr(event, name) for name in ("line", "key", "action", "parameters", "attempts")}
+        fields["state"] = event.state.value
         for name in ("maybe_sent", "was_gone", "code", "message", "advice", "request_id", "result"):
             if getattr(event, name):
-                told[name] = getattr(event, name)
+                fields[name] = getattr(event, name)
         try:
-            self._write(self._file, self._before + json_text(told).encode() + b"\n")
+            self._write(self._file, self._prefix + printable_json(fields).encode() + b"\n")
         except OSError as error:
-            self.fault = JournalError(
-                f"{self._path} cannot be written: {error.strerror}. The journal has what it lacks:"
+            self.error = JournalError(
+                f"{self._path} cannot be written: {error.strerror}. The journal has the missing results:"
                 " volc-moderation jobs … --export"
             )
-        self._before = b""
-        return self.fault is None
+        self._prefix = b""
+        return self.error is None
 
     def _write(self, file: int, line: bytes) -> None:
-        """Write a whole line, or none of it."""
+        """Write the whole line, or nothing."""
         written = 0
         try:
             while written < len(line):
@@ -107,17 +118,13 @@ class Output:
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            with contextlib.suppress(OSError):  # it has been said
+            with contextlib.suppress(OSError):  # a failed write has been reported
                 os.close(self._file)
             self._file = None
 
 
-#: Not on Windows, where no path names a pipe.
-_AT_ONCE = getattr(os, "O_NONBLOCK", 0)
-
-
-def _rest_of_line(path: Path) -> bytes:
-    """Return what ends the last line of a file, if a full disk or a crash has torn it."""
+def _missing_line_end(path: Path) -> bytes:
+    """Return a line feed if the last line of the file lacks one."""
     with path.open("rb") as file:
         if not file.seek(0, os.SEEK_END):
             return b""

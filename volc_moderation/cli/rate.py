@@ -1,4 +1,4 @@
-"""``--rate``: how many calls per second there may be, of each action or of one."""
+"""The option ``--rate``: calls per second of each action, or of one action."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -12,62 +12,68 @@ from volc_moderation.action import Action
 from volc_moderation.client import Client
 from volc_moderation.vendors import all_actions
 
-#: ``--rate`` as commands declare it.
+#: Digits of the largest rate.
+MAX_DIGITS = 9
+#: Characters of an unknown action's name that an error shows.
+MAX_NAME_SHOWN = 60
+
+#: The type of the option in a command's signature.
 Rate = Annotated[Sequence[str], Parameter(name="--rate", negative=())]
 
 
 @attrs.frozen
 class Rates:
-    """Calls per second that were asked for."""
+    """The requested rates, in calls per second."""
 
-    #: Of each action, but no more than its quota.
-    every: int | None = None
-    #: Of some actions, by their names: also more than the documented quota, where the vendor has raised it.
+    #: The rate of each action. The published quota of an action remains its upper limit.
+    default: int | None = None
+    #: The rates of single actions, by name. They may exceed the documented quota, which a vendor may have raised.
     by_action: dict[str, int] = attrs.field(factory=dict)
 
-    def limits_of(self, kind: type[Client]) -> dict[str, int]:
-        """Return the limit of each action of a vendor in the window of its quota."""
-        found = {}
-        for name, action_type in kind.actions().items():
+    def limits_of(self, client_type: type[Client]) -> dict[str, int]:
+        """Return by action name how many calls a quota window may have; actions without a rate are left out."""
+        limits = {}
+        for name, action_type in client_type.actions().items():
             if name in self.by_action:
-                found[name] = max(1, int(self.by_action[name] * action_type.quota.window))
-            elif self.every is not None:
-                found[name] = _below(action_type.quota, self.every)
-        return found
+                limits[name] = max(1, int(self.by_action[name] * action_type.quota.window))
+            elif self.default is not None:
+                limits[name] = _limit_within(action_type.quota, self.default)
+        return limits
 
-    def above(self, actions: Iterable[type[Action[Any]]]) -> list[str]:
-        """Say of which actions more is used than the documents promise."""
-        found = []
-        for action_type in actions:
+    def warnings(self, action_types: Iterable[type[Action[Any]]]) -> list[str]:
+        """Return a warning for each action whose rate exceeds its documented quota."""
+        warnings = []
+        for action_type in action_types:
             documented = action_type.quota.limit / action_type.quota.window
             if action_type.quota.published and self.by_action.get(action_type.name, 0) > documented:
-                found.append(
-                    f"{action_type.name}: {self.by_action[action_type.name]}/s, above the documented {documented:g}/s:"
-                    " only if the vendor has raised it for this account"
+                warnings.append(
+                    f"{action_type.name}: {self.by_action[action_type.name]}/s is above the documented"
+                    f" {documented:g}/s: use it only if the vendor has raised the quota of this account"
                 )
-        return found
+        return warnings
 
 
-def rates_of(given: Iterable[str]) -> Rates:
-    """Read what ``--rate`` was given: a number, or an action and a number. Raises ``SourceError``."""
-    every: int | None = None
+def parse_rates(values: Iterable[str]) -> Rates:
+    """Parse the values of ``--rate``: NUMBER or ACTION=NUMBER. Raises ``SourceError``."""
+    default: int | None = None
     by_action: dict[str, int] = {}
-    known = all_actions()
-    for text in given:
-        name, is_named, number = text.rpartition("=")
-        if not (number.isascii() and number.isdigit() and int(number[:10]) >= 1 and len(number) < 10):  # noqa: PLR2004
-            raise SourceError("--rate must be a number of calls per second, or an action and one: StopWebcast=300")
+    actions = all_actions()
+    for value in values:
+        name, is_named, number = value.rpartition("=")
+        if not (number.isascii() and number.isdigit() and len(number) <= MAX_DIGITS and int(number) >= 1):
+            raise SourceError("--rate must be a number of calls per second, or ACTION=NUMBER such as StopWebcast=300")
         if not is_named:
-            every = int(number)
-        elif name in known:
+            default = int(number)
+        elif name in actions:
             by_action[name] = int(number)
         else:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"; is it {near[0]}?" if near else ""
-            raise SourceError(f"--rate: there is no action {name[:60]!r}{hint}")
-    return Rates(every, by_action)
+            similar = difflib.get_close_matches(name, actions, 1)
+            hint = f"; did you mean {similar[0]}?" if similar else ""
+            raise SourceError(f"--rate: there is no action {name[:MAX_NAME_SHOWN]!r}{hint}")
+    return Rates(default, by_action)
 
 
-def _below(quota: Quota, rate: int) -> int:
-    most = max(1, int(rate * quota.window))
-    return min(most, quota.limit) if quota.published else most
+def _limit_within(quota: Quota, rate: int) -> int:
+    """Return how many calls a window may have at a rate, within the quota if that is published."""
+    limit = max(1, int(rate * quota.window))
+    return min(limit, quota.limit) if quota.published else limit

@@ -2,189 +2,114 @@
 
 import asyncio
 import contextlib
-import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-import attrs
+from collections.abc import AsyncIterator, Callable
 
 from volc_moderation import AuthenticationError, JournalError, ModerationError, SourceError
-from volc_moderation.cli.environment import Environment
+from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.output import Output
-from volc_moderation.cli.progress import Progress, time_of
-from volc_moderation.cli.rate import Rates
+from volc_moderation.cli.progress import Progress, time_of_day
+from volc_moderation.cli.session import Session
+from volc_moderation.cli.signals import Interrupts
 from volc_moderation.cli.terminal import Terminal
-from volc_moderation.jobs.job import Lane
+from volc_moderation.jobs.engine import Engine
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.schema import JobSummary
-from volc_moderation.jobs.journal.thread import JournalThread
 from volc_moderation.jobs.runner import LocalRunner
-from volc_moderation.report.report import write_report
 
-if TYPE_CHECKING:
-    from volc_moderation.jobs.follower import Follower
-
-#: The exit codes of a run. ``CANNOT_GO_ON``: the journal, the queue or the Redis with the quotas fails, or what makes
-#: every call senseless, such as a certificate that is not trusted.
-ALL_DONE, CANNOT_GO_ON, BAD_INPUT, BAD_CREDENTIALS, SOME_FAILED, SOME_DEFERRED, INTERRUPTED = 0, 1, 2, 3, 10, 11, 130
-
-#: Seconds between two looks at how it stands.
-GLANCE = 0.25
+#: Seconds between two updates of the progress.
+REFRESH_INTERVAL = 0.25
 
 
-@attrs.frozen(kw_only=True)
-class RunOptions:
-    """How a journal is to be run."""
+async def run_journal(session: Session) -> ExitCode:
+    """Run the jobs of the journal until they have ended, print the outcome, and return the exit code.
 
-    journal: Path
-    #: Whether it is to go on with a journal that is there.
-    is_resumed: bool = False
-    rates: Rates = attrs.field(factory=Rates)
-    redis: str | None = None
-    engine: Literal["local", "workers"] = "local"
-    #: Of the workers.
-    queue: str = "moderation"
-    wait_for_deferred: bool = True
-    output: Path | None = None
-    report: Path | None = None
-    #: The command that goes on with it.
-    resume: str = ""
-
-
-class Interrupts:
-    """The first signal asks to stop, the second one insists."""
-
-    def __init__(self, console: Terminal) -> None:
-        self.count = 0
-        self._console = console
-        self._ask: Callable[[], None] = lambda: None
-        self._insist: Callable[[], None] = lambda: None
-
-    def set(self, ask: Callable[[], None], insist: Callable[[], None]) -> None:
-        """Say what the signals do from now on."""
-        self._ask, self._insist = ask, insist
-        if self.count:
-            ask()
-
-    def _hear(self) -> None:
-        self.count += 1
-        if self.count == 1:
-            self._ask()
-            self._console.print("Stopping: calls in flight are finished. Once more to stop at once.")
-        else:
-            self._insist()
-
-    @contextlib.contextmanager
-    def heard(self) -> Iterator[None]:
-        """Hear SIGINT, SIGTERM, and SIGHUP of a terminal that is closed, unless that was to be ignored (nohup)."""
-        loop = asyncio.get_running_loop()
-        signals = [signal.SIGINT, signal.SIGTERM]
-        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            signals.append(signal.SIGHUP)
-        try:
-            for one in signals:
-                loop.add_signal_handler(one, self._hear)
-        except NotImplementedError:  # an event loop of Windows: an interrupt ends it at once
-            signals = []
-        try:
-            yield
-        finally:
-            for one in signals:
-                loop.remove_signal_handler(one)
-
-
-async def run_journal(
-    journal: JournalThread, environment: Environment, options: RunOptions, console: Terminal, interrupts: Interrupts
-) -> int:
-    """Run the jobs of a journal until they have ended, show it, and return the exit code.
-
-    Raises ``ConfigurationError`` if there is no client for some of them.
+    Raises ``ConfigurationError`` if a job has no client.
     """
     try:
-        fault = await make_calls(journal, environment, options, console, interrupts)
-    except JournalError as error:
-        fault = error
-    return await _conclude(journal, options, console, fault, interrupts)
+        error = await run_jobs(session)
+    except JournalError as journal_error:
+        error = journal_error
+    if isinstance(error, JournalError):
+        print_fatal_error(session.console, error)
+        session.console.print(f"Resume with: {session.options.resume_command}", soft_wrap=True)
+        return ExitCode.FAILURE
+    return await _print_outcome(session, error)
 
 
-async def make_calls(
-    journal: JournalThread, environment: Environment, options: RunOptions, console: Terminal, interrupts: Interrupts
-) -> ModerationError | None:
-    """Run the jobs of a journal until they have ended, and show it; return what kept them from it, if anything did.
+async def run_jobs(session: Session) -> ModerationError | None:
+    """Run the jobs of the journal until they have ended, and show the progress. Return the error that ended it early.
 
-    Raises ``ModerationError`` if it cannot begin.
+    Raises ``ModerationError`` if the run cannot start.
     """
-    lanes = await journal.do(Journal.lanes)
-    environment.of({lane.vendor for lane in lanes.values()})
-    output = Output(options.output)
-    progress = Progress(console)
+    lanes = await session.journal.do(Journal.lanes)
+    session.environment.clients_for({lane.vendor for lane in lanes.values()})
+    output = Output(session.options.output)
+    progress = Progress(session.console)
 
     def on_event(event: JobEvent) -> None:
         progress.on_event(event)
         if not output.on_event(event):
-            runner.stop()
+            engine.stop()
 
     try:
-        async with _runner_of(journal, environment, options, console, on_event) as runner:
-            await runner.prepare()
-            left = await journal.do(_left)
-            for line in options.rates.above(lane.action_type for lane in runner.lanes):
-                console.print(line, soft_wrap=True)
-            for lane in runner.lanes:
-                progress.add(lane.lane, left.get(lane.lane, 0), environment.cap(lane.client, lane.action_type))
-            return await _run(runner, progress, interrupts) or output.fault
+        async with _open_engine(session, on_event) as engine:
+            await engine.prepare()
+            unfinished = await session.journal.do(Journal.unfinished_by_lane)
+            statuses = engine.lane_statuses()
+            for warning in session.options.rates.warnings(status.action_type for status in statuses):
+                session.console.print(warning, soft_wrap=True)
+            for status in statuses:
+                quota_rate = session.environment.quota_rate(status.client, status.action_type)
+                progress.add(status.lane, unfinished.get(status.lane, 0), quota_rate)
+            return await _run_engine(engine, progress, session.interrupts) or output.error
     finally:
         output.close()
 
 
 @contextlib.asynccontextmanager
-async def _runner_of(
-    journal: JournalThread,
-    environment: Environment,
-    options: RunOptions,
-    console: Terminal,
-    on_event: Callable[[JobEvent], None],
-) -> "AsyncIterator[LocalRunner | Follower]":
-    """Make what runs the jobs: in this process, or through the workers of a queue."""
+async def _open_engine(session: Session, on_event: Callable[[JobEvent], None]) -> AsyncIterator[Engine]:
+    """Open what runs the jobs: calls in this process, or the workers of a queue."""
+    options, console, clients = session.options, session.console, session.environment.clients
     if options.engine == "local":
-        out = await journal.do(Journal.with_workers)
-        if out:
+        with_workers = await session.journal.do(Journal.count_with_workers)
+        if with_workers:
             console.print(
-                f"Mind that the workers of a queue have {out:,} of these calls, and may make them, too.", soft_wrap=True
+                f"Warning: the workers of a queue have {with_workers:,} of these calls and may send them too.",
+                soft_wrap=True,
             )
         yield LocalRunner(
-            journal,
-            environment.clients,
+            session.journal,
+            clients,
             on_event=on_event,
             wait_for_deferred=options.wait_for_deferred,
             priority="bulk",
         )
         return
-    from volc_moderation.jobs.distributed import DistributedJobs  # noqa: PLC0415 - an extra
+    from volc_moderation.jobs.distributed import DistributedJobs  # noqa: PLC0415 - needs an extra
     from volc_moderation.jobs.follower import Follower  # noqa: PLC0415
 
-    assert options.redis is not None  # noqa: S101 - asked for with the engine
-    async with DistributedJobs(options.redis, clients=environment.clients, queue=options.queue) as jobs:
+    assert options.redis is not None  # noqa: S101 - ``check_redis`` has made sure
+    async with DistributedJobs(options.redis, clients=clients, queue=options.queue) as jobs:
         for risk in await jobs.risks():
-            console.print(f"Mind that {risk}.", soft_wrap=True)
-        yield Follower(journal, jobs, on_event=on_event, wait_for_deferred=options.wait_for_deferred)
+            console.print(f"Warning: {risk}.", soft_wrap=True)
+        yield Follower(session.journal, jobs, on_event=on_event, wait_for_deferred=options.wait_for_deferred)
 
 
-async def _run(runner: "LocalRunner | Follower", progress: Progress, interrupts: Interrupts) -> ModerationError | None:
-    running = asyncio.create_task(runner.run())
+async def _run_engine(engine: Engine, progress: Progress, interrupts: Interrupts) -> ModerationError | None:
+    """Run an engine to its end. The first signal stops it, the second one cancels it."""
+    running = asyncio.create_task(engine.run())
 
-    def insist() -> None:
+    def cancel() -> None:
         running.cancel()
 
-    interrupts.set(runner.stop, insist)
+    interrupts.set_handlers(engine.stop, cancel)
     with progress:
         while True:
-            done, _ = await asyncio.wait([running], timeout=GLANCE)
-            with contextlib.suppress(JournalError):
-                progress.refresh(await runner.deferred(), runner.lanes)
+            done, _ = await asyncio.wait([running], timeout=REFRESH_INTERVAL)
+            with contextlib.suppress(JournalError):  # ``run`` raises it as well
+                progress.refresh(await engine.deferred(), engine.lane_statuses())
             if done:
                 break
     try:
@@ -196,102 +121,86 @@ async def _run(runner: "LocalRunner | Follower", progress: Progress, interrupts:
     return None
 
 
-def _left(journal: Journal) -> dict[Lane, int]:
-    """Return how many jobs of each lane have not ended."""
-    lanes = journal.lanes()
-    found = journal.query("SELECT lane, count(*) FROM job WHERE state IN ('pending', 'sent') GROUP BY lane")
-    return {lanes[int(str(number))]: int(str(count)) for number, count in found}
-
-
-async def _conclude(
-    journal: JournalThread,
-    options: RunOptions,
-    console: Terminal,
-    fault: ModerationError | None,
-    interrupts: Interrupts,
-) -> int:
-    """Say what it came to, and return the exit code."""
-    if isinstance(fault, JournalError):
-        print_fault(console, fault)
-        console.print(f"Go on with: {options.resume}", soft_wrap=True)
-        return CANNOT_GO_ON
+async def _print_outcome(session: Session, error: ModerationError | None) -> ExitCode:
+    """Print what became of the jobs and how to continue, write the report, and return the exit code."""
+    journal, options, console = session.journal, session.options, session.console
     summary = await journal.do(Journal.summary)
     console.print(summary_line(summary))
-    await print_failure_codes(journal, console)
-    if fault is not None:
-        print_fault(console, fault)
+    await print_failure_codes(session)
+    if error is not None:
+        print_fatal_error(console, error)
     if summary.deferred or summary.left:
-        console.print(f"Go on with: {options.resume}", soft_wrap=True)
+        console.print(f"Resume with: {options.resume_command}", soft_wrap=True)
     else:
-        await _print_retry_hints(journal, options, console, summary)
-    code = exit_code(summary, fault, is_interrupted=interrupts.count > 0)
+        await _print_retry_hints(session, summary)
+    code = _exit_code(summary, error, is_interrupted=session.interrupts.count > 0)
     if options.report is not None:
+        from volc_moderation.report.report import write_report  # noqa: PLC0415 - other runs start faster without it
+
         report = options.report
         try:
             await journal.do(lambda journal: write_report(journal, report, now=time.time()))
-        except SourceError as error:
-            console.print(str(error), soft_wrap=True)
-            return code or CANNOT_GO_ON
+        except SourceError as source_error:
+            console.print(str(source_error), soft_wrap=True)
+            return code or ExitCode.FAILURE
         console.print(f"Report: {report}", soft_wrap=True)
     return code
 
 
-async def _print_retry_hints(
-    journal: JournalThread, options: RunOptions, console: Terminal, summary: JobSummary
-) -> None:
-    """Say how to do again what did not end well."""
-    interrupted = await journal.do(Journal.interrupted)
+async def _print_retry_hints(session: Session, summary: JobSummary) -> None:
+    """Print the commands that retry the jobs that did not succeed."""
+    console, command = session.console, session.options.resume_command
+    interrupted = await session.journal.do(Journal.count_interrupted)
     if summary.failed + summary.given_up > interrupted:
-        console.print(f"Try those again with: {options.resume} --retry-failed", soft_wrap=True)
+        console.print(f"Retry the failed calls with: {command} --retry-failed", soft_wrap=True)
     if interrupted:
         console.print(
-            f"Whether {interrupted:,} calls that must not be made twice were carried out is not known. Look, and if"
-            f" they were not, make them with: {options.resume} --retry-interrupted",
+            f"{interrupted:,} calls that must not be sent twice were interrupted, and it is not known whether the"
+            f" vendor carried them out. If it did not, send them with: {command} --retry-interrupted",
             soft_wrap=True,
         )
 
 
-def print_fault(console: Terminal, fault: ModerationError) -> None:
-    """Say what ended a run."""
-    said = {AuthenticationError: "The keys are refused: ", JournalError: ""}.get(type(fault), "It cannot go on: ")
-    console.print(f"{said}{fault}", style="red", soft_wrap=True)
+def print_fatal_error(console: Terminal, error: ModerationError) -> None:
+    """Print the error that ended a run."""
+    prefix = {AuthenticationError: "The credentials were refused: ", JournalError: ""}.get(
+        type(error), "The run cannot continue: "
+    )
+    console.print(f"{prefix}{error}", style="red", soft_wrap=True)
 
 
-async def print_failure_codes(journal: JournalThread, console: Terminal) -> None:
-    """Say with which codes jobs failed most often."""
-    for code, count, message in await journal.do(_refusals):
-        console.print(f"  {count:,} times {code}: {message}", soft_wrap=True)
+async def print_failure_codes(session: Session) -> None:
+    """Print the codes with which most jobs failed."""
+    for code, count, message in await session.journal.do(Journal.failure_codes):
+        session.console.print(f"  {count:,} times {code}: {message}", soft_wrap=True)
 
 
 def summary_line(summary: JobSummary) -> str:
-    """Say how many jobs there are of each kind."""
+    """Return how many jobs of each kind a journal has, as a sentence."""
     parts = [f"{summary.done:,} done"]
     if summary.gone:
-        parts[0] += f" ({summary.gone:,} were gone already)"
+        parts[0] += f" ({summary.gone:,} already gone)"
     if summary.failed:
         parts.append(f"{summary.failed:,} failed")
     if summary.given_up:
         parts.append(f"{summary.given_up:,} given up")
     if summary.deferred:
-        parts.append(f"{summary.deferred:,} deferred until {time_of(summary.next_due)}")
+        parts.append(f"{summary.deferred:,} deferred until {time_of_day(summary.next_due)}")
     if summary.left:
         parts.append(f"{summary.left:,} left")
     return ", ".join(parts) + "."
 
 
-def exit_code(summary: JobSummary, fault: ModerationError | None, *, is_interrupted: bool) -> int:
-    """Return what the command ends with."""
-    if is_interrupted and (summary.left or summary.deferred):
-        return INTERRUPTED
-    if fault is not None:
-        return BAD_CREDENTIALS if isinstance(fault, AuthenticationError) else CANNOT_GO_ON
+def _exit_code(summary: JobSummary, error: ModerationError | None, *, is_interrupted: bool) -> ExitCode:
+    if is_interrupted and summary.unfinished:
+        return ExitCode.INTERRUPTED
+    if error is not None:
+        return fatal_exit_code(error)
     if summary.failed or summary.given_up:
-        return SOME_FAILED
-    return SOME_DEFERRED if summary.left or summary.deferred else ALL_DONE
+        return ExitCode.SOME_FAILED
+    return ExitCode.SOME_DEFERRED if summary.unfinished else ExitCode.SUCCESS
 
 
-def _refusals(journal: Journal) -> list[tuple[object, ...]]:
-    return journal.query(
-        "SELECT code, count(*), min(message) FROM job WHERE state IN ('failed', 'given up')"
-        " GROUP BY code ORDER BY count(*) DESC LIMIT 5"
-    )
+def fatal_exit_code(error: ModerationError) -> ExitCode:
+    """Return the exit code for the error that ended a run."""
+    return ExitCode.CREDENTIALS if isinstance(error, AuthenticationError) else ExitCode.FAILURE

@@ -1,6 +1,5 @@
 """``volc-moderation sweep rooms.csv``: stops the moderations that still run in rooms, and so keep billing."""
 
-import asyncio
 import re
 import tempfile
 import time
@@ -14,50 +13,30 @@ from cyclopts import Parameter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from volc_moderation import (
-    AuthenticationError,
-    ConfigurationError,
-    ConflictError,
-    InvalidActionError,
-    InvalidRequestError,
-    JournalError,
-    ModerationError,
-    SourceError,
-)
-from volc_moderation.bulk.rows import Rows
-from volc_moderation.cli.environment import Environment, Redis, clients_of_environment
-from volc_moderation.cli.files import check_names, complain, constants_of, fill, opened, paths_of
-from volc_moderation.cli.output import check_apart, make_private
-from volc_moderation.cli.rate import Rate, rates_of
-from volc_moderation.cli.run import (
-    ALL_DONE,
-    BAD_CREDENTIALS,
-    BAD_INPUT,
-    CANNOT_GO_ON,
-    INTERRUPTED,
-    SOME_FAILED,
-    Interrupts,
-    RunOptions,
-    make_calls,
-    print_failure_codes,
-    print_fault,
-)
-from volc_moderation.cli.swept_room import ALL, Outcome, SweptRoom
-from volc_moderation.cli.terminal import Terminal, stderr, stdout
+from volc_moderation import ConflictError, InvalidActionError, InvalidRequestError, ModerationError, SourceError
+from volc_moderation.bulk.row_parser import RowParser
+from volc_moderation.cli.environment import Redis
+from volc_moderation.cli.exit_codes import ExitCode
+from volc_moderation.cli.files import check_files, load_files, parse_constants, paths_of
+from volc_moderation.cli.output import check_outputs, create_private
+from volc_moderation.cli.rate import Rate, parse_rates
+from volc_moderation.cli.run import fatal_exit_code, print_failure_codes, print_fatal_error, run_jobs
+from volc_moderation.cli.session import RunOptions, Session, run_session
+from volc_moderation.cli.swept_room import ANY_TIME, Outcome, RunningTask, SweptRoom
+from volc_moderation.cli.terminal import print_error, stderr, stdout
 from volc_moderation.jobs.clients import dump_action
 from volc_moderation.jobs.job import Job, JobState, key_of
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal.thread import JournalThread
-from volc_moderation.volcengine import ListDetectionTask, MediaType, StopDetection
-from volc_moderation.volcengine.protocol import meaning_of
+from volc_moderation.volcengine import ListDetectionTask, MediaType, StopDetection, VolcengineClient
+from volc_moderation.volcengine.error_codes import find_error_code
 from volc_moderation.wire import dump_json
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-#: Seconds between the stops of rooms and the look whether they still run. No page says how soon the listing tells.
-SETTLE = 1.0
-#: Moderations that still run at the end and are shown, when there are more.
-SHOWN = 20
+#: Seconds by the unit of ``--older-than``.
+SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+#: Seconds from the stops of rooms to the listing that checks them. No page says how soon a listing shows a stop.
+SETTLE_DELAY = 1.0
+#: Moderations still running at the end that are printed; further ones are only counted.
+MAX_RUNNING_SHOWN = 20
 
 
 def sweep(
@@ -69,251 +48,244 @@ def sweep(
     redis: Redis | None = None,
     output: Path | None = None,
 ) -> int:
-    """List the moderations of rooms at Volcengine, and stop those that still run.
+    """List the moderations of rooms at Volcengine, and stop those that are still running.
 
-    The vendor lists a moderation of a room as the users who have triggered it: one that nobody has triggered does not
-    show, and is not stopped; it ends by itself after its idle_sec. It does no harm to run a sweep again, and that is
-    how it goes on when it was interrupted. Exit codes are those of bulk: 0 only if nothing that was to be stopped still
-    runs, as a last listing of each room shows; 10 if something does, or if a room could not be listed.
+    The vendor lists a moderation of a room under the users who have triggered it. A moderation that nobody has
+    triggered is not listed and not stopped; it ends by itself after its idle_sec. A sweep can be repeated safely; to
+    continue an interrupted one, run it again. The exit codes are those of bulk: 0 if a last listing of each room shows
+    that everything was stopped, 10 if a moderation is still running or a room could not be listed.
 
     Parameters
     ----------
     files
-        Files with the columns app_id and room_id, of the kinds that bulk takes; - is standard input. With user_id, only
-        the moderation of that user is looked at.
+        Files with the columns app_id and room_id, in the formats of bulk; - is standard input. A row with a user_id
+        concerns only the moderation of that user.
     set_
         A column that all rows have, such as app_id=…
     older_than
-        Leave alone what was started later, such as 90s, 30m, 2h, 1d. A moderation of a room is as old as the first of
-        its users is listed.
+        Stop only moderations that are older than this, such as 90s, 30m, 2h or 1d. A moderation of a room is as old as
+        its first listed user.
     dry_run
-        List what runs; stop nothing.
+        List what is running; stop nothing.
     rate
-        Calls per second of each action, or of one: ListDetectionTask=50. Without it the rate is learned, for the vendor
-        publishes no quota.
+        Calls per second of each action, or of one action: ListDetectionTask=50. By default the rate is learned, because
+        the vendor publishes no quota.
     redis
-        Share the quotas with others through this Redis or Valkey.
+        Share the quotas through this Redis or Valkey.
     output
-        A file of JSON Lines to add each call to as it ends.
+        Append each call to this file of JSON Lines when it ends.
 
     """
     console = stderr()
     try:
-        check_names(files)
-        age = _seconds(older_than)
-        rates = rates_of(rate)
+        check_files(files)
+        age = _parse_age(older_than)
+        rates = parse_rates(rate)
         if not files:
             raise SourceError("give a file with the rooms, or - for standard input")
-        listing = {ListDetectionTask.name: ListDetectionTask}  # a row that names another action is none of a room
-        rows = Rows(listing, action=ListDetectionTask.name, constants=constants_of(set_))
-        check_apart({"--output": output}, paths_of(files))
+        actions = {ListDetectionTask.name: ListDetectionTask}  # a row that names another action is refused
+        parser = RowParser(actions, action=ListDetectionTask.name, constants=parse_constants(set_))
+        check_outputs({"--output": output}, paths_of(files))
         if output is not None:
-            make_private(output)
+            create_private(output)
     except SourceError as error:
-        return complain(console, error)
-    before = time.time() - age if age else ALL
-    # What is found out and left to do does not outlive the command: it can simply be run again.
+        return print_error(console, error)
+    before = time.time() - age if age else ANY_TIME
+
+    async def load_and_sweep(session: Session) -> ExitCode:
+        await load_files(session, files, parser)
+        run = _Sweep(session, before=before)
+        return await (run.list_only() if dry_run else run.stop())
+
+    # The journal is temporary: a sweep is continued by running it again.
     try:
-        folder = tempfile.TemporaryDirectory()
+        directory = tempfile.TemporaryDirectory()
     except OSError:
-        return complain(console, SourceError("a sweep needs a directory for what is left to do: set TMPDIR to one"))
-    with folder as name:
+        return print_error(console, "a sweep needs a directory for temporary files: set TMPDIR to one")
+    with directory as name:
         options = RunOptions(journal=Path(name) / "sweep", rates=rates, redis=redis, output=output)
-        return asyncio.run(_sweep(files, rows, options, console, before=before, dry_run=dry_run))
-
-
-async def _sweep(
-    files: Sequence[str], rows: Rows, options: RunOptions, console: Terminal, *, before: float, dry_run: bool
-) -> int:
-    interrupts = Interrupts(console)
-    with interrupts.heard():
-        try:
-            async with (
-                clients_of_environment(options.rates, options.redis) as environment,
-                opened(partial(Journal, options.journal)) as journal,
-            ):
-                await fill(files, rows, journal, environment=environment, console=console, interrupts=interrupts)
-                run = _Sweep(journal, environment, options, console, interrupts, before=before)
-                return await (run.list_only() if dry_run else run.stop())
-        except SourceError as error:
-            return complain(console, error, INTERRUPTED if interrupts.count else BAD_INPUT)
-        except ConfigurationError as error:
-            return complain(console, error, BAD_CREDENTIALS)
-        except JournalError as error:
-            return complain(console, error, CANNOT_GO_ON)
+        return run_session(options, console, partial(Journal, options.journal), load_and_sweep)
 
 
 class _Sweep:
-    """A sweep of rooms that are in a journal, as ListDetectionTask."""
+    """A sweep of the rooms whose listings, calls of ListDetectionTask, are in the journal."""
 
-    def __init__(
-        self,
-        journal: JournalThread,
-        environment: Environment,
-        options: RunOptions,
-        console: Terminal,
-        interrupts: Interrupts,
-        *,
-        before: float,
-    ) -> None:
-        self._journal = journal
-        self._run = (environment, options, console, interrupts)
-        self._clients = environment.of({"volcengine"})
-        self._console = console
-        self._interrupts = interrupts
+    def __init__(self, session: Session, *, before: float) -> None:
+        self._session = session
+        self._journal = session.journal
+        self._console = session.console
+        self._clients = session.environment.clients_for({VolcengineClient.vendor})
         self._before = before
-        self._fault: ModerationError | None = None
-        #: The rooms in which something runs or may run, by the keys of their listings.
+        #: The error that ended the sweep early.
+        self._error: ModerationError | None = None
+        #: The rooms in which a moderation runs or may run, by the keys of their listings.
         self._rooms: dict[str, SweptRoom] = {}
-        self._looked_at = 0
+        self._listed_rooms = 0
 
-    async def list_only(self) -> int:
-        """Show what runs."""
-        await self._look(first=True)
+    async def list_only(self) -> ExitCode:
+        """Show what is running."""
+        await self._list_all()
         table = Table("app", "room", "user", "media", "started", box=SIMPLE_HEAD)
-        running = [(room, one) for room in self._rooms.values() for one in room.old]
-        for room, one in running:
-            table.add_row(room.app_id, room.room_id, one.user, _media(one.media), _time(one.started))
+        running = [(room, task) for room in self._rooms.values() for task in room.old]
+        for room, task in running:
+            table.add_row(room.app_id, room.room_id, task.user, _media_name(task.media), _local_time(task.started))
         if running:
             stdout().print(table)
         rooms = len({id(room) for room, _ in running})
-        self._console.print(f"{len(running):,} moderations run in {rooms:,} rooms. Nothing was stopped.")
-        return await self._end()
+        self._console.print(f"{len(running):,} moderations are running in {rooms:,} rooms. Nothing was stopped.")
+        return await self._finish()
 
-    async def stop(self) -> int:
-        """Stop what runs, in each room as far as that is possible, and look whether it has ended."""
-        await self._look(first=True)
-        while self._can_go_on:
+    async def stop(self) -> ExitCode:
+        """Stop what is running, as far as each room permits, and check that it has ended."""
+        await self._list_all()
+        while self._can_continue:
             stops = [
-                (key, room, user, _stop(room, user)) for key, room in self._rooms.items() for user in room.next_stops()
+                (key, room, user, _stop_action(room, user))
+                for key, room in self._rooms.items()
+                for user in room.next_stops()
             ]
             if not stops:
                 break
-            await self._journal.do(lambda journal: self._submit(journal, [stop for *_, stop in stops]))  # noqa: B023
-            await self._calls()
-            action_type = await self._journal.do(lambda journal: [self._outcome(journal, stop) for *_, stop in stops])  # noqa: B023
-            for (_, room, user, _), outcome in zip(stops, action_type, strict=True):
+            actions = [action for *_, action in stops]
+            await self._journal.do(partial(self._submit_stops, actions=actions))
+            await self._run_jobs()
+            outcomes = await self._journal.do(partial(self._outcomes, actions=actions))
+            for (_, room, user, _), outcome in zip(stops, outcomes, strict=True):
                 room.outcomes[user] = outcome
-            await self._look({key for key, *_ in stops})
+            await self._list_again({key for key, *_ in stops})
+        self._print_counts()
+        running = [(room, task) for room in self._rooms.values() if room.is_listed for task in room.old]
+        self._print_running(running[:MAX_RUNNING_SHOWN])
+        return await self._finish(has_failed=bool(running))
+
+    def _print_counts(self) -> None:
         counts = sum((Counter(room.counts()) for room in self._rooms.values()), Counter[str]())
-        said = [f"{counts[name]:,} {name}" for name in ("stopped", "already gone", "still running")]
-        if counts["not known"]:
-            said.append(f"{counts['not known']:,} not known")
+        parts = [f"{counts[name]:,} {name}" for name in ("stopped", "already gone", "still running")]
+        if counts["unknown"]:
+            parts.append(f"{counts['unknown']:,} unknown")
         self._console.print(
-            f"{counts['found']:,} moderations found in {self._looked_at:,} rooms: {', '.join(said)}.", soft_wrap=True
+            f"{counts['found']:,} moderations found in {self._listed_rooms:,} rooms: {', '.join(parts)}.",
+            soft_wrap=True,
         )
-        running = [(room, one) for room in self._rooms.values() if room.is_listed for one in room.old]
-        for room, one in running[:SHOWN]:
-            shared = " Younger ones run beside it: look yourself, or sweep without --older-than." if room.young else ""
+
+    def _print_running(self, running: Iterable[tuple[SweptRoom, RunningTask]]) -> None:
+        for room, task in running:
+            hint = " Younger ones run beside it: check them, or sweep without --older-than." if room.young else ""
             self._console.print(
-                f"  still runs: app {room.app_id}, room {room.room_id}, user {one.user}: {_media(one.media)},"
-                f" since {_time(one.started)}.{shared}",
+                f"  still running: app {room.app_id}, room {room.room_id}, user {task.user}: {_media_name(task.media)},"
+                f" since {_local_time(task.started)}.{hint}",
                 soft_wrap=True,
             )
-        return await self._end(has_failed=bool(running))
 
-    async def _end(self, *, has_failed: bool = False) -> int:
-        """Say what is not known, and return the exit code."""
+    async def _finish(self, *, has_failed: bool = False) -> ExitCode:
+        """Print what is not known and why the sweep ended early, and return the exit code."""
         unlisted = sum(not room.is_listed for room in self._rooms.values())
         unreadable = sum(room.unreadable for room in self._rooms.values())
         if unlisted:
-            self._console.print(f"{unlisted:,} rooms could not be listed: what runs there is not known.")
+            self._console.print(f"{unlisted:,} rooms could not be listed: moderations may be running there.")
         if unreadable:
-            self._console.print(f"{unreadable:,} items of listings could not be read: whether they run is not known.")
+            self._console.print(f"{unreadable:,} listed items could not be read: they may be running moderations.")
         has_failed = has_failed or unlisted > 0 or unreadable > 0
         if has_failed:
-            await print_failure_codes(self._journal, self._console)
-        if self._fault is not None:
-            print_fault(self._console, self._fault)
-            return BAD_CREDENTIALS if isinstance(self._fault, AuthenticationError) else CANNOT_GO_ON
-        if self._interrupts.count:
-            self._console.print("It was interrupted: run it again.")
-            return INTERRUPTED
-        return SOME_FAILED if has_failed else ALL_DONE
+            await print_failure_codes(self._session)
+        if self._error is not None:
+            print_fatal_error(self._console, self._error)
+            return fatal_exit_code(self._error)
+        if self._session.interrupts.count:
+            self._console.print("The sweep was interrupted: run it again.")
+            return ExitCode.INTERRUPTED
+        return ExitCode.SOME_FAILED if has_failed else ExitCode.SUCCESS
 
     @property
-    def _can_go_on(self) -> bool:
-        return self._fault is None and not self._interrupts.count
+    def _can_continue(self) -> bool:
+        return self._error is None and not self._session.interrupts.count
 
-    async def _calls(self) -> None:
-        if self._can_go_on:
-            self._fault = await make_calls(self._journal, *self._run)
+    async def _run_jobs(self) -> None:
+        if self._can_continue:
+            self._error = await run_jobs(self._session)
 
-    async def _look(self, keys: Iterable[str] = (), *, first: bool = False) -> None:
-        """List rooms: at first all that the journal has, then those of which the listings have some keys."""
-        if first:
-            await self._calls()
-            await self._journal.do(lambda journal: self._see(journal.jobs()))
-            return
-        await self._journal.do(lambda journal: self._submit_again(journal, keys))
-        await self._calls()
-        await self._journal.do(lambda journal: self._see(filter(None, map(journal.find, keys))))
+    async def _list_all(self) -> None:
+        """List all rooms of the journal."""
+        await self._run_jobs()
+        await self._journal.do(lambda journal: self._record_listings(journal.jobs()))
+
+    async def _list_again(self, keys: Iterable[str]) -> None:
+        """List again the rooms whose listings have these keys."""
+        await self._journal.do(lambda journal: self._resubmit(journal, keys))
+        await self._run_jobs()
+        await self._journal.do(lambda journal: self._record_listings(filter(None, map(journal.find, keys))))
 
     # In the journal's thread
 
-    def _submit(self, journal: Journal, stops: Iterable[StopDetection | None]) -> None:
+    def _submit_stops(self, journal: Journal, actions: Iterable[StopDetection | None]) -> None:
         now = time.time()
-        for stop in filter(None, stops):
-            lane = self._clients.lane_of(stop)
-            if journal.find(key_of(lane, stop)) is None:  # two rows of the file may be of one room
-                journal.submit(key_of(lane, stop), journal.lane(lane), dump_action(stop), due=now, now=now)
+        for action in filter(None, actions):
+            lane = self._clients.lane_of(action)
+            key = key_of(lane, action)
+            if journal.find(key) is None:  # two rows of the file may name the same room
+                journal.submit(key, journal.lane_id(lane), dump_action(action), due=now, now=now)
 
-    def _outcome(self, journal: Journal, stop: StopDetection | None) -> Outcome:
-        job = None if stop is None else journal.find(key_of(self._clients.lane_of(stop), stop))
+    def _outcomes(self, journal: Journal, actions: Iterable[StopDetection | None]) -> list[Outcome]:
+        return [self._outcome(journal, action) for action in actions]
+
+    def _outcome(self, journal: Journal, action: StopDetection | None) -> Outcome:
+        job = None if action is None else journal.find(key_of(self._clients.lane_of(action), action))
         if job is None:
             return Outcome.UNKNOWN
         if job.state is JobState.DONE:
             return Outcome.GONE if job.was_gone and not job.maybe_sent else Outcome.STOPPED
         is_answered = job.state is JobState.FAILED and isinstance(job.code, str)
-        if is_answered and issubclass(meaning_of(str(job.code)).error, (InvalidRequestError, ConflictError)):
+        if is_answered and issubclass(find_error_code(str(job.code)).error_type, (InvalidRequestError, ConflictError)):
             return Outcome.REFUSED
         return Outcome.UNKNOWN
 
-    def _submit_again(self, journal: Journal, keys: Iterable[str]) -> None:
+    def _resubmit(self, journal: Journal, keys: Iterable[str]) -> None:
         now = time.time()
         for listing in filter(None, map(journal.find, keys)):
-            text = dump_json(listing.parameters).decode()
-            journal.submit(listing.key, journal.lane(listing.lane), text, due=now + SETTLE, delay=SETTLE, now=now)
+            parameters = dump_json(listing.parameters).decode()
+            lane_id = journal.lane_id(listing.lane)
+            journal.submit(listing.key, lane_id, parameters, due=now + SETTLE_DELAY, delay=SETTLE_DELAY, now=now)
 
-    def _see(self, listings: Iterable[Job]) -> None:
-        """Take down what was listed."""
+    def _record_listings(self, listings: Iterable[Job]) -> None:
         for job in listings:
             room = self._rooms.get(job.key)
             if room is None:
-                self._looked_at += 1
-                given = job.parameters
-                room = SweptRoom(given["AppId"], given["RoomId"], given.get("UserId"), self._before)
+                self._listed_rooms += 1
+                fields = job.parameters
+                room = SweptRoom(fields["AppId"], fields["RoomId"], fields.get("UserId"), self._before)
             if job.state is JobState.DONE:
-                listed = job.result if isinstance(job.result, dict) else {}
-                room.see(listed.get("EventData", ()), listed.get("Unreadable", ()))
+                result = job.result if isinstance(job.result, dict) else {}
+                room.record_listing(result.get("EventData", ()), result.get("Unreadable", ()))
             else:
                 room.is_listed = False
             if room.running or room.unreadable or not room.is_listed:
                 self._rooms[job.key] = room
 
 
-def _stop(room: SweptRoom, user: str | None) -> StopDetection | None:
-    """Return the stop of a user, or None if the id that was listed is none that can be sent."""
+def _stop_action(room: SweptRoom, user: str | None) -> StopDetection | None:
+    """Return the call that stops the moderation of a user, or None if the listed id of the user cannot be sent."""
     try:
         return StopDetection(app_id=room.app_id, room_id=room.room_id, user_id=user)
     except InvalidActionError:
         return None
 
 
-def _media(number: int) -> str:
+def _media_name(media: int) -> str:
     names = {MediaType.VIDEO: "video", MediaType.AUDIO: "audio", MediaType.BOTH: "video and audio"}
-    return names.get(number, str(number))  # type: ignore[call-overload, no-any-return] # an int finds its member
+    return names.get(media, str(media))  # type: ignore[call-overload, no-any-return] # an int equals its member
 
 
-def _time(seconds: float) -> str:
+def _local_time(seconds: float) -> str:
+    """Return a Unix time as local date and time; a time out of range is returned as a number."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     except (OverflowError, OSError, ValueError):
         return str(seconds)
 
 
-def _seconds(text: str) -> float:
+def _parse_age(text: str) -> float:
+    """Return the seconds of ``--older-than``. Raises ``SourceError``."""
     match = re.fullmatch(r"(\d{1,9})([smhd]?)", text)
     if match is None:
-        raise SourceError(f"--older-than is such as 90s, 30m, 2h or 1d; not {text!r}")
-    return float(match[1]) * _UNITS[match[2] or "s"]
+        raise SourceError(f"--older-than must be an age such as 90s, 30m, 2h or 1d; got {text!r}")
+    return float(match[1]) * SECONDS_PER_UNIT[match[2] or "s"]

@@ -1,4 +1,4 @@
-"""``volc-moderation worker``: makes the calls of a queue, beside as many others as you like."""
+"""``volc-moderation worker``: sends the calls of a queue, beside any number of other workers."""
 
 import asyncio
 import logging
@@ -8,15 +8,10 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from volc_moderation import ConfigurationError, JournalError, SourceError
-from volc_moderation.cli.environment import Redis, check_redis, clients_of_environment
-from volc_moderation.cli.rate import Rate, Rates, rates_of
-from volc_moderation.cli.run import (
-    ALL_DONE,
-    BAD_CREDENTIALS,
-    BAD_INPUT,
-    CANNOT_GO_ON,
-)
-from volc_moderation.cli.terminal import Terminal, stderr
+from volc_moderation.cli.environment import Redis, check_redis, open_environment
+from volc_moderation.cli.exit_codes import ExitCode
+from volc_moderation.cli.rate import Rate, Rates, parse_rates
+from volc_moderation.cli.terminal import Terminal, print_error, stderr
 
 
 def worker(
@@ -26,51 +21,49 @@ def worker(
     concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 32,
     rate: Rate = (),
 ) -> int:
-    """Make the calls of a queue until SIGINT or SIGTERM.
+    """Send the calls of a queue until SIGINT or SIGTERM.
 
-    Then calls in flight are finished, and what is not begun goes back to the queue, to the other workers. Workers
-    share the quotas, and may be added, removed and killed at any time. A worker makes the calls of those accounts whose
-    keys it has; while they are refused, it leaves the calls to others, and says so. A Redis that is away is waited for,
-    for two minutes.
+    When it stops, a worker finishes the calls in flight and returns all other jobs to the queue for other workers.
+    Workers share the quotas. They can be added, removed and killed at any time. A worker sends the calls of the
+    accounts whose credentials it has. While the vendor refuses them, the worker leaves these calls to others and prints
+    a warning. If the Redis is unavailable, a worker retries for two minutes.
 
     Parameters
     ----------
     redis
-        The Redis (7 or later) or Valkey with the queue and the quotas, such as redis://localhost. An address with a
-        password belongs into the environment, where other users of the machine do not see it.
+        The Redis (7 or later) or Valkey with the queue and the quotas, such as redis://localhost. Put an address with a
+        password in the environment, where other users of the machine cannot read it.
     queue
-        The queue.
+        The name of the queue.
     concurrency
-        Calls of one action in flight, those that wait for the quota included.
+        The maximum number of calls of one action in flight, including calls that wait for the quota.
     rate
-        Calls per second of each action, of all workers together, below its quota. Of one action, as StopWebcast=300,
-        also above it, where the vendor has raised it for the account. The same for all of them.
+        Calls per second of each action, for all workers together, within the quota. ACTION=NUMBER, such as
+        StopWebcast=300, sets the rate of one action; it may exceed the documented quota if the vendor has raised it for
+        the account. Set the same rates for all workers.
 
     """
     console = stderr()
     logger = logging.getLogger("volc_moderation")
-    shown = _Shown(console)
-    logger.addHandler(shown)
+    handler = _WarningPrinter(console)
+    logger.addHandler(handler)
     try:
-        rates = rates_of(rate)
+        rates = parse_rates(rate)
         check_redis(redis)
         asyncio.run(_work(redis, queue, concurrency, rates, console))
     except SourceError as error:
-        console.print(str(error), soft_wrap=True)
-        return BAD_INPUT
+        return print_error(console, error)
     except JournalError as error:
-        console.print(str(error), soft_wrap=True)
-        return CANNOT_GO_ON
+        return print_error(console, error, ExitCode.FAILURE)
     except ConfigurationError as error:
-        console.print(str(error), soft_wrap=True)
-        return BAD_CREDENTIALS
+        return print_error(console, error, ExitCode.CREDENTIALS)
     finally:
-        logger.removeHandler(shown)
-    return ALL_DONE
+        logger.removeHandler(handler)
+    return ExitCode.SUCCESS
 
 
-class _Shown(logging.Handler):
-    """Shows what stands in the way of the work."""
+class _WarningPrinter(logging.Handler):
+    """Prints the warnings that the package logs."""
 
     def __init__(self, console: Terminal) -> None:
         super().__init__(logging.WARNING)
@@ -81,18 +74,17 @@ class _Shown(logging.Handler):
 
 
 async def _work(redis: str, queue: str, concurrency: int, rates: Rates, console: Terminal) -> None:
-    from volc_moderation.jobs.distributed import DistributedJobs  # noqa: PLC0415 - an extra
+    from volc_moderation.jobs.distributed import DistributedJobs  # noqa: PLC0415 - needs an extra
 
-    async with clients_of_environment(rates, redis) as environment:
-        if not environment.clients:
-            raise next(iter(environment.faults.values()))
-        async with DistributedJobs(redis, clients=environment.clients, queue=queue, concurrency=concurrency) as jobs:
-            console.print(f"Working for queue {queue}: {', '.join(client.vendor for client in environment.clients)}")
-            for line in rates.above(
-                action_type for client in environment.clients for action_type in client.actions().values()
-            ):
-                console.print(line, soft_wrap=True)
+    async with open_environment(rates, redis) as environment:
+        clients = environment.clients
+        if not clients:
+            raise next(iter(environment.errors.values()))
+        async with DistributedJobs(redis, clients=clients, queue=queue, concurrency=concurrency) as jobs:
+            console.print(f"Working for queue {queue}: {', '.join(client.vendor for client in clients)}")
+            for warning in rates.warnings(action for client in clients for action in client.actions().values()):
+                console.print(warning, soft_wrap=True)
             for risk in await jobs.risks():
-                console.print(f"Mind that {risk}.", soft_wrap=True)
+                console.print(f"Warning: {risk}.", soft_wrap=True)
             await jobs.work()
-            console.print(f"Stopped. {jobs.handed_back} jobs that were not finished went back to the queue.")
+            console.print(f"Stopped. {jobs.handed_back} unfinished jobs were returned to the queue.")

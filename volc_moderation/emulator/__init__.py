@@ -1,7 +1,8 @@
-"""Both vendors on one port, to try and to test against: signatures, quotas, tasks, faults, delays."""
+"""An emulator of both vendors on one port, for demos and tests: signatures, quotas, tasks, callbacks and faults."""
 
 from volc_moderation.emulator.app import Emulator, Settings
 from volc_moderation.emulator.faults import Fault
-from volc_moderation.emulator.server import EmulatorProcess, listen, serve
+from volc_moderation.emulator.process import EmulatorProcess
+from volc_moderation.emulator.server import Listener, listen, serve
 
-__all__ = ["Emulator", "EmulatorProcess", "Fault", "Settings", "listen", "serve"]
+__all__ = ["Emulator", "EmulatorProcess", "Fault", "Listener", "Settings", "listen", "serve"]

@@ -1,6 +1,6 @@
-"""The emulator: both vendors on one port, with a delay, with faults, and with a count of everything.
+"""The emulator: both vendors on one port, with delays, faults, counts and callbacks.
 
-A request goes: delay, count, signature, quota, fault, effect, delay. What is found in rooms is called back.
+A request passes through: delay, count, signature, quota, fault, effect, delay.
 """
 
 import asyncio
@@ -20,29 +20,31 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from volc_moderation.emulator.deliveries import Deliveries
-from volc_moderation.emulator.faults import GARBAGE, PAGE, Fault
-from volc_moderation.emulator.request import json_object, read
-from volc_moderation.emulator.vendor import Call, Reply, Vendor
+from volc_moderation.emulator.faults import ERROR_PAGE, GARBAGE, Fault
+from volc_moderation.emulator.request import json_object, read_call
+from volc_moderation.emulator.vendor import Call, EmulatedVendor, Reply
 from volc_moderation.emulator.volcengine import Volcengine
 from volc_moderation.emulator.zego import Zego
 
-#: Statuses of answers that have no body.
-BODILESS = frozenset({204, 205, 304})
+#: The HTTP statuses of answers without a body.
+BODILESS_STATUSES = frozenset({204, 205, 304})
 
-#: Set by the server for the connection that a request came over; without a server there is none to tear down.
+#: The connection that a request arrived on, which a fault may reset. Set by the server; None without one.
 connection: ContextVar[asyncio.Transport | None] = ContextVar("connection", default=None)
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """How the emulator behaves. The keys are those of the examples in the documents of this package.
+    """The settings of an emulator. The default keys are those of the examples in this package's documentation.
 
-    :param session_token: what temporary keys must come with; None accepts any that is signed.
-    :param delay: seconds that a request takes there, and an answer back: drawn evenly between the two numbers.
-    :param quotas: calls per second of an action, instead of the documented number: ``{"StopWebcast": 10}``. Those in
-        ZEGO's test environment are apart: ``{"SendCustomCommand test": 3}``.
-    :param callback_secret: what callbacks of both vendors are signed with.
-    :param report_every: seconds after which every moderation reports what it finds, again and again; None: on demand.
+    :param session_token: the session token that temporary keys need; None accepts any token that is signed.
+    :param delay: the shortest and the longest time in seconds that a request takes to arrive, and its answer to return;
+        uniformly distributed.
+    :param quotas: calls per second of an action, in place of the documented quota: ``{"StopWebcast": 10}``. ZEGO's test
+        environment has quotas of its own: ``{"SendCustomCommand test": 3}``.
+    :param callback_secret: signs the callbacks of both vendors.
+    :param report_every: the interval in seconds at which every moderation reports each user that it covers; None to
+        report on demand only.
     """
 
     access_key: str = "AK"
@@ -60,11 +62,12 @@ class Settings:
 class Emulator:
     """Both vendors as one ASGI app.
 
-    Over a socket: ``EmulatorProcess`` or ``serve``, which keep web pages away besides; the app itself answers anybody.
-    In process: ``httpx.ASGITransport(app=Emulator())``, with ``aclose()`` at the end if it calls back.
+    To serve it on a socket, use ``EmulatorProcess`` or ``serve``: they also refuse requests of web pages, which the app
+    itself answers. To call it in process, use ``httpx.ASGITransport(app=Emulator())``, and call ``aclose()`` at the end
+    if it sends callbacks.
 
     :param clock: returns the Unix time.
-    :param http_client: sends the callbacks, to wherever; without one they go to this machine only.
+    :param http_client: sends the callbacks, to any address. Without one they are sent only to this machine.
     """
 
     def __init__(
@@ -90,11 +93,11 @@ class Emulator:
             callback_secret=self.settings.callback_secret,
             quotas=self.settings.quotas,
         )
-        self._vendors: dict[str, Vendor] = {"volcengine": self.volcengine, "zego": self.zego}
+        self._vendors: dict[str, EmulatedVendor] = {"volcengine": self.volcengine, "zego": self.zego}
         self._deliveries = Deliveries(http_client)
         self._reporter: asyncio.Task[None] | None = None
         self._faults: list[Fault] = []
-        self._letting_go = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._app = Starlette(
             routes=[
                 Route("/", self._serve, methods=["GET", "POST"]),
@@ -113,74 +116,79 @@ class Emulator:
         await self._app(scope, receive, send)
 
     def play(self, fault: Fault) -> None:
-        """Play a fault for the next calls that it matches. Faults are tried in the order in which they came."""
-        # A copy, which counts for itself: the same fault may be played again.
+        """Play a fault for the next calls that it matches. A call gets the first of the faults that match it."""
+        # A copy has counts of its own, so the same fault may be played again.
         self._faults.append(attrs.evolve(fault))
 
     def counts(self) -> dict[str, dict[str, int | None]]:
-        """Return what was seen of each action, by its name.
+        """Return the counts of each action, by its name: the fields of ``Count``.
 
-        Calls of ZEGO's test environment (``IsTest=true``) have quotas of their own, so they are not among those: they
-        are counted under the name and `` test``, as in ``counts()["SendCustomCommand test"]``.
+        Calls in ZEGO's test environment (``IsTest=true``) have quotas of their own. They are counted separately, under
+        the name with the suffix `` test``, such as ``counts()["SendCustomCommand test"]``.
         """
         counts = self.volcengine.counter.counts | self.zego.counter.counts
         return {action: attrs.asdict(count) for action, count in counts.items()}
 
     def join(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> bool:
-        """Let a user join a room and publish; False if a ban or a rule keeps the user out.
+        """Let a user join a room and publish a stream; False if a ban or a rule keeps the user out.
 
-        ``options``: ``app_id`` (Volcengine, ``app``), ``stream_id``, ``ip``, and ``verdict``, what moderations find:
-        ``PASS``, ``REVIEW`` or ``REJECT``. Raises ``ValueError`` for what is none of these, ``TypeError`` for others.
+        :param vendor: ``volcengine`` or ``zego``.
+        :param options: ``app_id`` (Volcengine; default ``app``), ``stream_id``, ``ip``, and ``verdict``, the result of
+            moderations of the user: ``PASS`` (default), ``REVIEW`` or ``REJECT``.
+
+        Raises ``ValueError`` for a wrong value, ``TypeError`` for a value of the wrong type or an unknown option.
         """
-        return self._vendor(vendor).join(self._clock(), **_texts(room_id=room_id, user_id=user_id, **options))
+        return self._vendor(vendor).join(self._clock(), **_checked_texts(room_id=room_id, user_id=user_id, **options))
 
     def leave(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> None:
         """Let a user leave a room."""
-        self._vendor(vendor).leave(self._clock(), **_texts(room_id=room_id, user_id=user_id, **options))
+        self._vendor(vendor).leave(self._clock(), **_checked_texts(room_id=room_id, user_id=user_id, **options))
 
     def report(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> int:
-        """Let every moderation that covers a user call back, and return how many callbacks are on their way.
+        """Let every moderation that covers a user send a callback. Return how many are sent.
 
-        ``options``: ``app_id`` (Volcengine), ``verdict`` (``REJECT``), ``media``: ``audio``, ``video``, None for both.
-        Raises ``ValueError`` if the user is not in the room.
+        :param options: ``app_id`` (Volcengine; default ``app``), ``verdict`` (default ``REJECT``), and ``media``:
+            ``audio``, ``video``, or None for both.
+
+        Raises ``ValueError`` for a wrong value or if the user is not in the room, ``TypeError`` as ``join`` does.
         """
-        texts = _texts(room_id=room_id, user_id=user_id, **options)
+        texts = _checked_texts(room_id=room_id, user_id=user_id, **options)
         callbacks = self._vendor(vendor).report(self._clock(), **texts)
         self._deliveries.send(callbacks)
         return len(callbacks)
 
     def callbacks(self) -> list[dict[str, Any]]:
-        """Return the callbacks, with what became of them."""
-        return self._deliveries.record()
+        """Return all callbacks and their outcomes, the oldest first."""
+        return self._deliveries.asdicts()
 
     async def aclose(self) -> None:
-        """Stop reporting and calling back."""
+        """Stop reporting, and stop sending callbacks."""
         if self._reporter is not None:
             self._reporter.cancel()
             await asyncio.gather(self._reporter, return_exceptions=True)
         await self._deliveries.aclose()
 
     def reset(self) -> None:
-        """Forget all tasks, people, faults, nonces, callbacks and counts."""
+        """Forget all tasks, users, faults, nonces, callbacks and counts."""
         self._faults.clear()
-        self._deliveries.forget()
+        self._deliveries.clear()
         self.volcengine.reset()
         self.zego.reset()
 
-    def _vendor(self, name: str) -> Vendor:
+    def _vendor(self, name: str) -> EmulatedVendor:
         if not isinstance(name, str) or name not in self._vendors:
             raise ValueError(f"vendor must be one of {', '.join(self._vendors)}")
         return self._vendors[name]
 
-    async def _report_for_ever(self, every: float) -> None:
+    async def _report_periodically(self, interval: float) -> None:
         while True:
-            await asyncio.sleep(every)
+            await asyncio.sleep(interval)
             for vendor in self._vendors.values():
                 self._deliveries.send(vendor.report_all(self._clock()))
 
-    def let_go(self) -> None:
-        """End all hanging calls, for good: the server stops."""
-        self._letting_go.set()
+    def release_hanging_calls(self) -> None:
+        """End all hanging calls, now and in the future, because the server stops."""
+        self._stopping.set()
 
     async def _serve(self, request: Request) -> Response:
         try:
@@ -188,59 +196,59 @@ class Emulator:
         except ClientDisconnect:
             return Response()
         await self._delay()
-        call = read(request, body)
-        # The vendors listen on hosts of their own; here their signatures tell them apart.
+        call = read_call(request, body)
+        # The vendors have hosts of their own. Here the parameters of the signature show which vendor is called.
         is_zego = "SignatureNonce" in call.query or "SignatureVersion" in call.query
-        vendor: Vendor = self.zego if is_zego else self.volcengine
-        answer = await self._answer(vendor, call, request)
+        vendor: EmulatedVendor = self.zego if is_zego else self.volcengine
+        response = await self._respond(vendor, call, request)
         await self._delay()
-        return answer
+        return response
 
-    async def _answer(self, vendor: Vendor, call: Call, request: Request) -> Response:
+    async def _respond(self, vendor: EmulatedVendor, call: Call, request: Request) -> Response:
         now = self._clock()
-        counter, name = vendor.counter, vendor.counted_as(call)
+        counter, name = vendor.counter, vendor.counter_name(call)
         counter.receive(name)
-        count = counter.of(name)
-        refused = vendor.check(call, now)
-        if refused is not None:
-            count.rejected += 1
-            return self._envelope(refused)
-        refusal = counter.admit(name, call.room)
+        count = counter.count(name)
+        refusal = vendor.check(call, now)
         if refusal is not None:
+            count.rejected += 1
+            return self._json_response(refusal)
+        exceeded = counter.admit(name, call.room)
+        if exceeded is not None:
             count.throttled += 1
-            return self._envelope(vendor.throttle(call, for_room=refusal == "room"))
-        fault = next((one for one in self._faults if one.strikes(call.action, call.parameters or {})), None)
+            return self._json_response(vendor.throttle(call, for_room=exceeded == "room"))
+        fault = next((fault for fault in self._faults if fault.is_triggered(call.action, call.parameters or {})), None)
         if fault is not None:
-            self._faults = [one for one in self._faults if not one.is_spent]
+            self._faults = [fault for fault in self._faults if not fault.is_exhausted]
             count.faults += 1
             if fault.carried_out:
                 self._perform(vendor, call, now)
-            answer = await self._play(fault, vendor, call, request)
-            if answer.status_code in BODILESS:
-                answer = Response(status_code=answer.status_code)
+            response = await self._play_fault(fault, vendor, call, request)
+            if response.status_code in BODILESS_STATUSES:
+                response = Response(status_code=response.status_code)
             if fault.retry_after is not None:
-                answer.headers["Retry-After"] = str(fault.retry_after)
-            return answer
+                response.headers["Retry-After"] = str(fault.retry_after)
+            return response
         reply = self._perform(vendor, call, now)
         if reply.is_success:
             count.accepted += 1
         else:
             count.rejected += 1
-        return self._envelope(reply)
+        return self._json_response(reply)
 
-    def _perform(self, vendor: Vendor, call: Call, now: float) -> Reply:
+    def _perform(self, vendor: EmulatedVendor, call: Call, now: float) -> Reply:
         reply = vendor.perform(call, now)
-        self._deliveries.send(vendor.take_callbacks())
+        self._deliveries.send(vendor.pop_callbacks())
         if self._reporter is None and self.settings.report_every is not None:
-            self._reporter = asyncio.create_task(self._report_for_ever(self.settings.report_every))
+            self._reporter = asyncio.create_task(self._report_periodically(self.settings.report_every))
         return reply
 
-    async def _play(self, fault: Fault, vendor: Vendor, call: Call, request: Request) -> Response:
+    async def _play_fault(self, fault: Fault, vendor: EmulatedVendor, call: Call, request: Request) -> Response:
         if fault.kind == "code" and fault.code is not None:
-            return self._envelope(vendor.fail(call, fault.code, fault.message, fault.status))
+            return self._json_response(vendor.fail(call, fault.code, fault.message, fault.status))
         if fault.kind == "status":
             status = fault.status or 502
-            return HTMLResponse(PAGE.format(status=status), status)
+            return HTMLResponse(ERROR_PAGE.format(status=status), status)
         if fault.kind == "body":
             return Response(fault.body, fault.status or 200, media_type="application/json")
         if fault.kind == "garbage":
@@ -255,15 +263,15 @@ class Emulator:
         return Response()
 
     async def _hang(self, request: Request) -> None:
-        """Say nothing until the client has gone, or the server stops."""
-        ends = [asyncio.ensure_future(request.receive()), asyncio.ensure_future(self._letting_go.wait())]
+        """Wait until the client disconnects or the server stops."""
+        ends = [asyncio.ensure_future(request.receive()), asyncio.ensure_future(self._stopping.wait())]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for end in ends:
                 end.cancel()
 
-    def _envelope(self, reply: Reply) -> Response:
+    def _json_response(self, reply: Reply) -> Response:
         return JSONResponse(reply.envelope, reply.status, {"Date": formatdate(self._clock(), usegmt=True)})
 
     async def _delay(self) -> None:
@@ -271,13 +279,13 @@ class Emulator:
         if high > 0:
             await asyncio.sleep(random.uniform(low, high))  # noqa: S311 - jitter
 
-    # Administration
+    # The admin API
 
     async def _get_counts(self, _: Request) -> Response:
         return JSONResponse(self.counts())
 
     async def _post_fault(self, request: Request) -> Response:
-        return await self._told(request, self._play_told)
+        return await self._apply(request, self._play_json)
 
     async def _post_reset(self, _: Request) -> Response:
         self.reset()
@@ -287,36 +295,36 @@ class Emulator:
         return JSONResponse(self.callbacks())
 
     async def _post_join(self, request: Request) -> Response:
-        return await self._told(request, lambda who: Response(status_code=204 if self.join(**who) else 403))
+        return await self._apply(request, lambda user: Response(status_code=204 if self.join(**user) else 403))
 
     async def _post_leave(self, request: Request) -> Response:
-        return await self._told(request, self._leave)
+        return await self._apply(request, self._leave_json)
 
     async def _post_report(self, request: Request) -> Response:
-        return await self._told(request, lambda what: JSONResponse({"callbacks": self.report(**what)}))
+        return await self._apply(request, lambda user: JSONResponse({"callbacks": self.report(**user)}))
 
-    def _play_told(self, fault: Mapping[str, Any]) -> Response:
+    def _play_json(self, fault: Mapping[str, Any]) -> Response:
         self.play(Fault(**fault))
         return Response(status_code=204)
 
-    def _leave(self, who: Mapping[str, Any]) -> Response:
-        self.leave(**who)
+    def _leave_json(self, user: Mapping[str, Any]) -> Response:
+        self.leave(**user)
         return Response(status_code=204)
 
-    async def _told(self, request: Request, do: Callable[[Mapping[str, Any]], Response]) -> Response:
-        """Do what an administrator asks for, or say what is wrong with it."""
-        told = json_object(await request.body())
-        if told is None:
+    async def _apply(self, request: Request, operation: Callable[[Mapping[str, Any]], Response]) -> Response:
+        """Apply an operation to the JSON of a request. Answer 400 with the error if its arguments are wrong."""
+        arguments = json_object(await request.body())
+        if arguments is None:
             return JSONResponse({"error": "the body must be a JSON object"}, 400)
         try:
-            return do(told)
+            return operation(arguments)
         except (TypeError, ValueError) as error:
             return JSONResponse({"error": str(error)}, 400)
 
 
-def _texts(**given: str | None) -> dict[str, str]:
-    """Return what is given, and refuse what is not a text that can be sent. None stands for what is left out."""
-    texts = {name: value for name, value in given.items() if value is not None}
+def _checked_texts(**values: str | None) -> dict[str, str]:
+    """Return the values that are not None. Refuse those that are not texts or cannot be encoded."""
+    texts = {name: value for name, value in values.items() if value is not None}
     for name, value in texts.items():
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a str")

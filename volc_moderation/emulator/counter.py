@@ -1,7 +1,7 @@
-"""Counts the calls of each action, and refuses what a vendor would.
+"""Counts the calls of each action, and enforces the vendors' quotas.
 
-This is the judge of the client's limiter, so it shares nothing with it: it remembers the arrival of every call, and
-accepts one only if fewer than the quota were accepted in the second that ends with it.
+It judges the client's quotas, so it shares no code with them. It records when each call arrives, and accepts a call
+only if fewer calls than the quota were accepted in the second that ends with it.
 """
 
 import asyncio
@@ -11,37 +11,41 @@ from typing import Literal, TypeVar
 
 import attrs
 
-from volc_moderation.emulator.memory import Swept
+from volc_moderation.emulator.memory import ExpiringDict
 
 K = TypeVar("K")
 
-#: Whose quota refuses a call.
-Refusal = Literal["action", "room"]
+#: What an exceeded quota is for: all calls of the action, or its calls for one room.
+QuotaScope = Literal["action", "room"]
 
-#: So many names of actions that do not exist are counted apart; the others together, under no name.
-MOST_UNHEARD = 100
+#: So many unknown actions are counted by name. The calls of all others are counted together, under an empty name.
+MAX_UNKNOWN_ACTIONS = 100
 
 
 @attrs.define
 class Count:
-    """What the emulator saw of one action."""
+    """The calls of one action."""
 
     quota: int | None
     received: int = 0
     #: Answered with success.
     accepted: int = 0
-    #: Refused for the quota.
+    #: Refused because a quota was exceeded.
     throttled: int = 0
-    #: Refused for anything else: signature, parameters, rules.
+    #: Refused for another reason: the signature, the parameters, the state of the room or task.
     rejected: int = 0
-    #: Answered with a fault that was asked for.
+    #: Answered with a fault that a test asked for.
     faults: int = 0
-    #: Most calls received in any second.
+    #: The most calls received in any second.
     most_in_any_second: int = 0
 
 
 class Counter:
-    """The counts of all actions of one vendor."""
+    """The counts of all actions of one vendor.
+
+    :param quotas: calls per second, by action.
+    :param room_quotas: calls for one room and the number of seconds that they are counted over, by action.
+    """
 
     def __init__(self, quotas: Mapping[str, int], room_quotas: Mapping[str, tuple[int, float]] | None = None) -> None:
         self._quotas = quotas
@@ -50,11 +54,11 @@ class Counter:
         self._received: dict[str, deque[float]] = {}
         self._admitted: dict[str, deque[float]] = {}
         longest = max((window for _, window in self._room_quotas.values()), default=0.0)
-        self._admitted_in_room: Swept[tuple[str, str], deque[float]] = Swept(
+        self._admitted_in_room: ExpiringDict[tuple[str, str], deque[float]] = ExpiringDict(
             lambda times, now: not times or times[-1] <= now - longest
         )
 
-    def of(self, action: str) -> Count:
+    def count(self, action: str) -> Count:
         """Return the count of an action."""
         name = self._name(action)
         if name not in self.counts:
@@ -62,23 +66,23 @@ class Counter:
         return self.counts[name]
 
     def receive(self, action: str) -> None:
-        """Note that a call arrived."""
-        count = self.of(action)
+        """Record that a call arrived now."""
+        count = self.count(action)
         count.received += 1
-        past_second = _past(self._received, self._name(action))
+        past_second = _times_in_window(self._received, self._name(action))
         past_second.append(asyncio.get_running_loop().time())
         count.most_in_any_second = max(count.most_in_any_second, len(past_second))
 
-    def admit(self, action: str, room: str = "") -> Refusal | None:
-        """Tell which quota refuses the call that arrived just now. A refused call does not count against any."""
-        quota = self.of(action).quota
-        past_second = _past(self._admitted, action)
+    def admit(self, action: str, room: str = "") -> QuotaScope | None:
+        """Return which quota a call exceeds. If none, return None and count the call against the quotas."""
+        quota = self.count(action).quota
+        past_second = _times_in_window(self._admitted, action)
         if quota is not None and len(past_second) >= quota:
             return "action"
         now = asyncio.get_running_loop().time()
         if action in self._room_quotas:
             limit, window = self._room_quotas[action]
-            in_room = _past(self._admitted_in_room, (action, room), window)
+            in_room = _times_in_window(self._admitted_in_room, (action, room), window)
             if len(in_room) >= limit:
                 return "room"
             in_room.append(now)
@@ -88,12 +92,13 @@ class Counter:
 
     def _name(self, action: str) -> str:
         is_known = action in self._quotas or action in self.counts
-        return action if is_known or len(self.counts) < len(self._quotas) + MOST_UNHEARD else ""
+        return action if is_known or len(self.counts) < len(self._quotas) + MAX_UNKNOWN_ACTIONS else ""
 
 
-def _past(times: dict[K, deque[float]], key: K, window: float = 1.0) -> deque[float]:
-    past = times.setdefault(key, deque())
+def _times_in_window(times: dict[K, deque[float]], key: K, window: float = 1.0) -> deque[float]:
+    """Return the times of a key in the last ``window`` seconds, after removing the older ones."""
+    recent = times.setdefault(key, deque())
     now = asyncio.get_running_loop().time()
-    while past and past[0] <= now - window:
-        past.popleft()
-    return past
+    while recent and recent[0] <= now - window:
+        recent.popleft()
+    return recent

@@ -1,4 +1,4 @@
-"""Sends callbacks the way the vendors do, again and again until one is acknowledged, and keeps a record of it."""
+"""Sends callbacks as the vendors do, repeatedly until one delivery is acknowledged, and records the outcomes."""
 
 import asyncio
 import ipaddress
@@ -9,18 +9,18 @@ from urllib.parse import urlsplit
 import attrs
 import httpx
 
-from volc_moderation.emulator.memory import MOST
+from volc_moderation.emulator.memory import MAX_KEPT
 from volc_moderation.emulator.vendor import Callback
 
-#: Seconds for an answer: https://www.volcengine.com/docs/6348/69820. OPEN: ZEGO's.
-TIMEOUT = 5.0
+#: Seconds that Volcengine waits for an answer: https://www.volcengine.com/docs/6348/69820. OPEN: ZEGO's timeout.
+CALLBACK_TIMEOUT = 5.0
 
 Outcome = Literal["pending", "delivered", "lost", "not on this machine", "not an address"]
 
 
 @attrs.define(kw_only=True)
 class Delivery:
-    """A callback and what became of it. ``statuses`` has None where no answer came."""
+    """A callback and its outcome. ``statuses`` contains None for an attempt without an answer."""
 
     vendor: str
     event: str
@@ -32,40 +32,43 @@ class Delivery:
 
 
 class Deliveries:
-    """All callbacks. Unless a client is given, they go to addresses on this machine only."""
+    """The deliveries of all callbacks.
+
+    :param http_client: sends the callbacks. Without one they are sent only to addresses on this machine.
+    """
 
     def __init__(self, http_client: httpx.AsyncClient | None = None) -> None:
-        self._given = http_client
-        self._own: httpx.AsyncClient | None = None
+        self._users_client = http_client
+        self._own_client: httpx.AsyncClient | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._past: deque[Delivery] = deque(maxlen=MOST)
+        self._deliveries: deque[Delivery] = deque(maxlen=MAX_KEPT)
 
     def send(self, callbacks: list[Callback]) -> None:
         """Send callbacks in the background."""
         for callback in callbacks:
             url, body = callback.url, dict(callback.body)
             delivery = Delivery(vendor=callback.vendor, event=callback.event, url=url, body=body)
-            self._past.append(delivery)
-            host = _host_of(callback.url)
+            self._deliveries.append(delivery)
+            host = _host(callback.url)
             if host is None:
                 delivery.outcome = "not an address"
                 continue
-            if self._given is None and not _is_on_this_machine(host):
+            if self._users_client is None and not _is_on_this_machine(host):
                 delivery.outcome = "not on this machine"
                 continue
             task = asyncio.get_running_loop().create_task(self._deliver(callback, delivery))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def record(self) -> list[dict[str, Any]]:
-        """Return what was sent, the oldest first."""
-        return [attrs.asdict(delivery) for delivery in self._past]
+    def asdicts(self) -> list[dict[str, Any]]:
+        """Return all deliveries, the oldest first."""
+        return [attrs.asdict(delivery) for delivery in self._deliveries]
 
-    def forget(self) -> None:
-        """Forget everything, and send nothing more of it."""
+    def clear(self) -> None:
+        """Forget all deliveries, and cancel those that are pending."""
         for task in self._tasks:
             task.cancel()
-        self._past.clear()
+        self._deliveries.clear()
 
     async def aclose(self) -> None:
         """Stop sending."""
@@ -73,39 +76,40 @@ class Deliveries:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._own is not None:
-            await self._own.aclose()
-            self._own = None
+        if self._own_client is not None:
+            await self._own_client.aclose()
+            self._own_client = None
 
     async def _deliver(self, callback: Callback, delivery: Delivery) -> None:
-        for pause in (0.0, *callback.pauses):
-            await asyncio.sleep(pause)
+        for delay in (0.0, *callback.retry_delays):
+            await asyncio.sleep(delay)
             delivery.attempts += 1
             status = await self._post(callback)
             delivery.statuses.append(status)
-            if status in callback.acknowledged_by:
+            if status in callback.success_statuses:
                 delivery.outcome = "delivered"
                 return
         delivery.outcome = "lost"
 
     async def _post(self, callback: Callback) -> int | None:
-        if self._given is None and self._own is None:
-            self._own = httpx.AsyncClient(trust_env=False)
-        client = self._given or self._own
-        assert client is not None  # noqa: S101 - just made
+        """Return the status of the answer, or None if there is none."""
+        if self._users_client is None and self._own_client is None:
+            self._own_client = httpx.AsyncClient(trust_env=False)
+        client = self._users_client or self._own_client
+        assert client is not None  # noqa: S101 - created above
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(CALLBACK_TIMEOUT):
                 response = await client.post(callback.url, json=dict(callback.body), timeout=None)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
             return None
         return response.status_code
 
 
-def _host_of(url: str) -> str | None:
-    """Return the host of an address that can be called; None of a text that is none. Vendors take any text for one."""
+def _host(url: str) -> str | None:
+    """Return the host of a URL that can be called, or None. The vendors accept any text in place of a URL."""
     try:
         parts = httpx.URL(url)
-        port = urlsplit(url).port  # which knows more than httpx of what is no address
+        port = urlsplit(url).port  # raises for some malformed URLs that httpx accepts
     except (httpx.InvalidURL, ValueError):
         return None
     return (parts.host or None) if parts.scheme in {"http", "https"} and port != 0 else None

@@ -1,9 +1,10 @@
-"""Keeps web pages away from the emulator while it listens on a socket.
+"""Keeps web pages from calling the emulator while it listens on a socket.
 
-A browser lets any page send requests to ports of the user's own machine. Two things give such a request away.
-``Origin`` and ``Sec-Fetch-Site`` tell that a page of another origin sent it; programs that are clients send neither.
-``Host`` has a host name: a page can pass for one of the emulator's own if its name is made to point here (DNS
-rebinding), and then that name is there.
+A browser lets any page send requests to ports of the user's own machine. Two headers reveal such requests:
+
+- ``Origin`` and ``Sec-Fetch-Site`` show that a page of another origin sent the request. Client programs send neither.
+- ``Host`` contains the host name of the page. With DNS rebinding, a page's own name points to this machine and the
+  page passes for one of the emulator's own; then that name is in ``Host``.
 """
 
 import ipaddress
@@ -14,15 +15,15 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-#: https://www.rfc-editor.org/rfc/rfc9110#section-7.2: a host, of IPv6 in brackets, and perhaps a port.
+#: https://www.rfc-editor.org/rfc/rfc9110#section-7.2: a host, in brackets if it is IPv6, and an optional port.
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:/@?#]+))(?::(?P<port>[0-9]{1,5}))?")
 
-#: https://www.w3.org/TR/fetch-metadata/: the emulator's own pages, of which it has none, and a user's own doing.
-_OWN_SITES = frozenset({"same-origin", "none"})
+#: https://www.w3.org/TR/fetch-metadata/: requests of the emulator's own pages, and requests that the user typed.
+_ALLOWED_SITES = frozenset({"same-origin", "none"})
 
 
-class Guard:
-    """An app that answers only requests that no foreign page can have sent, all others with 403.
+class BrowserGuard:
+    """An ASGI app that passes on requests that no foreign page can have sent, and answers all others with 403.
 
     :param hosts: the names by which the app may be called, besides ``localhost`` and any IP address.
     """
@@ -39,16 +40,16 @@ class Guard:
 
     def _problem(self, headers: Headers) -> str | None:
         host = headers.get("host", "")
-        if not self._is_own(host):
-            return "the emulator is called by an IP address, by localhost, or by the name that it was told to listen on"
+        if not self._is_allowed(host):
+            return "the emulator must be called by an IP address, by localhost, or by the name that it listens on"
         origins = set(headers.getlist("origin"))
         if not origins <= {f"http://{host}", f"https://{host}"}:
-            return "the emulator does not answer to web pages: the Origin is another one"
-        if not set(headers.getlist("sec-fetch-site")) <= _OWN_SITES:
-            return "the emulator does not answer to web pages: Sec-Fetch-Site says that one asks"
+            return "the emulator does not answer web pages: the Origin is not its own"
+        if not set(headers.getlist("sec-fetch-site")) <= _ALLOWED_SITES:
+            return "the emulator does not answer web pages: Sec-Fetch-Site shows that one sent the request"
         return None
 
-    def _is_own(self, host: str) -> bool:
+    def _is_allowed(self, host: str) -> bool:
         match = _HOST.fullmatch(host)
         if match is None:
             return False
@@ -56,7 +57,6 @@ class Guard:
 
 
 def _is_ip_address(host: str) -> bool:
-    """Tell whether a host is an address and not a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

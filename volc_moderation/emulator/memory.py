@@ -1,4 +1,4 @@
-"""What keeps the emulator small in a long run: of what is over, not more is remembered than anybody asks for."""
+"""Bounds the emulator's memory in a long run: of what has expired or ended, only a limited number is kept."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -6,54 +6,54 @@ from typing import Generic, TypeVar
 K = TypeVar("K")
 V = TypeVar("V")
 
-#: How much of one kind that is over is remembered: messages, callbacks, tasks, streams.
-MOST = 10_000
-#: From how many entries on it is worth while to look for those that are over.
-LEAST_SWEPT = 1_000
+#: How many messages, callbacks, ended tasks and closed streams are kept, of each kind.
+MAX_KEPT = 10_000
+#: The size from which on a dict is swept.
+MIN_SWEEP_SIZE = 1_000
 
 
-class Swept(dict[K, V]):
-    """A dict for what is over at some time, of itself.
+class ExpiringDict(dict[K, V]):
+    """A dict whose entries expire.
 
-    It is swept whenever it has doubled, so it holds at most twice what is not over, and a sweep costs little for each
-    entry.
+    It is swept whenever its size has doubled. So it holds at most twice as many entries as have not expired, and the
+    sweeps cost little for each entry.
 
-    :param is_over: given a value and the time, tells whether nobody needs the entry any more.
+    :param has_expired: returns whether a value has expired at a time.
     """
 
-    def __init__(self, is_over: Callable[[V, float], bool]) -> None:
+    def __init__(self, has_expired: Callable[[V, float], bool]) -> None:
         super().__init__()
-        self._is_over = is_over
-        self._sweep_at = LEAST_SWEPT
+        self._has_expired = has_expired
+        self._next_sweep_size = MIN_SWEEP_SIZE
 
     def put(self, key: K, value: V, now: float) -> None:
         """Set an entry."""
         self[key] = value
-        if len(self) >= self._sweep_at:
-            for old in [old for old, kept in self.items() if self._is_over(kept, now)]:
-                del self[old]
-            self._sweep_at = max(LEAST_SWEPT, 2 * len(self))
+        if len(self) >= self._next_sweep_size:
+            for expired in [key for key, value in self.items() if self._has_expired(value, now)]:
+                del self[expired]
+            self._next_sweep_size = max(MIN_SWEEP_SIZE, 2 * len(self))
 
 
-class Ended(Generic[K]):
-    """What has ended, by key. Of more than ``MOST``, what ended first is forgotten.
+class RecentlyEnded(Generic[K]):
+    """The keys of what has ended. If there are more than ``MAX_KEPT``, the one that ended first is removed.
 
-    :param forget: is told the key of each that goes.
+    :param on_remove: called with each key that is removed.
     """
 
-    def __init__(self, forget: Callable[[K], object]) -> None:
-        self._forget = forget
+    def __init__(self, on_remove: Callable[[K], object]) -> None:
+        self._on_remove = on_remove
         self._keys: dict[K, None] = {}
 
     def add(self, key: K) -> None:
-        """Note that one has ended, just now."""
+        """Record that the owner of a key has ended."""
         self._keys.pop(key, None)
         self._keys[key] = None
-        if len(self._keys) > MOST:
+        if len(self._keys) > MAX_KEPT:
             oldest = next(iter(self._keys))
             del self._keys[oldest]
-            self._forget(oldest)
+            self._on_remove(oldest)
 
     def discard(self, key: K) -> None:
-        """Note that one has begun again."""
+        """Record that the owner of a key has started again."""
         self._keys.pop(key, None)

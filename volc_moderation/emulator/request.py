@@ -1,4 +1,4 @@
-"""Reads requests: what a vendor is asked, and the JSON of either side."""
+"""Reads requests to the vendors, and the JSON in them and in requests to the admin API."""
 
 import json
 import math
@@ -10,11 +10,11 @@ from starlette.requests import Request
 
 from volc_moderation.emulator.vendor import Call
 
-#: So deep may JSON be nested: deeper than any call of either vendor, and not so deep that reading it is a danger.
-MOST_DEPTH = 20
+#: The deepest nesting of JSON: deeper than any call of either vendor, and shallow enough to read without risk.
+MAX_JSON_DEPTH = 20
 
 
-def read(request: Request, body: bytes) -> Call:
+def read_call(request: Request, body: bytes) -> Call:
     """Read a request to a vendor."""
     raw_query = request.scope["query_string"].decode("latin-1")
     pairs = parse_qsl(raw_query, keep_blank_values=True)
@@ -29,31 +29,31 @@ def read(request: Request, body: bytes) -> Call:
 
 
 def json_object(body: bytes) -> Mapping[str, Any] | None:
-    """Read a JSON object, all of which can be written again; None if it is anything else."""
+    """Read a JSON object. Return None for anything else, and for an object that cannot be written as JSON again."""
     try:
         value = json.loads(body)
-        _check(value, MOST_DEPTH)
+        _check(value, MAX_JSON_DEPTH)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
 def _check(value: Any, depth: int) -> None:
-    """Refuse what Python takes for JSON and cannot write as such: lone surrogates, what is no number, any depth."""
+    """Refuse what Python reads as JSON but cannot write: lone surrogates, NaN and infinities, deep nesting."""
     if isinstance(value, str):
         value.encode()
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("not a number of JSON")
+        raise ValueError("not a JSON number")
     elif isinstance(value, (dict, list)):
         if depth == 0:
-            raise ValueError("nested too deep")
+            raise ValueError("nested too deeply")
         for item in [*value, *value.values()] if isinstance(value, dict) else value:
             _check(item, depth - 1)
 
 
 def _with_lists(pairs: list[tuple[str, str]]) -> Mapping[str, Any]:
-    """Return a query with lists for names that are repeated, or say by their end that they may be."""
-    values: dict[str, list[str]] = {}
+    """Return a query, with a list for each name that is repeated or ends in ``[]``."""
+    lists: dict[str, list[str]] = {}
     for name, value in pairs:
-        values.setdefault(name, []).append(value)
-    return {name: many if name.endswith("[]") or len(many) > 1 else many[0] for name, many in values.items()}
+        lists.setdefault(name, []).append(value)
+    return {name: values if name.endswith("[]") or len(values) > 1 else values[0] for name, values in lists.items()}

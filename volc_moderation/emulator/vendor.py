@@ -1,4 +1,4 @@
-"""What the emulator needs of each vendor."""
+"""The interface of the two emulated vendors, and the values that it exchanges with the app."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
@@ -12,15 +12,15 @@ Medium = Literal["audio", "video"]
 
 @attrs.frozen
 class Call:
-    """A request as it came."""
+    """A request to a vendor."""
 
     method: str
     raw_query: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
-    #: What the action is given: the JSON body of a POST, the query of a GET, in which a repeated name, or one that ends
-    #: in ``[]``, has a list. None if it cannot be read.
+    #: The parameters of the action: the JSON body of a POST, or the query of a GET, in which a name that is repeated or
+    #: ends in ``[]`` has a list. None if they cannot be read.
     parameters: Mapping[str, Any] | None
 
     @property
@@ -30,123 +30,125 @@ class Call:
 
     @property
     def room(self) -> str:
-        """The room that the call is about, if it is about one."""
+        """The room of the call, or an empty text."""
         room = (self.parameters or {}).get("RoomId")
         return room if isinstance(room, str) else ""
 
 
 @attrs.frozen
 class Reply:
-    """An answer of a vendor."""
+    """A vendor's answer."""
 
     status: int
     envelope: Mapping[str, Any]
     is_success: bool = False
 
 
-#: Reads the value of the field of a name, or refuses it. A required field that is absent reads as None.
+#: Takes the name and the value of a field. Returns the value to use, or raises the vendor's refusal. The value of a
+#: missing required field is None.
 Check = Callable[[str, Any], Any]
 
 
 @attrs.frozen(kw_only=True)
 class Fields:
-    """The fields that an action takes, each with its check.
+    """The fields that an action accepts, each with its check.
 
-    An action is given what is read here and nothing else, so nothing is used that was not checked. What is not a field
-    is passed over.
+    An action gets only the fields that ``parse`` returns, so it cannot use an unchecked value. Unknown fields are
+    ignored.
 
-    :param brackets: whether a list of a query must be spelled ``Name[]``; otherwise ``Name`` will do too.
+    :param brackets: whether a list in a query must be spelled ``Name[]``; otherwise it may also be spelled ``Name``.
     """
 
     required: Mapping[str, Check] = attrs.field(factory=dict)
     optional: Mapping[str, Check] = attrs.field(factory=dict)
     brackets: bool = False
 
-    def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields that are there. A name that ends in ``[]`` loses that end."""
-        found = {}
+    def parse(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the checked fields that are present. Names lose a trailing ``[]``."""
+        values = {}
         for name, check in self.required.items():
-            found[name.removesuffix("[]")] = check(name, given.get(self._spelled(name, given)))
+            values[name.removesuffix("[]")] = check(name, parameters.get(self._spelling(name, parameters)))
         for name, check in self.optional.items():
-            spelled = self._spelled(name, given)
-            # OPEN: null. Here it is a value, of the wrong type.
-            if spelled in given:
-                found[name.removesuffix("[]")] = check(name, given[spelled])
-        return found
+            spelling = self._spelling(name, parameters)
+            # OPEN: null. Here it is a value of the wrong type.
+            if spelling in parameters:
+                values[name.removesuffix("[]")] = check(name, parameters[spelling])
+        return values
 
-    def _spelled(self, name: str, given: Mapping[str, Any]) -> str:
-        return name if self.brackets or name in given else name.removesuffix("[]")
+    def _spelling(self, name: str, parameters: Mapping[str, Any]) -> str:
+        return name if self.brackets or name in parameters else name.removesuffix("[]")
 
 
 @attrs.frozen(kw_only=True)
-class Rule:
-    """What is known of an action: how it is called, how often, what it takes, and what it does."""
+class ActionSpec:
+    """An action: its method, its quotas, its fields, and its effect."""
 
     method: Literal["GET", "POST"] = "POST"
+    #: Calls per second.
     quota: int
-    #: The quota in ZEGO's test environment; None: the same.
+    #: The quota in ZEGO's test environment; None if it is the same.
     test_quota: int | None = None
-    #: Calls, and in how many seconds, for one room.
+    #: Calls for one room, and the number of seconds that they are counted over.
     room_quota: tuple[int, float] | None = None
-    #: ZEGO's families have codes of their own.
+    #: ZEGO's families of actions have different error codes.
     family: Literal["room", "media-service"] = "room"
-    #: Volcengine's versions.
+    #: Volcengine's API versions.
     versions: frozenset[str] = frozenset()
-    takes: Fields
-    #: Given the fields as read, the Unix time, and the version.
+    fields: Fields
+    #: Takes the parsed fields, the Unix time and the version. Returns the result or raises the vendor's refusal.
     perform: Callable[[Mapping[str, Any], float, str], Any]
 
 
 @attrs.frozen(kw_only=True)
 class Callback:
-    """A signed callback, ready to go."""
+    """A signed callback, ready to be sent."""
 
     vendor: str
     event: str
     url: str
     body: Mapping[str, Any]
     #: Seconds before each further delivery, until one is acknowledged.
-    pauses: tuple[float, ...]
-    #: Statuses that acknowledge it.
-    acknowledged_by: range
+    retry_delays: tuple[float, ...]
+    #: The HTTP statuses that acknowledge it.
+    success_statuses: range
 
 
-class Vendor(Protocol):
-    """One vendor's rules."""
+class EmulatedVendor(Protocol):
+    """One vendor."""
 
     counter: Counter
 
-    def counted_as(self, call: Call) -> str:
+    def counter_name(self, call: Call) -> str:
         """Return the name under which a call is counted."""
 
     def check(self, call: Call, now: float) -> Reply | None:
-        """Refuse a call for its signature, timestamp or action; None if it may go on."""
+        """Check the signature, the timestamp and the action. Return the refusal, or None."""
 
     def throttle(self, call: Call, *, for_room: bool) -> Reply:
-        """Refuse a call for its rate, of the action or of the room."""
+        """Return the refusal for an exceeded quota, of the action or of the room."""
 
     def fail(self, call: Call, code: str | int, message: str, status: int | None) -> Reply:
-        """Refuse a call with a code that was asked for."""
+        """Return a refusal with the code of a fault."""
 
     def perform(self, call: Call, now: float) -> Reply:
-        """Carry out a call."""
+        """Perform a call."""
 
-    # What these take is the vendor's own, after the Unix time.
+    # The following methods take the Unix time first; their other arguments depend on the vendor.
 
     def join(self, *args: Any, **kwargs: Any) -> bool:
-        """Let a user join a room; False if something keeps the user out."""
+        """Let a user join a room; False if a ban or a rule keeps the user out."""
 
     def leave(self, *args: Any, **kwargs: Any) -> None:
         """Let a user leave a room."""
 
     def report(self, *args: Any, **kwargs: Any) -> list[Callback]:
-        """Return what the moderations that cover a user call back."""
+        """Return the callbacks of all moderations that cover a user."""
 
     def report_all(self, now: float) -> list[Callback]:
-        """Return what all moderations find in all rooms."""
+        """Return the callbacks of all moderations of all users."""
 
-    def take_callbacks(self) -> list[Callback]:
-        """Return what calls have caused to be called back since."""
+    def pop_callbacks(self) -> list[Callback]:
+        """Return the callbacks that calls have caused since the last time."""
 
     def reset(self) -> None:
         """Forget everything."""

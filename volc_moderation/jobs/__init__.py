@@ -1,4 +1,4 @@
-"""Calls that must happen: written to a journal first, made at the quota's full speed, finished even after a crash."""
+"""Calls that must happen: journaled first, made at the quota's full speed, finished even after a crash."""
 
 from volc_moderation.jobs.job import Job, JobState, Lane
 from volc_moderation.jobs.job_event import JobEvent

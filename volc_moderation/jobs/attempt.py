@@ -1,4 +1,4 @@
-"""One attempt of a job: the call, and what becomes of the job after it."""
+"""One attempt of a job: the call, and its outcome."""
 
 import asyncio
 import logging
@@ -7,22 +7,22 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from volc_moderation.action import Action
-from volc_moderation.client import FOR_EVER, Client
+from volc_moderation.client import NO_LIMIT, Client
 from volc_moderation.errors import JournalError, ModerationError
 from volc_moderation.jobs.clients import load_action
 from volc_moderation.jobs.job import JobState, Lane
-from volc_moderation.jobs.outcome import Outcome, after_error, after_fault, after_reply
+from volc_moderation.jobs.outcome import Outcome, after_error, after_exception, after_reply
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
-#: The journal, or the engine, repeats; not the client.
-_ONCE = RetryPolicy(attempts=1)
+#: Of the client: the runner repeats calls, not the client.
+_ONE_ATTEMPT = RetryPolicy(attempts=1)
 
 _log = logging.getLogger("volc_moderation")
 
 
-class AttemptLost(Exception):  # noqa: N818 - no fault, and it does not leave the lane
-    """The job is another worker's by now, or may be: nothing was sent."""
+class AttemptLost(Exception):  # noqa: N818 - not an error, and it does not leave the lane
+    """Nothing was sent: another worker has the job, or may have it."""
 
 
 class Attempt(NamedTuple):
@@ -49,17 +49,18 @@ async def attempt(
     before_send: Callable[[], Awaitable[None]] | None = None,
     on_send: Callable[[], object] = lambda: None,
 ) -> Attempt:
-    """Make a call that was written down. ``attempts`` counts this one; the rest is what is known of the one before.
+    """Make the call of a job, and return its outcome. Every exception of the call is an outcome of its job.
 
-    Whatever the call raises is an outcome of its job, and of no other one; ``before_send`` and ``on_send`` are those of
-    ``Client.call``. Raises ``AttemptLost`` if ``before_send`` does, or raises ``JournalError``: nothing was sent.
+    ``attempts`` includes this one; ``maybe_sent`` and ``last_code`` are those of the attempts before. ``before_send``
+    and ``on_send`` are passed to ``Client.call``. Raises ``AttemptLost`` if ``before_send`` raises it, or raises
+    ``JournalError``: then nothing was sent.
     """
     loop = asyncio.get_running_loop()
-    began = loop.time()
+    start = loop.time()
     action: Action[Any] | None = None
     is_sent = False
 
-    def leave() -> None:
+    def note_sent() -> None:
         nonlocal is_sent
         is_sent = True
         on_send()
@@ -68,12 +69,17 @@ async def attempt(
         try:
             action = load_action(parameters, action_type, lane)
             reply = await client.call(
-                action, deadline=FOR_EVER, priority=priority, retry=_ONCE, before_send=before_send, on_send=leave
+                action,
+                deadline=NO_LIMIT,
+                priority=priority,
+                retry=_ONE_ATTEMPT,
+                before_send=before_send,
+                on_send=note_sent,
             )
-        except JournalError as error:  # so the call cannot be noted before it leaves, and does not leave
+        except JournalError as error:  # the call could not be recorded before it was sent, and was not sent
             raise AttemptLost from error
         except ModerationError as error:
-            if action is None:  # the rules of today forbid what was written down
+            if action is None:  # the stored parameters break a rule of this version
                 outcome = Outcome(JobState.FAILED, code=type(error).__name__, message=error.message)
             else:
                 outcome = after_error(
@@ -85,19 +91,19 @@ async def attempt(
                     policy=policy or client.retry,
                     draw=random.random(),  # noqa: S311 - jitter
                 )
-            return Attempt(outcome, error, loop.time() - began - error.waited, error.waited)
+            return Attempt(outcome, error, loop.time() - start - error.waited, error.waited)
         outcome = after_reply(reply, maybe_sent=maybe_sent)
-        return Attempt(outcome, None, loop.time() - began - reply.waited, reply.waited)
+        return Attempt(outcome, None, loop.time() - start - reply.waited, reply.waited)
     except AttemptLost:
         raise
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        # Nobody cancelled this task: something inside the call did.
-        fault: BaseException = error
-    except Exception as error:  # noqa: BLE001 - what the user's transport or store raises, an odd error of ours, too
-        fault = error
-    outcome = after_fault(fault, maybe_sent=maybe_sent or is_sent)
+        # Nobody cancelled this task: something inside the call raised it.
+        exception: BaseException = error
+    except Exception as error:  # noqa: BLE001 - raised by the user's transport or store, or by a bug here
+        exception = error
+    outcome = after_exception(exception, maybe_sent=maybe_sent or is_sent)
     _log.error("a job of %s failed: %s: %s", lane.action, outcome.code, outcome.message)
-    return Attempt(outcome, None, loop.time() - began, 0.0)
+    return Attempt(outcome, None, loop.time() - start, 0.0)

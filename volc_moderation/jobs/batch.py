@@ -1,63 +1,68 @@
-"""Things that many tasks ask for one by one, and that are done together."""
+"""Collects items that many tasks add one by one, and processes them together."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-A = TypeVar("A")
-R = TypeVar("R")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class Batch(Generic[A, R]):
-    """Does what is asked for meanwhile in one go, one go after the other.
+class Batch(Generic[Item, Result]):
+    """Processes the items that were added in the meantime together, one batch after the other.
 
-    :param act: does it; it returns the result of each, in their order. If it raises, all of them hear of it.
-    :param most: how many at most in one go.
-    :param linger: seconds that the first one waits for others.
+    :param process: processes a batch, and returns one result per item, in their order. An exception that it raises is
+        the result of all of them.
+    :param max_size: items in one batch.
+    :param linger: seconds that the first item waits for others.
     """
 
     def __init__(
-        self, act: Callable[[Sequence[A]], Awaitable[Sequence[R]]], *, most: int = 500, linger: float = 0.0
+        self,
+        process: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        max_size: int = 500,
+        linger: float = 0.0,
     ) -> None:
-        self._act = act
-        self._most = most
+        self._process = process
+        self._max_size = max_size
         self._linger = linger
-        self._waiting: list[tuple[A, asyncio.Future[R]]] = []
-        self._working: asyncio.Task[None] | None = None
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._task: asyncio.Task[None] | None = None
         self._full = asyncio.Event()
 
-    def ask(self, one: A) -> "asyncio.Future[R]":
-        """Ask for one, and return what it will come to. It is done even if nobody waits for that any more."""
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((one, future))
-        if len(self._waiting) >= self._most:
+    def add(self, item: Item) -> "asyncio.Future[Result]":
+        """Add an item, and return the future of its result. It is processed even if nobody awaits the result."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if len(self._waiting) >= self._max_size:
             self._full.set()
-        if self._working is None:
-            self._working = asyncio.get_running_loop().create_task(self._work())
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
         return future
 
     async def drain(self) -> None:
-        """Wait until all that was asked for is done, or has failed, without any more lingering."""
+        """Wait until all items have been processed or have failed. From now on, no item waits for others."""
         self._linger = 0.0
         self._full.set()
-        while self._working is not None:
-            await asyncio.wait([self._working])
+        while self._task is not None:
+            await asyncio.wait([self._task])
 
-    async def _work(self) -> None:
+    async def _run(self) -> None:
         try:
             while self._waiting:
-                await self._gather()
-                some, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-                if len(self._waiting) < self._most:
+                await self._wait_for_items()
+                items, self._waiting = self._waiting[: self._max_size], self._waiting[self._max_size :]
+                if len(self._waiting) < self._max_size:
                     self._full.clear()
-                await self._do(some)
+                await self._process_batch(items)
         finally:
-            self._working = None
-            for _, future in self._waiting:  # the loop is going down
+            self._task = None
+            for _, future in self._waiting:  # the event loop is closing
                 future.cancel()
 
-    async def _gather(self) -> None:
-        """Let more of them come."""
+    async def _wait_for_items(self) -> None:
+        """Give other tasks time to add items."""
         if not self._linger:
             await asyncio.sleep(0)
             return
@@ -67,19 +72,19 @@ class Batch(Generic[A, R]):
         except TimeoutError:
             pass
 
-    async def _do(self, some: list[tuple[A, "asyncio.Future[R]"]]) -> None:
+    async def _process_batch(self, items: list[tuple[Item, "asyncio.Future[Result]"]]) -> None:
         try:
-            results = await self._act([one for one, _ in some])
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            for _, future in some:
+            results = await self._process([item for item, _ in items])
+        except Exception as error:  # noqa: BLE001 - raised to the tasks that await the results
+            for _, future in items:
                 if not future.done():
                     future.set_exception(error)
-                    future.exception()  # nobody may wait for it
+                    future.exception()  # mark it as retrieved: maybe no task awaits it
         except BaseException:
-            for _, future in some:
+            for _, future in items:
                 future.cancel()
             raise
         else:
-            for (_, future), result in zip(some, results, strict=True):
+            for (_, future), result in zip(items, results, strict=True):
                 if not future.done():
                     future.set_result(result)

@@ -1,7 +1,8 @@
-"""Jobs on many machines: a queue in Redis or Valkey has them, workers make them, and share the quotas.
+"""Jobs on many machines: a queue in Redis or Valkey holds them, workers make the calls and share the quotas.
 
-The queue is the journal of all workers (``queue.py``): a job is written down there before it is made, and only who has
-it may change it. So a job is with one worker at a time, however many there are, stand still or die.
+The queue is the journal of all workers (``queue/redis_queue.py``). A call is stored there before it is sent, and only
+the worker that has claimed the job may change it. So one worker at a time has a job, however many workers there are,
+freeze or die.
 """
 
 import asyncio
@@ -19,40 +20,46 @@ from volc_moderation.errors import ConfigurationError, JournalError, describe
 from volc_moderation.jobs.batch import Batch
 from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import Job, Lane, check_delay, key_of
-from volc_moderation.jobs.queue.records import Ticket
-from volc_moderation.jobs.queue.redis_queue import Queue, connect
+from volc_moderation.jobs.queue.records import Submission
+from volc_moderation.jobs.queue.redis_queue import RedisQueue, queue_client
 from volc_moderation.jobs.worker import Worker
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
-#: Seconds for which a Redis that is away is waited for.
-RECONNECT = 120.0
-#: Seconds after which whoever waits for a job looks at it, should nobody have told of its end.
-RECHECK = 15.0
-WEEK = 7 * 86_400
+__all__ = ["DistributedJobs"]
 
-_LOST = "the queue was lost while a call was submitted that must not be made twice; whether it is made is not known"
+#: Seconds for which requests are repeated while the Redis is unreachable.
+RECONNECT_TIMEOUT = 120.0
+#: Seconds after which ``wait`` checks a job, in case the notification of its end was lost.
+RECHECK_INTERVAL = 15.0
+WEEK = 7 * 86_400  # seconds
+
+_MAYBE_SUBMITTED = (
+    "the queue lost its data while a call was submitted that must not be repeated; whether the call is made is not"
+    " known"
+)
 
 
 class DistributedJobs:
     """Jobs that any worker of a queue makes, as ``async with DistributedJobs("redis://…", clients=[…]) as jobs``.
 
-    Whoever submits needs the clients only to know the accounts; the workers make the calls, and need clients whose
-    ``quotas`` are ``RedisQuotas``, lest each uses the whole quota. A worker takes the jobs of the accounts that it has
-    clients of, and leaves the others to other workers.
+    A program that submits needs the clients only to know the accounts. The workers make the calls; their clients need
+    ``RedisQuotas`` as ``quotas``, or each worker would use the whole quota. A worker takes the jobs of the accounts
+    that it has clients for, and leaves the others to other workers.
 
-    A job of a worker that dies is another's after 15 s. A call that may be repeated is made again then; one that must
-    not be, such as a start at ZEGO, has failed with the code ``Interrupted`` if its request may have left. What else is
-    promised is so only as long as the Redis keeps its data: see the README on what it needs.
+    15 s after a worker has died, other workers get its jobs. They repeat calls that may be repeated. A call that must
+    not be repeated, such as a start at ZEGO, fails with the code ``Interrupted`` if its request may have left. These
+    promises hold as long as the Redis keeps its data; ``docs/distributed.md`` says what it needs for that.
 
-    :param redis: address of the Redis (7 or later) or Valkey that has the queue.
-    :param clients: what makes the calls; whoever made them closes them.
-    :param queue: its name; different queues know nothing of each other.
-    :param retry: how often a job is attempted; by default as its client says.
-    :param priority: of the calls where they wait for a quota with others.
-    :param concurrency: calls of one action that a worker has in flight, those that wait for a permit included.
-    :param keep: seconds for which a job that has ended is kept.
-    :param reconnect: seconds for which a Redis that is away is waited for, after it was reached once.
+    :param redis: address of the Redis (7 or later) or Valkey that holds the queue.
+    :param clients: make the calls; this does not close them.
+    :param queue: name of the queue. Different queues share nothing.
+    :param retry: how often a job is attempted; by default the policy of its client.
+    :param priority: of the calls among all that wait for the same quota.
+    :param concurrency: the largest number of calls of one action that a worker has in flight, including those that wait
+        for a permit.
+    :param keep: seconds for which a job is kept after it has ended.
+    :param reconnect: seconds for which requests are repeated while the Redis is unreachable, except for the first one.
     :param clock: returns the Unix time.
     """
 
@@ -66,11 +73,11 @@ class DistributedJobs:
         priority: Priority = "bulk",
         concurrency: int = 32,
         keep: int = WEEK,
-        reconnect: float = RECONNECT,
+        reconnect: float = RECONNECT_TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        client = connect(redis)
-        redis = ""  # a traceback shows it
+        client = queue_client(redis)
+        redis = ""  # a traceback would show it
         if isinstance(client, ConfigurationError):
             raise ConfigurationError(client.message.replace("client must", "redis must"))
         if not isinstance(queue, str) or not queue or "{" in queue or "}" in queue:
@@ -81,21 +88,21 @@ class DistributedJobs:
         if isinstance(reconnect, bool) or not isinstance(reconnect, (int, float)) or not reconnect >= 0:
             raise ConfigurationError(f"reconnect must be a number of seconds of at least 0; got {describe(reconnect)}")
         self.clients = Clients(clients)
-        self._given = clients
+        self._worker_clients = clients
         self._retry = retry
         self._priority = priority
         self._concurrency = concurrency
         self._clock = clock
-        self.queue = Queue(client, queue, keep=keep, reconnect=reconnect)
-        #: Jobs that a worker gave back to the queue when it ended.
+        self.queue = RedisQueue(client, queue, keep=keep, reconnect=reconnect)
+        #: Number of jobs that ``work`` gave back to the queue when it ended.
         self.handed_back = 0
         self._incarnation: str | None = None
         self._is_closed = False
-        self._opening: Batch[Ticket, str | None] = Batch(self._open)
-        self._finding: Batch[str, Job | None] = Batch(self.queue.find)
+        self._submissions: Batch[Submission, str | None] = Batch(self._submit)
+        self._lookups: Batch[str, Job | None] = Batch(self.queue.find)
         self._worker: Worker | None = None
         self._listening: asyncio.Task[None] | None = None
-        #: By key; each is told that the job may have ended.
+        #: By key: futures that end when the job may have ended.
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     async def __aenter__(self) -> Self:
@@ -103,7 +110,7 @@ class DistributedJobs:
             raise ConfigurationError("DistributedJobs were entered before; make new ones")
         self._loop = asyncio.get_running_loop()
         try:
-            self._incarnation, _ = await self.queue.look(is_first=True)
+            self._incarnation, _ = await self.queue.inspect(is_first=True)
         except BaseException:
             await self.queue.aclose()
             raise
@@ -113,7 +120,7 @@ class DistributedJobs:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            await self._opening.drain()
+            await self._submissions.drain()
         finally:
             await self._close()
 
@@ -130,144 +137,150 @@ class DistributedJobs:
             await asyncio.wait([self._listening])
         await self.queue.aclose()
 
-    # Submitting and asking
+    # For producers
 
     async def submit(self, action: Action[Any], *, delay: float = 0.0, client: Client | None = None) -> str:
-        """Queue a call, and return its key. A job with the same key that has not ended is the same job.
+        """Queue a call, and return its key. If a job with the same key has not ended, this is the same job.
 
-        ``delay``: seconds before it is made, up to a year. ``client`` says which of several makes it. If this is
-        cancelled, the call may have been queued; then it is made.
+        ``delay``: seconds until the first attempt, up to a year. ``client``: which client makes the call, if several
+        could. If this is cancelled, the call may have been queued; then it is made.
 
-        Raises ``ConfigurationError`` if no client makes the call, or the delay is none; ``JournalError`` if the queue
-        cannot be reached for ``reconnect`` seconds: then the call may have been queued, too.
+        Raises ``ConfigurationError`` if no client makes the call or the delay is invalid. Raises ``JournalError`` if
+        the queue is unreachable for ``reconnect`` seconds; the call may have been queued then, too.
         """
         self._check_open()
         check_delay(delay)
         lane = self.clients.lane_of(action, client)
         key = key_of(lane, action)
-        # A token of its own: if the connection is lost, the job is asked for again, and is not another one.
-        fault = await self._opening.ask(Ticket(key, lane, dump_action(action), f"-{secrets.token_hex(8)}", delay=delay))
-        if fault is not None:
-            raise JournalError(fault)
+        # The token is unique: if the connection is lost and the request is repeated, the queue recognizes it.
+        submission = Submission(key, lane, dump_action(action), f"-{secrets.token_hex(8)}", delay=delay)
+        error_message = await self._submissions.add(submission)
+        if error_message is not None:
+            raise JournalError(error_message)
         return key
 
-    async def _open(self, tickets: Sequence[Ticket]) -> Sequence[str | None]:
-        """Open jobs; return of each what went wrong."""
-        faults: dict[int, str] = {}
+    async def _submit(self, submissions: Sequence[Submission]) -> Sequence[str | None]:
+        """Submit jobs; return for each an error message, or None."""
+        error_messages: dict[int, str] = {}
         while True:
-            left = [number for number in range(len(tickets)) if number not in faults]
-            asked = [tickets[number] for number in left]
-            answers, is_first = await self.queue.submit(asked, incarnation=self._incarnation)
-            if answers is not None:
-                return [faults.get(number) for number in range(len(tickets))]
-            # Other data than before. What was asked for once only was not done; the rest may have been, and be lost.
-            self._incarnation, _ = await self.queue.look()
-            if not is_first:
-                faults |= {number: _LOST for number in left if not self._is_repeatable(tickets[number].lane)}
+            remaining = [index for index in range(len(submissions)) if index not in error_messages]
+            results, is_first_attempt = await self.queue.submit(
+                [submissions[index] for index in remaining], incarnation=self._incarnation
+            )
+            if results is not None:
+                return [error_messages.get(index) for index in range(len(submissions))]
+            # The queue's data are not the expected ones. If only one request was sent, it did nothing. Of several, one
+            # may have been carried out, and its effect lost with the data.
+            self._incarnation, _ = await self.queue.inspect()
+            if not is_first_attempt:
+                error_messages |= {
+                    index: _MAYBE_SUBMITTED for index in remaining if not self._is_repeatable(submissions[index].lane)
+                }
 
     def _is_repeatable(self, lane: Lane) -> bool:
         return self.clients.client_for(lane)[1].repeatable
 
     async def status(self, key: str) -> Job | None:
-        """Return how it stands with a job; None if there is none with this key, or it ended too long ago."""
+        """Return a job; None if the queue has none with this key, also because it ended more than ``keep`` s ago."""
         self._check_open()
-        return await self._finding.ask(key)
+        return await self._lookups.add(key)
 
     async def wait(self, key: str) -> Job:
         """Wait until a job has ended, and return it.
 
-        Raises ``KeyError`` if there is none, ``JournalError`` if the queue is lost, or has lost the job.
+        Raises ``KeyError`` if there is no such job; ``JournalError`` if the queue is unreachable or loses the job.
         """
         self._check_open()
-        is_known = False
+        was_found = False
         while True:
             self._start_listening()
-            woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.setdefault(key, set()).add(woken)
+            notified: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.setdefault(key, set()).add(notified)
             try:
                 job = await self.status(key)
                 if job is None:
-                    raise JournalError("the queue has lost the job") if is_known else KeyError(key)
+                    raise JournalError("the queue has lost the job") if was_found else KeyError(key)
                 if job.state.has_ended:
                     return job
-                is_known = True
+                was_found = True
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(RECHECK):
-                        await woken
+                    async with asyncio.timeout(RECHECK_INTERVAL):
+                        await notified
             finally:
-                self._waiters[key].discard(woken)
+                self._waiters[key].discard(notified)
                 if not self._waiters[key]:
                     del self._waiters[key]
 
     async def workers(self) -> int:
-        """Return how many workers have been heard of in the last 15 s."""
+        """Return how many workers have been in contact with the queue in the last 15 s."""
         self._check_open()
-        _, workers = await self.queue.look()
+        _, workers = await self.queue.inspect()
         return len(workers)
 
     async def risks(self) -> list[str]:
-        """Return, in words, what the Redis may forget of the jobs by its settings; none if it is set up for them."""
+        """Return how the Redis may lose jobs because of its settings, in sentences; none if it is set up for them."""
         return await self.queue.risks()
 
     def _start_listening(self) -> None:
-        """Hear what the queue tells everybody: one subscription for all that wait, and for the worker."""
+        """Subscribe to the queue's notifications, once for all waiters and the worker."""
         if self._listening is None or self._listening.done():
             self._listening = asyncio.get_running_loop().create_task(self._listen())
 
     async def _listen(self) -> None:
-        fault: JournalError | None = None
+        listen_error: JournalError | None = None
         try:
-            async with contextlib.aclosing(self.queue.listen()) as heard:
-                async for channel, text in heard:
-                    self._hear(channel, text)
+            async with contextlib.aclosing(self.queue.listen()) as notifications:
+                async for channel, text in notifications:
+                    self._on_notification(channel, text)
         except JournalError as error:
-            fault = error
+            listen_error = error
         finally:
             for key in list(self._waiters):
-                self._wake(key, fault)
+                self._notify(key, listen_error)
 
-    def _hear(self, channel: str, text: str) -> None:
+    def _on_notification(self, channel: str, text: str) -> None:
         if channel == "ended":
             for key in text.split():
-                self._wake(key)
+                self._notify(key)
         elif not channel:
             for key in list(self._waiters):
-                self._wake(key)
+                self._notify(key)
         if self._worker is not None and channel != "ended":
-            self._worker.look(text)
+            self._worker.wake(text)
 
-    def _wake(self, key: str, fault: JournalError | None = None) -> None:
-        for woken in self._waiters.get(key, ()):
-            if not woken.done():
-                if fault is None:
-                    woken.set_result(None)
+    def _notify(self, key: str, error: JournalError | None = None) -> None:
+        for notified in self._waiters.get(key, ()):
+            if not notified.done():
+                if error is None:
+                    notified.set_result(None)
                 else:
-                    woken.set_exception(fault)
+                    notified.set_exception(error)
 
-    # In a worker
+    # For workers
 
     async def work(self) -> None:
         """Be a worker, until SIGINT or SIGTERM, or until this is cancelled.
 
-        What is in flight is finished then, for up to 15 s; what was taken from the queue and not begun is handed back,
-        and is at the disposal of the other workers at once: ``handed_back`` tells how many jobs that were.
+        Then the calls in flight are finished, for up to 15 s. Jobs that were taken and not sent go back to the queue
+        and to other workers; ``handed_back`` is their number.
 
-        Whatever keeps it from its work is logged, as ``volc_moderation``, and tried again: keys that are refused, a
-        vendor that cannot be reached. Raises ``JournalError`` if the queue cannot be reached for ``reconnect`` seconds.
+        While something prevents calls, such as refused keys or an unreachable vendor, the calls are retried
+        periodically, and the reason is logged to ``volc_moderation``. Raises ``JournalError`` if the queue is
+        unreachable for ``reconnect`` seconds.
         """
         self._check_open()
         self._worker = worker = Worker(
             self.queue,
-            self._given,
+            self._worker_clients,
             retry=self._retry,
             priority=self._priority,
             concurrency=self._concurrency,
             clock=self._clock,
-            each_beat=self._start_listening,
+            on_heartbeat=self._start_listening,
         )
         self._start_listening()
         try:
-            with _signals(worker.stop):
+            with _stop_on_signals(worker.stop):
                 await worker.run()
         finally:
             self.handed_back += worker.handed_back
@@ -275,24 +288,26 @@ class DistributedJobs:
 
 
 @contextlib.contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call ``stop`` at the first SIGINT or SIGTERM; a second one does what it does anyway."""
+def _stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` at the first SIGINT or SIGTERM. The second one has its usual effect."""
     loop = asyncio.get_running_loop()
-    heard: list[signal.Signals] = []
+    handled: list[signal.Signals] = []
 
-    def hear() -> None:
+    def remove_handlers() -> None:
+        for number in handled:
+            loop.remove_signal_handler(number)
+        handled.clear()
+
+    def on_signal() -> None:
         stop()
-        for one in heard:
-            loop.remove_signal_handler(one)
-        heard.clear()
+        remove_handlers()
 
-    for one in (signal.SIGINT, signal.SIGTERM):
-        # Not on Windows, and not in a thread of its own: there, whoever runs it cancels it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # This fails on Windows and outside the main thread; there, the caller cancels the worker.
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(one, hear)
-            heard.append(one)
+            loop.add_signal_handler(number, on_signal)
+            handled.append(number)
     try:
         yield
     finally:
-        for one in heard:
-            loop.remove_signal_handler(one)
+        remove_handlers()

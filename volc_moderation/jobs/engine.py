@@ -8,7 +8,7 @@ import attrs
 from volc_moderation.action import Action
 from volc_moderation.client import Client
 from volc_moderation.errors import ModerationError
-from volc_moderation.jobs.job import Lane
+from volc_moderation.jobs.job import DeferredJobs, Lane
 
 
 @attrs.frozen(kw_only=True)
@@ -22,15 +22,6 @@ class LaneStatus:
     pause_reason: ModerationError | None
     #: Calls per second that the quota in force allows; None if it is not known.
     quota_rate: float | None
-
-
-@attrs.frozen(kw_only=True)
-class DeferredJobs:
-    """The jobs of a lane that wait for their next attempt. Times are Unix seconds."""
-
-    count: int
-    first_due: float
-    last_due: float
 
 
 class Engine(Protocol):

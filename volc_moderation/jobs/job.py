@@ -1,4 +1,4 @@
-"""What a job is: a call that is written down before it is made, under a key. Pure."""
+"""A job: a call that is written down under a key before it is made. Pure."""
 
 import enum
 from functools import cache
@@ -11,28 +11,27 @@ from volc_moderation.action import Action
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.wire import JSON, dump_json, parameters
 
-#: The code of a job that must not be made twice, and of which nobody knows whether it was carried out.
+#: The code of a job that must not be repeated and whose outcome is unknown, because its process ended during the call.
 INTERRUPTED = "Interrupted"
-#: Seconds that a job may be put off when it is submitted: a year.
-LONGEST_DELAY = 366 * 86_400
+MAX_DELAY = 366 * 86_400  # seconds: a year
 
 
 class JobState(enum.StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
-    #: To be done, perhaps not before its due time.
+    #: Waits to be sent, perhaps until its due time.
     PENDING = "pending"
-    #: On its way: written down before the request leaves, so that after a crash it is known what may have arrived.
+    #: In flight. This is written before the request leaves, so that after a crash it is known what may have arrived.
     SENT = "sent"
     DONE = "done"
-    #: The vendor said no, and would again.
+    #: The vendor refused, and would refuse again.
     FAILED = "failed"
     #: All attempts ended in a fault that may pass.
     GIVEN_UP = "given up"
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will be done unless it is submitted again."""
+        """Whether nothing more happens unless the job is submitted again."""
         return self in _ENDED
 
 
@@ -40,7 +39,7 @@ _ENDED = frozenset({JobState.DONE, JobState.FAILED, JobState.GIVEN_UP})
 
 
 class Lane(NamedTuple):
-    """Calls that share a quota: those of one action, in one account. ``account`` is a hash of what the quota names."""
+    """Calls that share a quota: those of one action in one account. ``account`` is a hash of the account's name."""
 
     vendor: str
     account: str
@@ -52,19 +51,27 @@ class Lane(NamedTuple):
 class Job:
     """A job as the journal has it. Times are Unix seconds.
 
-    :param key: names the job: of the vendor, account, action and the fields that identify what it acts on.
+    :param key: identifies the job: a hash of the vendor, the account, the action and the fields that identify its
+        target.
+    :param lane: the calls that it shares a quota with.
     :param parameters: in the vendor's spelling.
-    :param due: not to be sent before.
+    :param state: as of this moment.
+    :param due: the job is not sent before this time.
     :param attempts: requests that were sent, or tried.
-    :param maybe_sent: whether an attempt that was not answered with a success may have had its effect: one without a
-        (readable) answer, or a start of ZEGO's answered with 50006 or 50007. If the job is done, the effect may then be
-        there twice: a second task, for example.
-    :param was_gone: done because what was to be stopped or removed was not there.
+    :param maybe_sent: whether an attempt that was not answered with a success may have had its effect: an attempt
+        without a readable answer, or a ZEGO start that was answered with 50006 or 50007. If the job is done, the effect
+        may then exist twice, for example as a second task.
+    :param was_gone: whether the job is done because its target, such as the task to stop, did not exist.
     :param code: the vendor's code of the last refusal, or the name of the last fault.
-    :param message: of the last refusal or fault.
-    :param result: of a call that has one, in the vendor's spelling.
-    :param line: where it stood in the file that it came from.
-    :param round_trip: seconds from the last request to its answer; ``waited``: those for the quota before it.
+    :param message: the text of the last refusal or fault.
+    :param request_id: the vendor's id of the last request, which its support asks for.
+    :param result: of a call that returns one, in the vendor's spelling.
+    :param line: the line or row in the file that the job came from.
+    :param created: when it was submitted, or listed.
+    :param sent: when its last attempt was marked as sent.
+    :param ended: when it ended.
+    :param round_trip: seconds from the last request to its answer.
+    :param waited: seconds that the last attempt waited for the quota.
     """
 
     key: str
@@ -93,36 +100,43 @@ class Job:
 
     @property
     def is_deferred(self) -> bool:
-        """Whether it was tried and waits for its next attempt."""
+        """Whether the job was attempted and waits for its next attempt."""
         return self.state is JobState.PENDING and self.attempts > 0
 
 
-def hash_of(account: str) -> str:
-    """Return what stands for an account in a journal, which may lie about for long."""
+@attrs.frozen(kw_only=True)
+class DeferredJobs:
+    """The jobs of a lane that wait for their next attempt. Times are Unix seconds."""
+
+    count: int
+    first_due: float
+    last_due: float
+
+
+def hash_account(account: str) -> str:
+    """Return a hash that stands for an account in a journal, since a journal may be kept for long."""
     return blake2b(account.encode(), digest_size=8).hexdigest()
 
 
 def check_delay(delay: float) -> None:
-    """Raise ``ConfigurationError`` unless a delay is one that a job can wait."""
-    if isinstance(delay, bool) or not isinstance(delay, (int, float)) or not 0 <= delay <= LONGEST_DELAY:
-        raise ConfigurationError(
-            f"delay must be a number of seconds from 0 to {LONGEST_DELAY:,}; got {describe(delay)}"
-        )
+    """Raise ``ConfigurationError`` unless ``delay`` is a number of seconds from 0 to ``MAX_DELAY``."""
+    if isinstance(delay, bool) or not isinstance(delay, (int, float)) or not 0 <= delay <= MAX_DELAY:
+        raise ConfigurationError(f"delay must be a number of seconds from 0 to {MAX_DELAY:,}; got {describe(delay)}")
 
 
 def key_of(lane: Lane, action: Action[Any]) -> str:
-    """Return the key of a job: two jobs with the same key are one.
+    """Return the key of a job: two jobs with the same key are the same job.
 
-    It has 80 bits: among ten million jobs, two different ones share a key with a probability of 4e-11.
+    A key has 80 bits: among ten million jobs, two different ones share a key with a probability of 4e-11.
     """
     fields = action.identity_fields
     identity = parameters(action) if fields is None else [getattr(action, field) for field in fields]
-    key = _start(lane).copy()
+    key = _lane_hash(lane).copy()
     key.update(dump_json(identity))
     return key.hexdigest()
 
 
 @cache
-def _start(lane: Lane) -> "blake2b":
-    """Return a hash of what the keys of a lane have in common."""
+def _lane_hash(lane: Lane) -> "blake2b":
+    """Return the hash state that the keys of a lane start with."""
     return blake2b(dump_json([lane.vendor, lane.account, lane.action]), digest_size=10, usedforsecurity=False)

@@ -12,26 +12,31 @@ from volc_moderation.jobs.outcome import Outcome
 from volc_moderation.wire import JSON, load_json, wire_names
 
 
-@attrs.define(eq=False)  # not frozen: one is made for every call of a run
+@attrs.define(eq=False)  # not frozen, which costs time: a run creates one for every call
 class JobEvent:
-    """A job ended, or was put off until ``due`` (Unix seconds)."""
+    """An attempt of a job ended: the job has ended, or is deferred.
+
+    :param lane: the calls that the job shares a quota with.
+    :param attempts: requests that were sent, or tried, so far.
+    :param due: when the next attempt is due, in Unix seconds; None if the job has ended.
+    """
 
     lane: Lane
     attempts: int
     due: float | None
     _action_type: type[Action[Any]]
-    _row: DueJob
+    _job: DueJob
     _outcome: Outcome
 
     @property
     def key(self) -> str:
         """The key of the job."""
-        return self._row.key
+        return self._job.key
 
     @property
     def line(self) -> int | None:
-        """Where the job stood in the file that it came from."""
-        return self._row.line
+        """The line or row in the file that the job came from."""
+        return self._job.line
 
     @property
     def action(self) -> str:
@@ -40,12 +45,12 @@ class JobEvent:
 
     @property
     def parameters(self) -> JSON:
-        """The parameters in the vendor's spelling, without the tokens of users."""
-        return redacted_parameters(self._action_type, load_json(self._row.parameters) or {})
+        """The parameters in the vendor's spelling; users' tokens are redacted."""
+        return redacted_parameters(self._action_type, load_json(self._job.parameters) or {})
 
     @property
     def state(self) -> JobState:
-        """Where the job stands now."""
+        """The state of the job after the attempt; a deferred job is pending."""
         return self._outcome.state
 
     @property
@@ -55,7 +60,7 @@ class JobEvent:
 
     @property
     def was_gone(self) -> bool:
-        """Whether it is done because what was to be stopped or removed was not there."""
+        """Whether the job is done because its target, such as the task to stop, did not exist."""
         return self._outcome.was_gone
 
     @property
@@ -65,27 +70,27 @@ class JobEvent:
 
     @property
     def message(self) -> str | None:
-        """What the refusal or fault says."""
+        """The text of the refusal or fault."""
         return self._outcome.message
 
     @property
     def advice(self) -> str | None:
-        """What the vendor's documents say about the code."""
+        """What the vendor's documentation says about the code."""
         return self._outcome.advice
 
     @property
     def request_id(self) -> str | None:
-        """What the vendor's support asks for."""
+        """The vendor's id of the request, which its support asks for."""
         return self._outcome.request_id
 
     @property
     def result(self) -> object:
-        """The result of a call that has one, in the vendor's spelling."""
+        """The result of a call that returns one, in the vendor's spelling."""
         return None if self._outcome.result is None else load_json(self._outcome.result)
 
 
 def redacted_parameters(action_type: type[Action[Any]], parameters: Mapping[str, object]) -> JSON:
-    """Return an action's parameters as they may be shown: without the tokens of users."""
+    """Return an action's parameters with users' tokens redacted."""
     names = wire_names(action_type)
-    hidden = {names[one.name] for one in attrs.fields(action_type) if one.repr is False}  # type: ignore[arg-type]
+    hidden = {names[field.name] for field in attrs.fields(action_type) if field.repr is False}  # type: ignore[arg-type]
     return {name: "***" if name in hidden else value for name, value in parameters.items()}

@@ -1,4 +1,4 @@
-"""One lane: takes its due jobs from the journal and keeps just enough calls in flight to fill its quota."""
+"""Runs one lane: takes its due jobs from the journal and keeps just enough calls in flight to fill the quota."""
 
 import asyncio
 import logging
@@ -11,69 +11,73 @@ from typing import Any, Protocol
 import attrs
 
 from volc_moderation.action import Action
-from volc_moderation.client import FOR_EVER, Client
+from volc_moderation.client import NO_LIMIT, Client
 from volc_moderation.errors import AuthenticationError, JournalError, ModerationError, QuotaUnavailable
 from volc_moderation.jobs.attempt import AttemptLost, attempt
+from volc_moderation.jobs.engine import LaneStatus
 from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal.schema import DueJob
-from volc_moderation.jobs.outcome import Ended, Outcome
+from volc_moderation.jobs.outcome import EndedAttempt, Outcome
 from volc_moderation.quotas.permit import Priority, QuotaKey
-from volc_moderation.quotas.store import Store
+from volc_moderation.quotas.store import QuotaStore
 from volc_moderation.retry import RetryPolicy
 
-#: Calls in flight, those that wait for a permit included.
-LEAST, FIRST, MOST = 2, 8, 400
-#: Taken at once: while these are made, the next ones are taken. A few less than the journal writes at once, so that the
-#: records of some calls and the taking of the next are one commit.
-TAKE = 190
-#: Seconds that a call should wait for its permit: less, and the quota may run dry; more, and the call could as well
-#: still be in the journal.
-SHORT, LONG = 0.05, 0.5
-#: How much less there is in flight after a call that waited long: little, for many calls tell of the same long line.
-LESS = 0.25
+# Calls in flight, including those that wait for a permit.
+MIN_CONCURRENCY = 2
+INITIAL_CONCURRENCY = 8
+MAX_CONCURRENCY = 400
+#: Jobs per read of the journal: while their calls are made, the next ones are taken. A few fewer than the journal
+#: writes in one batch, so that the records of some calls and the taking of the next share a commit.
+MAX_JOBS_PER_TAKE = 190
+# Seconds that a call should wait for its permit. Below, the quota may run dry; above, the job could as well still be in
+# the journal.
+MIN_PERMIT_WAIT = 0.05
+MAX_PERMIT_WAIT = 0.5
+#: Calls fewer in flight after a wait that was too long. A fraction, because many calls report the same long queue.
+CONCURRENCY_DECREASE = 0.25
 
-#: So many faults in a row, without an answer in between, are an outage.
-OUTAGE = 8
-#: Seconds until the first look whether it is over, and at most between two.
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+#: Consecutive failures, without any answer in between, that count as an outage.
+FAILURES_BEFORE_PAUSE = 8
+INITIAL_PAUSE = 0.5  # seconds
+MAX_PAUSE = 30.0  # seconds
+#: Pauses after which the count stays the same, so that the power of two does not overflow.
+MAX_COUNTED_PAUSES = 64
 
-#: Seconds of the shortest rest: a timer may go off a little before its time, and again at once.
-MOMENT = 0.001
+#: Seconds. A timer may fire slightly early; without a minimum, it would fire again at once.
+MIN_SLEEP = 0.001
 
-#: Seconds that a run waits for a job's next attempt, if it does not wait for all: longer than any back-off of ours.
-PATIENCE = 30.0
+#: Seconds that a run waits for deferred jobs if it does not wait for all of them: longer than the back-off of a
+#: transient fault.
+MAX_WAIT_FOR_DEFERRED = 30.0
 
-#: Seconds that a run which is to end waits for a store of quotas that cannot be reached.
-STORE_PATIENCE = 30.0
+#: Seconds that a run with an end waits for a store of quotas that cannot be reached.
+QUOTA_STORE_TIMEOUT = 30.0
 
 _log = logging.getLogger("volc_moderation")
 
 
 class LaneJournal(Protocol):
-    """Where the jobs of a lane come from, and what became of them goes."""
+    """Provides the jobs of a lane, and records their outcomes."""
 
     @property
     def is_shared(self) -> bool:
-        """Whether others could make what was taken and has not left: then it is given back while the lane pauses."""
+        """Whether others can make calls that were taken and not sent; if so, they are given back during a pause."""
 
     @property
     def before_send(self) -> Callable[[DueJob], Awaitable[None]] | None:
-        """What is to be awaited before the request of a job leaves, if anything is.
-
-        It raises ``AttemptLost`` if the request must not leave.
-        """
+        """Awaited before the request of a job leaves, unless None. Raises ``AttemptLost`` if it must not leave."""
 
     def take(
-        self, lane: int, most: int, *, due: float, now: float, durable: bool
+        self, lane_id: int, limit: int, *, due: float, now: float, durable: bool
     ) -> "asyncio.Future[tuple[list[DueJob], float | None]]":
-        """Take up to ``most`` jobs of a lane that are due; or else tell when the next one is."""
+        """Take up to ``limit`` due jobs of a lane; if there is none, return when the next one is due, or None."""
 
-    def give_back(self, rows: Sequence[DueJob]) -> None:
-        """Give jobs back of which nothing has left."""
+    def give_back(self, jobs: Sequence[DueJob]) -> None:
+        """Give back jobs that were taken and not sent."""
 
-    def note(self, row: DueJob, lane: int, ended: Ended) -> None:
-        """Note what became of an attempt."""
+    def record_attempt(self, job: DueJob, lane_id: int, ended: EndedAttempt) -> None:
+        """Record an attempt that has ended."""
 
 
 @attrs.frozen(kw_only=True)
@@ -82,15 +86,15 @@ class RunnerOptions:
 
     retry: RetryPolicy | None
     priority: Priority
-    #: Returns the Unix time that is written down.
+    #: Returns the Unix time that is recorded.
     clock: Callable[[], float]
     #: Returns the Unix time by which jobs become due; it never steps.
-    steady: Callable[[], float]
-    #: Told of every job that ended or was put off.
+    steady_clock: Callable[[], float]
+    #: Called with each job that ended or was deferred.
     on_event: Callable[[JobEvent], None]
-    #: Go on when nothing is left, and after refused keys and a journal that cannot be written.
-    for_ever: bool
-    #: Calls of one lane in flight, those that wait for a permit included, at most.
+    #: Keep running when nothing is left, when keys are refused, and when the journal cannot be written.
+    run_forever: bool
+    #: The maximum number of calls in flight per lane, including calls that wait for a permit.
     concurrency: int
     #: Whether to wait for jobs whose next attempt is far off.
     wait_for_deferred: bool
@@ -102,7 +106,7 @@ class LaneRunner:
     def __init__(
         self,
         lane: Lane,
-        number: int,
+        lane_id: int,
         *,
         client: Client,
         action_type: type[Action[Any]],
@@ -113,39 +117,52 @@ class LaneRunner:
         self.client = client
         self.action_type = action_type
         self.in_flight = 0
-        #: What stands in the way of all of the lane's calls, if anything does.
+        #: Why all of the lane's calls wait; None if they do not.
         self.pause_reason: ModerationError | None = None
-        self._number = number
+        self._lane_id = lane_id
         self._journal = journal
         self._options = options
-        #: Jobs that are marked as sent, and wait for one of the tasks that make the calls.
+        #: Jobs that are marked as sent and wait for a task that makes their call.
         self._taken: deque[DueJob] = deque()
-        #: Tasks whose call waits for a permit: nothing of it has left yet.
+        #: Tasks whose call waits for a permit: its request has not left yet.
         self._unsent: dict[asyncio.Task[None], DueJob] = {}
-        self._workers = 0
-        self._is_starting = False
-        self._concurrency: float = min(FIRST, options.concurrency)
+        #: Tasks that make calls.
+        self._task_count = 0
+        self._is_task_starting = False
+        self._concurrency: float = min(INITIAL_CONCURRENCY, options.concurrency)
         self._wake = asyncio.Event()
         self._is_stopping = False
         self._fatal_error: ModerationError | None = None
-        # Of outages: faults in a row, pauses in a row, and until when there is one, on the loop's clock.
         self._consecutive_failures = 0
-        self._pauses = 0
+        self._consecutive_pauses = 0
+        #: When the current pause ends, on the loop's clock; 0 if there is none.
         self._paused_until = 0.0
-        #: Since when the store that shares the quota has been away.
-        self._unshared_since: float | None = None
+        #: Since when the store of quotas has been unavailable, on the loop's clock.
+        self._quota_unavailable_since: float | None = None
 
-    @property
-    def cap(self) -> float | None:
-        """Calls per second that the quota in force allows; None if the store does not tell, or was not used yet."""
+    def status(self) -> LaneStatus:
+        """Return the lane's status."""
+        return LaneStatus(
+            lane=self.lane,
+            client=self.client,
+            action_type=self.action_type,
+            pause_reason=self.pause_reason,
+            quota_rate=self._quota_rate(),
+        )
+
+    def _quota_rate(self) -> float | None:
+        """Return the calls per second that the quota in force allows.
+
+        None if the store does not report it, or no call has used the quota yet.
+        """
         store = self.client.quotas
-        if not isinstance(store, Store):
+        if not isinstance(store, QuotaStore):
             return None
         state = store.snapshot().get(QuotaKey(self.client.vendor, self.client.account, self.action_type.name))
         return None if state is None else state.effective / self.client.quota_of(self.action_type).window
 
     def stop(self) -> None:
-        """Take no more; finish what is in flight, and give back what has not left yet."""
+        """Take no more jobs; calls in flight are finished, and unsent jobs given back."""
         self._is_stopping = True
         self._cancel_unsent()
         self._wake.set()
@@ -154,14 +171,14 @@ class LaneRunner:
         for task in list(self._unsent):
             task.cancel()
 
-    def look(self) -> None:
-        """Look into the journal: something may have come."""
+    def wake(self) -> None:
+        """Check the journal for due jobs."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Run until nothing is left, or until stopped. Raises what makes it senseless to go on.
+        """Run until nothing is left, or until stopped. Raises ``ModerationError`` if it cannot go on.
 
-        If it is cancelled, only what has left stays marked as sent.
+        If this is cancelled, only jobs whose request has left stay marked as sent.
         """
         try:
             async with asyncio.TaskGroup() as calls:
@@ -172,204 +189,209 @@ class LaneRunner:
                         break
                     now = asyncio.get_running_loop().time()
                     if until > now:
-                        await self._rest(max(until, now + MOMENT))
+                        await self._sleep_until(max(until, now + MIN_SLEEP))
         finally:
             self._give_back()
         if self._fatal_error is not None:
             raise self._fatal_error
 
     async def _fill(self, calls: asyncio.TaskGroup) -> float | None:
-        """Take as many jobs as there are places; return when to look again, on the loop's clock, or None for never."""
+        """Take as many jobs as may be in flight; return when to check again, on the loop's clock, or None for never."""
         loop = asyncio.get_running_loop()
         if self._is_paused:
             if self._journal.is_shared:
                 self._give_back()
             return self._paused_until
-        places = self._most
-        self._start(calls)
-        free = places - self.in_flight - len(self._taken)
-        if free * 4 < places:
-            return loop.time() + FOR_EVER  # few at a time are dear to take; a call that ends wakes this up
-        now, sent = self._options.steady(), self._options.clock()
-        # Asked before the journal is: a call that ends meanwhile may have something to add to it.
-        is_idle = not (self._taken or self._workers)
+        capacity = self._max_in_flight
+        self._start_task(calls)
+        free = capacity - self.in_flight - len(self._taken)
+        if free * 4 < capacity:
+            return loop.time() + NO_LIMIT  # taking a few jobs at a time is expensive; a call that ends wakes this up
+        now, sent = self._options.steady_clock(), self._options.clock()
+        # Read before the journal is: a call that ends meanwhile may add to it.
+        is_idle = not (self._taken or self._task_count)
         taking = self._journal.take(
-            self._number, min(free, TAKE), due=now, now=sent, durable=not self.action_type.repeatable
+            self._lane_id, min(free, MAX_JOBS_PER_TAKE), due=now, now=sent, durable=not self.action_type.repeatable
         )
         try:
-            rows, due = await asyncio.shield(taking)
+            jobs, next_due = await asyncio.shield(taking)
         except asyncio.CancelledError:
-            # What the journal marks as sent just now must be known, to be given back.
+            # Jobs that the journal is marking as sent right now must be known, so that they can be given back.
             await asyncio.wait([taking])
             if not taking.cancelled() and not taking.exception():
                 self._taken += taking.result()[0]
             raise
         except JournalError as error:
-            if not self._options.for_ever:
-                self._end(error)
+            if not self._options.run_forever:
+                self._fail(error)
             self._pause(error)
             return self._paused_until
-        self._taken += rows
-        self._start(calls)
-        if rows:
+        self._taken += jobs
+        self._start_task(calls)
+        if jobs:
             return loop.time()
-        return self._next_look(due, now, may_end=is_idle and not self._options.for_ever)
+        return self._next_check(next_due, now, may_end=is_idle and not self._options.run_forever)
 
     def _give_back(self) -> None:
-        """Give back what was taken and has not left: others may make it, and after a crash it is known for unsent."""
+        """Give back unsent jobs: others may make them, and after a crash it is known that they were not sent."""
         if self._taken:
             self._journal.give_back(tuple(self._taken))
             self._taken.clear()
 
-    def _next_look(self, due: float | None, now: float, *, may_end: bool) -> float | None:
-        """Tell when to look again if nothing is due until ``due``."""
+    def _next_check(self, next_due: float | None, now: float, *, may_end: bool) -> float | None:
+        """Return when to check for due jobs again, on the loop's clock, or None to end."""
         loop = asyncio.get_running_loop()
-        if due is None:
-            return None if may_end else loop.time() + FOR_EVER
-        if may_end and due > now + PATIENCE and not self._options.wait_for_deferred:
+        if next_due is None:
+            return None if may_end else loop.time() + NO_LIMIT
+        if may_end and next_due > now + MAX_WAIT_FOR_DEFERRED and not self._options.wait_for_deferred:
             return None
-        return loop.time() + max(0.0, due - now)
+        return loop.time() + max(0.0, next_due - now)
 
-    async def _rest(self, until: float) -> None:
+    async def _sleep_until(self, deadline: float) -> None:
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(deadline):
                 await self._wake.wait()
         except TimeoutError:
             pass
 
-    def _start(self, calls: asyncio.TaskGroup) -> None:
-        """Start one more of the tasks that make the calls, if there is more to do for them; each starts the next."""
-        if not self._is_starting and self._taken and self._workers < self._most:
-            self._is_starting = True
-            self._workers += 1
-            calls.create_task(self._work(calls))
+    def _start_task(self, calls: asyncio.TaskGroup) -> None:
+        """Start one more task that makes calls, if there are jobs for it; each task starts the next one."""
+        if not self._is_task_starting and self._taken and self._task_count < self._max_in_flight:
+            self._is_task_starting = True
+            self._task_count += 1
+            calls.create_task(self._make_calls(calls))
 
-    async def _work(self, calls: asyncio.TaskGroup) -> None:
-        """Make the calls that were taken, one after the other."""
-        self._is_starting = False
+    async def _make_calls(self, calls: asyncio.TaskGroup) -> None:
+        """Make the calls of taken jobs, one after the other."""
+        self._is_task_starting = False
         task: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # this is one
         try:
-            while self._taken and self._workers <= self._most and not self._is_held:
-                row = self._taken.popleft()
-                self._start(calls)
+            while self._taken and self._task_count <= self._max_in_flight and not self._is_halted:
+                job = self._taken.popleft()
+                self._start_task(calls)
                 self.in_flight += 1
                 try:
-                    await self._perform(row, task)
+                    await self._attempt(job, task)
                 finally:
                     self.in_flight -= 1
                     self._wake.set()
         finally:
-            self._workers -= 1
+            self._task_count -= 1
             self._wake.set()
 
     @property
-    def _most(self) -> int:
-        """How many calls may be in flight: between two pauses of an outage one, which looks whether it is over."""
-        return 1 if self._pauses else int(self._concurrency)
+    def _max_in_flight(self) -> int:
+        """Calls that may be in flight; one between the pauses of an outage, to check whether it is over."""
+        return 1 if self._consecutive_pauses else int(self._concurrency)
 
     @property
     def _is_paused(self) -> bool:
         return self._paused_until > 0 and asyncio.get_running_loop().time() < self._paused_until
 
     @property
-    def _is_held(self) -> bool:
+    def _is_halted(self) -> bool:
         return self._is_stopping or self._fatal_error is not None or self._is_paused
 
-    async def _perform(self, row: DueJob, task: asyncio.Task[None]) -> None:
-        """Make one call, and hand its outcome to the journal."""
-        self._unsent[task] = row
-        leave = partial(self._unsent.pop, task, None)
-        before = self._journal.before_send
+    async def _attempt(self, job: DueJob, task: asyncio.Task[None]) -> None:
+        """Make one call, and record its outcome."""
+        self._unsent[task] = job
+        on_send = partial(self._unsent.pop, task, None)
+        before_send = self._journal.before_send
         try:
             outcome, error, round_trip, waited = await attempt(
-                row.parameters,
+                job.parameters,
                 self.lane,
                 client=self.client,
                 action_type=self.action_type,
-                attempts=row.attempts,
-                maybe_sent=bool(row.maybe_sent),
-                last_code=row.code,
+                attempts=job.attempts,
+                maybe_sent=bool(job.maybe_sent),
+                last_code=job.code,
                 policy=self._options.retry,
                 priority=self._options.priority,
-                before_send=None if before is None else partial(before, row),
-                on_send=leave,
+                before_send=None if before_send is None else partial(before_send, job),
+                on_send=on_send,
             )
         except AttemptLost:
-            self._journal.give_back([row])
+            self._journal.give_back([job])
             return
         except asyncio.CancelledError:
             if task in self._unsent:
-                self._taken.append(row)
+                self._taken.append(job)
             raise
         finally:
-            leave()
+            on_send()
         if error is not None and outcome.is_outage:
             self._record_failure(error)
         else:
             self._adjust_concurrency(waited)
             if self._consecutive_failures:
-                self._recover()
-        self._record(row, outcome, round_trip, waited)
+                self._resume()
+        self._record(job, outcome, round_trip, waited)
 
     def _record_failure(self, error: ModerationError) -> None:
-        """Count a fault that other calls may well meet, too."""
+        """Count a failure that other calls may well meet too."""
         self._consecutive_failures += 1
         if isinstance(error, AuthenticationError) or getattr(error, "is_permanent", False):
             self._pause(error)
-            if not self._options.for_ever:
-                self._end(error)
-        elif self._consecutive_failures >= OUTAGE:
+            if not self._options.run_forever:
+                self._fail(error)
+        elif self._consecutive_failures >= FAILURES_BEFORE_PAUSE:
             self._pause(error)
         if not isinstance(error, QuotaUnavailable):
-            self._unshared_since = None
-        elif not self._options.for_ever:
+            self._quota_unavailable_since = None
+        elif not self._options.run_forever:
             now = asyncio.get_running_loop().time()
-            self._unshared_since = now if self._unshared_since is None else self._unshared_since
-            if now >= self._unshared_since + STORE_PATIENCE:
-                self._end(error)
+            if self._quota_unavailable_since is None:
+                self._quota_unavailable_since = now
+            if now >= self._quota_unavailable_since + QUOTA_STORE_TIMEOUT:
+                self._fail(error)
 
-    def _end(self, fault: ModerationError) -> None:
-        """Make no more calls: what is wrong will not pass by itself."""
-        self._fatal_error = self._fatal_error or fault
+    def _fail(self, error: ModerationError) -> None:
+        """Make no more calls: the error will not pass by itself."""
+        self._fatal_error = self._fatal_error or error
         self._cancel_unsent()
         self._wake.set()
 
     def _adjust_concurrency(self, waited: float) -> None:
-        """Have so many calls in flight that the next one is there when the quota allows it, and few more."""
-        if waited < SHORT:
-            self._concurrency = min(self._options.concurrency, self._concurrency + 1)
-        elif waited > LONG:
-            self._concurrency = max(min(LEAST, self._options.concurrency), self._concurrency - LESS)
+        """Keep just enough calls in flight that one is ready whenever the quota allows it.
 
-    def _recover(self) -> None:
-        """End an outage, at an answer of whatever kind."""
+        :param waited: seconds that the last call waited for its permit.
+        """
+        if waited < MIN_PERMIT_WAIT:
+            self._concurrency = min(self._options.concurrency, self._concurrency + 1)
+        elif waited > MAX_PERMIT_WAIT:
+            floor = min(MIN_CONCURRENCY, self._options.concurrency)
+            self._concurrency = max(floor, self._concurrency - CONCURRENCY_DECREASE)
+
+    def _resume(self) -> None:
+        """End an outage: an answer of any kind has come."""
         if self.pause_reason is not None:
-            _log.info("%s: goes on", self.lane.action)
-        self._consecutive_failures = self._pauses = 0
+            _log.info("%s: jobs run again", self.lane.action)
+        self._consecutive_failures = self._consecutive_pauses = 0
         self._paused_until = 0.0
-        self._unshared_since = None
+        self._quota_unavailable_since = None
         self.pause_reason = None
 
-    def _pause(self, pause_reason: ModerationError) -> None:
-        """Take no more for a while: longer each time, unless an answer has come in between."""
+    def _pause(self, reason: ModerationError) -> None:
+        """Take no more jobs for a while: longer each time, until an answer comes."""
         now = asyncio.get_running_loop().time()
         if now < self._paused_until:
-            return  # another call that was in flight when it began
-        if type(pause_reason) is not type(self.pause_reason):
-            _log.warning("%s: jobs wait, and it is tried now and then: %s", self.lane.action, pause_reason)
+            return  # another call that was in flight when the pause began
+        if type(reason) is not type(self.pause_reason):
+            _log.warning("%s: jobs wait, and are retried periodically: %s", self.lane.action, reason)
         if self._journal.is_shared:
             self._cancel_unsent()
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self._pauses)
-        self._pauses = min(self._pauses + 1, 64)
+        pause = min(MAX_PAUSE, INITIAL_PAUSE * 2.0**self._consecutive_pauses)
+        self._consecutive_pauses = min(self._consecutive_pauses + 1, MAX_COUNTED_PAUSES)
         self._paused_until = now + pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter
-        self.pause_reason = pause_reason
+        self.pause_reason = reason
 
-    def _record(self, row: DueJob, outcome: Outcome, round_trip: float, waited: float) -> None:
+    def _record(self, job: DueJob, outcome: Outcome, round_trip: float, waited: float) -> None:
         now = self._options.clock()
-        due = self._options.steady() + outcome.wait
-        attempts = row.attempts if outcome.counts else row.attempts - 1
-        self._journal.note(row, self._number, Ended(outcome, attempts, due, round_trip, waited, now))
-        is_put_off = outcome.state is JobState.PENDING
+        due = self._options.steady_clock() + outcome.wait
+        attempts = job.attempts if outcome.counts else job.attempts - 1
+        self._journal.record_attempt(job, self._lane_id, EndedAttempt(outcome, attempts, due, round_trip, waited, now))
+        is_deferred = outcome.state is JobState.PENDING
         self._options.on_event(
-            JobEvent(self.lane, attempts, due if is_put_off else None, self.action_type, row, outcome)
+            JobEvent(self.lane, attempts, due if is_deferred else None, self.action_type, job, outcome)
         )

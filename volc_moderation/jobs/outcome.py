@@ -1,4 +1,4 @@
-"""What becomes of a job after an attempt. Pure: the time is not asked, and the jitter is an argument."""
+"""The outcome of an attempt of a job. Pure: it reads no clock, and the jitter is an argument."""
 
 import traceback
 from pathlib import Path
@@ -22,19 +22,18 @@ from volc_moderation.jobs.job import JobState
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown
 from volc_moderation.wire import dump_json, to_json
 
-#: Characters of a message that are kept.
-LONGEST = 2000
+MAX_MESSAGE_LENGTH = 2000  # characters
 
 
 class Outcome(NamedTuple):
-    """What becomes of a job: its state, and what is known of the attempt."""
+    """The state of a job after an attempt, and what is known of the attempt."""
 
     state: JobState
     #: Seconds until the next attempt, if there is one.
     wait: float = 0.0
-    #: False if nothing left this machine: then it was no attempt.
+    #: Whether it counts as an attempt: False if nothing left this machine, or the keys were refused.
     counts: bool = True
-    #: Whether the way to the vendor, the vendor or the keys may be at fault.
+    #: Whether the cause may be the network, the vendor or the keys, rather than the job.
     is_outage: bool = False
     maybe_sent: bool = False
     was_gone: bool = False
@@ -46,30 +45,34 @@ class Outcome(NamedTuple):
     result: str | None = None
 
 
-class Ended(NamedTuple):
-    """An attempt that ended, as it is written down."""
+class EndedAttempt(NamedTuple):
+    """An attempt that has ended, as it is recorded."""
 
     outcome: Outcome
-    #: Those of the job that count.
+    #: The job's attempts that count.
     attempts: int
     #: Unix time of the next attempt, if there is one.
     due: float
-    #: Seconds from the request to its answer, and for the quota before.
+    #: Seconds from the request to its answer.
     round_trip: float | None
+    #: Seconds for the quota, before the request.
     waited: float | None
     #: Unix time at which it ended.
     now: float
 
 
 def after_reply(reply: Reply[object], *, maybe_sent: bool) -> Outcome:
-    """Tell what becomes of a job that the vendor carried out. ``maybe_sent``: an earlier attempt may have arrived."""
+    """Return the outcome of a call that the vendor carried out.
+
+    :param maybe_sent: whether an earlier attempt may have had its effect.
+    """
     result = to_json(reply.result)
-    is_plain_yes = not result or (isinstance(result, dict) and result.keys() == {"Message"})
+    is_plain_success = not result or (isinstance(result, dict) and result.keys() == {"Message"})
     return Outcome(
         JobState.DONE,
         maybe_sent=maybe_sent,
-        request_id=_text(reply.request_id),
-        result=None if is_plain_yes else dump_json(result).decode(),
+        request_id=_storable_text(reply.request_id),
+        result=None if is_plain_success else dump_json(result).decode(),
     )
 
 
@@ -83,29 +86,31 @@ def after_error(
     policy: RetryPolicy,
     draw: float,
 ) -> Outcome:
-    """Tell what becomes of a job whose attempt number ``attempts`` ended in ``error``.
+    """Return the outcome of an attempt that ended in an error of this package.
 
-    ``maybe_sent``: an earlier attempt may have arrived. ``last_code`` is that of the attempt before. ``draw`` is a
-    random number from 0 to 1, for the jitter.
+    :param attempts: of the job, including this one.
+    :param maybe_sent: whether an earlier attempt may have had its effect.
+    :param last_code: the code of the attempt before.
+    :param draw: a random number from 0 to 1, for the jitter.
     """
     code = error.code if isinstance(error, APIError) else type(error).__name__
     outcome = Outcome(
         state=JobState.PENDING,
-        code=_code(code),
-        message=_text(error.message),
+        code=_storable_code(code),
+        message=_storable_text(error.message),
         advice=getattr(error, "advice", None),
-        request_id=_text(getattr(error, "request_id", None)),
+        request_id=_storable_text(getattr(error, "request_id", None)),
         maybe_sent=maybe_sent or outcome_unknown(error),
         is_outage=_is_outage(error),
     )
     if isinstance(error, APIError) and action.is_already_done(error.code):
-        # After a stop, "there is none" is what was wanted; after a start, "there is one" may be somebody else's.
+        # After a stop, "there is none" is what was wanted. After a start, "there is one" may be another caller's.
         is_gone = isinstance(error, NotFoundError)
         if is_gone or maybe_sent:
             return outcome._replace(state=JobState.DONE, was_gone=is_gone)
     if isinstance(error, AuthenticationError) and error.retry_after == 0 and last_code != code:
         return outcome._replace(counts=False, is_outage=False)  # it is signed again, once
-    if _blames_no_job(error):
+    if _was_never_attempted(error):
         return outcome._replace(counts=False)
 
     def wait(policy: RetryPolicy) -> float | None:
@@ -116,51 +121,53 @@ def after_error(
             signed_again=True,
             policy=policy,
             draw=draw,
-            until_proven=True,
+            retry_unproven=True,
         )
 
     seconds = wait(policy)
     if seconds is not None:
         return outcome._replace(wait=seconds)
-    would_pass = wait(attrs.evolve(policy, attempts=attempts + 1)) is not None
-    return outcome._replace(state=JobState.GIVEN_UP if would_pass else JobState.FAILED)
+    is_transient = wait(attrs.evolve(policy, attempts=attempts + 1)) is not None
+    return outcome._replace(state=JobState.GIVEN_UP if is_transient else JobState.FAILED)
 
 
-def after_fault(fault: BaseException, *, maybe_sent: bool) -> Outcome:
-    """Tell what becomes of a job whose attempt ended in something that is no error of this package: it has failed.
+def after_exception(exception: BaseException, *, maybe_sent: bool) -> Outcome:
+    """Return the outcome of an attempt that ended in an exception from outside this package: the job has failed.
 
-    Nobody knows whether it would end so again, and what else it would do. Its text may hold anything, a signed address
-    too, so only its name and where it was raised are kept.
+    It is unknown whether the next attempt would end the same way, and what else it would do. The exception's text may
+    contain anything, even a signed URL, so only its name and where it was raised are kept.
     """
-    frames = traceback.extract_tb(fault.__traceback__)
+    frames = traceback.extract_tb(exception.__traceback__)
     where = f", raised in {frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     message = f"the call ended in an exception that is no error of a vendor{where}"
-    return Outcome(JobState.FAILED, code=_code(type(fault).__name__), message=_text(message), maybe_sent=maybe_sent)
+    code = _storable_code(type(exception).__name__)
+    return Outcome(JobState.FAILED, code=code, message=_storable_text(message), maybe_sent=maybe_sent)
 
 
-# An outcome is written down with others, which one that cannot be written would hold up. Errors are not only made of
-# answers that were read here: a transport, or a store, that the user brought raises its own.
+# Outcomes are written in batches, and one that cannot be written would hold up the others. Not every error is built
+# from an answer that was checked here: a transport or store of the user's raises its own.
 
 
-def _text(text: str | None) -> str | None:
-    """Return a text that can be written down: with a UTF-8 form, and not too long."""
-    return None if text is None else str(text)[:LONGEST].encode(errors="replace").decode()
+def _storable_text(text: str | None) -> str | None:
+    """Return a text that can be stored: encodable as UTF-8, and not too long."""
+    return None if text is None else str(text)[:MAX_MESSAGE_LENGTH].encode(errors="replace").decode()
 
 
-def _code(code: str | int) -> str | int | None:
-    """Return a code that can be written down; SQLite takes numbers of 64 bits."""
+def _storable_code(code: str | int) -> str | int | None:
+    """Return a code that can be stored; SQLite takes integers of 64 bits."""
     if isinstance(code, int):
-        return code if -(2**63) <= code < 2**63 else _text(hex(code))  # a decimal of any length may not be made
-    return _text(code)
+        # In hexadecimal, because Python refuses to write very long decimals.
+        return code if -(2**63) <= code < 2**63 else _storable_text(hex(code))
+    return _storable_text(code)
 
 
-def _blames_no_job(error: ModerationError) -> bool:
-    """Tell whether nothing left this machine, or the keys are refused: then it was no attempt of the job."""
+def _was_never_attempted(error: ModerationError) -> bool:
+    """Return whether nothing left this machine, or the keys were refused: neither is an attempt of the job."""
     if isinstance(error, TransportError):
         return not error.maybe_sent
     return isinstance(error, (AuthenticationError, QuotaUnavailable, ConfigurationError))
 
 
 def _is_outage(error: ModerationError) -> bool:
-    """Tell whether other jobs may well fare no better, so that they should not all be used up on it."""
-    return isinstance(error, (TransportError, ServerError)) or _blames_no_job(error)
+    """Return whether other jobs may well meet the same error, so that they should wait rather than be attempted."""
+    return isinstance(error, (TransportError, ServerError)) or _was_never_attempted(error)

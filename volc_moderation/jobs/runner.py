@@ -1,18 +1,19 @@
-"""The runner: makes the calls of a journal, each lane at the full speed of its quota, until all have ended."""
+"""Runs lanes beside each other, each at the full speed of its quota, until all of their jobs have ended."""
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, ModerationError
 from volc_moderation.jobs.clients import Clients
-from volc_moderation.jobs.job import Lane
+from volc_moderation.jobs.engine import LaneStatus
+from volc_moderation.jobs.job import DeferredJobs, Lane
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread
-from volc_moderation.jobs.lane_runner import MOST, LaneJournal, LaneRunner, RunnerOptions
+from volc_moderation.jobs.lane_runner import MAX_CONCURRENCY, LaneJournal, LaneRunner, RunnerOptions
 from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
@@ -21,15 +22,15 @@ J = TypeVar("J", bound=LaneJournal)
 
 
 class Runner(Generic[J]):
-    """Runs lanes beside each other. A call that waits for its next attempt waits in the journal, and holds up nobody.
+    """Runs lanes beside each other. A deferred job waits in the journal and delays no other job.
 
     :param retry: how often a job is attempted; by default as its client says.
-    :param priority: of the calls, where they wait for the quota with others.
+    :param priority: of the calls when they wait for a quota.
     :param clock: returns the Unix time.
-    :param tell: is told of every job that ended or was put off.
-    :param for_ever: go on when nothing is left.
-    :param wait_for_deferred: wait for jobs that the vendor wants repeated minutes later, rather than end with them due.
-    :param concurrency: calls of one action in flight at most, those that wait for a permit included.
+    :param on_event: called with each job that ended or was deferred.
+    :param run_forever: keep running when nothing is left.
+    :param wait_for_deferred: wait for jobs whose next attempt is minutes away, instead of leaving them to a later run.
+    :param concurrency: the maximum number of calls in flight per lane, including calls that wait for a permit.
     """
 
     def __init__(
@@ -41,111 +42,107 @@ class Runner(Generic[J]):
         priority: Priority = "bulk",
         clock: Callable[[], float] = time.time,
         on_event: Callable[[JobEvent], None] = lambda _: None,
-        for_ever: bool = False,
+        run_forever: bool = False,
         wait_for_deferred: bool = True,
-        concurrency: int = MOST,
+        concurrency: int = MAX_CONCURRENCY,
     ) -> None:
         self.clients = Clients(clients)
         #: Returns the Unix time by which jobs become due.
-        self.steady = SteadyClock(clock)
+        self.steady_clock = SteadyClock(clock)
         self._journal = journal
         self._options = RunnerOptions(
             retry=retry,
             priority=priority,
             clock=clock,
-            steady=self.steady,
+            steady_clock=self.steady_clock,
             on_event=on_event,
-            for_ever=for_ever,
+            run_forever=run_forever,
             concurrency=concurrency,
             wait_for_deferred=wait_for_deferred,
         )
-        self._lanes: dict[int, LaneRunner] = {}
-        self._new: asyncio.Queue[LaneRunner | None] = asyncio.Queue()
+        #: By lane id.
+        self._runners: dict[int, LaneRunner] = {}
+        #: Lane runners to be started; None ends the run once they have ended.
+        self._to_start: asyncio.Queue[LaneRunner | None] = asyncio.Queue()
 
-    @property
-    def lanes(self) -> Sequence[LaneRunner]:
-        """The lanes that there are."""
-        return tuple(self._lanes.values())
+    def lane_statuses(self) -> Sequence[LaneStatus]:
+        """Return the status of each lane."""
+        return [runner.status() for runner in self._runners.values()]
 
     async def run(self) -> None:
-        """Run until all jobs have ended, or as long as it is not stopped; then nothing is in flight.
+        """Run until all jobs have ended, or, with ``run_forever``, until stopped; then no call is in flight.
 
-        Raises ``AuthenticationError`` if the keys are refused, ``JournalError`` if the journal cannot be written;
-        unless it runs for ever, when it pauses and tries again; and ``QuotaUnavailable`` if the store of quotas stays
-        away. If it is cancelled, what is in flight stays marked as sent in the journal.
+        Raises ``AuthenticationError`` if the keys are refused, ``JournalError`` if the journal cannot be written, and
+        ``QuotaUnavailable`` if the store of quotas stays unavailable. With ``run_forever``, it raises none of them: it
+        pauses and tries again. If this is cancelled, calls in flight stay marked as sent in the journal.
         """
-        for lane in self._lanes.values():
-            self._new.put_nowait(lane)
-        if not self._options.for_ever:
-            self._new.put_nowait(None)
-        faults: list[ModerationError] = []
+        for runner in self._runners.values():
+            self._to_start.put_nowait(runner)
+        if not self._options.run_forever:
+            self._to_start.put_nowait(None)
+        errors: list[ModerationError] = []
         async with asyncio.TaskGroup() as group:
-            while (new := await self._new.get()) is not None:
-                group.create_task(self._run(new, faults))
-        if faults:
-            raise faults[0]
+            while (started := await self._to_start.get()) is not None:
+                group.create_task(self._run_lane(started, errors))
+        if errors:
+            raise errors[0]
 
-    async def _run(self, lane: LaneRunner, faults: list[ModerationError]) -> None:
+    async def _run_lane(self, runner: LaneRunner, errors: list[ModerationError]) -> None:
         try:
-            await lane.run()
-        except ModerationError as fault:
-            faults.append(fault)
+            await runner.run()
+        except ModerationError as error:
+            errors.append(error)
             self.stop()
 
-    def _lane(self, lane: Lane, number: int) -> LaneRunner:
+    def _add(self, lane_id: int, lane: Lane) -> LaneRunner:
         client, action_type = self.clients.client_for(lane)
-        return LaneRunner(
-            lane, number, client=client, action_type=action_type, journal=self._journal, options=self._options
+        self._runners[lane_id] = runner = LaneRunner(
+            lane, lane_id, client=client, action_type=action_type, journal=self._journal, options=self._options
         )
+        return runner
 
     def stop(self) -> None:
-        """Take no more jobs; ``run`` returns when those in flight have ended."""
-        self._new.put_nowait(None)
-        for lane in self._lanes.values():
-            lane.stop()
+        """Start no more calls; ``run`` returns when those in flight have ended."""
+        self._to_start.put_nowait(None)
+        for runner in self._runners.values():
+            runner.stop()
 
-    def look(self, number: int, lane: Lane) -> None:
-        """Look into the journal: a job was added to a lane."""
-        if number not in self._lanes:
-            self._lanes[number] = self._lane(lane, number)
-            self._new.put_nowait(self._lanes[number])
-        self._lanes[number].look()
+    def wake(self, lane_id: int, lane: Lane) -> None:
+        """Check a lane for due jobs; a new lane is started."""
+        if lane_id not in self._runners:
+            self._to_start.put_nowait(self._add(lane_id, lane))
+        self._runners[lane_id].wake()
 
 
 class LocalRunner(Runner[JournalThread]):
-    """Runs the jobs of a local journal."""
+    """Runs the jobs of a journal in this process."""
 
     async def prepare(self) -> int:
-        """Look at what a process that died left on its way; return how many jobs that were.
+        """Recover the jobs that an earlier process left in flight; return their number.
 
-        Raises ``JournalError``, and ``ConfigurationError`` if a job is of an account that no client has.
+        Raises ``JournalError``, and ``ConfigurationError`` if an unfinished job belongs to an account that no client
+        has.
         """
-        now, due = self._options.clock(), self.steady()
-        await self._journal.do(lambda journal: journal.forget_queue())
-        await self._journal.do(lambda journal: journal.bring_near(now=due))
-        lanes = await self._journal.do(lambda journal: journal.lanes())
-        needed = await self._journal.do(lambda journal: journal.unfinished_lanes())
+        now, due = self._options.clock(), self.steady_clock()
+        await self._journal.do(Journal.forget_queue)
+        await self._journal.do(lambda journal: journal.clamp_due_times(now=due))
+        lanes = await self._journal.do(Journal.lanes)
+        unfinished = await self._journal.do(Journal.unfinished_lanes)
         recovered = 0
-        for number, lane in lanes.items():
+        for lane_id, lane in lanes.items():
             try:
-                self._lanes[number] = self._lane(lane, number)
+                repeatable = self._add(lane_id, lane).action_type.repeatable
             except ConfigurationError:
-                if number in needed:
+                if lane_id in unfinished:
                     raise
                 continue
-            repeatable = self._lanes[number].action_type.repeatable
             recovered += await self._journal.do(
-                lambda journal, number=number, repeatable=repeatable: journal.recover(  # type: ignore[misc]
-                    number, repeatable=repeatable, due=due, now=now
+                lambda journal, lane_id=lane_id, repeatable=repeatable: journal.recover(  # type: ignore[misc]
+                    lane_id, repeatable=repeatable, due=due, now=now
                 )
             )
         return recovered
 
-    async def deferred(self) -> dict[Lane, tuple[int, float, float]]:
-        """Return how many jobs of each lane wait for their next attempt, and when the first and last are due."""
-
-        def look(journal: Journal) -> dict[Lane, tuple[int, float, float]]:
-            lanes = journal.lanes()
-            return {lanes[lane]: (count, first, last) for lane, count, first, last in journal.deferred()}
-
-        return await self._journal.do(look)
+    async def deferred(self) -> Mapping[Lane, DeferredJobs]:
+        """Return the deferred jobs of each lane that has any."""
+        return await self._journal.do(Journal.deferred)

@@ -1,11 +1,10 @@
-"""A worker: makes the jobs of a queue for which it has clients, beside as many others as there are.
+"""A worker: makes the calls of a queue for which it has clients, beside any number of other workers.
 
-Each lane is run as the lanes of a local journal are. What it takes is its own for as long as it is heard of: a worker
-that stood still for too long sends nothing more of it.
+A worker runs its lanes as a local run does. The jobs that it claims are its own while it renews its lease. If it was
+frozen for too long, it sends nothing more of them.
 """
 
 import asyncio
-import json
 import logging
 import secrets
 import time
@@ -20,124 +19,130 @@ from volc_moderation.jobs.batch import Batch
 from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.job_event import redacted_parameters
 from volc_moderation.jobs.journal.schema import DueJob
-from volc_moderation.jobs.outcome import Ended
-from volc_moderation.jobs.queue.records import Taken, Written, lane_of, load_row, name_of
-from volc_moderation.jobs.queue.redis_queue import LEASE, Queue
+from volc_moderation.jobs.outcome import EndedAttempt
+from volc_moderation.jobs.queue.records import Claim, ClaimedAttempt, WorkerLaneStatus, WorkerStatus, parse_lane_name
+from volc_moderation.jobs.queue.redis_queue import WORKER_LEASE, RedisQueue
 from volc_moderation.jobs.runner import Runner
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.quotas.shared_permit import boot_time
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.wire import dump_json, load_json
 
-#: Seconds between two signs of life; and before the end of its lease from which on nothing is sent any more.
-BEAT, MARGIN = 3.0, 3.0
-#: Seconds that a worker has to finish what is in flight when it is asked to stop.
-GRACE = 15.0
-#: Seconds that an outcome waits to be written down together with others.
-LINGER = 0.01
+HEARTBEAT_INTERVAL = 3.0  # seconds
+#: Seconds before the end of the lease from which on the worker sends nothing more.
+LEASE_MARGIN = 3.0
+#: Seconds that calls in flight have to end after the worker was asked to stop.
+GRACE_PERIOD = 15.0
+#: Seconds that an outcome waits to be recorded together with others, and the largest number of these.
+RECORD_LINGER = 0.01
+MAX_RECORDS_PER_REQUEST = 200
 
 _log = logging.getLogger("volc_moderation")
 
 
 class Worker:
-    """Runs the lanes of a queue. It is what ``LaneRunner`` calls its journal.
+    """Runs the lanes of a queue. It is the ``LaneJournal`` of their runners.
 
-    :param concurrency: calls of one action in flight, those that wait for a permit included.
+    :param concurrency: the largest number of calls of one action in flight, including those that wait for a permit.
+    :param clock: returns the Unix time.
+    :param on_heartbeat: called after each heartbeat.
     """
 
     def __init__(
         self,
-        queue: Queue,
+        queue: RedisQueue,
         clients: Sequence[Client],
         *,
         retry: RetryPolicy | None,
         priority: Priority,
         concurrency: int,
         clock: Callable[[], float] = time.time,
-        each_beat: Callable[[], None] = lambda: None,
+        on_heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
         self.id = secrets.token_hex(8)
-        #: Jobs that were given back at the end.
+        #: Number of jobs that were given back at the end.
         self.handed_back = 0
         self._queue = queue
         self._runner = Runner(
-            self, clients, retry=retry, priority=priority, clock=clock, for_ever=True, concurrency=concurrency
+            self, clients, retry=retry, priority=priority, clock=clock, run_forever=True, concurrency=concurrency
         )
-        self._each_beat = each_beat
-        #: By the lane's number.
+        self._on_heartbeat = on_heartbeat
+        #: The lanes that this worker serves; a lane's index is its ``lane_id``.
         self._lanes: list[Lane] = []
         self._action_types: list[type[Action[Any]]] = []
-        #: By fence: the lane's number and the job of all that this worker has.
+        #: The claimed jobs by fence, each with its lane_id.
         self._held: dict[int, tuple[int, DueJob]] = {}
-        #: When those steps began that take jobs and are not answered yet, on the loop's clock.
-        self._taking: dict[asyncio.Task[object], float] = {}
-        #: The last fence that this worker knows of: if the queue knows of none so late, its Redis has lost data.
-        self._seen = 0
-        #: Why outcomes, or jobs that were given back, could not be written down.
-        self._fault: JournalError | None = None
-        self._sending: Batch[Taken, bool] = Batch(self._mark)
-        self._writing: Batch[Written, bool] = Batch(self._write, most=200, linger=LINGER)
-        self._returning: Batch[Taken, bool] = Batch(self._return)
-        #: When the queue last heard of this worker, on a clock that goes on while the machine sleeps.
-        self._heard = 0.0
+        #: When each ``take`` in flight began, on the event loop's clock.
+        self._takes: dict[asyncio.Task[object], float] = {}
+        #: The largest fence that this worker has seen. If the queue's last fence is smaller, its Redis has lost data.
+        self._known_fence = 0
+        #: Why outcomes could not be recorded, or jobs not given back.
+        self._fatal_error: JournalError | None = None
+        self._sent_marks: Batch[Claim, bool] = Batch(self._mark_sent)
+        self._records: Batch[ClaimedAttempt, bool] = Batch(
+            self._record, max_size=MAX_RECORDS_PER_REQUEST, linger=RECORD_LINGER
+        )
+        self._returns: Batch[Claim, bool] = Batch(self._give_back)
+        #: When the queue last renewed the lease, on a clock that goes on while the machine sleeps.
+        self._lease_renewed_at = 0.0
         self._is_stopping = asyncio.Event()
-        self._beat_now = asyncio.Event()
+        self._heartbeat_now = asyncio.Event()
 
     # Running
 
     def stop(self) -> None:
-        """Take no more; ``run`` returns when what is in flight has ended."""
+        """Take no more jobs; ``run`` returns when those in flight have ended."""
         self._is_stopping.set()
 
-    def look(self, name: str) -> None:
-        """Look into the queue: there is something in the lane of a name; or, without one, perhaps somewhere."""
-        lane = lane_of(name)
+    def wake(self, lane_name: str) -> None:
+        """Check the lane with a name for due jobs; all lanes if the name is empty or invalid."""
+        lane = parse_lane_name(lane_name)
         if lane is None:
-            self._beat_now.set()
+            self._heartbeat_now.set()
         else:
             self._serve(lane)
 
     async def run(self) -> None:
-        """Work until stopped, or cancelled. Raises ``JournalError`` if the queue is lost for too long."""
+        """Work until stopped or cancelled. Raises ``JournalError`` if the queue is unreachable for too long."""
         loop = asyncio.get_running_loop()
         running = loop.create_task(self._runner.run())
-        beating = loop.create_task(self._beat())
+        beating = loop.create_task(self._send_heartbeats())
         stopping = loop.create_task(self._is_stopping.wait())
         try:
             await asyncio.wait([running, beating, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
             await self._finish(running, beating)
-        if self._fault is not None:
-            raise self._fault
+        if self._fatal_error is not None:
+            raise self._fatal_error
         for task in (running, beating):
-            if not task.cancelled() and (fault := task.exception()) is not None:
-                raise fault
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
 
     async def _finish(self, running: "asyncio.Task[None]", beating: "asyncio.Task[None]") -> None:
-        """Let what is in flight end, and give back all that is left."""
+        """Let the calls in flight end, and give back all other jobs."""
         self._runner.stop()
-        has_queue = not beating.done() and self._fault is None
+        is_connected = not beating.done() and self._fatal_error is None
         try:
             if not running.done():
-                await asyncio.wait([running], timeout=GRACE)
+                await asyncio.wait([running], timeout=GRACE_PERIOD)
         finally:
-            for task in (running, beating, *self._taking):
+            for task in (running, beating, *self._takes):
                 task.cancel()
             await asyncio.gather(running, beating, return_exceptions=True)
-            if has_queue:
+            if is_connected:
                 leaving = asyncio.get_running_loop().create_task(self._leave())
-                await asyncio.wait([leaving], timeout=LEASE)  # then the others take this one for dead anyway
+                await asyncio.wait([leaving], timeout=WORKER_LEASE)  # after that, others recover the jobs anyway
                 leaving.cancel()
                 await asyncio.gather(leaving, return_exceptions=True)
 
     async def _leave(self) -> None:
-        await self._writing.drain()
-        await self._returning.drain()
+        await self._records.drain()
+        await self._returns.drain()
         self.handed_back += await self._queue.leave(self.id)
 
     def _serve(self, lane: Lane) -> None:
-        """Run a lane, or wake it, if a client makes its calls."""
+        """Start or wake a lane, if a client has its account."""
         if lane not in self._lanes:
             try:
                 _, action_type = self._runner.clients.client_for(lane)
@@ -145,49 +150,54 @@ class Worker:
                 return  # other workers have the keys
             self._lanes.append(lane)
             self._action_types.append(action_type)
-            self._beat_now.set()
+            self._heartbeat_now.set()
         if not self._is_stopping.is_set():
-            self._runner.look(self._lanes.index(lane), lane)
+            self._runner.wake(self._lanes.index(lane), lane)
 
-    async def _beat(self) -> None:
-        """Tell the queue that this worker is there, what it serves and holds, and look what there is to do."""
+    async def _send_heartbeats(self) -> None:
+        """Renew the lease periodically, report this worker's status and claims, and serve the lanes with due jobs."""
         loop = asyncio.get_running_loop()
-        since, asked = 0, 0.0
+        last_fence, replied_at = 0, 0.0
         while True:
-            self._beat_now.clear()
+            self._heartbeat_now.clear()
             began = boot_time()
-            # An answer that is still on its way may tell of jobs from before the fence.
-            is_sure = all(at > asked for at in self._taking.values())
-            fence, lanes = await self._queue.beat(
-                self.id, self._told(), held=list(self._held), since=since if is_sure else 0, seen=self._seen
+            # A take that began before the last reply may still bring claims up to that reply's fence.
+            has_all_replies = all(started_at > replied_at for started_at in self._takes.values())
+            fence, due_counts = await self._queue.heartbeat(
+                self.id,
+                self._status(),
+                held=list(self._held),
+                up_to_fence=last_fence if has_all_replies else 0,
+                known_fence=self._known_fence,
             )
-            since, asked = fence, loop.time()
-            self._seen = max(self._seen, fence)
-            self._each_beat()
-            self._heard = max(self._heard, began)
-            for lane, due in lanes:
-                if due or lane not in self._lanes:
+            last_fence, replied_at = fence, loop.time()
+            self._known_fence = max(self._known_fence, fence)
+            self._on_heartbeat()
+            self._lease_renewed_at = max(self._lease_renewed_at, began)
+            for lane, due_count in due_counts:
+                if due_count or lane not in self._lanes:
                     self._serve(lane)
             try:
-                async with asyncio.timeout(BEAT):
-                    await self._beat_now.wait()
+                async with asyncio.timeout(HEARTBEAT_INTERVAL):
+                    await self._heartbeat_now.wait()
             except TimeoutError:
                 pass
 
-    def _told(self) -> str:
-        """Return what others are told: of each lane, what stands in its way, and its quota in calls per second."""
-        told = {
-            name_of(one.lane): (
-                "" if one.pause_reason is None else type(one.pause_reason).__name__,
-                str(one.pause_reason or ""),
-                one.cap,
-            )
-            for one in self._runner.lanes
-        }
-        return json.dumps(told)
+    def _status(self) -> WorkerStatus:
+        return WorkerStatus(
+            {
+                status.lane: WorkerLaneStatus(
+                    error_type="" if status.pause_reason is None else type(status.pause_reason).__name__,
+                    error_message=str(status.pause_reason or ""),
+                    quota_rate=status.quota_rate,
+                )
+                for status in self._runner.lane_statuses()
+            }
+        )
 
-    # What the lanes ask for
+    # As a LaneJournal
 
+    #: Other workers serve the same queue.
     is_shared = True
 
     def take(
@@ -199,87 +209,94 @@ class Worker:
         now: float,  # noqa: ARG002 - the queue has its own clock
         durable: bool,
     ) -> "asyncio.Future[tuple[list[DueJob], float | None]]":
-        """Take jobs of a lane; ``durable`` if they must not be made twice."""
+        """Claim due jobs of a lane. ``durable``: they must not be repeated."""
         loop = asyncio.get_running_loop()
-        taking = loop.create_task(self._take(lane, most, due, is_once=durable))
-        self._taking[taking] = loop.time()
-        taking.add_done_callback(self._taking.pop)
-        return taking
+        task = loop.create_task(self._take(lane, most, due, at_most_once=durable))
+        self._takes[task] = loop.time()
+        task.add_done_callback(self._takes.pop)
+        return task
 
-    async def _take(self, lane: int, most: int, due: float, *, is_once: bool) -> tuple[list[DueJob], float | None]:
+    async def _take(
+        self, lane_id: int, limit: int, due: float, *, at_most_once: bool
+    ) -> tuple[list[DueJob], float | None]:
         began = boot_time()
-        found, wait = await self._queue.take(self.id, self._lanes[lane], most, once=is_once, seen=self._seen)
-        self._heard = max(self._heard, began)
-        rows = []
-        for row in map(load_row, found):
-            self._held[row.id] = lane, row
-            self._seen = max(self._seen, row.id)
-            rows.append(row)
-        return rows, None if wait is None else due + wait
+        jobs, wait = await self._queue.take(
+            self.id, self._lanes[lane_id], limit, at_most_once=at_most_once, known_fence=self._known_fence
+        )
+        self._lease_renewed_at = max(self._lease_renewed_at, began)
+        for job in jobs:
+            self._held[job.id] = lane_id, job
+            self._known_fence = max(self._known_fence, job.id)
+        return jobs, None if wait is None else due + wait
 
     async def before_send(self, row: DueJob) -> None:
-        """Note that a request leaves if it must not be sent twice. Raises ``AttemptLost`` if it must not leave."""
+        """Mark a job as sent if it must not be repeated. Raises ``AttemptLost`` if the request must not leave."""
         self._check_lease()
-        lane, _ = self._held[row.id]
-        if not self._action_types[lane].repeatable:
-            if not await self._sending.ask(Taken(row.key, row.id)):
+        lane_id, _ = self._held[row.id]
+        if not self._action_types[lane_id].repeatable:
+            if not await self._sent_marks.add(Claim(row.key, row.id)):
                 raise AttemptLost
             self._check_lease()
 
-    async def _mark(self, jobs: Sequence[Taken]) -> Sequence[bool]:
-        found, fence = await self._queue.send(self.id, jobs)
-        self._seen = max(self._seen, fence)
-        return found
+    async def _mark_sent(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        are_valid, fence = await self._queue.mark_sent(self.id, claims)
+        self._known_fence = max(self._known_fence, fence)
+        return are_valid
 
     def _check_lease(self) -> None:
-        if boot_time() - self._heard > LEASE - MARGIN:
+        if boot_time() - self._lease_renewed_at > WORKER_LEASE - LEASE_MARGIN:
             raise AttemptLost
 
-    def note(self, row: DueJob, lane: int, ended: Ended) -> None:
-        """Note what became of an attempt. What is kept of a job that has ended holds no tokens of users."""
-        kept = None
+    def record_attempt(self, row: DueJob, lane: int, ended: EndedAttempt) -> None:
+        """Record an attempt that has ended. Once its job has ended, the queue keeps no tokens of users."""
+        redacted = None
         if ended.outcome.state.has_ended:
-            kept = dump_json(redacted_parameters(self._action_types[lane], load_json(row.parameters) or {})).decode()
-            kept = None if kept == row.parameters else kept
-        self._writing.ask(Written(Taken(row.key, row.id), ended, kept))
+            parameters = redacted_parameters(self._action_types[lane], load_json(row.parameters) or {})
+            redacted = dump_json(parameters).decode()
+            redacted = None if redacted == row.parameters else redacted
+        self._records.add(ClaimedAttempt(Claim(row.key, row.id), ended, redacted))
 
-    async def _write(self, written: Sequence[Written]) -> Sequence[bool]:
+    async def _record(self, attempts: Sequence[ClaimedAttempt]) -> Sequence[bool]:
         try:
-            found, fence = await self._queue.record(self.id, written)
+            are_valid, fence = await self._queue.record(self.id, attempts)
         except JournalError as error:
-            if len(written) > 1 and not self._queue.is_away:  # whose fault it is shows when each is written alone
-                alone = await asyncio.gather(*(self._write([one]) for one in written), return_exceptions=True)
-                return [not isinstance(found, BaseException) and found[0] for found in alone]
+            if len(attempts) > 1 and not self._queue.is_unreachable:  # one of them is invalid: record each alone
+                results = await asyncio.gather(
+                    *(self._record([attempt]) for attempt in attempts), return_exceptions=True
+                )
+                return [not isinstance(result, BaseException) and result[0] for result in results]
             self._fail(error)
             raise
-        self._seen = max(self._seen, fence)
-        for one, is_own in zip(written, found, strict=True):
-            self._held.pop(one.job.fence, None)
-            if not is_own:
+        self._known_fence = max(self._known_fence, fence)
+        for attempt, is_valid in zip(attempts, are_valid, strict=True):
+            self._held.pop(attempt.claim.fence, None)
+            if not is_valid:
                 _log.info(
-                    "job %s was taken from this worker before it ended %s", one.job.key, one.ended.outcome.state.value
+                    "job %s no longer belonged to this worker when it ended (%s)",
+                    attempt.claim.key,
+                    attempt.ended.outcome.state.value,
                 )
-        return found
+        return are_valid
 
-    def _fail(self, fault: JournalError) -> None:
-        """End: what this worker has and cannot write down is recovered by others when it is not heard of any more."""
-        _log.error("what became of jobs could not be written down: %s", fault)
-        self._fault = self._fault or fault
+    def _fail(self, error: JournalError) -> None:
+        """Stop. When this worker's lease expires, other workers recover the jobs that it could not record."""
+        _log.error("the outcomes of jobs could not be recorded: %s", error)
+        self._fatal_error = self._fatal_error or error
         self._is_stopping.set()
 
     def give_back(self, rows: Sequence[DueJob]) -> None:
-        """Give jobs back of which nothing has left."""
+        """Give back jobs whose requests have not left."""
         for row in rows:
-            self._returning.ask(Taken(row.key, row.id))
+            self._returns.add(Claim(row.key, row.id))
 
-    async def _return(self, jobs: Sequence[Taken]) -> Sequence[bool]:
+    async def _give_back(self, claims: Sequence[Claim]) -> Sequence[bool]:
         try:
-            count = await self._queue.give_back(self.id, jobs)
+            count = await self._queue.give_back(self.id, claims)
         except JournalError as error:
             self._fail(error)
             raise
-        for job in jobs:
-            self._held.pop(job.fence, None)
+        for claim in claims:
+            self._held.pop(claim.fence, None)
         if self._is_stopping.is_set():
             self.handed_back += count
-        return [True] * len(jobs)
+        return [True] * len(claims)

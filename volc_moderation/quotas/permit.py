@@ -1,4 +1,4 @@
-"""The contract between the call and a store of quotas."""
+"""The contract between a call and a store of quotas."""
 
 from typing import Literal, Protocol
 
@@ -6,13 +6,13 @@ import attrs
 
 from volc_moderation.action import Quota
 
-#: Who goes first where calls wait: somebody waits for an interactive call, nobody for a bulk call.
+#: Which calls go first: somebody waits for the result of an interactive call, nobody for that of a bulk call.
 Priority = Literal["interactive", "bulk"]
 
 
 @attrs.frozen
 class QuotaKey:
-    """What a vendor counts by: Volcengine per account and action, ZEGO per AppId and action, and at times per room."""
+    """What a vendor counts calls by: Volcengine by account and action, ZEGO by AppId and action, sometimes by room."""
 
     vendor: str
     account: str = attrs.field(repr=lambda account: repr(account[:4] + "***"))
@@ -22,43 +22,43 @@ class QuotaKey:
 
 @attrs.frozen(kw_only=True)
 class QuotaState:
-    """How it stands with one quota."""
+    """The status of one quota."""
 
-    #: Calls per window: the documented number, or the one that was set. Of an unpublished one, where it began.
+    #: Calls per window: the documented limit, or the one that was set. For an unpublished quota, the initial limit.
     quota: int
-    #: What is used of it at present: less after a refusal, more where an unpublished one turned out to be larger.
+    #: Calls per window that are used at present: fewer after a refusal, more where an unpublished quota has grown.
     effective: int
-    #: Permits that are in flight, or were answered so shortly ago that the vendor still counts them.
+    #: Permits in flight, and permits answered so recently that the vendor still counts their requests.
     permits_out: int
     #: Calls of this store that wait for a permit.
     waiters: int
-    #: Calls of this store that the vendor refused as too many in the last minute.
+    #: Calls of this store that the vendor refused for the rate in the last minute.
     refused: int
 
 
 class Permit(Protocol):
-    """The right to send one request. Exactly one of the methods is called, once.
+    """The right to send one request. Exactly one of its methods is called, once.
 
-    A permit that may be lost before it is used, as in a store that other processes share, also has a method
-    ``is_valid() -> bool``. It is called right before the request leaves; if it returns False, the permit is given back
-    as not used, and another one is taken.
+    A permit that may be lost before it is used, such as one of a store that several processes share, also has a method
+    ``is_valid() -> bool``. It is called right before the request leaves. If it returns False, the permit is returned as
+    unused, and the call acquires another one.
     """
 
     def answered(self, round_trip: float) -> None:
-        """Give the permit back after an answer that took ``round_trip`` seconds."""
+        """Return the permit after an answer that took ``round_trip`` seconds."""
 
     def throttled(self, round_trip: float) -> None:
-        """Give the permit back after the answer that there were too many calls: others use the quota too."""
+        """Return the permit after a refusal for the rate: others use the quota too."""
 
     def abandoned(self, age: float | None) -> None:
-        """Give the permit back after a request whose fate is unknown: cancelled, timed out, broken off.
+        """Return the permit of a request whose outcome is unknown: cancelled, timed out or disconnected.
 
-        ``age`` is how many seconds ago it was sent; None means that nothing was sent.
+        ``age`` is the number of seconds since it was sent; None means that nothing was sent.
         """
 
 
 def is_valid(permit: Permit) -> bool:
-    """Tell whether a permit may still be used."""
+    """Return whether a permit may still be used."""
     check = getattr(permit, "is_valid", None)
     return check is None or bool(check())
 
@@ -67,21 +67,24 @@ class Quotas(Protocol):
     """A store of permits."""
 
     async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:
-        """Wait for a permit. ``quota`` is the documented one. Raises ``QuotaUnavailable`` if nobody can tell."""
+        """Wait for a permit. ``quota`` is the documented one.
+
+        Raises ``QuotaUnavailable`` if the store cannot know whether the quota allows another call.
+        """
 
 
 class NoQuotas:
-    """No quota at all: for tests, and for who limits the rate elsewhere."""
+    """No quotas at all: for tests, and for programs that limit the rate elsewhere."""
 
     async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:  # noqa: ARG002 - the contract of Quotas
         """Return a permit at once."""
-        return _FREE
+        return _UNLIMITED_PERMIT
 
     def __repr__(self) -> str:
         return "NoQuotas()"
 
 
-class _FreePermit:
+class _UnlimitedPermit:
     def answered(self, round_trip: float) -> None:
         pass
 
@@ -92,4 +95,4 @@ class _FreePermit:
         pass
 
 
-_FREE = _FreePermit()
+_UNLIMITED_PERMIT = _UnlimitedPermit()

@@ -1,8 +1,8 @@
 """Window permits in Redis or Valkey: all processes that use the same account together stay within its quotas.
 
-The permits and their rules are those of ``window.py``; they live in the store, are counted on its clock, and change
-hands in one script, ``exchange.lua``. In each process one task per quota talks to the store for all calls that wait,
-``asker.py``: it asks for a few permits ahead of time, and brings back what was answered meanwhile in the same breath.
+The permits and their rules are those of ``window.py``. They live in the store, are counted on its clock, and change
+hands in one script, ``exchange.lua``. In each process, one task per quota talks to the store for all waiting calls, see
+``shared_window.py``: in one exchange it returns the answered permits and requests a few new ones ahead of time.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from typing import Any, Protocol, Self, cast, get_args
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey
-from volc_moderation.quotas.shared_window import CLOSED, PATIENCE, Outage, SharedWindow
-from volc_moderation.quotas.store import Store
-from volc_moderation.quotas.wait_queue import BULK_SHARE
-from volc_moderation.redis_client import cancellable, client_of
+from volc_moderation.quotas.shared_window import CLOSED_MESSAGE, REDIS_TIMEOUT, Outage, SharedWindow
+from volc_moderation.quotas.store import QuotaStore
+from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE
+from volc_moderation.redis_client import cancellable, client_or_error
 
 SCRIPT = Path(__file__).with_name("exchange.lua").read_text(encoding="utf-8")
-#: What is kept of each quota, in the order of the script's KEYS.
-PARTS = ("state", "held", "back", "line", "seen")
+#: The ends of the names of a quota's keys, in the order of the script's KEYS.
+KEY_SUFFIXES = ("state", "held", "back", "line", "seen")
 
-#: Exchanges at a time: less than the 50 or more connections that redis-py allows a client.
-CONNECTIONS = 32
+#: At most this many exchanges are in flight: fewer than redis-py allows a client connections, which is 50 or more.
+MAX_EXCHANGES = 32
 
 
 class _Script(Protocol):
@@ -36,31 +36,32 @@ class _Script(Protocol):
 
 
 class _Redis(Protocol):
-    """What is asked of a ``redis.asyncio`` client, or one that is like it."""
+    """The methods used of a ``redis.asyncio`` client, or of a compatible one."""
 
     def register_script(self, script: str) -> _Script:
-        """Return a script that loads itself where it is not known."""
+        """Return a script that loads itself into a server that does not know it."""
 
     async def aclose(self) -> None:
         """Close the connections."""
 
 
-class RedisQuotas(Store[SharedWindow]):
-    """Window permits for all processes that use the same Redis or Valkey, first come, first served in each.
+class RedisQuotas(QuotaStore[SharedWindow]):
+    """Window permits for all processes that use the same Redis or Valkey; in each, first come, first served.
 
     Use it as ``async with RedisQuotas("redis://…") as quotas``, one per event loop, or call ``aclose()`` at the end, so
-    that what is held goes back at once. The permits of a process that dies return after 10 s.
+    that the permits return at once. The permits of a process that dies return by themselves after 10 s.
 
-    :param client: an address like ``redis://host:6379/0`` or ``rediss://…`` (extra ``redis``), or a ``redis.asyncio``
-        client, also of a cluster or from Sentinel, which whoever made it closes.
+    :param client: an address such as ``redis://host:6379/0`` or ``rediss://…`` (extra ``redis``), or a
+        ``redis.asyncio`` client, also one of a cluster or from Sentinel. Whoever created the client closes it.
     :param limits: as for ``WindowQuotas``; the same in all processes.
     :param bulk_share: as for ``WindowQuotas``. Interactive calls go before the bulk calls of their own process.
-    :param outage: what happens while the store is away. ``"raise"``: ``QuotaUnavailable`` at once. ``"wait"``: calls
-        wait for it, at most until their deadline. ``"share"``: each of the ``processes`` goes on with its share of the
-        quota; after a pause, because nobody knows what the others have just sent. That is for an outage of the store: a
-        process that alone cannot reach it sends its share besides what the store gives to the others.
-    :param processes: how many processes there are at most, for ``"share"``.
-    :param prefix: what the names of the keys begin with.
+    :param outage: what happens to calls while the store is unavailable. ``"raise"``: ``QuotaUnavailable`` at once.
+        ``"wait"``: they wait for the store, until their deadline if they have one. ``"share"``: each of the
+        ``processes`` continues with its share of the quota, after a pause, because it cannot know what the others have
+        just sent. Choose this for outages of the store itself: a process that alone loses its connection uses its
+        share on top of what the store grants to the others.
+    :param processes: the maximum number of processes, at least 1; required for ``"share"``, and only allowed there.
+    :param prefix: the beginning of the names of the keys, without ``{``.
 
     Raises ``ConfigurationError`` for a wrong setting.
     """
@@ -70,7 +71,7 @@ class RedisQuotas(Store[SharedWindow]):
         client: object,
         limits: Mapping[str, int] | None = None,
         *,
-        bulk_share: float = BULK_SHARE,
+        bulk_share: float = DEFAULT_BULK_SHARE,
         outage: Outage = "raise",
         processes: int | None = None,
         prefix: str = "volc_moderation",
@@ -85,9 +86,11 @@ class RedisQuotas(Store[SharedWindow]):
                 raise ConfigurationError("processes is for outage='share'")
         if not isinstance(prefix, str) or "{" in prefix:
             raise ConfigurationError(f"prefix must be a str without '{{'; got {describe(prefix)}")
-        self._is_own = isinstance(client, str)
-        # The address is replaced, so that no traceback of what follows shows it.
-        client = client_of(client, needs="register_script", wanted_by="RedisQuotas", patience=PATIENCE)
+        self._owns_client = isinstance(client, str)
+        # The client replaces the address, so that no traceback from here on shows it.
+        client = client_or_error(
+            client, required_method="register_script", used_by="RedisQuotas", timeout=REDIS_TIMEOUT
+        )
         if isinstance(client, ConfigurationError):
             raise client
         self._redis = cast("_Redis", client)
@@ -96,7 +99,7 @@ class RedisQuotas(Store[SharedWindow]):
         self._processes = processes or 1
         self._prefix = prefix
         # There may be a quota for each of a thousand rooms, and the client has fewer connections.
-        self._gate = asyncio.Semaphore(CONNECTIONS)
+        self._exchange_slots = asyncio.Semaphore(MAX_EXCHANGES)
         self._process = ""
         self._is_closed = False
 
@@ -109,28 +112,32 @@ class RedisQuotas(Store[SharedWindow]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Bring back what is held, and close the connections that were made to an address. Twice does nothing."""
+        """Return all permits, and close the client if it was created for an address. Closing twice does nothing."""
         if self._is_closed:
             return
         self._is_closed = True
-        await asyncio.gather(*(asker.close() for asker in self._windows.values()))
-        if self._is_own:
+        await asyncio.gather(*(window.close() for window in self._windows.values()))
+        if self._owns_client:
             await self._redis.aclose()
 
     async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:
-        """Wait for a permit. Raises ``QuotaUnavailable`` if the store is away, unless ``outage`` says otherwise."""
+        """Wait for a permit.
+
+        Raises ``QuotaUnavailable`` if the store is unavailable, unless ``outage`` says otherwise, and
+        ``ConfigurationError`` if these quotas are closed or belong to another event loop.
+        """
         if self._is_closed:
-            raise ConfigurationError(CLOSED)
+            raise ConfigurationError(CLOSED_MESSAGE)
         return await super().acquire(key, quota, priority)
 
-    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:  # noqa: ARG002 - the contract of Store
-        # Not before: a process may fork after it made the store.
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:  # noqa: ARG002 - the contract of QuotaStore
+        # Not earlier: a process may fork after it has created the store.
         self._process = secrets.token_hex(6)
 
-    def _open(self, key: QuotaKey, quota: Quota, loop: asyncio.AbstractEventLoop) -> SharedWindow:
-        whose = hashlib.blake2s(json.dumps([key.account, key.room]).encode(), digest_size=8).hexdigest()
-        # In a cluster, what is between the braces decides where the keys are: all in one place.
-        keys = [f"{self._prefix}:{{{key.vendor}:{key.action}:{whose}}}:{part}" for part in PARTS]
+    def _create_window(self, key: QuotaKey, quota: Quota, loop: asyncio.AbstractEventLoop) -> SharedWindow:
+        owner = hashlib.blake2s(json.dumps([key.account, key.room]).encode(), digest_size=8).hexdigest()
+        # In a cluster, the text between the braces decides the slot: it is the same for all keys of a quota.
+        keys = [f"{self._prefix}:{{{key.vendor}:{key.action}:{owner}}}:{suffix}" for suffix in KEY_SUFFIXES]
         return SharedWindow(
             quota,
             loop,
@@ -142,5 +149,5 @@ class RedisQuotas(Store[SharedWindow]):
         )
 
     async def _exchange(self, keys: list[str], argument: str) -> Any:
-        async with self._gate, asyncio.timeout(PATIENCE):
+        async with self._exchange_slots, asyncio.timeout(REDIS_TIMEOUT):
             return await cancellable(self._script(keys=keys, args=[argument]))

@@ -1,52 +1,53 @@
 """How long requests take, and how much earlier a permit may therefore return.
 
-Holding a permit until the answer costs a round trip. Most of it can be had back. A permit's next request arrives at
-least the shortest way there after it was granted; its last one had arrived at least the shortest way back before the
-answer was there. So a permit may return earlier by the smallest possible round trip. Only the smallest one *seen* is
-known, hence the margin, and the number of answers before any of it is used; and it may become smaller from one moment
-to the next, hence the limit.
+Holding a permit until the answer costs a round trip. Most of that can be regained. The next request of a permit arrives
+at least the shortest one-way time after the permit was granted; its previous request had arrived at least the shortest
+one-way time before its answer came. So a permit may return earlier by the smallest possible round trip. Only the
+smallest *observed* one is known, hence the margin and the minimum number of answers. The smallest possible one may also
+drop at any moment, hence the upper bound.
 """
 
 from collections import deque
 
-#: The smallest round trip seen is longer than the smallest possible one, most of all at a cold start.
-MARGIN = 0.010
-ANSWERS_NEEDED = 100
-#: Most that a permit may return early: this, or half of the round trip. Should the way there get shorter at a stroke,
-#: what was sent before has still to make its way back, which is about the other half.
-MOST_EARLY = 0.050
-#: A request that was given up may still be on its way: for as long as the slowest of late, but at least this long.
-LONGEST_WAY = 0.5
-#: Round trips are remembered for this many slices of this many seconds: a minute.
-SLICES = 6
-SLICE = 10.0
+#: The smallest observed round trip exceeds the smallest possible one, mostly at a cold start, by up to this.
+CREDIT_MARGIN = 0.010  # seconds
+#: Answers in the last minute before any permit returns early.
+MIN_ANSWERS = 100
+#: A permit returns early by at most this, or by half of the round trip if that is more. If the way to the vendor
+#: suddenly becomes shorter, the requests sent before still need the way back, which is about the other half.
+MAX_CREDIT = 0.050  # seconds
+#: An abandoned request may still arrive: for as long as the slowest round trip of the last minute, at least for this.
+MIN_TRANSIT_TIME = 0.5  # seconds
+#: Round trips are remembered for this many slices of this length: a minute.
+SLICE_COUNT = 6
+SLICE_LENGTH = 10.0  # seconds
 
 
 class RoundTrips:
     """The smallest and the largest round trip of the last minute."""
 
     def __init__(self) -> None:
-        self._slices: deque[_Slice] = deque(maxlen=SLICES)
+        self._slices: deque[_Slice] = deque(maxlen=SLICE_COUNT)
         self._largest = 0.0
         #: Seconds by which a permit may return early.
         self.credit = 0.0
 
     def add(self, round_trip: float, now: float) -> None:
-        """Take note of one."""
-        number = int(now // SLICE)
+        """Record a round trip, in seconds."""
+        number = int(now // SLICE_LENGTH)
         if not self._slices or self._slices[-1].number != number:
             self._slices.append(_Slice(number))
-            while self._slices[0].number <= number - SLICES:
+            while self._slices[0].number <= number - SLICE_COUNT:
                 self._slices.popleft()
         self._slices[-1].add(round_trip)
         self._largest = max(one.largest for one in self._slices)
-        enough = sum(one.count for one in self._slices) >= ANSWERS_NEEDED
+        enough = sum(one.count for one in self._slices) >= MIN_ANSWERS
         smallest = min(one.smallest for one in self._slices)
-        self.credit = max(0.0, min(smallest - MARGIN, max(MOST_EARLY, smallest / 2))) if enough else 0.0
+        self.credit = max(0.0, min(smallest - CREDIT_MARGIN, max(MAX_CREDIT, smallest / 2))) if enough else 0.0
 
-    def still_on_its_way(self, age: float, window: float) -> float:
-        """Return for how long a request that was given up ``age`` seconds after it was sent may still arrive."""
-        return max(0.0, min(max(self._largest, LONGEST_WAY), window) - age)
+    def remaining_transit(self, age: float, window: float) -> float:
+        """Return for how many seconds a request that was abandoned ``age`` seconds after it was sent may arrive."""
+        return max(0.0, min(max(self._largest, MIN_TRANSIT_TIME), window) - age)
 
 
 class _Slice:

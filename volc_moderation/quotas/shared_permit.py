@@ -1,4 +1,4 @@
-"""A permit of a shared store as one process holds it: from when it may be used, and until when it is surely its own."""
+"""A permit of a shared store as one process holds it: when it may be used, and until when it certainly holds it."""
 
 import time
 from collections.abc import Callable
@@ -6,85 +6,84 @@ from typing import Protocol
 
 import attrs
 
-#: Seconds after which a process that is not heard of is taken for dead: what it had sent with a permit, the vendor
-#: counts for a window from then on, and then the permit returns. Half of it before, the process says that the request
-#: is still on its way.
-LEASE = 9.0
-#: Seconds before the end of its lease from which on a permit is not used any more: a request takes its time to arrive.
-MARGIN = 2.0
+#: A process that is silent for this long is taken for dead. For a window from then on, the vendor counts the requests
+#: that it had sent; then its permits return. After half of this time, a living process renews the permits in flight.
+LEASE = 9.0  # seconds
+#: A permit is not used in this last part of its lease, because a request takes time to arrive.
+LEASE_MARGIN = 2.0  # seconds
 
-#: On Linux and macOS, a clock that goes on while the machine sleeps, as the event loop's own does not.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+#: On Linux and macOS, a clock that also runs while the machine sleeps; the event loop's clock does not.
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 
 def boot_time() -> float:
-    """Return seconds since some moment in the past, those in which the machine slept included."""
-    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
+    """Return seconds since an arbitrary moment, including those in which the machine slept."""
+    return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
 
 
 @attrs.frozen
-class Moment:
-    """A moment on two clocks: the event loop's, and one that goes on while the machine sleeps."""
+class ClockReading:
+    """One moment on two clocks, in seconds: the event loop's, and one that also runs while the machine sleeps."""
 
     loop: float
     boot: float
 
     @classmethod
-    def now(cls, loop_time: Callable[[], float]) -> "Moment":
-        """Return this moment."""
+    def now(cls, loop_time: Callable[[], float]) -> "ClockReading":
+        """Read both clocks."""
         return cls(loop_time(), boot_time())
 
-    def age(self, now: "Moment") -> float:
-        """Return the seconds since then, by the clock that says more."""
+    def age(self, now: "ClockReading") -> float:
+        """Return the seconds since this reading, by the clock that shows more."""
         return max(now.loop - self.loop, now.boot - self.boot)
 
 
-class Holder(Protocol):
-    """What takes a permit back."""
+class PermitIssuer(Protocol):
+    """Issues shared permits, and takes them back."""
 
     def answered(self, permit: "SharedPermit", round_trip: float) -> None:
-        """Take it back after an answer."""
+        """Take a permit back after an answer."""
 
     def throttled(self, permit: "SharedPermit", round_trip: float) -> None:
-        """Take it back after a refusal for the rate."""
+        """Take a permit back after a refusal for the rate."""
 
     def abandoned(self, permit: "SharedPermit", age: float | None) -> None:
-        """Take it back after a request whose fate is unknown, or that was not sent."""
+        """Take a permit back after a request whose outcome is unknown, or that was not sent."""
 
-    def now(self) -> Moment:
-        """Return this moment."""
+    def now(self) -> ClockReading:
+        """Read the clocks."""
 
 
 @attrs.define(eq=False)
 class SharedPermit:
     """A permit of the store, which may be used from ``start`` on, on the loop's clock."""
 
-    holder: Holder
+    issuer: PermitIssuer
     id: str
     start: float
-    #: When the store was last asked for it, or told that it is in use.
-    told: Moment
+    #: When the store was last asked for the permit, or informed that it is still in use.
+    renewed_at: ClockReading
 
     def is_valid(self) -> bool:
-        """Tell whether the store still holds it: not if this process stood still, or the machine slept, for long."""
-        return self.told.age(self.holder.now()) < LEASE - MARGIN
+        """Return whether the store still holds it for us: not if the process stood still, or the machine slept."""
+        return self.renewed_at.age(self.issuer.now()) < LEASE - LEASE_MARGIN
 
     def answered(self, round_trip: float) -> None:
-        """Give it back after an answer."""
-        self.holder.answered(self, round_trip)
+        """Return the permit after an answer that took ``round_trip`` seconds."""
+        self.issuer.answered(self, round_trip)
 
     def throttled(self, round_trip: float) -> None:
-        """Give it back after a refusal for the rate."""
-        self.holder.throttled(self, round_trip)
+        """Return the permit after a refusal for the rate."""
+        self.issuer.throttled(self, round_trip)
 
     def abandoned(self, age: float | None) -> None:
-        """Give it back after a request whose fate is unknown, or that was not sent."""
-        self.holder.abandoned(self, age)
+        """Return the permit of a request whose outcome is unknown, or that was not sent."""
+        self.issuer.abandoned(self, age)
 
 
 @attrs.frozen
-class Return:
-    """A permit that is to be brought back. It returns at ``at``, or earlier by at most ``credit`` seconds."""
+class PermitReturn:
+    """A permit that has to go back to the store. It is free at ``at``, or at most ``credit`` seconds earlier."""
 
     id: str
     at: float

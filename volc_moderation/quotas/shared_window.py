@@ -1,4 +1,4 @@
-"""One quota of a shared store as one process sees it: who waits for it, and the one task that talks to the store."""
+"""One quota of a shared store as one process sees it: the calls that wait, and the one task that talks to the store."""
 
 import asyncio
 import json
@@ -11,44 +11,45 @@ import attrs
 
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, QuotaUnavailable
-from volc_moderation.quotas.adaptive import GROWTH, LEARNING, SHRINK, Refusals
+from volc_moderation.quotas.adaptive import GROWTH_PER_WINDOW, LEARNING_PER_WINDOW, SHRINK_FACTOR, RefusalCounter
 from volc_moderation.quotas.permit import Permit, Priority, QuotaState
-from volc_moderation.quotas.round_trips import LONGEST_WAY, RoundTrips
-from volc_moderation.quotas.shared_permit import LEASE, Moment, Return, SharedPermit
+from volc_moderation.quotas.round_trips import MIN_TRANSIT_TIME, RoundTrips
+from volc_moderation.quotas.shared_permit import LEASE, ClockReading, PermitReturn, SharedPermit
 from volc_moderation.quotas.wait_queue import WaitQueue
-from volc_moderation.quotas.window import BURST, COARSE, DRIP, Window
+from volc_moderation.quotas.window import MAX_BURST, PACE_COST, TIMER_RESOLUTION, LocalWindow
 
-#: What to do while the store is away.
+#: What happens to calls while the store is unavailable.
 Outage = Literal["raise", "wait", "share"]
-#: Runs the script with its JSON argument. Raises whatever it likes if the store is away, within ``PATIENCE``.
+#: Runs the script with its JSON argument. Raises any exception if the store is unavailable, within ``REDIS_TIMEOUT``.
 Exchange = Callable[[str], Awaitable[Any]]
 
-#: How many permits a process asks for ahead, as a part of the quota. All have the same number of them in the order in
-#: which the store was asked, and so the same share of the quota.
-AHEAD = 1 / 30
-#: Seconds that the store has for an answer, and between two tries to reach it when it is away.
-PATIENCE = 1.0
-AGAIN = 0.25
-#: Shortest wait before asking again for what was not there.
-POLL = 0.02
-#: What was answered is brought back after this part of a window, if there is nothing else to say before.
-BRING = 0.1
-#: Seconds for which a process remembers which life of the store it knew.
-MEMORY = 60.0
-#: Seconds for which the store keeps a quota that nobody uses. Its keys end by its own clock, which may step by an hour
-#: and do no harm. What was learned is kept longer.
-KEEP = 7200.0
-KEEP_LEARNED = 86_400.0
+#: A process requests at most this part of the quota ahead of time. All processes have the same number of permits in the
+#: order in which the store was asked, and so the same share of the quota.
+MAX_PREFETCH = 1 / 30
+#: The store has this long to reply.
+REDIS_TIMEOUT = 1.0  # seconds
+#: An unavailable store is tried again after this.
+RECONNECT_INTERVAL = 0.25  # seconds
+#: The shortest wait before the next request for permits that the store did not have.
+MIN_POLL_INTERVAL = 0.02  # seconds
+#: Answered permits go back to the store after this part of a window, unless an exchange happens before.
+MAX_RETURN_DELAY = 0.1
+#: A process remembers the generation of the store's data for this long after a reply.
+GENERATION_MEMORY = 60.0  # seconds
+#: The store keeps an unused quota for this long. Its keys expire by its own clock: a step of an hour does no harm.
+IDLE_TTL = 7200.0  # seconds
+#: The store keeps what was learned of an unpublished quota for this long.
+LEARNED_TTL = 86_400.0  # seconds
 
-MICRO = 1_000_000
+MICROSECONDS = 1_000_000  # per second
 
-CLOSED = "these RedisQuotas are closed"
+CLOSED_MESSAGE = "these RedisQuotas are closed"
 
 _log = logging.getLogger("volc_moderation")
 
 
 class SharedWindow:
-    """The permits of one key that this process holds, and who waits for them."""
+    """The permits of one key that this process holds, and the calls that wait for them."""
 
     def __init__(
         self,
@@ -68,314 +69,329 @@ class SharedWindow:
         self._outage = outage
         self._processes = processes
         self._wait_queue: WaitQueue[Permit] = WaitQueue(bulk_share)
-        self._stock: list[SharedPermit] = []  # in the order of their start
-        self._in_flight: dict[str, SharedPermit] = {}  # in the order of when they were told of
-        self._returns: list[Return] = []
-        self._bring_at = 0.0
+        self._prefetched: list[SharedPermit] = []  # in the order of their start
+        self._in_flight: dict[str, SharedPermit] = {}  # in the order of their renewal
+        self._returns: list[PermitReturn] = []
+        self._return_by = 0.0
         self._round_trips = RoundTrips()
-        self._refusals = Refusals()
-        self._throttled = False
-        # What the store said last.
-        self._born: int | None = None
-        self._heard_at = 0.0
-        #: At most so far is the store's clock ahead of the loop's; None if it was not heard of in this life.
-        self._ahead_by: float | None = None
+        self._refusals = RefusalCounter()
+        self._is_refusal_unreported = False
+        # From the last reply of the store.
+        self._generation: int | None = None
+        self._last_reply_at = 0.0
+        #: The store's clock is ahead of the loop's by at most this; None before the first reply of this generation.
+        self._clock_offset: float | None = None
         self._effective = quota.limit
-        self._out = 0
-        self._ask_at = 0.0
-        # While the store is away: when to try again, and the share that is used meanwhile.
-        self._error: str | None = None
-        self._try_at = 0.0
-        self._share: Window | None = None
-        self._number = 0
+        self._permits_out = 0
+        self._request_at = 0.0
+        # While the store is unavailable: why, when to try again, and the share of the quota that is used meanwhile.
+        self._outage_reason: str | None = None
+        self._reconnect_at = 0.0
+        self._share: LocalWindow | None = None
+        self._next_number = 0
         self._task: asyncio.Task[None] | None = None
-        self._wake: asyncio.Future[None] | None = None
+        self._wake_up: asyncio.Future[None] | None = None
         self._is_closed = False
 
     async def acquire(self, priority: Priority) -> Permit:
         """Wait for a permit."""
         if self._is_closed:
-            raise ConfigurationError(CLOSED)
-        turn = self._wait_queue.join(priority)
-        self._go()
-        return await self._wait_queue.wait(turn)
+            raise ConfigurationError(CLOSED_MESSAGE)
+        waiter = self._wait_queue.enqueue(priority)
+        self._start_or_wake()
+        return await self._wait_queue.wait(waiter)
 
     def answered(self, permit: SharedPermit, round_trip: float) -> None:
         """Take a permit back after an answer."""
         now = self._loop.time()
         self._round_trips.add(round_trip, now)
-        self._bring(permit, now + self._quota.window, self._round_trips.credit)
+        self._schedule_return(permit, now + self._quota.window, self._round_trips.credit)
 
     def throttled(self, permit: SharedPermit, round_trip: float) -> None:
-        """Take a permit back after a refusal, which the store is told at once."""
+        """Take a permit back after a refusal for the rate, which is reported to the store at once."""
         self._refusals.add(self._loop.time())
-        self._throttled = True
+        self._is_refusal_unreported = True
         self.answered(permit, round_trip)
-        self._bring_at = self._loop.time()
+        self._return_by = self._loop.time()
 
     def abandoned(self, permit: SharedPermit, age: float | None) -> None:
-        """Take a permit back after a request whose fate is unknown, or that was not sent."""
+        """Take a permit back after a request whose outcome is unknown, or that was not sent."""
         at = max(self._loop.time(), permit.start)
         if age is not None:
-            at += self._round_trips.still_on_its_way(age, self._quota.window) + self._quota.window
-        self._bring(permit, at, 0.0)
+            at += self._round_trips.remaining_transit(age, self._quota.window) + self._quota.window
+        self._schedule_return(permit, at, 0.0)
 
     def state(self) -> QuotaState:
-        """Return how it stands: the quota and the permits of all processes as the store last said."""
+        """Return the status: the limit in use and the permits of all processes are those of the last reply."""
         return QuotaState(
             quota=self._quota.limit,
             effective=self._effective,
-            permits_out=self._out,
-            waiters=self._wait_queue.waiting,
-            refused=self._refusals.at(self._loop.time()),
+            permits_out=self._permits_out,
+            waiters=len(self._wait_queue),
+            refused=self._refusals.total(self._loop.time()),
         )
 
     def is_idle(self) -> bool:
-        """Tell whether this process holds nothing and nobody waits."""
+        """Return whether this process holds no permit and no call waits."""
         return self._task is None or self._task.done()
 
-    def now(self) -> Moment:
-        """Return this moment."""
-        return Moment.now(self._loop.time)
+    def now(self) -> ClockReading:
+        """Read the clocks."""
+        return ClockReading.now(self._loop.time)
 
     async def close(self) -> None:
-        """Bring back all that is held, and refuse who waits.
+        """Return all permits to the store, and fail the calls that wait.
 
-        What the store is just being asked for is heard first: it would hold for long what nobody knows of.
+        An exchange in flight ends first: otherwise the store would keep permits for long that nobody knows of.
         """
         self._is_closed = True
-        self._wait_queue.refuse(lambda: ConfigurationError(CLOSED))
-        self._wake_up()
+        self._wait_queue.fail_all(lambda: ConfigurationError(CLOSED_MESSAGE))
+        self._wake()
         if self._task is not None:
             await asyncio.wait({self._task})
-        self._give_back_stock()
+        self._return_prefetched()
         for permit in list(self._in_flight.values()):
             self.abandoned(permit, 0.0)
-        if self._returns and self._error is None:
-            await self._talk()
+        if self._returns and self._outage_reason is None:
+            await self._synchronize()
 
-    def _bring(self, permit: SharedPermit, at: float, credit: float) -> None:
+    def _schedule_return(self, permit: SharedPermit, at: float, credit: float) -> None:
         self._in_flight.pop(permit.id, None)
         if not self._returns:
-            self._bring_at = self._loop.time() + BRING * self._quota.window
-        self._returns.append(Return(permit.id, at, credit))
-        self._go()
+            self._return_by = self._loop.time() + MAX_RETURN_DELAY * self._quota.window
+        self._returns.append(PermitReturn(permit.id, at, credit))
+        self._start_or_wake()
 
-    def _go(self) -> None:
+    def _start_or_wake(self) -> None:
         if self._is_closed:
             return
-        # A loop that starts tasks eagerly may have ended it before it was kept.
+        # On a loop that starts tasks eagerly, the task may have ended before it was assigned.
         if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._run(), name="volc_moderation quota")
         else:
-            self._wake_up()
+            self._wake()
 
     async def _run(self) -> None:
-        """Hand out what the store gave, and talk to it when that is due, until there is nothing more to do."""
+        """Grant the permits that the store gave, and talk to it when that is due, until there is nothing left to do."""
         try:
             while not self._is_closed:
-                self._hand_out()
+                self._grant_permits()
                 now = self._loop.time()
-                if self._error is not None and now < self._try_at and self._wait_queue.waiting:
-                    await self._do_without()
+                if self._outage_reason is not None and now < self._reconnect_at and self._wait_queue:
+                    await self._handle_outage()
                     continue
-                due = self._talk_at()
+                due = self._next_exchange_at()
                 if due is not None and due <= now:
-                    await self._talk()
+                    await self._synchronize()
                     continue
                 times = [due] if due is not None else []
-                times += [permit.start for permit in self._stock[:1]]
+                times += [permit.start for permit in self._prefetched[:1]]
                 if not times:
                     return
-                await self._until(min(times))
-        except Exception as error:  # noqa: BLE001 - a fault of ours, which is told to who waits
-            # Nobody may wait for what will not come. Whoever asks next starts it anew.
+                await self._wait_until(min(times))
+        except Exception as error:  # noqa: BLE001 - a bug of ours, which is reported to the calls that wait
+            # The waiters would wait in vain. The next call starts the task again.
             _log.exception("the quota of a shared store failed")
             reason = f"the quota of the store failed: {type(error).__name__}"
-            self._wait_queue.refuse(lambda: QuotaUnavailable(reason))
-        except asyncio.CancelledError:  # by the end of the loop, when all tasks are, or by somebody else
-            self._wait_queue.refuse(lambda: QuotaUnavailable("the task that shares the quota was cancelled"))
+            self._wait_queue.fail_all(lambda: QuotaUnavailable(reason))
+        except asyncio.CancelledError:  # at the end of the loop, when all tasks are cancelled, or by other code
+            self._wait_queue.fail_all(lambda: QuotaUnavailable("the task that shares the quota was cancelled"))
             raise
 
-    def _hand_out(self) -> None:
+    def _grant_permits(self) -> None:
         now = self._loop.time()
-        while self._stock and self._wait_queue.waiting and self._stock[0].start <= now:
-            permit = self._stock.pop(0)
-            if not permit.is_valid():  # the process stood still: the store may have given it to another one
-                self._bring(permit, now, 0.0)
+        while self._prefetched and self._wait_queue and self._prefetched[0].start <= now:
+            permit = self._prefetched.pop(0)
+            if not permit.is_valid():  # the process stood still: another one may have got the permit from the store
+                self._schedule_return(permit, now, 0.0)
                 continue
             self._in_flight[permit.id] = permit
-            self._wait_queue.give(permit)
-        if not self._wait_queue.waiting:
-            self._give_back_stock()
+            self._wait_queue.grant(permit)
+        if not self._wait_queue:
+            self._return_prefetched()
 
-    def _give_back_stock(self) -> None:
-        stock, self._stock = self._stock, []
-        for permit in stock:
+    def _return_prefetched(self) -> None:
+        permits, self._prefetched = self._prefetched, []
+        for permit in permits:
             self.abandoned(permit, None)
 
-    def _wanted(self) -> int:
-        return min(self._wait_queue.waiting, self._ahead()) - len(self._stock)
+    def _missing(self) -> int:
+        """Return the number of permits to request."""
+        return min(len(self._wait_queue), self._max_prefetched()) - len(self._prefetched)
 
-    def _ahead(self) -> int:
-        return ceil(self._effective * AHEAD)
+    def _max_prefetched(self) -> int:
+        return ceil(self._effective * MAX_PREFETCH)
 
-    def _talk_at(self) -> float | None:
-        """Return when to talk to the store next."""
+    def _next_exchange_at(self) -> float | None:
+        """Return when to talk to the store next; None if there is no reason to."""
         times = []
-        if self._wanted() > 0 and len(self._stock) <= self._ahead() // 2:
-            times.append(self._ask_at)
+        if self._missing() > 0 and len(self._prefetched) <= self._max_prefetched() // 2:
+            times.append(self._request_at)
         if self._returns:
-            times.append(self._bring_at)
+            times.append(self._return_by)
         if oldest := next(iter(self._in_flight.values()), None):
-            times.append(oldest.told.loop + LEASE / 2)
+            times.append(oldest.renewed_at.loop + LEASE / 2)
         if not times:
             return None
-        return min(times) if self._error is None else max(self._try_at, min(times))
+        return min(times) if self._outage_reason is None else max(self._reconnect_at, min(times))
 
-    async def _talk(self) -> None:
-        """Bring permits back and ask for new ones."""
+    async def _synchronize(self) -> None:
+        """Return permits to the store, renew those in flight and request new ones, in one exchange."""
         now = self._loop.time()
-        want = max(0, self._wanted()) if now >= self._ask_at else 0
-        number, self._number = self._number, self._number + want
+        want = max(0, self._missing()) if now >= self._request_at else 0
+        number, self._next_number = self._next_number, self._next_number + want
         returns, self._returns = self._returns, []
-        throttled, self._throttled = self._throttled, False
-        told = self.now()
-        renewed = [one for one in self._in_flight.values() if now >= one.told.loop + LEASE / 4]
-        ask = self._ask(now) | {
+        is_refused, self._is_refusal_unreported = self._is_refusal_unreported, False
+        sent_at = self.now()
+        renewed = [permit for permit in self._in_flight.values() if now >= permit.renewed_at.loop + LEASE / 4]
+        argument = self._common_argument(now) | {
             "want": want,
             "number": number,
-            "returns": [word for one in returns for word in (one.id, _micros(one.at - now), int(one.credit * MICRO))],
-            "renew": [one.id for one in renewed],
-            "throttled": throttled,
+            "returns": [
+                item for one in returns for item in (one.id, _micros(one.at - now), int(one.credit * MICROSECONDS))
+            ],
+            "renew": [permit.id for permit in renewed],
+            "throttled": is_refused,
         }
         try:
-            answer = _Answer.read(await self._exchange(json.dumps(ask)))
-        except Exception as error:  # noqa: BLE001 - whatever a client raises that the user brought
+            reply = _ExchangeReply.parse(await self._exchange(json.dumps(argument)))
+        except Exception as error:  # noqa: BLE001 - the user's Redis client may raise anything
             self._returns = returns + self._returns
-            self._throttled = throttled or self._throttled
-            self._lose(error)
+            self._is_refusal_unreported = is_refused or self._is_refusal_unreported
+            self._record_outage(error)
             return
-        if self._error is not None:
-            _log.info("the store of quotas is back")
-        self._error = self._share = None
+        if self._outage_reason is not None:
+            _log.info("the store of quotas is available again")
+        self._outage_reason = self._share = None
         now = self._loop.time()
-        for one in renewed:
-            if self._in_flight.pop(one.id, None):  # else it was answered meanwhile
-                one.told = told
-                self._in_flight[one.id] = one
-        self._effective, self._out = answer.effective, answer.out
-        ahead_by = answer.now / MICRO - told.loop
-        if self._born == answer.born and self._ahead_by is not None:
-            ahead_by = min(ahead_by, self._ahead_by)
-        elif self._born is not None:
-            # The store has forgotten all: it is told of what is in flight, and what it gave ahead is not used.
-            self._stock.clear()
-            for one in self._in_flight.values():
-                one.told = attrs.evolve(one.told, loop=-inf)
-        self._born, self._heard_at, self._ahead_by = answer.born, now, ahead_by
-        for offset, delay in enumerate(answer.given):
-            start = now + min(delay / MICRO, 2 * self._quota.window)
-            self._stock.append(SharedPermit(self, f"{self._process}:{number + offset}", start, told))
-        self._stock.sort(key=lambda permit: permit.start)
-        wait = min(max(POLL, answer.wait / MICRO), self._quota.window)
-        self._ask_at = now + wait if len(answer.given) < want else now
+        for permit in renewed:
+            if self._in_flight.pop(permit.id, None):  # otherwise it was answered meanwhile
+                permit.renewed_at = sent_at
+                self._in_flight[permit.id] = permit
+        self._effective, self._permits_out = reply.effective, reply.permits_out
+        offset = reply.now / MICROSECONDS - sent_at.loop
+        if self._generation == reply.generation and self._clock_offset is not None:
+            offset = min(offset, self._clock_offset)
+        elif self._generation is not None:
+            # The store has lost its data: report the permits in flight again, and do not use the prefetched ones.
+            self._prefetched.clear()
+            for permit in self._in_flight.values():
+                permit.renewed_at = attrs.evolve(permit.renewed_at, loop=-inf)
+        self._generation, self._last_reply_at, self._clock_offset = reply.generation, now, offset
+        for index, delay in enumerate(reply.delays):
+            start = now + min(delay / MICROSECONDS, 2 * self._quota.window)
+            self._prefetched.append(SharedPermit(self, f"{self._process}:{number + index}", start, sent_at))
+        self._prefetched.sort(key=lambda permit: permit.start)
+        wait = min(max(MIN_POLL_INTERVAL, reply.wait / MICROSECONDS), self._quota.window)
+        self._request_at = now + wait if len(reply.delays) < want else now
 
-    def _ask(self, now: float) -> dict[str, Any]:
-        """Return what the script is always told: spans in microseconds, how long to keep what in milliseconds."""
+    def _common_argument(self, now: float) -> dict[str, Any]:
+        """Return the fields that do not depend on the permits: spans in microseconds, times to live in milliseconds."""
         quota = self._quota
-        ask = {
+        argument = {
             "process": self._process,
             "away": self._share is not None,
-            "credit": int(self._round_trips.credit * MICRO),
+            "credit": int(self._round_trips.credit * MICROSECONDS),
             "limit": quota.limit,
             "published": quota.published,
             "window": _micros(quota.window),
             "lease": _micros(LEASE + quota.window),
-            "forget": _micros(self._forget()),
-            "silence": _micros(quota.window + PATIENCE),
-            "remember": int((KEEP if quota.published else KEEP_LEARNED) * 1000),
-            "keep": int(KEEP * 1000),
-            "growth": GROWTH,
-            "learning": LEARNING,
-            "shrink": SHRINK,
-            "burst": BURST,
-            "drip": DRIP,
+            "forget": _micros(self._vendor_memory()),
+            "silence": _micros(quota.window + REDIS_TIMEOUT),
+            "remember": int((IDLE_TTL if quota.published else LEARNED_TTL) * 1000),
+            "keep": int(IDLE_TTL * 1000),
+            "growth": GROWTH_PER_WINDOW,
+            "learning": LEARNING_PER_WINDOW,
+            "shrink": SHRINK_FACTOR,
+            "burst": MAX_BURST,
+            "drip": PACE_COST,
         }
-        if self._born is not None and now < self._heard_at + MEMORY:
-            ask["born"] = self._born
-        if self._ahead_by is not None:
-            ask["now"] = int((now + self._ahead_by) * MICRO)
-        return ask
+        if self._generation is not None and now < self._last_reply_at + GENERATION_MEMORY:
+            argument["born"] = self._generation
+        if self._clock_offset is not None:
+            argument["now"] = int((now + self._clock_offset) * MICROSECONDS)
+        return argument
 
-    def _forget(self) -> float:
-        """Return after how many seconds the vendor has forgotten what was sent with permits that were lost.
+    def _vendor_memory(self) -> float:
+        """Return the seconds after which the vendor no longer counts requests whose permits were lost.
 
-        Where each process goes on with its share, they come back to the store one after the other.
+        Where each process continues with its share, the processes return to the store one after the other.
         """
-        return self._quota.window + LONGEST_WAY + (PATIENCE + AGAIN if self._outage == "share" else 0.0)
+        reconnect = REDIS_TIMEOUT + RECONNECT_INTERVAL if self._outage == "share" else 0.0
+        return self._quota.window + MIN_TRANSIT_TIME + reconnect
 
-    def _lose(self, error: Exception) -> None:
-        """Take note that the store is away."""
+    def _record_outage(self, error: Exception) -> None:
+        """Record that the store is unavailable."""
         now = self._loop.time()
         reason = f"{type(error).__name__}: {error}"[:200]
-        if self._error is None:
-            _log.warning("the store of quotas is away: %s", reason)
-        self._error = reason
-        self._try_at = now + AGAIN
-        self._give_back_stock()
+        if self._outage_reason is None:
+            _log.warning("the store of quotas is unavailable: %s", reason)
+        self._outage_reason = reason
+        self._reconnect_at = now + RECONNECT_INTERVAL
+        self._return_prefetched()
         share = self._quota.limit // self._processes
         if self._outage == "share" and self._share is None and share:
             quota = attrs.evolve(self._quota, limit=share, published=True)
-            self._share = Window(quota, self._loop, 0.0, [now + self._forget()] * share)
+            self._share = LocalWindow(quota, self._loop, 0.0, [now + self._vendor_memory()] * share)
 
-    async def _do_without(self) -> None:
-        """While the store is away: refuse who waits, let them wait, or serve the next one from the own share."""
+    async def _handle_outage(self) -> None:
+        """While the store is unavailable: fail the waiters, let them wait, or serve the next one from our share."""
         if self._outage == "wait":
-            await self._until(self._try_at)
+            await self._wait_until(self._reconnect_at)
         elif self._share is None:
-            self._wait_queue.refuse(lambda: QuotaUnavailable(f"the store of quotas is away: {self._error}"))
+            self._wait_queue.fail_all(
+                lambda: QuotaUnavailable(f"the store of quotas is unavailable: {self._outage_reason}")
+            )
         else:
             try:
-                async with asyncio.timeout(self._try_at - self._loop.time() + COARSE):
+                async with asyncio.timeout(self._reconnect_at - self._loop.time() + TIMER_RESOLUTION):
                     permit = await self._share.acquire("interactive")
             except TimeoutError:
                 return
-            self._wait_queue.give(permit)
+            self._wait_queue.grant(permit)
 
-    async def _until(self, when: float) -> None:
-        """Wait, but no longer than until something happens."""
-        self._wake = self._loop.create_future()
-        timer = self._loop.call_at(when + COARSE, self._wake_up)
+    async def _wait_until(self, when: float) -> None:
+        """Wait until ``when``, or until something happens."""
+        self._wake_up = self._loop.create_future()
+        timer = self._loop.call_at(when + TIMER_RESOLUTION, self._wake)
         try:
-            await self._wake
+            await self._wake_up
         finally:
-            self._wake = None
+            self._wake_up = None
             timer.cancel()
 
-    def _wake_up(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+    def _wake(self) -> None:
+        if self._wake_up is not None and not self._wake_up.done():
+            self._wake_up.set_result(None)
 
 
 @attrs.frozen
-class _Answer:
+class _ExchangeReply:
     """What the script returns: spans and times in microseconds."""
 
-    born: int
-    #: The store's own time.
+    #: Identifies the store's data: it changes when the store has lost them.
+    generation: int
+    #: The time on the store's own clock.
     now: int
     effective: int
-    out: int
+    permits_out: int
     wait: int
-    given: tuple[int, ...]
+    #: From now until each granted permit may be used.
+    delays: tuple[int, ...]
 
     @classmethod
-    def read(cls, reply: Any) -> "_Answer":
-        """Check an answer. Raises ``ValueError`` or ``TypeError`` if it is none."""
-        born, now, effective, out, wait, given = reply
-        return cls(int(born), int(now), int(effective), int(out), int(wait), tuple(int(delay) for delay in given))
+    def parse(cls, reply: Any) -> "_ExchangeReply":
+        """Check a reply. Raises ``ValueError`` or ``TypeError`` if it is malformed."""
+        generation, now, effective, permits_out, wait, delays = reply
+        return cls(
+            int(generation),
+            int(now),
+            int(effective),
+            int(permits_out),
+            int(wait),
+            tuple(int(delay) for delay in delays),
+        )
 
 
 def _micros(seconds: float) -> int:
-    return ceil(seconds * MICRO)
+    return ceil(seconds * MICROSECONDS)

@@ -1,5 +1,6 @@
-"""Volcengine RTC: content moderation, webcast, and what a moderator does to people in a room."""
+"""Volcengine RTC: content moderation, webcasts, and a moderator's actions on the users in a room."""
 
+from volc_moderation.volcengine import callbacks
 from volc_moderation.volcengine.actions import (
     Acknowledgement,
     DetectionStatus,
@@ -76,4 +77,5 @@ __all__ = [
     "WebCastStatus",
     "WebCastTask",
     "WebCastTaskResult",
+    "callbacks",
 ]

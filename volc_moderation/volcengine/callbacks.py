@@ -1,4 +1,4 @@
-"""Volcengine's callbacks: verify them, read them, and sign them for tests. Pure: the time is an argument.
+"""Volcengine's callbacks: verifies and parses them, and signs them for tests. Pure: the time is an argument.
 
 https://www.volcengine.com/docs/6348/69820 (envelope, signature), https://www.volcengine.com/docs/6348/104534 (results)
 """
@@ -15,20 +15,20 @@ from attrs import field, frozen
 from volc_moderation.action import wire_name
 from volc_moderation.callback_checks import (
     check_age,
+    check_secrets,
     check_signature,
     dedupe_key,
+    load_model,
     load_object,
-    model_of,
-    secrets_of,
-    text_of,
-    unreadable,
+    required_text,
+    unreadable_field,
 )
-from volc_moderation.event import Event, Evidence, Lenient, Media, Verdict
-from volc_moderation.wire import dump_json
+from volc_moderation.event import Event, Evidence, Media, Verdict
+from volc_moderation.wire import Lenient, dump_json
 
 
 class WebcastChange(enum.IntEnum):
-    """What happened to a webcast. The page of StartWebcast names these."""
+    """What happened to a webcast. The page of StartWebcast documents these values."""
 
     STARTED = 1
     REFRESHED = 4
@@ -37,7 +37,7 @@ class WebcastChange(enum.IntEnum):
 
 @frozen(kw_only=True)
 class Risk(Lenient):
-    """A model and its score, 0 to 1."""
+    """The name of a moderation model, and its score from 0 to 1."""
 
     name: str
     score: float | None = None
@@ -45,7 +45,7 @@ class Risk(Lenient):
 
 @frozen(kw_only=True)
 class MachineReview(Lenient):
-    """The content of a ``MachineReviewResult``. ``ai_result_origin`` is what the model said, JSON in a text."""
+    """The content of a ``MachineReviewResult``. ``ai_result_origin`` is the output of the model: JSON as text."""
 
     room_id: str | None = None
     user_id: str | None = None
@@ -63,7 +63,7 @@ class MachineReview(Lenient):
 
 @frozen(kw_only=True)
 class WebcastReport(Lenient):
-    """The content of a webcast's event: ``reason`` is such as ``PageBlank``, ``PageFreeze``, ``PageCrash``."""
+    """The content of a webcast's event. ``reason`` is, for example, ``PageBlank``, ``PageFreeze`` or ``PageCrash``."""
 
     room_id: str | None = None
     user_id: str | None = None
@@ -74,7 +74,11 @@ class WebcastReport(Lenient):
 
 @frozen(kw_only=True)
 class VolcengineEvent(Event):
-    """An event of Volcengine. ``event_id`` is the same for all deliveries; ``version`` is that of the callback."""
+    """An event of Volcengine.
+
+    :param event_id: identifies the event in all its deliveries; None for older callbacks.
+    :param version: the version of the callback, such as ``2020-12-01``.
+    """
 
     event_id: str | None
     version: str
@@ -82,7 +86,7 @@ class VolcengineEvent(Event):
 
 @frozen(kw_only=True)
 class MachineReviewResult(VolcengineEvent):
-    """The result of a moderation.
+    """The result of a moderation, with its content in ``detail``.
 
     https://www.volcengine.com/docs/6348/104534
     """
@@ -92,7 +96,9 @@ class MachineReviewResult(VolcengineEvent):
 
 @frozen(kw_only=True)
 class WebcastEvent(VolcengineEvent):
-    """A change of a webcast. The page of StartWebcast names some; there may be more.
+    """A change of a webcast, with its content in ``detail``.
+
+    The page of StartWebcast documents some changes. There may be more.
 
     https://www.volcengine.com/docs/6348/1188207
     """
@@ -100,36 +106,38 @@ class WebcastEvent(VolcengineEvent):
     detail: WebcastReport
 
 
-#: How old a callback may be: any age, because Volcengine does not say how long it delivers again.
+#: How old a callback may be by default: any age, because Volcengine does not say for how long it repeats deliveries.
 #: https://www.volcengine.com/docs/6348/69820
 WITHIN_SECONDS: Final[float | None] = None
 
 
 def verify(body: bytes, secret: str | Sequence[str], *, now: float | None = None, within: float | None = None) -> str:
-    """Check that a callback was signed with ``secret``, or with one of several while one is rotated.
+    """Check that a callback was signed with ``secret``, or with one of several during a rotation.
 
-    Returns a key of the signature: what comes with one that was handled is a repeat, whatever else it says.
+    Returns a dedupe key of the signature. A callback whose signature was already handled is a repeat, whatever else it
+    contains.
 
-    ``within`` also refuses what was made more than so many seconds before or after ``now``, the Unix time. Volcengine
-    defines no such window, and delivers again after a while.
+    ``within`` also refuses callbacks that were created more than that many seconds before or after ``now``, the Unix
+    time. Volcengine defines no such limit, and repeats deliveries after a while.
 
-    The signature covers the values of the envelope, sorted, so that values could change places and still be signed.
-    What keeps them in place is their form: times, versions and JSON objects cannot stand for each other. The older of
-    its two forms leaves EventId out, and nothing tells where a value ends, so that a callback can come again under
-    another id. Its signature stays the same: ``Webhooks`` remembers that, too.
+    The signature covers the sorted values of the envelope, so values could swap places without invalidating it. Their
+    forms prevent this: times, versions and JSON objects cannot replace each other. The older of the two forms of the
+    signature omits EventId, and nothing marks where a value ends, so a callback can be sent again under another id. Its
+    signature stays the same, which is why ``Webhooks`` also remembers signatures.
 
     Raises ``CallbackError``, whose ``reason`` is ``forged``, ``stale`` or ``unreadable``; ``ConfigurationError`` for an
-    empty secret.
+    empty secret or a wrong ``within``.
     """
-    secrets = secrets_of(secret)
+    secrets = check_secrets(secret)
     envelope = _Envelope.read(body)
-    check_signature(envelope.fields.get("Signature"), [d for one in secrets for d in envelope.digests(one)])
-    check_age(envelope.made_at, now, within)
+    digests = [digest for one in secrets for digest in envelope.valid_signatures(one)]
+    check_signature(envelope.fields.get("Signature"), digests)
+    check_age(envelope.created_at, now, within)
     return dedupe_key("volcengine", "signature", str(envelope.fields["Signature"]))
 
 
 def parse(body: bytes) -> VolcengineEvent:
-    """Read a callback, which must have been verified. Raises ``CallbackError`` if it has not the documented form."""
+    """Parse a callback, which must be verified first. Raises ``CallbackError`` if it lacks the documented form."""
     envelope = _Envelope.read(body)
     content = load_object(envelope.event_data)
     data = {"EventData": envelope.event_data} if content is None else content
@@ -139,39 +147,41 @@ def parse(body: bytes) -> VolcengineEvent:
         "app_id": envelope.app_id,
         "event_id": envelope.event_id,
         "version": envelope.version,
-        "occurred_at": envelope.made_at,
+        "occurred_at": envelope.created_at,
         "dedupe_key": envelope.dedupe_key,
         "data": data,
     }
     if envelope.event_type == "MachineReviewResult":
-        review = model_of(content, MachineReview, "EventData")
+        review = load_model(content, MachineReview, "EventData")
         if not isinstance(data.get("Suggest"), (str, type(None))):
-            raise unreadable("EventData.Suggest", "a text")
-        return MachineReviewResult(**common, **_neutral(review), detail=review)
+            raise unreadable_field("EventData.Suggest", "a text")
+        return MachineReviewResult(**common, **_moderation_fields(review), detail=review)
     if envelope.event_type.lower().startswith("webcast"):
-        report = model_of(content, WebcastReport, "EventData")
-        who: dict[str, Any] = {"room_id": report.room_id, "user_id": report.user_id, "task_id": report.task_id}
-        # A line of the documents has a blank before a reason.
+        report = load_model(content, WebcastReport, "EventData")
+        ids: dict[str, Any] = {"room_id": report.room_id, "user_id": report.user_id, "task_id": report.task_id}
+        # One line of the documents has a space before a reason.
         reasons = (report.reason.strip(),) if report.reason else ()
-        return WebcastEvent(**common, **who, reasons=reasons, detail=report)
-    who = {name: data[key] for name, key in _WHO.items() if isinstance(data.get(key), str)}
-    return VolcengineEvent(**common, **who)
+        return WebcastEvent(**common, **ids, reasons=reasons, detail=report)
+    ids = {name: data[key] for name, key in _IDS.items() if isinstance(data.get(key), str)}
+    return VolcengineEvent(**common, **ids)
 
 
 def sign(envelope: Mapping[str, str], secret: str) -> bytes:
-    """Return the body of a callback with these fields and their signature: for tests."""
+    """Return the body of a callback with these fields and their signature, for tests."""
     fields = {name: value for name, value in envelope.items() if name != "Signature"}
     nonce = "Nonce" if "Nonce" in fields else "Noce"
     values = [fields[name] for name in (*_SIGNED, "EventId", nonce) if name in fields]
     return dump_json({**fields, "Signature": _digest(values, secret)})
 
 
-_WHO = {"room_id": "RoomId", "user_id": "UserId", "task_id": "TaskId"}
+#: The vendor's spelling of the ids in events that are not documented.
+_IDS = {"room_id": "RoomId", "user_id": "UserId", "task_id": "TaskId"}
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})")
 _VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
-#: What is signed, and its form; besides EventId, which older callbacks do not have, and Nonce, which some spell Noce.
+#: The signed fields and their forms. EventId, which older callbacks lack, and Nonce, which some spell Noce, are signed
+#: too.
 _SIGNED: dict[str, Callable[[str], object]] = {
     "EventTime": _TIME.fullmatch,
     "Version": _VERSION.fullmatch,
@@ -190,23 +200,23 @@ class _Envelope:
     app_id: str
     version: str
     values: tuple[str, ...]
-    made_at: datetime
+    created_at: datetime
 
     @classmethod
     def read(cls, body: bytes) -> "_Envelope":
         fields = load_object(body)
         if fields is None:
-            raise unreadable("the body", "a JSON object")
-        values = [text_of(fields, name, is_right=form) for name, form in _SIGNED.items()]
+            raise unreadable_field("the body", "a JSON object")
+        values = [required_text(fields, name, is_valid=has_form) for name, has_form in _SIGNED.items()]
         event_time, version, event_type, event_data, app_id = values
-        nonce = text_of(fields, "Nonce", "Noce")
-        event_id = text_of(fields, "EventId") if fields.get("EventId") not in (None, "") else None
+        nonce = required_text(fields, "Nonce", "Noce")
+        event_id = required_text(fields, "EventId") if fields.get("EventId") not in (None, "") else None
         try:
-            made_at = datetime.fromisoformat(event_time)
+            created_at = datetime.fromisoformat(event_time)
         except ValueError:
-            made_at = None
-        if made_at is None:  # raised here: what came must not travel in the error's context
-            raise unreadable("EventTime", "a time")
+            created_at = None
+        if created_at is None:  # raised outside the except block: a chained error would hold the vendor's text
+            raise unreadable_field("EventTime", "a time")
         return cls(
             fields=fields,
             event_type=event_type,
@@ -215,33 +225,33 @@ class _Envelope:
             app_id=app_id,
             version=version,
             values=(*values, nonce),
-            made_at=made_at,
+            created_at=created_at,
         )
 
-    def digests(self, secret: str) -> list[str]:
-        """Return the signatures that would be right: of eight values, or of seven, without EventId.
+    def valid_signatures(self, secret: str) -> list[str]:
+        """Return the valid signatures: over eight values, or over seven, without EventId.
 
-        The documents describe eight; their own example is of seven, as callbacks were before they had an EventId.
+        The documents describe eight values. Their own example has seven, as callbacks had before EventId was added.
         """
         with_id = [] if self.event_id is None else [_digest([*self.values, self.event_id], secret)]
         return [*with_id, _digest(self.values, secret)]
 
     @property
     def dedupe_key(self) -> str:
-        """What tells this event from all others. Older callbacks have no EventId."""
-        which = ("values", *self.values) if self.event_id is None else ("id", self.event_id)
-        return dedupe_key("volcengine", self.app_id, *which)
+        """The key that identifies the event: by its id, or by all values of an older callback, which has no EventId."""
+        identity = ("values", *self.values) if self.event_id is None else ("id", self.event_id)
+        return dedupe_key("volcengine", self.app_id, *identity)
 
 
 def _digest(values: Sequence[str], secret: str) -> str:
-    # Sorted by bytes, as the vendor does; code points sort alike.
+    # The vendor sorts by bytes. Code points sort in the same order.
     return hashlib.sha256("".join(sorted([*values, secret])).encode()).hexdigest()
 
 
 _MEDIA: dict[int | None, Media] = {1: Media.VIDEO, 2: Media.AUDIO}
 
 
-def _neutral(review: MachineReview) -> dict[str, Any]:
+def _moderation_fields(review: MachineReview) -> dict[str, Any]:
     urls = [*review.images, *filter(None, [review.audio])]
     return {
         "room_id": review.room_id,

@@ -1,4 +1,4 @@
-"""The client of Volcengine RTC: its settings, keys and quotas. The methods are in ``methods.py``."""
+"""The client of Volcengine RTC: its options, keys and quotas. Its methods are in ``methods.py``."""
 
 import os
 import time
@@ -16,7 +16,7 @@ from volc_moderation.volcengine import protocol
 from volc_moderation.volcengine.actions import VolcengineAction
 from volc_moderation.volcengine.methods import VolcengineMethods
 from volc_moderation.volcengine.signing import Signer
-from volc_moderation.wire import Answer, Request, Response
+from volc_moderation.wire import DecodedResponse, Request, Response
 
 R = TypeVar("R")
 
@@ -24,29 +24,32 @@ BASE_URL = "https://rtc.volcengineapi.com"
 
 
 class VolcengineClientOptions(ClientOptions, total=False):
-    """The settings of a ``VolcengineClient`` besides its keys."""
+    """The options of a ``VolcengineClient`` other than its keys."""
 
     region: str
     account: str | None
 
 
 class VolcengineClient(VolcengineMethods):
-    """Calls Volcengine RTC, signed, retried, and under the account's quotas. One per event loop.
+    """Calls Volcengine RTC: signs, retries, and keeps the account's quotas. Use one client per event loop.
 
-    :param access_key: the access key id; with ``secret_key`` and, for temporary keys, ``session_token``.
-    :param region: part of the signature: ``cn-north-1``, where moderation lives.
-    :param account: what the quotas are counted by, if several keys belong to one account; the access key otherwise.
-    :param base_url: where to send: by default ``https://rtc.volcengineapi.com``, the only host of the moderation calls;
-        or the emulator's ``http://127.0.0.1:8765``.
+    :param access_key: the id of the access key.
+    :param secret_key: the secret of the access key.
+    :param session_token: the token of a temporary key (STS).
+    :param region: the region that is signed; default ``cn-north-1``, the region of the moderation service.
+    :param account: an id that all keys of one account share, because quotas are counted per account; by default the
+        access key.
+    :param base_url: the URL to call: by default ``https://rtc.volcengineapi.com``, the only host of the moderation
+        calls; or the emulator's ``http://127.0.0.1:8765``.
     :param quotas: a store of ``volc_moderation.quotas``; by default one that all clients of the event loop share.
     :param retry: attempts and back-off; by default ``RetryPolicy()``.
-    :param deadline: seconds for a whole call, waits for quota and retries included; None for no limit.
+    :param deadline: seconds for a whole call, including the waits for quota and retries; None for no limit.
     :param timeout: seconds for one request.
-    :param http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient``; whoever made it closes it.
-    :param clock: returns the Unix time that signatures bear.
+    :param http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient``, which you close yourself.
+    :param clock: returns the Unix time for signatures.
     :param priority: ``"interactive"``, or ``"bulk"`` for calls that wait behind interactive ones for the quota.
 
-    Raises ``ConfigurationError`` for a wrong setting.
+    Raises ``ConfigurationError`` for an invalid option.
     """
 
     vendor = "volcengine"
@@ -88,25 +91,25 @@ class VolcengineClient(VolcengineMethods):
         self._signer = Signer(credentials, region=region)
 
     @classmethod
-    def from_env(cls, **settings: Unpack[VolcengineClientOptions]) -> Self:
-        """Make a client with the keys of the environment.
+    def from_env(cls, **options: Unpack[VolcengineClientOptions]) -> Self:
+        """Create a client with keys from the environment.
 
-        Read are ``VOLCENGINE_ACCESS_KEY``, ``VOLCENGINE_SECRET_KEY`` and ``VOLCENGINE_SESSION_TOKEN``, else
-        ``VOLC_ACCESSKEY`` and ``VOLC_SECRETKEY``; and ``VOLCENGINE_RTC_BASE_URL`` unless ``base_url`` is given.
+        The keys are ``VOLCENGINE_ACCESS_KEY``, ``VOLCENGINE_SECRET_KEY`` and ``VOLCENGINE_SESSION_TOKEN``, or else
+        ``VOLC_ACCESSKEY`` and ``VOLC_SECRETKEY``. ``VOLCENGINE_RTC_BASE_URL`` is the default of ``base_url``.
         """
         access_key, secret_key, session_token = volcengine_keys_from_env()
-        settings.setdefault("base_url", os.environ.get("VOLCENGINE_RTC_BASE_URL") or BASE_URL)
-        return cls(access_key=access_key, secret_key=secret_key, session_token=session_token, **settings)
+        options.setdefault("base_url", os.environ.get("VOLCENGINE_RTC_BASE_URL") or BASE_URL)
+        return cls(access_key=access_key, secret_key=secret_key, session_token=session_token, **options)
 
     @property
     def account(self) -> str:
-        """What the vendor counts calls by: the access key stands for the account, unless that is given."""
-        return self._account + self._base_url.own_accounts
+        """The account for which the vendor counts calls: the option ``account``, or else the access key."""
+        return self._account + self._base_url.account_suffix
 
     def _encode(self, action: Action[Any], now: float) -> Request:
         assert isinstance(action, VolcengineAction)  # noqa: S101 - checked by call
         url = self._base_url
         return protocol.encode(action, url=url.url, host=url.host, signer=self._signer, now=now)
 
-    def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> Answer[R]:
+    def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> DecodedResponse[R]:
         return protocol.decode(action, request, response, repeated=repeated)

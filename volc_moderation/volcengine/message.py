@@ -1,8 +1,8 @@
-"""The actions of Volcengine RTC that send a message from the server, such as a warning, to the people in a room.
+"""The actions of Volcengine RTC that send a message from the server, such as a warning, to the users in a room.
 
-They are known from the vendor's Go SDK, in two versions with the same fields; no quota is published. A message that is
-sent twice arrives twice, so none is repeated after an outcome that nobody knows. A yes means that the vendor took the
-message, not that it arrived.
+They are known from the vendor's Go SDK, in two versions with the same fields. No quota is published. A message that is
+sent twice arrives twice, so the client does not repeat a call whose outcome is unknown. Success means that the vendor
+accepted the message, not that it arrived.
 """
 
 import binascii
@@ -14,25 +14,26 @@ from attrs import field, frozen
 from volc_moderation import validators
 from volc_moderation.action import api_version
 from volc_moderation.errors import InvalidActionError
-from volc_moderation.volcengine.actions import UNPUBLISHED, Acknowledgement, VolcengineAction
+from volc_moderation.volcengine.actions import UNPUBLISHED_QUOTA, Acknowledgement, VolcengineAction
 
 
 @frozen(kw_only=True)
 class MessageAction(VolcengineAction[Acknowledgement]):
-    """The base of the messages.
+    """The base of the actions that send a message.
 
-    :param from_: names the server (``From``); must not be a real user.
-    :param message: a text, or base64 if ``binary``.
-    :param binary: whether the message is bytes, in base64.
+    :param from_: the sender (``From``): 1 to 128 letters, digits, ``_``, ``@``, ``-`` and ``.``. It must not be a real
+        user.
+    :param message: text, or base64 if ``binary`` is True.
+    :param binary: whether the message is binary, encoded in base64.
     """
 
-    quota = UNPUBLISHED
+    quota = UNPUBLISHED_QUOTA
     repeatable = False
 
     app_id: str = field(validator=validators.text())
     from_: str = field(validator=validators.identifier())
-    message: str = field(validator=validators.message())
-    binary: bool = field(default=False, validator=validators.flag())
+    message: str = field(validator=validators.free_text())
+    binary: bool = field(default=False, validator=validators.boolean())
     version: str = api_version("2023-07-20", "2020-12-01")
 
     def __attrs_post_init__(self) -> None:
@@ -46,7 +47,10 @@ class MessageAction(VolcengineAction[Acknowledgement]):
 
 @frozen(kw_only=True)
 class SendUnicast(MessageAction):
-    """Send a message to a user, in whatever room. See ``MessageAction`` for the other parameters."""
+    """Send a message to a user, whichever room the user is in. See ``MessageAction`` for the other parameters.
+
+    :param to: the id of the user.
+    """
 
     result = Acknowledgement
 
@@ -55,7 +59,10 @@ class SendUnicast(MessageAction):
 
 @frozen(kw_only=True)
 class SendRoomUnicast(MessageAction):
-    """Send a message to a user in a room. See ``MessageAction`` for the other parameters."""
+    """Send a message to a user in a room. See ``MessageAction`` for the other parameters.
+
+    :param to: the id of the user.
+    """
 
     result = Acknowledgement
 
@@ -67,7 +74,7 @@ class SendRoomUnicast(MessageAction):
 class BatchSendRoomUnicast(MessageAction):
     """Send a message to several users in a room. See ``MessageAction`` for the other parameters.
 
-    :param to: at least one user. How many are too many is not published.
+    :param to: the ids of at least one user. The vendor does not publish a maximum.
     """
 
     result = Acknowledgement

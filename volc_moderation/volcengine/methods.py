@@ -1,4 +1,4 @@
-"""Every action of Volcengine RTC as a method. The fields of an action are the parameters of its method."""
+"""Every action of Volcengine RTC as a method, whose parameters are the fields of the action."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,10 @@ from volc_moderation.volcengine.room import (
 
 
 class VolcengineMethods(Client):
-    """A method per action. It makes the action, calls it, and returns its result."""
+    """One method for each action. It creates the action, calls it, and returns its result.
+
+    The action's docstring describes the parameters. Errors are those of ``call``.
+    """
 
     async def start_detection(
         self,
@@ -93,7 +96,7 @@ class VolcengineMethods(Client):
         event_notify_config: EventNotifyConfig | None = None,
         version: str = "2020-12-01",
     ) -> Acknowledgement:
-        """Render a web page and push it into a room. See ``StartWebcast``."""
+        """Render a web page and publish it in a room. See ``StartWebcast``."""
         action = StartWebcast(
             app_id=app_id,
             room_id=room_id,
@@ -112,14 +115,14 @@ class VolcengineMethods(Client):
     async def stop_webcast(
         self, *, app_id: str, room_id: str, task_id: str, version: str = "2020-12-01"
     ) -> Acknowledgement:
-        """Stop a webcast, which app, room and task id name. See ``StopWebcast``."""
+        """Stop a webcast. See ``StopWebcast``."""
         action = StopWebcast(app_id=app_id, room_id=room_id, task_id=task_id, version=version)
         return (await self.call(action)).result
 
     async def get_web_cast_task(
         self, *, app_id: str, room_id: str, task_id: str, version: str = "2020-12-01"
     ) -> WebCastTaskResult:
-        """Ask where a webcast stands that was started in the last 72 hours. See ``GetWebCastTask``."""
+        """Get the status of a webcast that was started in the last 72 hours. See ``GetWebCastTask``."""
         action = GetWebCastTask(app_id=app_id, room_id=room_id, task_id=task_id, version=version)
         return (await self.call(action)).result
 
@@ -133,7 +136,7 @@ class VolcengineMethods(Client):
         forbidden_interval: int | None = None,
         version: str = "2023-11-01",
     ) -> Acknowledgement:
-        """Remove users from rooms, and keep them out for a while. See ``BanRoomUser``."""
+        """Remove users from rooms, and ban them for a while. See ``BanRoomUser``."""
         action = BanRoomUser(
             app_id=app_id,
             room_id=room_id,
@@ -153,7 +156,7 @@ class VolcengineMethods(Client):
         forbidden_interval: int | None = None,
         version: str = "2023-11-01",
     ) -> Acknowledgement:
-        """Change how long a ban lasts, or lift it. See ``UpdateBanRoomUserRule``."""
+        """Change the duration of a ban, or lift it. See ``UpdateBanRoomUserRule``."""
         action = UpdateBanRoomUserRule(
             app_id=app_id, room_id=room_id, user_id=user_id, forbidden_interval=forbidden_interval, version=version
         )
@@ -162,12 +165,12 @@ class VolcengineMethods(Client):
     async def kick_user(
         self, *, app_id: str, room_id: str, user_id: str, version: str = "2020-12-01"
     ) -> Acknowledgement:
-        """Remove a user from a room; the user may come back. See ``KickUser``."""
+        """Remove a user from a room. See ``KickUser``."""
         action = KickUser(app_id=app_id, room_id=room_id, user_id=user_id, version=version)
         return (await self.call(action)).result
 
     async def dismiss_room(self, *, app_id: str, room_id: str, version: str = "2020-12-01") -> Acknowledgement:
-        """Remove everybody from a room; they may come back. See ``DismissRoom``."""
+        """Remove everybody from a room. See ``DismissRoom``."""
         action = DismissRoom(app_id=app_id, room_id=room_id, version=version)
         return (await self.call(action)).result
 
@@ -183,7 +186,7 @@ class VolcengineMethods(Client):
         token: str | None = None,
         version: str = "2023-11-01",
     ) -> Acknowledgement:
-        """Keep a user from publishing video or audio or both, who stays in the room. See ``BanUserStream``."""
+        """Ban a user from publishing video, audio or both. See ``BanUserStream``."""
         action = BanUserStream(
             app_id=app_id,
             room_id=room_id,
@@ -207,7 +210,7 @@ class VolcengineMethods(Client):
         token: str | None = None,
         version: str = "2023-11-01",
     ) -> Acknowledgement:
-        """Let a user publish again. See ``UnbanUserStream``."""
+        """Allow a user to publish again. See ``UnbanUserStream``."""
         action = UnbanUserStream(
             app_id=app_id, room_id=room_id, user_id=user_id, video=video, audio=audio, token=token, version=version
         )
@@ -223,7 +226,7 @@ class VolcengineMethods(Client):
         forbidden_interval: int,
         version: str = "2023-11-01",
     ) -> TokenLimit:
-        """Take the right to publish from a user's token for a while. See ``LimitTokenPrivilege``."""
+        """Revoke the right to publish from a user's token for a while. See ``LimitTokenPrivilege``."""
         action = LimitTokenPrivilege(
             app_id=app_id,
             room_id=room_id,
@@ -235,14 +238,14 @@ class VolcengineMethods(Client):
         return (await self.call(action)).result
 
     async def get_room_online_users(self, *, app_id: str, room_id: str, version: str = "2023-11-01") -> OnlineUsers:
-        """List who is in a room. See ``GetRoomOnlineUsers``."""
+        """List the users in a room. See ``GetRoomOnlineUsers``."""
         action = GetRoomOnlineUsers(app_id=app_id, room_id=room_id, version=version)
         return (await self.call(action)).result
 
     async def send_unicast(
         self, *, app_id: str, from_: str, message: str, binary: bool = False, version: str = "2023-07-20", to: str
     ) -> Acknowledgement:
-        """Send a message to a user, in whatever room. See ``SendUnicast``."""
+        """Send a message to a user, whichever room the user is in. See ``SendUnicast``."""
         action = SendUnicast(app_id=app_id, from_=from_, message=message, binary=binary, version=version, to=to)
         return (await self.call(action)).result
 

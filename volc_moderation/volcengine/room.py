@@ -1,6 +1,6 @@
-"""The actions of Volcengine RTC on the people in a room: who is there, out with them, off with their streams.
+"""The actions of Volcengine RTC on the users in a room: list them, remove or ban them, and ban their streams.
 
-Facts: https://www.volcengine.com/docs/6348/69828 and the pages named at each action.
+Sources: https://www.volcengine.com/docs/6348/69828 and the pages named at each action.
 """
 
 from attrs import field, frozen
@@ -10,15 +10,15 @@ from volc_moderation.action import Quota, api_version, wire_name
 from volc_moderation.errors import InvalidActionError
 from volc_moderation.volcengine.actions import Acknowledgement, VolcengineAction
 
-#: 0 means for ever, or not at all, as each action says.
-_BAN = validators.optional(validators.integer(10, 604_800, off=0))
+#: In seconds. What 0 means is described at each action.
+_VALID_BAN_DURATION = validators.optional(validators.integer(10, 604_800, off=0))
 
-_OLD = "2020-12-01"
+_OLDER_VERSION = "2020-12-01"
 
 
 @frozen(kw_only=True)
 class TokenLimit:
-    """The result of LimitTokenPrivilege. ``end_time`` is when the limit ends, in Unix seconds."""
+    """The result of LimitTokenPrivilege. The limit ends at ``end_time``, in Unix seconds."""
 
     end_time: int
     message: str = ""
@@ -28,7 +28,7 @@ class TokenLimit:
 class OnlineUsers:
     """The result of GetRoomOnlineUsers. If there is no such room, only ``room_exists`` is set.
 
-    Each list has at most 10000 users; the totals count all.
+    Each list has at most 10000 users. The totals count all users.
     """
 
     room_exists: bool
@@ -40,17 +40,17 @@ class OnlineUsers:
 
 @frozen(kw_only=True)
 class BanRoomUser(VolcengineAction[Acknowledgement]):
-    """Remove users from rooms, and keep them out for a while. It also works before they join.
+    """Remove users from rooms, and ban them for a while. A ban also works before the users join.
 
-    At least one of ``room_id``, ``user_id`` and ``ip`` is needed: the room means everybody in it; room and user that
-    user in it; the user alone that user in all rooms of the app; the IP whoever comes from there. A ban in force
-    already is a success with a hint.
+    At least one of ``room_id``, ``user_id`` and ``ip`` is required. The room alone means everybody in it; room and user
+    mean that user in that room; the user alone means that user in all rooms of the app; the IP means all users who
+    connect from it. Repeating a ban that is in force is a success with a hint.
 
     https://www.volcengine.com/docs/6348/1188353 (2023-11-01). The older version is known from the vendor's Go SDK.
 
     :param ip: a public address; only in 2023-11-01.
-    :param forbidden_interval: seconds, 10 to 604800; 0 or None only removes, so that they may come back. The vendor
-        would bring other numbers into the range; here they are refused as a mistake.
+    :param forbidden_interval: seconds, 10 to 604800. With 0 or None, users are only removed and may come back. The
+        vendor would change other numbers to the nearest allowed one; here they are refused as a mistake.
     """
 
     quota = Quota(40)
@@ -62,25 +62,25 @@ class BanRoomUser(VolcengineAction[Acknowledgement]):
     ip: str | None = field(
         default=None, validator=validators.optional(validators.ip_address()), metadata=wire_name("IP")
     )
-    forbidden_interval: int | None = field(default=None, validator=_BAN)
-    version: str = api_version("2023-11-01", _OLD)
+    forbidden_interval: int | None = field(default=None, validator=_VALID_BAN_DURATION)
+    version: str = api_version("2023-11-01", _OLDER_VERSION)
 
     def __attrs_post_init__(self) -> None:
         if self.room_id is None and self.user_id is None and self.ip is None:
             raise InvalidActionError.of(self.name, "room_id", "a str, unless user_id or ip is given", None)
-        if self.ip is not None and self.version == _OLD:
-            raise InvalidActionError.of(self.name, "ip", f"None with version {_OLD}", self.ip)
+        if self.ip is not None and self.version == _OLDER_VERSION:
+            raise InvalidActionError.of(self.name, "ip", f"None with version {_OLDER_VERSION}", self.ip)
 
 
 @frozen(kw_only=True)
 class UpdateBanRoomUserRule(VolcengineAction[Acknowledgement]):
-    """Change how long a ban lasts, or lift it.
+    """Change the duration of a ban, or lift it.
 
-    At least one of ``room_id`` and ``user_id`` is needed: they name the ban, as in ``BanRoomUser``.
+    At least one of ``room_id`` and ``user_id`` is required. They identify the ban, as in ``BanRoomUser``.
 
     https://www.volcengine.com/docs/6348/1188351 (2023-11-01), https://www.volcengine.com/docs/6348/336039 (2020-12-01)
 
-    :param forbidden_interval: seconds, 10 to 604800; 0 lifts the ban, and so, by the pages, does leaving it out.
+    :param forbidden_interval: seconds, 10 to 604800; 0 lifts the ban. According to the pages, so does None.
     """
 
     quota = Quota(20)
@@ -89,8 +89,8 @@ class UpdateBanRoomUserRule(VolcengineAction[Acknowledgement]):
     app_id: str = field(validator=validators.text())
     room_id: str | None = field(default=None, validator=validators.optional(validators.text()))
     user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
-    forbidden_interval: int | None = field(default=None, validator=_BAN)
-    version: str = api_version("2023-11-01", _OLD)
+    forbidden_interval: int | None = field(default=None, validator=_VALID_BAN_DURATION)
+    version: str = api_version("2023-11-01", _OLDER_VERSION)
 
     def __attrs_post_init__(self) -> None:
         if self.room_id is None and self.user_id is None:
@@ -99,7 +99,7 @@ class UpdateBanRoomUserRule(VolcengineAction[Acknowledgement]):
 
 @frozen(kw_only=True)
 class KickUser(VolcengineAction[Acknowledgement]):
-    """Remove a user from a room; the user may come back. The vendor's pages steer to ``BanRoomUser``.
+    """Remove a user from a room. The user may come back. The vendor's pages recommend ``BanRoomUser`` instead.
 
     https://www.volcengine.com/docs/6348/357742
     """
@@ -110,12 +110,12 @@ class KickUser(VolcengineAction[Acknowledgement]):
     app_id: str = field(validator=validators.text())
     room_id: str = field(validator=validators.text())
     user_id: str = field(validator=validators.text())
-    version: str = api_version(_OLD)
+    version: str = api_version(_OLDER_VERSION)
 
 
 @frozen(kw_only=True)
 class DismissRoom(VolcengineAction[Acknowledgement]):
-    """Remove everybody from a room; they may come back. The vendor's pages steer to ``BanRoomUser``.
+    """Remove everybody from a room. They may come back. The vendor's pages recommend ``BanRoomUser`` instead.
 
     https://www.volcengine.com/docs/6348/357815
     """
@@ -125,21 +125,23 @@ class DismissRoom(VolcengineAction[Acknowledgement]):
 
     app_id: str = field(validator=validators.text())
     room_id: str = field(validator=validators.text())
-    version: str = api_version(_OLD)
+    version: str = api_version(_OLDER_VERSION)
 
 
 @frozen(kw_only=True)
 class BanUserStream(VolcengineAction[Acknowledgement]):
-    """Keep a user from publishing video or audio or both, who stays in the room. Billing goes on.
+    """Ban a user from publishing video, audio or both. The user stays in the room, and billing continues.
 
-    The documents and the vendor's Go SDK disagree on what leaving out ``video`` or ``audio`` means, so both are sent in
-    any case: True bans, False leaves as it is.
+    The documents and the vendor's Go SDK disagree on what omitting ``video`` or ``audio`` means, so both are always
+    sent: True bans the medium, False leaves it as it is.
 
     https://www.volcengine.com/docs/6348/1188354 (2023-11-01), https://www.volcengine.com/docs/6348/80654 (2020-12-01)
 
-    :param forbidden_interval: seconds, 60 to 259200; 0 or None until it is unbanned; only in 2023-11-01. (A line of the
-        page allows 10 and more; its table does not.)
-    :param token: the user's token; 2020-12-01 needs it.
+    :param video: whether to ban video.
+    :param audio: whether to ban audio.
+    :param forbidden_interval: seconds, 60 to 259200. With 0 or None, the ban lasts until ``UnbanUserStream``. Only in
+        2023-11-01. (A line of the page allows 10 and more; its table does not.)
+    :param token: the user's token. Version 2020-12-01 requires it.
     """
 
     quota = Quota(60)
@@ -148,29 +150,33 @@ class BanUserStream(VolcengineAction[Acknowledgement]):
     app_id: str = field(validator=validators.text())
     room_id: str = field(validator=validators.text())
     user_id: str = field(validator=validators.text())
-    video: bool = field(default=True, validator=validators.flag())
-    audio: bool = field(default=True, validator=validators.flag())
+    video: bool = field(default=True, validator=validators.boolean())
+    audio: bool = field(default=True, validator=validators.boolean())
     forbidden_interval: int | None = field(
         default=None, validator=validators.optional(validators.integer(60, 259_200, off=0))
     )
     token: str | None = field(default=None, validator=validators.optional(validators.text()), repr=False)
-    version: str = api_version("2023-11-01", _OLD)
+    version: str = api_version("2023-11-01", _OLDER_VERSION)
 
     def __attrs_post_init__(self) -> None:
         _check_stream(self, self.name)
-        if self.forbidden_interval is not None and self.version == _OLD:
+        if self.forbidden_interval is not None and self.version == _OLDER_VERSION:
             raise InvalidActionError.of(
-                self.name, "forbidden_interval", f"None with version {_OLD}", self.forbidden_interval
+                self.name, "forbidden_interval", f"None with version {_OLDER_VERSION}", self.forbidden_interval
             )
 
 
 @frozen(kw_only=True)
 class UnbanUserStream(VolcengineAction[Acknowledgement]):
-    """Let a user publish again. True unbans, False leaves as it is; both are always sent.
+    """Allow a user to publish again.
+
+    ``video`` and ``audio`` are always sent: True allows the medium, False leaves it as it is.
 
     https://www.volcengine.com/docs/6348/1188356 (2023-11-01). The older version is known from the vendor's Go SDK.
 
-    :param token: the user's token; 2020-12-01 needs it.
+    :param video: whether to allow video.
+    :param audio: whether to allow audio.
+    :param token: the user's token. Version 2020-12-01 requires it.
     """
 
     quota = Quota(60)
@@ -179,10 +185,10 @@ class UnbanUserStream(VolcengineAction[Acknowledgement]):
     app_id: str = field(validator=validators.text())
     room_id: str = field(validator=validators.text())
     user_id: str = field(validator=validators.text())
-    video: bool = field(default=True, validator=validators.flag())
-    audio: bool = field(default=True, validator=validators.flag())
+    video: bool = field(default=True, validator=validators.boolean())
+    audio: bool = field(default=True, validator=validators.boolean())
     token: str | None = field(default=None, validator=validators.optional(validators.text()), repr=False)
-    version: str = api_version("2023-11-01", _OLD)
+    version: str = api_version("2023-11-01", _OLDER_VERSION)
 
     def __attrs_post_init__(self) -> None:
         _check_stream(self, self.name)
@@ -191,13 +197,13 @@ class UnbanUserStream(VolcengineAction[Acknowledgement]):
 def _check_stream(action: BanUserStream | UnbanUserStream, name: str) -> None:
     if not (action.video or action.audio):
         raise InvalidActionError.of(name, "video", "True, unless audio is", action.video)
-    if action.token is None and action.version == _OLD:
-        raise InvalidActionError.of(name, "token", f"a str with version {_OLD}", None)
+    if action.token is None and action.version == _OLDER_VERSION:
+        raise InvalidActionError.of(name, "token", f"a str with version {_OLDER_VERSION}", None)
 
 
 @frozen(kw_only=True)
 class LimitTokenPrivilege(VolcengineAction[TokenLimit]):
-    """Take the right to publish from a user's token for a while. The app must check tokens on publishing.
+    """Revoke the right to publish from a user's token for a while. The app must check tokens on publishing.
 
     https://www.volcengine.com/docs/6348/1188352
 
@@ -218,7 +224,7 @@ class LimitTokenPrivilege(VolcengineAction[TokenLimit]):
 
 @frozen(kw_only=True)
 class GetRoomOnlineUsers(VolcengineAction[OnlineUsers]):
-    """List who is in a room.
+    """List the users in a room.
 
     https://www.volcengine.com/docs/6348/1188355 (2023-11-01), https://www.volcengine.com/docs/6348/1150847 (2023-08-01)
     """

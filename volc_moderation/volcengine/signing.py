@@ -1,4 +1,4 @@
-"""Volcengine's signature V4, ``HMAC-SHA256``. Pure: the time is an argument.
+"""Volcengine's signature, version 4 (``HMAC-SHA256``). Pure: the time is an argument. Change a signed header here.
 
 https://www.volcengine.com/docs/6348/69859 and https://www.volcengine.com/docs/6369/67269
 """
@@ -16,11 +16,11 @@ ALGORITHM = "HMAC-SHA256"
 
 
 def canonical_query(pairs: Mapping[str, str]) -> str:
-    """Encode and sort the query. It is signed and sent in this very form."""
+    """Encode and sort a query. It is signed and sent in this very form."""
     return "&".join([f"{name}={value}" for name, value in sorted([(_quoted(k), _quoted(v)) for k, v in pairs.items()])])
 
 
-#: RFC 3986: these stay as they are.
+#: The characters that need no escape: RFC 3986, section 2.3.
 _UNRESERVED = re.compile(r"[A-Za-z0-9\-_.~]*").fullmatch
 
 
@@ -29,10 +29,9 @@ def _quoted(text: str) -> str:
 
 
 class Signer:
-    """Signs requests of one key pair to one region.
+    """Signs the requests of one key pair to one region.
 
-    The day's signing key is kept, which takes four hashes to derive and is good for all requests of a day; so is the
-    second's date.
+    The signing key of the day, which takes four hashes to derive, is cached, as is the date of the current second.
     """
 
     def __init__(self, credentials: VolcengineCredentials, *, region: str, service: str = "rtc") -> None:
@@ -43,7 +42,7 @@ class Signer:
         self._second = -1
         self._date = ""
         self._day = ""
-        self._keyed = hmac.new(b"", digestmod="sha256")
+        self._keyed_hash = hmac.new(b"", digestmod="sha256")
         self._scope = ""
 
     def sign(
@@ -57,36 +56,38 @@ class Signer:
         content_type: str | None = None,
         path: str = "/",
     ) -> dict[str, str]:
-        """Return the headers that sign a request.
+        """Return the headers to send, ``Authorization`` among them.
 
-        ``query`` is canonical, ``body`` the very bytes to send, ``now`` in Unix seconds. Signed are ``Content-Type`` if
-        given, ``Host``, ``X-Content-Sha256``, ``X-Date``, and ``X-Security-Token`` if the keys are temporary.
+        The signature covers the headers ``Host``, ``X-Content-Sha256`` and ``X-Date``, ``Content-Type`` if there is
+        one, and ``X-Security-Token`` if the keys are temporary. ``query`` is canonical, ``body`` are the very bytes to
+        send, and ``now`` is in Unix seconds.
         """
         if int(now) != self._second:
             self._set_second(int(now))
         date = self._date
         body_hash = sha256(body).hexdigest()
         headers = {"Host": host, "X-Date": date, "X-Content-Sha256": body_hash}
-        canonical = f"host:{_canonical_host(host)}\nx-content-sha256:{body_hash}\nx-date:{date}\n"
-        signed = "host;x-content-sha256;x-date"
+        # The canonical form is sorted by the names of the headers.
+        canonical_headers = f"host:{_canonical_host(host)}\nx-content-sha256:{body_hash}\nx-date:{date}\n"
+        signed_headers = "host;x-content-sha256;x-date"
         if content_type is not None:
             headers["Content-Type"] = content_type
-            canonical = f"content-type:{content_type}\n{canonical}"
-            signed = f"content-type;{signed}"
+            canonical_headers = f"content-type:{content_type}\n{canonical_headers}"
+            signed_headers = f"content-type;{signed_headers}"
         if self._credentials.session_token is not None:
             token = self._credentials.session_token.reveal()
             headers["X-Security-Token"] = token
-            canonical += f"x-security-token:{token}\n"
-            signed += ";x-security-token"
-        request = f"{method}\n{path}\n{query}\n{canonical}\n{signed}\n{body_hash}"
-        to_sign = f"{ALGORITHM}\n{date}\n{self._scope}\n{sha256(request.encode()).hexdigest()}"
-        # A copy of a keyed hash: faster than hmac.digest, which gives the interpreter's lock away each time, so briefly
+            canonical_headers += f"x-security-token:{token}\n"
+            signed_headers += ";x-security-token"
+        canonical_request = f"{method}\n{path}\n{query}\n{canonical_headers}\n{signed_headers}\n{body_hash}"
+        to_sign = f"{ALGORITHM}\n{date}\n{self._scope}\n{sha256(canonical_request.encode()).hexdigest()}"
+        # Copying a keyed hash is faster than hmac.digest, which also releases the GIL each time, for so short a time
         # that other threads starve.
-        signing = self._keyed.copy()
-        signing.update(to_sign.encode())
+        signature = self._keyed_hash.copy()
+        signature.update(to_sign.encode())
         headers["Authorization"] = (
             f"{ALGORITHM} Credential={self._credentials.access_key}/{self._scope}, "
-            f"SignedHeaders={signed}, Signature={signing.hexdigest()}"
+            f"SignedHeaders={signed_headers}, Signature={signature.hexdigest()}"
         )
         return headers
 
@@ -99,12 +100,12 @@ class Signer:
         key = self._credentials.secret_key.reveal().encode()
         for part in (day, self._region, self._service, "request"):
             key = hmac.digest(key, part.encode(), "sha256")
-        self._keyed = hmac.new(key, digestmod="sha256")
+        self._keyed_hash = hmac.new(key, digestmod="sha256")
         self._scope = f"{day}/{self._region}/{self._service}/request"
         self._day = day
 
 
 def _canonical_host(host: str) -> str:
-    # The official signers leave the two standard ports out.
+    # The official signers omit the two standard ports.
     name, _, port = host.rpartition(":")
     return name if port in {"80", "443"} else host

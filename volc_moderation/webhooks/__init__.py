@@ -1,6 +1,17 @@
-"""The vendors' callbacks as routes: verified, parsed, handed to a handler once."""
+"""Routes for the vendors' callbacks: each is verified, parsed and passed to a handler once."""
 
-from volc_moderation.webhooks.app import UNVERIFIED, Webhooks
-from volc_moderation.webhooks.dedupe import DedupeStore, MemoryDedupeStore, RedisDedupeStore
+from volc_moderation.callback_checks import UNVERIFIED, Secret
+from volc_moderation.vendors import CallbackSecrets
+from volc_moderation.webhooks.app import Webhooks
+from volc_moderation.webhooks.dedupe import DedupeState, DedupeStore, MemoryDedupeStore, RedisDedupeStore
 
-__all__ = ["UNVERIFIED", "DedupeStore", "MemoryDedupeStore", "RedisDedupeStore", "Webhooks"]
+__all__ = [
+    "UNVERIFIED",
+    "CallbackSecrets",
+    "DedupeState",
+    "DedupeStore",
+    "MemoryDedupeStore",
+    "RedisDedupeStore",
+    "Secret",
+    "Webhooks",
+]

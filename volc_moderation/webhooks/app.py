@@ -1,7 +1,7 @@
-"""Routes for the vendors' callbacks: read, verify, parse, drop what is a repeat, handle, acknowledge.
+"""Routes for the vendors' callbacks: read, verify, parse, deduplicate, handle, acknowledge.
 
-Volcengine takes HTTP 200 within 5 s for received and tries three times in all; ZEGO takes any 2xx and tries again after
-2, 4, 8, 16 and 32 s. So a callback is acknowledged when it was handled, and what fails comes again.
+A callback is acknowledged only after it was handled, so that the vendor delivers again what failed. Volcengine accepts
+only HTTP 200 within 5 s and tries three times in all; ZEGO accepts any 2xx and retries after 2, 4, 8, 16 and 32 s.
 https://www.volcengine.com/docs/6348/69820, https://doc-zh.zego.im/article/19662
 """
 
@@ -9,9 +9,9 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Literal, TypeVar, Unpack
 
 import attrs
 from starlette.requests import ClientDisconnect, Request
@@ -19,95 +19,71 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from volc_moderation.callback_checks import secrets_of
+from volc_moderation.callback_checks import Secret, Unverified, check_secrets
 from volc_moderation.errors import CallbackError, ConfigurationError, describe
 from volc_moderation.event import Event
-from volc_moderation.volcengine import callbacks as volcengine_callbacks
+from volc_moderation.vendors import VENDORS, Callbacks, CallbackSecrets
 from volc_moderation.webhooks.dedupe import (
-    OUTAGE,
-    PATIENCE,
-    REMEMBERED_SECONDS,
+    DEDUPE_TIMEOUT,
+    DEFAULT_RETENTION,
+    UNAVAILABLE_MESSAGE,
+    DedupeState,
     DedupeStore,
     MemoryDedupeStore,
     RedisDedupeStore,
-    State,
 )
-from volc_moderation.zego import callbacks as zego_callbacks
 
 Handler = Callable[[Event], Awaitable[object]]
 T = TypeVar("T")
 
+#: Seconds; None for any age; ``default`` for each vendor's ``callbacks.WITHIN_SECONDS``.
+Within = float | Literal["default"] | None
+
 _log = logging.getLogger("volc_moderation")
 
 
-class _Unverified:
-    """Stands where a secret would."""
-
-    def __repr__(self) -> str:
-        return "UNVERIFIED"
-
-
-#: In the place of a secret: takes callbacks from anybody. Only behind something else that keeps strangers out.
-UNVERIFIED: Final = _Unverified()
-
-Secret = str | Sequence[str] | _Unverified
-
-#: Seconds, or None for any age, or each vendor's ``callbacks.WITHIN_SECONDS``.
-Within = float | Literal["default"] | None
-
-
-class _Rules(Protocol):
-    """What is asked of a vendor's ``callbacks``."""
-
-    @property
-    def WITHIN_SECONDS(self) -> float | None: ...  # noqa: N802 - a constant of a module
-
-    def verify(
-        self, body: bytes, secret: str | Sequence[str], *, now: float | None, within: float | None
-    ) -> str | None: ...
-
-    def parse(self, body: bytes) -> Event: ...
-
-
 class Webhooks:
-    """An ASGI app with ``POST /volcengine`` and ``POST /zego``. Mount it, or take its ``routes``, or run it alone.
+    """An ASGI app with the route ``POST /<vendor>`` for each vendor that has a secret, such as ``POST /volcengine``.
 
-    :param handler: an async function that is awaited with each event, once, unless it fails or is late: then the vendor
-        is told so, and the next delivery is handled.
-    :param volcengine: the secret key of the console's callback settings; several while it is rotated; ``UNVERIFIED``.
-    :param zego: the project's CallbackSecret, likewise.
-    :param dedupe: remembers what was handled: ``MemoryDedupeStore()``, or ``RedisDedupeStore(…)`` for several processes; for at least
-        twice ``within``, from as far ahead to as far back, so that what comes again is known. If it cannot be asked, an
-        event counts as new: one that is handled twice is better than one that is lost.
-    :param within: seconds that a callback may be old or ahead. By default 300 for ZEGO, which delivers again for 62 s
-        and whose signature covers the time and not the content, and any age for Volcengine, which does not say how long
-        it delivers again. A number holds for both, and None takes any age from both. With ``UNVERIFIED`` nothing is
-        checked, the age neither.
-    :param most_bytes: the largest body that is read.
-    :param timeout: seconds for reading a callback and handling it; Volcengine gives up after 5.
+    Mount it, add its ``routes`` to another app, or run it alone.
+
+    :param handler: an async function that is awaited with each event, once, unless it fails or is late. Then the answer
+        is an error, and the handler gets the vendor's next delivery.
+    :param secrets: the secret of each vendor's callbacks, by the vendor's name: ``volcengine="…"`` is the secret key in
+        the callback settings of the RTC console, ``zego="…"`` the project's CallbackSecret. Each may be a list while it
+        is rotated. ``UNVERIFIED`` accepts callbacks from anybody: use it only where strangers cannot send requests.
+    :param dedupe: remembers handled events: ``MemoryDedupeStore()``, or ``RedisDedupeStore(…)`` for several processes.
+        It must remember for at least twice ``within``, because a callback may arrive that long before its time and
+        again that long after it. While the store is unavailable, events count as new: handling an event twice is better
+        than losing it.
+    :param within: seconds that the time of a callback may lie in the past or the future. The default is 300 for ZEGO,
+        which retries for 62 s and whose signature covers the time but not the content; and any age for Volcengine,
+        which does not document how long it retries. A number holds for all vendors; None accepts any age. Callbacks
+        of a vendor with ``UNVERIFIED`` are not checked, and neither is their age.
+    :param most_bytes: the size of the largest body that is read.
+    :param timeout: seconds for reading and handling a callback; Volcengine gives up after 5.
     :param clock: returns the Unix time.
 
-    Answers: 200 handled, now or before; 400 unreadable; 401 forged or stale; 408 the sender is slow; 413 too large; 500
-    the handler failed; 503 the handler is late, or another delivery of the event is being handled.
+    Answers: 200 handled, now or before; 400 unreadable; 401 forged or too old; 408 the sender is slow; 413 too large;
+    500 the handler failed; 503 the handler is late, or another delivery of the event is being handled.
 
-    ZEGO's signature does not cover the content: whoever sees a callback of ZEGO can send others, with any content, as
-    long as ``within`` lets its time pass. So have them sent by https, to an address that nobody can guess.
+    ZEGO's signature does not cover the content. Anybody who sees a callback of ZEGO can send others with any content
+    until its time is older than ``within``, so let ZEGO send them by https, to an address that nobody can guess.
 
-    Raises ``ConfigurationError`` for a wrong setting, such as an empty secret, or a ``MemoryDedupeStore`` or a ``RedisDedupeStore``
-    that forgets too early.
+    Raises ``ConfigurationError`` if a setting is wrong: an unknown vendor, an empty secret, or a ``MemoryDedupeStore``
+    or ``RedisDedupeStore`` that forgets too early.
     """
 
     def __init__(
         self,
         handler: Handler,
         *,
-        volcengine: Secret | None = None,
-        zego: Secret | None = None,
         dedupe: DedupeStore | None = None,
         within: Within = "default",
         most_bytes: int = 1_048_576,
         timeout: float = 4.0,
         clock: Callable[[], float] = time.time,
+        **secrets: Unpack[CallbackSecrets],
     ) -> None:
         is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", 0))  # noqa: B004 - an object with an async __call__
         if not is_async:
@@ -118,23 +94,23 @@ class Webhooks:
         if within is not None and within != "default" and not _is_positive(within):
             raise ConfigurationError(f"within must be a number above 0, None or 'default'; got {describe(within)}")
         self._handler = handler
-        self._most_bytes = most_bytes
+        self._max_bytes = most_bytes
         self._timeout = timeout
         self._clock = clock
-        vendors: list[tuple[str, _Rules, Secret | None]] = [
-            ("volcengine", volcengine_callbacks, volcengine),
-            ("zego", zego_callbacks, zego),
-        ]
+        # The registry may have vendors that the type does not know.
+        secrets_by_vendor: Mapping[str, Secret | None] = secrets  # type: ignore[assignment]
         endpoints = {
-            name: _Endpoint(self, rules, _checked(secret), rules.WITHIN_SECONDS if within == "default" else within)
-            for name, rules, secret in vendors
-            if secret is not None
+            name: _Endpoint(
+                webhooks=self,
+                callbacks=callbacks,
+                secrets=None if isinstance(secret, Unverified) else check_secrets(secret),
+                within=callbacks.WITHIN_SECONDS if within == "default" else within,
+            )
+            for name, (callbacks, secret) in _by_vendor(secrets_by_vendor).items()
         }
-        windows = [one.within for one in endpoints.values() if one.secret is not None and one.within is not None]
-        self._dedupe = _remembering(dedupe, 2 * max(windows, default=0), timeout)
+        ages = [one.within for one in endpoints.values() if one.secrets is not None and one.within is not None]
+        self._dedupe = _checked_store(dedupe, 2 * max(ages, default=0), timeout)
         self.routes = [Route(f"/{name}", endpoint, methods=["POST"]) for name, endpoint in endpoints.items()]
-        if not self.routes:
-            raise ConfigurationError("one of volcengine and zego must have a secret")
         self._router = Router(routes=self.routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -142,72 +118,72 @@ class Webhooks:
         await self._router(scope, receive, send)
 
     async def receive(
-        self, request: Request, rules: _Rules, secret: tuple[str, ...] | None, within: float | None
+        self, request: Request, callbacks: Callbacks, secrets: tuple[str, ...] | None, within: float | None
     ) -> int:
-        """Take one callback and return the HTTP status that answers it."""
-        until = asyncio.get_running_loop().time() + self._timeout
+        """Process one callback. Return the HTTP status to answer with."""
+        deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            async with asyncio.timeout_at(until):
-                body = await self._body(request)
+            async with asyncio.timeout_at(deadline):
+                body = await self._read_body(request)
         except TimeoutError:
             return 408
         except ClientDisconnect:
-            return 400  # nobody hears it
+            return 400  # nobody receives it
         if body is None:
             return 413
         try:
-            signed = None if secret is None else rules.verify(body, secret, now=self._clock(), within=within)
-            event = rules.parse(body)
+            now = self._clock()
+            signature_key = None if secrets is None else callbacks.verify(body, secrets, now=now, within=within)
+            event = callbacks.parse(body)
         except CallbackError as error:
             _log.warning("a callback was refused: %s", error)
             return 400 if error.reason == "unreadable" else 401
-        return await self._handle(event, [event.dedupe_key, *([signed] if signed else [])], until)
+        return await self._handle(event, [event.dedupe_key, *([signature_key] if signature_key else [])], deadline)
 
-    async def _body(self, request: Request) -> bytes | None:
-        """Read the body; None if it is too large, which its length may tell before it is read."""
+    async def _read_body(self, request: Request) -> bytes | None:
+        """Return the body. Return None if it is too large, if possible without reading it."""
         length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length[:20]) > self._most_bytes:
+        if length.isdecimal() and int(length[:20]) > self._max_bytes:
             return None
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
-            if len(body) > self._most_bytes:
+            if len(body) > self._max_bytes:
                 return None
         return bytes(body)
 
-    async def _handle(self, event: Event, keys: Sequence[str], until: float) -> int:
-        """Handle an event, unless one with any of the keys is being handled or was."""
+    async def _handle(self, event: Event, keys: Sequence[str], deadline: float) -> int:
+        """Handle an event, unless an event with any of the keys was handled or is being handled."""
         begun: list[str] = []
         try:
-            state = await _patiently(partial(self._begin, keys, begun))
-        except (
-            asyncio.CancelledError
-        ):  # the server stops, or the sender is gone: the next delivery must not wait for it
+            state = await _call_store(partial(self._begin, keys, begun))
+        except asyncio.CancelledError:
+            # The server stops or the sender disconnected. The next delivery must not find the event running.
             await asyncio.shield(self._end(begun, handled=False))
             raise
         if state in ("handled", "running"):
             await self._end(begun, handled=state == "handled")
             return 200 if state == "handled" else 503
         handled = False
-        cancels = _cancels()
-        scope = asyncio.timeout_at(until)
+        cancel_requests = _cancel_requests()
+        scope = asyncio.timeout_at(deadline)
         try:
             async with scope:
                 await self._handler(event)
             handled = True
-        except (Exception, asyncio.CancelledError) as error:  # whatever the handler raises
-            if isinstance(error, asyncio.CancelledError) and _cancels() > cancels:
-                raise  # the server stops, or the sender is gone
+        except (Exception, asyncio.CancelledError) as error:  # a handler may raise anything
+            if isinstance(error, asyncio.CancelledError) and _cancel_requests() > cancel_requests:
+                raise  # the server stops, or the sender disconnected
             is_late = scope.expired()
             _log.exception("the handler %s a callback", "was too late with" if is_late else "failed on")
             return 503 if is_late else 500
         finally:
-            # Also if the server stops in the middle.
+            # Shielded: the end is recorded even if the server stops now.
             await asyncio.shield(self._end(keys, handled=handled))
         return 200
 
-    async def _begin(self, keys: Sequence[str], begun: list[str]) -> State:
-        """Ask about each key, up to the first that is not new: of two deliveries of one event, the first goes on."""
+    async def _begin(self, keys: Sequence[str], begun: list[str]) -> DedupeState:
+        """Begin each key, up to the first that is not new: of two deliveries of one event, the first is handled."""
         for key in keys:
             state = await self._dedupe.begin(key)
             if state in ("handled", "running"):
@@ -216,67 +192,80 @@ class Webhooks:
         return "new"
 
     async def _end(self, keys: Sequence[str], *, handled: bool) -> None:
-        await asyncio.gather(*(_patiently(partial(self._dedupe.end, key, handled=handled)) for key in keys))
+        await asyncio.gather(*(_call_store(partial(self._dedupe.end, key, handled=handled)) for key in keys))
 
 
-async def _patiently(ask: Callable[[], Awaitable[T]]) -> T | None:
-    """Return what a store answers; None if it fails or takes too long, which costs no more than a repeat."""
-    cancels = _cancels()
+async def _call_store(request: Callable[[], Awaitable[T]]) -> T | None:
+    """Return a store's answer. Return None if it fails or times out: at worst an event is handled twice."""
+    cancel_requests = _cancel_requests()
     try:
-        async with asyncio.timeout(PATIENCE):
-            return await ask()
-    except (Exception, asyncio.CancelledError) as error:  # whatever a store raises that the user brought
-        if isinstance(error, asyncio.CancelledError) and _cancels() > cancels:
+        async with asyncio.timeout(DEDUPE_TIMEOUT):
+            return await request()
+    except (Exception, asyncio.CancelledError) as error:  # a user's own store may raise anything
+        if isinstance(error, asyncio.CancelledError) and _cancel_requests() > cancel_requests:
             raise
-        _log.warning(OUTAGE, type(error).__name__)
+        _log.warning(UNAVAILABLE_MESSAGE, type(error).__name__)
         return None
 
 
-def _cancels() -> int:
-    """Return how often somebody asked this task to stop: a CancelledError without that is an error like any other."""
+def _cancel_requests() -> int:
+    """Return how often this task was asked to stop. A CancelledError without a new request is an ordinary failure."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, kw_only=True)
 class _Endpoint:
-    """An ASGI app, so that Starlette hands the request over as it is."""
+    """The endpoint of one vendor: an ASGI app, because Starlette passes the request to one unchanged."""
 
     webhooks: Webhooks
-    rules: _Rules
-    secret: tuple[str, ...] | None = attrs.field(repr=False)
+    callbacks: Callbacks
+    secrets: tuple[str, ...] | None = attrs.field(repr=False)
     within: float | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status = await self.webhooks.receive(Request(scope, receive), self.rules, self.secret, self.within)
-        # What was not read must not be taken for the next request.
+        status = await self.webhooks.receive(Request(scope, receive), self.callbacks, self.secrets, self.within)
+        # The unread rest of a body must not be mistaken for the next request.
         headers = {"connection": "close"} if status in {408, 413} else None
         await Response(status_code=status, headers=headers)(scope, receive, send)
 
 
-def _checked(secret: Secret) -> tuple[str, ...] | None:
-    return None if isinstance(secret, _Unverified) else secrets_of(secret)
+def _by_vendor(secrets: Mapping[str, Secret | None]) -> dict[str, tuple[Callbacks, Secret]]:
+    """Return the callbacks and the secret of each vendor that has a secret, in the order of the registry."""
+    senders = {name: vendor.callbacks for name, vendor in VENDORS.items() if vendor.callbacks is not None}
+    names = ", ".join(senders)
+    for name in secrets:
+        if name not in senders:
+            raise ConfigurationError(
+                f"{name} is neither an option nor a vendor with callbacks; the vendors are {names}"
+            )
+    found = {
+        name: (callbacks, secret) for name, callbacks in senders.items() if (secret := secrets.get(name)) is not None
+    }
+    if not found:
+        raise ConfigurationError(f"at least one vendor must have a secret; the vendors are {names}")
+    return found
 
 
 def _is_positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
-def _remembering(dedupe: DedupeStore | None, seconds: float, timeout: float) -> DedupeStore:
-    """Return a memory that lasts for ``seconds``, or refuse one that is known not to.
+def _checked_store(store: DedupeStore | None, seconds: float, timeout: float) -> DedupeStore:
+    """Return a store that remembers for ``seconds``. Refuse one that is known to forget earlier.
 
-    What is being handled must be remembered for longer than the ``timeout`` of the handler, too.
+    It must also remember a running event for longer than the ``timeout`` of the handler.
     """
-    if dedupe is None:
-        return MemoryDedupeStore(seconds=max(REMEMBERED_SECONDS, seconds))
-    if isinstance(dedupe, (MemoryDedupeStore, RedisDedupeStore)) and dedupe.seconds < seconds:
+    if store is None:
+        return MemoryDedupeStore(seconds=max(DEFAULT_RETENTION, seconds))
+    if isinstance(store, (MemoryDedupeStore, RedisDedupeStore)) and store.seconds < seconds:
         raise ConfigurationError(
-            f"dedupe must remember for {seconds:g} s, twice the longest within, or what comes again is handled again; "
-            f"got {dedupe.seconds:g} s"
+            f"dedupe must remember for {seconds:g} s, twice the longest within, or repeated callbacks are handled "
+            f"again; got {store.seconds:g} s"
         )
-    if isinstance(dedupe, RedisDedupeStore) and dedupe.running_seconds <= timeout + PATIENCE:
+    if isinstance(store, RedisDedupeStore) and store.running_seconds <= timeout + DEDUPE_TIMEOUT:
         raise ConfigurationError(
-            f"running_seconds of dedupe must be more than timeout and {PATIENCE:g} s, or an event is handled twice at a"
-            f" time; got {dedupe.running_seconds} for a timeout of {timeout:g} s"
+            f"running_seconds of dedupe must be more than timeout and {DEDUPE_TIMEOUT:g} s, or two processes may "
+            f"handle an event at the same time; got {store.running_seconds} for a timeout of {timeout:g} s"
         )
-    return dedupe
+    return store

@@ -1,4 +1,4 @@
-"""Which events have been handled, so that a repeated delivery is not handled twice."""
+"""Stores of handled events, so that a repeated delivery is not handled twice."""
 
 import asyncio
 import logging
@@ -8,57 +8,67 @@ from collections.abc import Callable
 from typing import Literal, Protocol, cast
 
 from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.redis_client import cancellable, client_of
+from volc_moderation.redis_client import cancellable, client_or_error
 
-#: ``new``: handle it. ``running``: another delivery of it is being handled. ``handled``: nothing is left to do.
-State = Literal["new", "running", "handled"]
+#: ``new``: the event must be handled. ``running``: another delivery of it is being handled. ``handled``: nothing is
+#: left to do.
+DedupeState = Literal["new", "running", "handled"]
+
+#: Seconds that a store remembers an event by default.
+DEFAULT_RETENTION = 3600
+#: Seconds that a store has for an answer: the vendors do not wait long for theirs.
+DEDUPE_TIMEOUT = 1.0
+
+#: Logged with the type of the error. The error itself is left out: its text may hold an address with a password.
+UNAVAILABLE_MESSAGE = "the dedupe store is unavailable, so repeated callbacks may be handled again: %s"
 
 _log = logging.getLogger("volc_moderation")
 
 
-#: Seconds that an event is remembered unless another time is given.
-REMEMBERED_SECONDS = 3600
-
-
 class DedupeStore(Protocol):
-    """A memory of events, by their ``dedupe_key``: a short text in ASCII.
+    """Remembers events by their ``dedupe_key``, a short ASCII text.
 
-    It should remember an event for twice the ``within`` of the ``Webhooks``, from as far ahead to as far back. If it
-    raises, or takes more than a second, ``Webhooks`` goes on as if the event were new.
+    It should remember an event for twice the ``within`` of the ``Webhooks``: a callback may arrive that long before its
+    time and again that long after it. If the store raises or takes more than a second, ``Webhooks`` handles the event
+    as if it were new.
     """
 
-    async def begin(self, key: str) -> State:
-        """Tell what is known of an event; a new one is taken note of as running."""
+    async def begin(self, key: str) -> DedupeState:
+        """Return the state of an event. If it is new, record that it is running."""
 
     async def end(self, key: str, *, handled: bool) -> None:
-        """Note that an event that was new was handled, or was not and is new again."""
+        """Record that a running event was handled, or that handling failed and the event is new again."""
 
 
 class MemoryDedupeStore:
-    """In the memory of the process: at most ``most`` events, the last ones, each for ``seconds``.
+    """Remembers events in the memory of the process.
 
-    Raises ``ConfigurationError`` for a wrong setting.
+    :param most: the greatest number of handled events to remember; the oldest are forgotten first.
+    :param seconds: how long to remember a handled event.
+    :param clock: returns seconds that never go back.
+
+    Raises ``ConfigurationError`` if a setting is wrong.
     """
 
     def __init__(
         self,
         most: int = 100_000,
-        seconds: float = REMEMBERED_SECONDS,
+        seconds: float = DEFAULT_RETENTION,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         for name, value in (("most", most), ("seconds", seconds)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
                 raise ConfigurationError(f"{name} must be a number above 0; got {describe(value)}")
-        self._most = most
+        self._max_handled = most
         self.seconds = seconds
         self._clock = clock
         self._running: set[str] = set()
-        self._handled: dict[str, float] = {}  # until when, in order
+        self._handled: dict[str, float] = {}  # when each key expires; the oldest first
 
-    async def begin(self, key: str) -> State:
-        """Tell what is known of an event."""
-        self._forget_old()
+    async def begin(self, key: str) -> DedupeState:
+        """Return the state of an event. If it is new, record that it is running."""
+        self._remove_expired()
         if key in self._running:
             return "running"
         if key in self._handled:
@@ -67,23 +77,23 @@ class MemoryDedupeStore:
         return "new"
 
     async def end(self, key: str, *, handled: bool) -> None:
-        """Note how the handling ended."""
+        """Record that a running event was handled, or that handling failed and the event is new again."""
         self._running.discard(key)
         if handled:
             self._handled[key] = self._clock() + self.seconds
-            self._forget_old()
+            self._remove_expired()
 
-    def _forget_old(self) -> None:
+    def _remove_expired(self) -> None:
         now = self._clock()
         while self._handled:
-            key, until = next(iter(self._handled.items()))
-            if until > now and len(self._handled) <= self._most:
+            key, expires_at = next(iter(self._handled.items()))
+            if expires_at > now and len(self._handled) <= self._max_handled:
                 break
             del self._handled[key]
 
 
 class Redis(Protocol):
-    """What is asked of a ``redis.asyncio`` client, or one that is like it."""
+    """The methods that ``RedisDedupeStore`` needs of a ``redis.asyncio`` client."""
 
     async def eval(self, script: str, numkeys: int, *keys_and_args: str) -> object:
         """Run a script."""
@@ -92,39 +102,35 @@ class Redis(Protocol):
         """Close the connections."""
 
 
-#: Seconds that a store has for an answer: the vendors do not wait long either.
-PATIENCE = 1.0
-
-#: What is told if it has none. The error itself is left out: its text may hold an address with a password.
-OUTAGE = "repeated callbacks cannot be told from new ones: %s"
-
-#: Begin: running for a short time, in case this process dies. The value names who runs it.
+#: Marks a new event as running, for a short time in case this process dies. The value names the store that runs it.
 _BEGIN = """
-local found = redis.call('GET', KEYS[1])
-if not found then redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) return 'new' end
-return found == 'handled' and 'handled' or 'running'
+local state = redis.call('GET', KEYS[1])
+if not state then redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) return 'new' end
+return state == 'handled' and 'handled' or 'running'
 """
 
-#: End, unless the time ran out and another one runs it now.
+#: Ends an event, unless its mark expired and another store runs it now.
 _END = """
-local found = redis.call('GET', KEYS[1])
-if found and found ~= ARGV[1] then return end
+local state = redis.call('GET', KEYS[1])
+if state and state ~= ARGV[1] then return end
 if ARGV[2] == '0' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], 'handled', 'EX', ARGV[2]) end
 """
 
 
 class RedisDedupeStore:
-    """In Redis or Valkey, for all processes that use the same one.
+    """Remembers events in Redis or Valkey, for all processes that use the same server.
 
-    If it cannot be asked, an event counts as new: one that is handled twice is better than one that is lost.
+    If the server is unavailable, an event counts as new: handling an event twice is better than losing it.
 
-    :param client: a ``redis.asyncio`` client, which whoever made it closes, or an address like ``redis://host:6379/0``
-        (extra ``redis``); one per event loop.
-    :param seconds: how long an event is remembered, on the server's clock.
-    :param running_seconds: after which an event whose process died in the middle may be handled by another one; more
-        than the ``timeout`` of the ``Webhooks`` and a second.
+    :param client: a ``redis.asyncio`` client, which its creator closes, or an address like ``redis://host:6379/0``
+        (extra ``redis``). Each event loop needs its own.
+    :param prefix: what the keys in Redis begin with.
+    :param seconds: how long to remember a handled event, on the server's clock.
+    :param running_seconds: seconds after which another process may handle an event whose process died while handling
+        it. Must exceed the ``timeout`` of the ``Webhooks`` by more than 1.
 
-    Raises ``ConfigurationError`` for a wrong setting, without the address, or if the extra is not installed.
+    Raises ``ConfigurationError`` if a setting is wrong or the extra is not installed. The error does not show the
+    address.
     """
 
     def __init__(
@@ -132,7 +138,7 @@ class RedisDedupeStore:
         client: object,
         *,
         prefix: str = "volc_moderation:seen:",
-        seconds: int = REMEMBERED_SECONDS,
+        seconds: int = DEFAULT_RETENTION,
         running_seconds: int = 10,
     ) -> None:
         for name, value in (("seconds", seconds), ("running_seconds", running_seconds)):
@@ -141,38 +147,39 @@ class RedisDedupeStore:
         if not isinstance(prefix, str):
             raise ConfigurationError(f"prefix must be a str; got {describe(prefix)}")
         self._is_own = isinstance(client, str)
-        # The address is replaced, so that no traceback of what follows shows it.
-        client = client_of(client, needs="eval", wanted_by="RedisDedupeStore", patience=PATIENCE)
+        # Overwrites the address, so that no later traceback shows it.
+        client = client_or_error(client, required_method="eval", used_by="RedisDedupeStore", timeout=DEDUPE_TIMEOUT)
         if isinstance(client, ConfigurationError):
             raise client
         self._redis = cast("Redis", client)
         self._prefix = prefix
         self.seconds = seconds
         self.running_seconds = running_seconds
-        self._me = secrets.token_hex(8)
+        self._store_id = secrets.token_hex(8)
 
     async def aclose(self) -> None:
-        """Close the connections that were made to an address."""
+        """Close the connections, if the store was created with an address."""
         if self._is_own:
             await self._redis.aclose()
 
-    async def begin(self, key: str) -> State:
-        """Tell what is known of an event."""
-        answer = await self._ask(_BEGIN, key, self.running_seconds)
-        if answer in {"running", "handled"}:
-            return answer
+    async def begin(self, key: str) -> DedupeState:
+        """Return the state of an event. If it is new, record that it is running."""
+        reply = await self._eval(_BEGIN, key, self.running_seconds)
+        if reply in {"running", "handled"}:
+            return reply
         return "new"
 
     async def end(self, key: str, *, handled: bool) -> None:
-        """Note how the handling ended."""
-        await self._ask(_END, key, self.seconds if handled else 0)
+        """Record that a running event was handled, or that handling failed and the event is new again."""
+        await self._eval(_END, key, self.seconds if handled else 0)
 
-    async def _ask(self, script: str, key: str, seconds: int) -> object:
+    async def _eval(self, script: str, key: str, seconds: int) -> object:
+        """Run a script. Return None if the server is unavailable."""
         try:
-            async with asyncio.timeout(PATIENCE):
-                asked = self._redis.eval(script, 1, self._prefix + key, self._me, str(seconds))
-                answer = await cancellable(asked)
-        except Exception as error:  # noqa: BLE001 - whatever a client raises that the user brought
-            _log.warning(OUTAGE, type(error).__name__)
+            async with asyncio.timeout(DEDUPE_TIMEOUT):
+                request = self._redis.eval(script, 1, self._prefix + key, self._store_id, str(seconds))
+                reply = await cancellable(request)
+        except Exception as error:  # noqa: BLE001 - a user's own client may raise anything
+            _log.warning(UNAVAILABLE_MESSAGE, type(error).__name__)
             return None
-        return answer.decode() if isinstance(answer, bytes) else answer
+        return reply.decode() if isinstance(reply, bytes) else reply

@@ -1,5 +1,6 @@
-"""ZEGO: streaming moderation, and what a moderator does to people and streams in a room."""
+"""ZEGO: streaming moderation, and a moderator's actions on the users and streams in a room."""
 
+from volc_moderation.zego import callbacks
 from volc_moderation.zego.actions import (
     AudioParam,
     CensorTask,
@@ -110,4 +111,5 @@ __all__ = [
     "VideoParam",
     "ZegoAction",
     "ZegoClient",
+    "callbacks",
 ]

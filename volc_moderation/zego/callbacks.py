@@ -1,4 +1,4 @@
-"""ZEGO's callbacks: verify them, read them, and sign them for tests. Pure: the time is an argument.
+"""ZEGO's callbacks: verifies and parses them, and signs them for tests. Pure: the time is an argument.
 
 https://doc-zh.zego.im/article/19662 (signature), https://doc-zh.zego.im/article/21500 (audio) and
 https://doc-zh.zego.im/article/19698 (video)
@@ -15,23 +15,23 @@ from attrs import field, frozen
 
 from volc_moderation.callback_checks import (
     check_age,
+    check_secrets,
     check_signature,
     dedupe_key,
-    integer_of,
+    integer_or_text,
     is_encodable,
-    json_of,
-    load_encoded,
-    model_of,
-    secrets_of,
-    text_of,
-    unreadable,
+    json_or_text,
+    load_json_or_form,
+    load_model,
+    required_text,
+    unreadable_field,
 )
-from volc_moderation.event import Event, Evidence, Lenient, Media, Verdict
-from volc_moderation.wire import dump_json
+from volc_moderation.event import Event, Evidence, Media, Verdict
+from volc_moderation.wire import Lenient, dump_json
 
 
 class RiskSource(enum.IntEnum):
-    """What a risk was found in."""
+    """The kind of content in which a risk was found."""
 
     NONE = 1000
     TEXT = 1001
@@ -41,14 +41,17 @@ class RiskSource(enum.IntEnum):
 
 @frozen(kw_only=True)
 class MatchedList(Lenient):
-    """A list of words of the app's own that was hit."""
+    """One of the app's own word lists, with a word that was found."""
 
     name: str = ""
 
 
 @frozen(kw_only=True)
 class Face(Lenient):
-    """A face. ``face_ratio`` and ``probability`` are 0 to 1, ``location`` is x1, y1, x2, y2 in px from the top left."""
+    """A face. ``face_ratio`` and ``probability`` are 0 to 1.
+
+    ``location`` is x1, y1, x2, y2 in pixels from the top left.
+    """
 
     name: str = ""
     id: str = ""
@@ -59,7 +62,7 @@ class Face(Lenient):
 
 @frozen(kw_only=True)
 class OcrInfo(Lenient):
-    """Text in a picture."""
+    """Recognised text in a picture."""
 
     text: str = ""
     matched_lists: list[MatchedList] = field(factory=list)
@@ -67,7 +70,7 @@ class OcrInfo(Lenient):
 
 @frozen(kw_only=True)
 class RiskDetail(Lenient):
-    """What a risk rests on."""
+    """The evidence for a risk."""
 
     risk_source: RiskSource | int | None = None
     audio_text: str = ""
@@ -78,7 +81,7 @@ class RiskDetail(Lenient):
 
 @frozen(kw_only=True)
 class RiskInfo(Lenient):
-    """One risk. The labels are for programs, ``risk_description`` is for people only."""
+    """One risk. The labels are for programs, ``risk_description`` is only for people."""
 
     risk_level: Verdict | str | None = None
     risk_description: str = ""
@@ -91,14 +94,14 @@ class RiskInfo(Lenient):
 
 @frozen(kw_only=True)
 class BusinessDetail(Lenient):
-    """What a business label rests on."""
+    """The evidence for a business label."""
 
     face_info_list: list[Face] = field(factory=list)
 
 
 @frozen(kw_only=True)
 class BusinessInfo(Lenient):
-    """Something recognised that is no risk, such as a language."""
+    """Something recognised that is not a risk, such as a language."""
 
     business_description: str = ""
     business_label1: str = ""
@@ -111,10 +114,11 @@ class BusinessInfo(Lenient):
 
 @frozen(kw_only=True)
 class Detail(RiskInfo):
-    """The gravest risk of a segment of audio (10 s) or of a frame, and all others.
+    """The most serious risk in an audio segment (10 s) or a frame, and all risks in ``risk_info_list``.
 
-    ``audio_text`` is of an audio moderation, ``content`` the same of a video moderation, with the text of the segment
-    before if that was asked for. ``vad_status`` is 0 for silence. ``img_url`` is of a frame.
+    ``audio_text`` is the recognised speech of an audio moderation, and ``content`` that of a video moderation, preceded
+    by the text of the segment before if that was requested. ``vad_status`` is 0 for silence. ``img_url`` is the URL of
+    a frame.
     """
 
     audio_text: str = ""
@@ -129,10 +133,10 @@ class Detail(RiskInfo):
 
 @frozen(kw_only=True)
 class AuxInfo(Lenient):
-    """Where and when.
+    """The place and time of the content.
 
-    ``process_begin_time`` and ``process_finish_time`` are in Unix milliseconds; ``img_time`` is a text in Beijing time;
-    ``censor_stream_time`` is how many seconds were moderated, in a status event.
+    ``process_begin_time`` and ``process_finish_time`` are in Unix milliseconds. ``img_time`` is text, in Beijing time.
+    ``censor_stream_time`` is the number of moderated seconds, in a status event.
     """
 
     room_id: str | None = None
@@ -146,7 +150,7 @@ class AuxInfo(Lenient):
 
 @frozen(kw_only=True)
 class ZegoEvent(Event):
-    """An event of ZEGO. ``code`` is 0 if all is well; other values are not documented."""
+    """An event of ZEGO. ``code`` is 0 for success; other values are not documented."""
 
     code: int | None = None
     message: str = ""
@@ -154,7 +158,7 @@ class ZegoEvent(Event):
 
 @frozen(kw_only=True)
 class CensorResult(ZegoEvent):
-    """The base of the results."""
+    """The base of the results of moderations."""
 
     result_task_id: str | None
     detail: Detail
@@ -163,34 +167,34 @@ class CensorResult(ZegoEvent):
 
 @frozen(kw_only=True)
 class CensorStatus(ZegoEvent):
-    """The base of the ends of tasks: ``status`` 0 is ended, the only value."""
+    """The base of the events that report the end of a task. ``status`` is 0, ended, the only documented value."""
 
     status: int | None
     aux_info: AuxInfo
 
 
 class CensorAudioResult(CensorResult):
-    """``censor_audio_v2_result``: an audio moderation about ten seconds of a user's audio."""
+    """``censor_audio_v2_result``: the result of an audio moderation for ten seconds of a user's audio."""
 
 
 class CensorAudioStatus(CensorStatus):
-    """``censor_audio_v2_status``: an audio moderation has ended."""
+    """``censor_audio_v2_status``: the end of an audio moderation."""
 
 
 class CensorVideoAudioResult(CensorResult):
-    """``censor_video_v2_audio_result``: a video moderation about ten seconds of a stream's audio."""
+    """``censor_video_v2_audio_result``: the result of a video moderation for ten seconds of a stream's audio."""
 
 
 class CensorVideoImgResult(CensorResult):
-    """``censor_video_v2_img_result``: a video moderation about a frame of a stream."""
+    """``censor_video_v2_img_result``: the result of a video moderation for a frame of a stream."""
 
 
 class CensorVideoAudioStatus(CensorStatus):
-    """``censor_video_v2_audio_status``: the audio half of a video moderation has ended."""
+    """``censor_video_v2_audio_status``: the end of the audio task of a video moderation."""
 
 
 class CensorVideoImgStatus(CensorStatus):
-    """``censor_video_v2_img_status``: the picture half of a video moderation has ended."""
+    """``censor_video_v2_img_status``: the end of the picture task of a video moderation."""
 
 
 RESULTS: dict[str, tuple[type[CensorResult], Media]] = {
@@ -205,33 +209,35 @@ STATUSES: dict[str, tuple[type[CensorStatus], Media]] = {
 }
 
 
-#: How old a callback may be, or how far ahead. ZEGO delivers up to six times over 62 s, and does not say how long it
-#: waits for each answer, nor whether it stamps a delivery anew; the rest is for clocks that are off.
+#: The default limit for the age of a callback, or for how far ahead it is. ZEGO delivers up to six times within 62 s.
+#: It does not say how long it waits for each response, nor whether a repeat gets a new timestamp. The rest allows for
+#: wrong clocks.
 #: https://doc-zh.zego.im/article/19662
 WITHIN_SECONDS: Final[float | None] = 300.0
 
 
 def verify(body: bytes, secret: str | Sequence[str], *, now: float | None = None, within: float | None = None) -> None:
-    """Check that a callback was signed with ``secret``, or with one of several while one is rotated.
+    """Check that a callback was signed with ``secret``, or with one of several during a rotation.
 
-    The secret is the project's CallbackSecret, not its ServerSecret. ``within`` also refuses what was made more than so
-    many seconds before or after ``now``, the Unix time; ``WITHIN_SECONDS`` suits it. None takes any age.
+    The secret is the project's CallbackSecret, not its ServerSecret. ``within`` also refuses callbacks that were
+    created more than that many seconds before or after ``now``, the Unix time. ``WITHIN_SECONDS`` is a suitable value.
+    None accepts any age.
 
-    The signature covers the timestamp and a nonce, nothing else: whoever sees one callback can send others with any
-    content. ``within`` ends that after a while, and nothing here prevents it before. So have callbacks sent by https,
-    to an address that nobody can guess.
+    The signature covers only the timestamp and a nonce: anybody who sees one callback can send others with any content.
+    ``within`` limits for how long, but nothing here prevents it before. So receive callbacks over https, at a URL that
+    nobody can guess.
 
     Raises ``CallbackError``, whose ``reason`` is ``forged``, ``stale`` or ``unreadable``; ``ConfigurationError`` for an
-    empty secret.
+    empty secret or a wrong ``within``.
     """
-    secrets = secrets_of(secret)
+    secrets = check_secrets(secret)
     envelope = _Envelope.read(body)
     check_signature(envelope.signature, [_digest(one, envelope.timestamp, envelope.nonce) for one in secrets])
-    check_age(envelope.made_at, now, within)
+    check_age(envelope.created_at, now, within)
 
 
 def parse(body: bytes) -> ZegoEvent:
-    """Read a callback, which must have been verified. Raises ``CallbackError`` if it has not the documented form."""
+    """Parse a callback, which must be verified first. Raises ``CallbackError`` if it lacks the documented form."""
     envelope = _Envelope.read(body)
     fields = envelope.fields
     code, message = fields.get("Code"), fields.get("Message")
@@ -245,62 +251,64 @@ def parse(body: bytes) -> ZegoEvent:
     }
     parts = (envelope.app_id, envelope.event)
     if envelope.event not in RESULTS and envelope.event not in STATUSES:
-        who: dict[str, Any] = {name: _first_text(fields, keys) for name, keys in _WHO.items()}
+        ids: dict[str, Any] = {name: _first_text(fields, keys) for name, keys in _IDS.items()}
         key = dedupe_key("zego", *parts, envelope.timestamp, envelope.nonce)
-        return ZegoEvent(**common, **who, occurred_at=envelope.made_at, dedupe_key=key)
-    task_id = text_of(fields, "TaskId")
-    about = fields.get("AuxInfo")
-    aux = model_of(about if isinstance(about, dict) else {}, AuxInfo, "AuxInfo")
+        return ZegoEvent(**common, **ids, occurred_at=envelope.created_at, dedupe_key=key)
+    task_id = required_text(fields, "TaskId")
+    aux_info = fields.get("AuxInfo")
+    aux = load_model(aux_info if isinstance(aux_info, dict) else {}, AuxInfo, "AuxInfo")
     common |= {"task_id": task_id, "room_id": aux.room_id, "user_id": aux.user_id, "aux_info": aux}
     if envelope.event in STATUSES:
-        ended, media = STATUSES[envelope.event]
+        status_type, media = STATUSES[envelope.event]
         status = fields.get("Status")
         common |= {"stream_id": aux.stream_id, "media": media, "status": status if type(status) is int else None}
-        return ended(**common, occurred_at=envelope.made_at, dedupe_key=dedupe_key("zego", *parts, task_id))
-    result, media = RESULTS[envelope.event]
-    detail = model_of(fields.get("Detail") or {}, Detail, "Detail")
+        return status_type(**common, occurred_at=envelope.created_at, dedupe_key=dedupe_key("zego", *parts, task_id))
+    result_type, media = RESULTS[envelope.event]
+    detail = load_model(fields.get("Detail") or {}, Detail, "Detail")
     result_task_id = _first_text(fields, ("ResultTaskId",))
-    which = ("id", result_task_id) if result_task_id else ("nonce", envelope.nonce)
-    # The time of the material does no harm: it is the same in all deliveries.
-    when = str(aux.img_time or aux.process_begin_time or "")
-    return result(
+    identity = ("id", result_task_id) if result_task_id else ("nonce", envelope.nonce)
+    # The time of the content is the same in all deliveries.
+    content_time = str(aux.img_time or aux.process_begin_time or "")
+    return result_type(
         **common,
-        **_neutral(detail),
+        **_moderation_fields(detail),
         media=media,
-        stream_id=aux.stream_id or _stream_in(result_task_id, task_id),
-        occurred_at=_taken_at(aux) or envelope.made_at,
-        dedupe_key=dedupe_key("zego", *parts, task_id, *which, when),
+        stream_id=aux.stream_id or _stream_id_in(result_task_id, task_id),
+        occurred_at=_captured_at(aux) or envelope.created_at,
+        dedupe_key=dedupe_key("zego", *parts, task_id, *identity, content_time),
         result_task_id=result_task_id,
         detail=detail,
     )
 
 
 def sign(fields: Mapping[str, object], secret: str) -> bytes:
-    """Return the body of a callback with these fields, ``Timestamp`` and ``Nonce`` among them, signed: for tests."""
+    """Return the body of a callback with these fields (``Timestamp``, ``Nonce``) and their signature, for tests."""
     signature = _digest(secret, str(fields["Timestamp"]), str(fields["Nonce"]))
     return dump_json({**fields, "Signature": signature})
 
 
-_WHO = {
+#: The vendor's spellings of the ids in events that are not documented.
+_IDS = {
     "room_id": ("RoomId", "room_id"),
     "user_id": ("UserId", "user_id", "user_account"),
     "stream_id": ("StreamId", "stream_id"),
     "task_id": ("TaskId", "task_id"),
 }
 
-#: "Format is JSON; you must UrlDecode it." ZEGO's support can turn on a form. No page describes it; ZEGO's samples for
-#: the signature read the fields of the envelope as its parameters. These would be texts there, and are not in JSON.
+#: The fields of a form whose values are not text in JSON. The documents say "Format is JSON; you must UrlDecode it",
+#: but ZEGO's support can switch a project to forms. No page describes the form; ZEGO's samples for the signature read
+#: the fields of the envelope as its parameters.
 #: https://doc-zh.zego.im/article/21500, https://doc-zh.zego.im/faq/callback-form-data-issue
-_FORM: dict[str, Callable[[str], object]] = {
-    **dict.fromkeys(("AppId", "Timestamp", "Code", "Status"), integer_of),
-    **dict.fromkeys(("Detail", "AuxInfo"), json_of),
+_FORM_TYPES: dict[str, Callable[[str], object]] = {
+    **dict.fromkeys(("AppId", "Timestamp", "Code", "Status"), integer_or_text),
+    **dict.fromkeys(("Detail", "AuxInfo"), json_or_text),
 }
 
-#: Up to the year 5138: a longer number is not in seconds.
+#: A Unix time in seconds up to the year 5138. A longer number is not in seconds.
 _TIMESTAMP = re.compile(r"[0-9]{1,11}")
-_NUMBER = re.compile(r"[0-9]{1,10}")
-#: Of the calendar.
-_LAST_SECOND = 253_402_300_799
+_APP_ID = re.compile(r"[0-9]{1,10}")
+#: The end of the year 9999, the last that ``datetime`` can represent, in Unix seconds.
+_MAX_UNIX_TIME = 253_402_300_799
 
 
 @frozen(kw_only=True)
@@ -311,24 +319,24 @@ class _Envelope:
     timestamp: str
     nonce: str
     signature: object
-    made_at: datetime
+    created_at: datetime
 
     @classmethod
     def read(cls, body: bytes) -> "_Envelope":
-        """Read what all events have: in PascalCase those of moderation, in lower case those of rooms and streams."""
-        fields = load_encoded(body, _FORM)
+        """Read the fields that all events have, in PascalCase (moderation) or in lower case (rooms and streams)."""
+        fields = load_json_or_form(body, _FORM_TYPES)
         if fields is None:
-            raise unreadable("the body", "a JSON object, or a form with each name once")
+            raise unreadable_field("the body", "a JSON object, or a form with each name once")
         texts = {name: _as_text(fields.get(name, fields.get(name.lower()))) for name in ("AppId", "Timestamp", "Nonce")}
-        timestamp = text_of(texts, "Timestamp", is_right=_TIMESTAMP.fullmatch)
+        timestamp = required_text(texts, "Timestamp", is_valid=_TIMESTAMP.fullmatch)
         return cls(
             fields=fields,
-            event=text_of(fields, "Event", "event"),
-            app_id=text_of(texts, "AppId", is_right=_NUMBER.fullmatch),
+            event=required_text(fields, "Event", "event"),
+            app_id=required_text(texts, "AppId", is_valid=_APP_ID.fullmatch),
             timestamp=timestamp,
-            nonce=text_of(texts, "Nonce"),
+            nonce=required_text(texts, "Nonce"),
             signature=fields.get("Signature", fields.get("signature")),
-            made_at=datetime.fromtimestamp(int(timestamp), UTC),
+            created_at=datetime.fromtimestamp(int(timestamp), UTC),
         )
 
 
@@ -346,9 +354,9 @@ def _first_text(fields: Mapping[str, object], names: Sequence[str]) -> str | Non
     return next((text for text in texts if isinstance(text, str) and text and is_encodable(text)), None)
 
 
-def _neutral(detail: Detail) -> dict[str, Any]:
+def _moderation_fields(detail: Detail) -> dict[str, Any]:
     urls = (detail.audio_url, detail.pre_audio_url, detail.img_url)
-    texts = dict.fromkeys((detail.audio_text, detail.content, *_seen_texts(detail)))
+    texts = dict.fromkeys((detail.audio_text, detail.content, *_picture_texts(detail)))
     reasons = dict.fromkeys(map(_reason, (detail, *detail.risk_info_list)))
     return {
         "verdict": detail.risk_level,
@@ -362,14 +370,14 @@ def _reason(risk: RiskInfo) -> str:
     return "" if labels[:1] == ["normal"] else ":".join(labels)
 
 
-def _seen_texts(detail: Detail) -> Iterator[str]:
+def _picture_texts(detail: Detail) -> Iterator[str]:
     for risk in (detail, *detail.risk_info_list):
         if risk.risk_detail is not None and risk.risk_detail.ocr_info is not None:
             yield risk.risk_detail.ocr_info.text
 
 
-def _stream_in(result_task_id: str | None, task_id: str) -> str | None:
-    """Return the stream in ``<TaskId>_<StreamId>_<number>``: older callbacks say it nowhere else, says ZEGO's FAQ."""
+def _stream_id_in(result_task_id: str | None, task_id: str) -> str | None:
+    """Return the StreamId in ``<TaskId>_<StreamId>_<number>``. ZEGO's FAQ: older callbacks have it nowhere else."""
     prefix = f"{task_id}_"
     if result_task_id is None or not result_task_id.startswith(prefix):
         return None
@@ -381,13 +389,13 @@ _BEIJING = timezone(timedelta(hours=8))
 _IMG_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?")
 
 
-def _taken_at(aux: AuxInfo) -> datetime | None:
-    """Return when the material was taken, if that is told."""
+def _captured_at(aux: AuxInfo) -> datetime | None:
+    """Return the time at which the content was captured, if the callback has it."""
     if aux.img_time and _IMG_TIME.fullmatch(aux.img_time):
         try:
             return datetime.fromisoformat(aux.img_time).replace(tzinfo=_BEIJING)
         except ValueError:
             return None
-    if aux.process_begin_time is not None and 0 <= aux.process_begin_time <= _LAST_SECOND * 1000:
+    if aux.process_begin_time is not None and 0 <= aux.process_begin_time <= _MAX_UNIX_TIME * 1000:
         return datetime.fromtimestamp(aux.process_begin_time / 1000, UTC)
     return None

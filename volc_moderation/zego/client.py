@@ -1,4 +1,4 @@
-"""The client of ZEGO's Server API: its settings, keys and quotas. The methods are in ``methods.py``."""
+"""The client of ZEGO's Server API: its options, keys and quotas. Its methods are in ``methods.py``."""
 
 import os
 import secrets
@@ -15,7 +15,7 @@ from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.permit import Priority, Quotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.transport import AsyncHTTPClient
-from volc_moderation.wire import Answer, Request, Response
+from volc_moderation.wire import DecodedResponse, Request, Response
 from volc_moderation.zego import protocol
 from volc_moderation.zego.actions import ZegoAction
 from volc_moderation.zego.media_service import StreamAction
@@ -23,36 +23,37 @@ from volc_moderation.zego.methods import ZegoMethods
 
 R = TypeVar("R")
 
-#: Independent of the region.
+#: The host that is independent of the region.
 BASE_URL = "https://rtc-api.zego.im"
 
 
 class ZegoClientOptions(ClientOptions, total=False):
-    """The settings of a ``ZegoClient`` besides its keys."""
+    """The options of a ``ZegoClient`` other than its keys."""
 
     is_test: bool | None
 
 
 class ZegoClient(ZegoMethods):
-    """Calls ZEGO's Server API, signed, retried, and under the AppId's quotas. One per event loop.
+    """Calls ZEGO's Server API: signs, retries, and keeps the AppId's quotas. Use one client per event loop.
 
     :param app_id: the AppId, a number from 1 to 4294967295.
-    :param server_secret: the ServerSecret of the project; not the CallbackSecret.
-    :param is_test: only for projects made before 2021-11-17, which have a test environment; None sends nothing.
-    :param base_url: where to send: by default ``https://rtc-api.zego.im``, which is right everywhere. ZEGO advises the
-        host of the region where your own server runs: ``https://rtc-api-sha.zego.im`` (mainland China), ``…-hkg…``
+    :param server_secret: the ServerSecret of the project, not the CallbackSecret.
+    :param is_test: whether to use the test environment, which only projects created before 2021-11-17 have. None does
+        not send the parameter.
+    :param base_url: the URL to call: by default ``https://rtc-api.zego.im``, which works everywhere. ZEGO recommends
+        the host of the region where your server runs: ``https://rtc-api-sha.zego.im`` (mainland China), ``…-hkg…``
         (Hong Kong, Macao, Taiwan), ``…-fra…`` (Europe), ``…-lax…`` (US West), ``…-bom…`` (Asia-Pacific), ``…-sgp…``
         (South-East Asia). Or the emulator's ``http://127.0.0.1:8765``. https://doc-zh.zego.im/article/19458
     :param quotas: a store of ``volc_moderation.quotas``; by default one that all clients of the event loop share.
     :param retry: attempts and back-off; by default ``RetryPolicy()``.
-    :param deadline: seconds for a whole call, waits for quota and retries included; None for no limit. A retry that
-        ZEGO recommends takes 300 s: set a deadline where nobody can wait that long.
+    :param deadline: seconds for a whole call, including the waits for quota and retries; None for no limit. A retry
+        that ZEGO recommends waits 300 s: set a deadline where nobody can wait that long.
     :param timeout: seconds for one request.
-    :param http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient``; whoever made it closes it.
-    :param clock: returns the Unix time that signatures bear.
+    :param http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient``, which you close yourself.
+    :param clock: returns the Unix time for signatures.
     :param priority: ``"interactive"``, or ``"bulk"`` for calls that wait behind interactive ones for the quota.
 
-    Raises ``ConfigurationError`` for a wrong setting.
+    Raises ``ConfigurationError`` for an invalid option.
     """
 
     vendor = "zego"
@@ -90,29 +91,29 @@ class ZegoClient(ZegoMethods):
         self._sequence = 0
 
     @classmethod
-    def from_env(cls, **settings: Unpack[ZegoClientOptions]) -> Self:
-        """Make a client with the keys of the environment: ``ZEGO_APP_ID`` and ``ZEGO_SERVER_SECRET``.
+    def from_env(cls, **options: Unpack[ZegoClientOptions]) -> Self:
+        """Create a client with keys from the environment: ``ZEGO_APP_ID`` and ``ZEGO_SERVER_SECRET``.
 
-        ``ZEGO_BASE_URL`` is read too unless ``base_url`` is given.
+        ``ZEGO_BASE_URL`` is the default of ``base_url``.
         """
         app_id, server_secret = zego_keys_from_env()
-        settings.setdefault("base_url", os.environ.get("ZEGO_BASE_URL") or BASE_URL)
-        return cls(app_id=app_id, server_secret=server_secret, **settings)
+        options.setdefault("base_url", os.environ.get("ZEGO_BASE_URL") or BASE_URL)
+        return cls(app_id=app_id, server_secret=server_secret, **options)
 
     @property
     def account(self) -> str:
-        """What ZEGO counts calls by: the AppId, and its test environment on its own."""
-        return f"{self._credentials.app_id}{self._base_url.own_accounts}{' test' if self._is_test else ''}"
+        """The account for which ZEGO counts calls: the AppId. Its test environment is counted separately."""
+        return f"{self._credentials.app_id}{self._base_url.account_suffix}{' test' if self._is_test else ''}"
 
     def quota_of(self, action: type[Action[Any]]) -> Quota:
-        """Return the documented quota of an action, in the test environment the smaller one."""
-        smaller = action.test_quota if self._is_test and issubclass(action, ZegoAction) else None
-        return smaller or action.quota
+        """Return the documented quota of an action, which may be smaller in the test environment."""
+        test_quota = action.test_quota if self._is_test and issubclass(action, ZegoAction) else None
+        return test_quota or action.quota
 
     def _encode(self, action: Action[Any], now: float) -> Request:
         assert isinstance(action, ZegoAction)  # noqa: S101 - checked by call
         if isinstance(action, StreamAction) and action.sequence is None:
-            # It must grow with every call, however many there are in a millisecond.
+            # It must increase with every call, even if there are several in a millisecond.
             self._sequence = max(self._sequence + 1, int(now * 1000))
             action = attrs.evolve(action, sequence=str(self._sequence))
         return protocol.encode(
@@ -125,6 +126,6 @@ class ZegoClient(ZegoMethods):
             is_test=self._is_test,
         )
 
-    def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> Answer[R]:
+    def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> DecodedResponse[R]:
         assert isinstance(action, ZegoAction)  # noqa: S101 - checked by call
         return protocol.decode(action, request, response, repeated=repeated)

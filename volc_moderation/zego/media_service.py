@@ -1,7 +1,7 @@
-"""The actions of ZEGO's media service: forbid a stream, whoever publishes it, and let it be published again.
+"""The actions of ZEGO's media service: forbid a stream, whichever user publishes it, and allow it again.
 
-In the test environment of a project made before 2021-11-17, a ``stream_id`` is ``zegotest-<AppId>-<id>``, where
-``<id>`` is the one that the client side uses.
+In the test environment of a project created before 2021-11-17, a ``stream_id`` is ``zegotest-<AppId>-<id>``, where
+``<id>`` is the id that the client side uses.
 
 https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/
 """
@@ -13,24 +13,29 @@ from attrs import field, frozen
 
 from volc_moderation import validators
 from volc_moderation.action import Quota, wire_name
-from volc_moderation.zego.actions import STREAM_ID, Done, Family, ZegoAction
+from volc_moderation.zego.actions import VALID_STREAM_ID, Done, Family, ZegoAction
 
 R = TypeVar("R")
 
-#: Per second and AppId, in production and in the test environment, says each page of the media service.
-_QUOTA, _TEST_QUOTA = Quota(20), Quota(5)
+#: Per second and AppId, according to each page of the media service.
+_QUOTA = Quota(20)
+#: The same in the test environment.
+_TEST_QUOTA = Quota(5)
 
-ALIVE, UNKNOWN, CLOSED = 0, 41004, 41006
+#: The codes of the state of a stream.
+STREAM_ALIVE = 0
+STREAM_NOT_FOUND = 41004
+STREAM_CLOSED = 41006
 
-_STREAMS = validators.list_of(STREAM_ID, least=1, most=20)
+_VALID_STREAM_IDS = validators.list_of(VALID_STREAM_ID, least=1, most=20)
 
 
 @frozen(kw_only=True)
 class StreamAction(ZegoAction[R], Generic[R]):
     """The base of the actions of the media service.
 
-    :param sequence: orders the calls about one stream; it must grow within any ten seconds. Unless it is given, the
-        client counts, from the time in milliseconds, as ZEGO advises.
+    :param sequence: orders the calls about one stream. It must increase within any ten seconds.
+        With None, the client counts up from the time in milliseconds, as ZEGO advises.
     """
 
     method = "GET"
@@ -43,7 +48,8 @@ class StreamAction(ZegoAction[R], Generic[R]):
 class RTCStreamState:
     """The state of a stream.
 
-    ``code`` is 0 if it is alive, 41006 if it is closed, 41004 if there is none. The times are texts as ZEGO gives them.
+    ``code`` is 0 if it is alive, 41006 if it is closed, and 41004 if it does not exist. The times are text as ZEGO
+    sends them.
     """
 
     code: int
@@ -53,12 +59,12 @@ class RTCStreamState:
     @property
     def is_alive(self) -> bool:
         """Whether the stream is being published."""
-        return self.code == ALIVE
+        return self.code == STREAM_ALIVE
 
 
 @frozen(kw_only=True)
 class ForbidRTCStream(StreamAction[Done]):
-    """Stop the publishing of a stream and bar its id until it is resumed. Players are told.
+    """Stop the publishing of a stream and forbid its id until it is resumed. Players are notified.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/forbid-rtc-stream
 
@@ -69,12 +75,12 @@ class ForbidRTCStream(StreamAction[Done]):
     test_quota = _TEST_QUOTA
     result = Done
 
-    stream_id: str = field(validator=STREAM_ID)
+    stream_id: str = field(validator=VALID_STREAM_ID)
 
 
 @frozen(kw_only=True)
 class ResumeRTCStream(StreamAction[Done]):
-    """Let a stream be published again.
+    """Allow a stream to be published again.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/resume-rtc-stream
 
@@ -85,12 +91,12 @@ class ResumeRTCStream(StreamAction[Done]):
     test_quota = _TEST_QUOTA
     result = Done
 
-    stream_id: str = field(validator=STREAM_ID)
+    stream_id: str = field(validator=VALID_STREAM_ID)
 
 
 @frozen(kw_only=True)
 class ForbidRTCStreams(StreamAction[Done]):
-    """Stop the publishing of several streams. An id that is unknown is barred as well, and is a success.
+    """Stop the publishing of several streams and forbid their ids. Ids that do not exist are forbidden too, no error.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/forbid-rtc-streams
 
@@ -102,13 +108,13 @@ class ForbidRTCStreams(StreamAction[Done]):
     result = Done
 
     stream_id: Sequence[str] = field(
-        converter=validators.as_tuple, validator=_STREAMS, metadata=wire_name("StreamId[]")
+        converter=validators.as_tuple, validator=_VALID_STREAM_IDS, metadata=wire_name("StreamId[]")
     )
 
 
 @frozen(kw_only=True)
 class ResumeRTCStreams(StreamAction[Done]):
-    """Let several streams be published again.
+    """Allow several streams to be published again.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/resume-rtc-streams
 
@@ -120,13 +126,13 @@ class ResumeRTCStreams(StreamAction[Done]):
     result = Done
 
     stream_id: Sequence[str] = field(
-        converter=validators.as_tuple, validator=_STREAMS, metadata=wire_name("StreamId[]")
+        converter=validators.as_tuple, validator=_VALID_STREAM_IDS, metadata=wire_name("StreamId[]")
     )
 
 
 @frozen(kw_only=True)
 class DescribeRTCStreamState(StreamAction[RTCStreamState]):
-    """Ask whether a stream is being published. That it is closed or unknown is a result, not an error.
+    """Check whether a stream is being published. A stream that is closed or does not exist is a result, not an error.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/describe-rtc-stream-state
 
@@ -135,7 +141,7 @@ class DescribeRTCStreamState(StreamAction[RTCStreamState]):
 
     quota = Quota(40)
     test_quota = Quota(10)
-    result_codes = frozenset({UNKNOWN, CLOSED})
+    result_codes = frozenset({STREAM_NOT_FOUND, STREAM_CLOSED})
     result = RTCStreamState
 
-    stream_id: str = field(validator=STREAM_ID)
+    stream_id: str = field(validator=VALID_STREAM_ID)

@@ -1,4 +1,4 @@
-"""Every action of ZEGO as a method. The fields of an action are the parameters of its method."""
+"""Every action of ZEGO as a method, whose parameters are the fields of the action."""
 
 from collections.abc import AsyncIterator, Sequence
 
@@ -52,7 +52,10 @@ from volc_moderation.zego.rules import (
 
 
 class ZegoMethods(Client):
-    """A method per action. It makes the action, calls it, and returns its result."""
+    """One method for each action. It creates the action, calls it, and returns its result.
+
+    The action's docstring describes the parameters. Errors are those of ``call``.
+    """
 
     async def start_censor_audio(
         self,
@@ -116,42 +119,42 @@ class ZegoMethods(Client):
         return (await self.call(action)).result
 
     async def stop_censor_video(self, *, task_id: str) -> Done:
-        """Stop a video moderation, both halves. See ``StopCensorVideoV2``."""
+        """Stop a video moderation, pictures and audio. See ``StopCensorVideoV2``."""
         action = StopCensorVideoV2(task_id=task_id)
         return (await self.call(action)).result
 
     async def generate_identify_token(self, *, effective_time: int | None = None) -> IdentifyToken:
-        """Get a token with which a moderator other than ZEGO's may pull streams. See ``GenerateIdentifyToken``."""
+        """Get a token with which a third-party moderation service may pull streams. See ``GenerateIdentifyToken``."""
         action = GenerateIdentifyToken(effective_time=effective_time)
         return (await self.call(action)).result
 
     async def forbid_rtc_stream(self, *, sequence: str | None = None, stream_id: str) -> Done:
-        """Stop the publishing of a stream and bar its id until it is resumed. See ``ForbidRTCStream``."""
+        """Stop the publishing of a stream and forbid its id until it is resumed. See ``ForbidRTCStream``."""
         action = ForbidRTCStream(sequence=sequence, stream_id=stream_id)
         return (await self.call(action)).result
 
     async def resume_rtc_stream(self, *, sequence: str | None = None, stream_id: str) -> Done:
-        """Let a stream be published again. See ``ResumeRTCStream``."""
+        """Allow a stream to be published again. See ``ResumeRTCStream``."""
         action = ResumeRTCStream(sequence=sequence, stream_id=stream_id)
         return (await self.call(action)).result
 
     async def forbid_rtc_streams(self, *, sequence: str | None = None, stream_id: Sequence[str]) -> Done:
-        """Stop the publishing of several streams. See ``ForbidRTCStreams``."""
+        """Stop the publishing of several streams and forbid their ids. See ``ForbidRTCStreams``."""
         action = ForbidRTCStreams(sequence=sequence, stream_id=stream_id)
         return (await self.call(action)).result
 
     async def resume_rtc_streams(self, *, sequence: str | None = None, stream_id: Sequence[str]) -> Done:
-        """Let several streams be published again. See ``ResumeRTCStreams``."""
+        """Allow several streams to be published again. See ``ResumeRTCStreams``."""
         action = ResumeRTCStreams(sequence=sequence, stream_id=stream_id)
         return (await self.call(action)).result
 
     async def describe_rtc_stream_state(self, *, sequence: str | None = None, stream_id: str) -> RTCStreamState:
-        """Ask whether a stream is being published. See ``DescribeRTCStreamState``."""
+        """Check whether a stream is being published. See ``DescribeRTCStreamState``."""
         action = DescribeRTCStreamState(sequence=sequence, stream_id=stream_id)
         return (await self.call(action)).result
 
     async def kickout_user(self, *, room_id: str, user_id: Sequence[str], custom_reason: str | None = None) -> Done:
-        """Remove users from a room: their publishing and playing stops. See ``KickoutUser``."""
+        """Remove users from a room. See ``KickoutUser``."""
         action = KickoutUser(room_id=room_id, user_id=user_id, custom_reason=custom_reason)
         return (await self.call(action)).result
 
@@ -163,30 +166,30 @@ class ZegoMethods(Client):
         return (await self.call(action)).result
 
     async def describe_users(self, *, room_id: str, user_id: Sequence[str]) -> UserStates:
-        """Ask whether users are in a room. See ``DescribeUsers``."""
+        """Check whether users are in a room. See ``DescribeUsers``."""
         action = DescribeUsers(room_id=room_id, user_id=user_id)
         return (await self.call(action)).result
 
     async def describe_user_list(
         self, *, room_id: str, mode: int | None = None, limit: int | None = None, marker: str | None = None
     ) -> UserList:
-        """List a page of the users in a room; ``iter_user_list`` lists all. See ``DescribeUserList``."""
+        """List one page of the users in a room; ``iter_user_list`` iterates over all. See ``DescribeUserList``."""
         action = DescribeUserList(room_id=room_id, mode=mode, limit=limit, marker=marker)
         return (await self.call(action)).result
 
     async def iter_user_list(
         self, *, room_id: str, mode: int | None = None, limit: int | None = None
     ) -> AsyncIterator[User]:
-        """Go through all users in a room, page after page: one call per ``limit`` users (200), one call per second.
+        """Iterate over all users in a room: one call for every ``limit`` users (default 200), one call per second.
 
-        Who comes or goes meanwhile may be missed. See ``DescribeUserList``.
+        Users who join or leave in the meantime may be missed. See ``DescribeUserList``.
         """
         marker: str | None = None
         while True:
             page = await self.describe_user_list(room_id=room_id, mode=mode, limit=limit, marker=marker)
             for user in page.user_list:
                 yield user
-            # An empty page, or one that leads to itself, would go on for ever.
+            # An empty page, or one whose marker is its own, would never end.
             if not page.marker or not page.user_list or page.marker == marker:
                 return
             marker = page.marker
@@ -197,7 +200,7 @@ class ZegoMethods(Client):
         return (await self.call(action)).result
 
     async def describe_simple_stream_list(self, *, room_id: str) -> SimpleStreamList:
-        """List the streams of a room and who publishes them. See ``DescribeSimpleStreamList``."""
+        """List the streams of a room and the users who publish them. See ``DescribeSimpleStreamList``."""
         action = DescribeSimpleStreamList(room_id=room_id)
         return (await self.call(action)).result
 
@@ -219,7 +222,7 @@ class ZegoMethods(Client):
         disable_video: int | None = None,
         effective_time: int | None = None,
     ) -> Done:
-        """Mute the audio or the video of a stream, or both. See ``SetForbidStreamRule``."""
+        """Disable the audio of a stream, its video, or both. See ``SetForbidStreamRule``."""
         action = SetForbidStreamRule(
             room_id=room_id,
             stream_id=stream_id,
@@ -230,12 +233,12 @@ class ZegoMethods(Client):
         return (await self.call(action)).result
 
     async def describe_forbid_stream_rules(self, *, room_id: str, stream_id: Sequence[str]) -> ForbidStreamRules:
-        """List what streams of a room may not send. See ``DescribeForbidStreamRules``."""
+        """List the rules for streams of a room. See ``DescribeForbidStreamRules``."""
         action = DescribeForbidStreamRules(room_id=room_id, stream_id=stream_id)
         return (await self.call(action)).result
 
     async def del_forbid_stream_rule(self, *, room_id: str, stream_id: str) -> Done:
-        """Let a stream send everything again. See ``DelForbidStreamRule``."""
+        """Delete the rule for a stream, which may then send audio and video again. See ``DelForbidStreamRule``."""
         action = DelForbidStreamRule(room_id=room_id, stream_id=stream_id)
         return (await self.call(action)).result
 
@@ -249,7 +252,7 @@ class ZegoMethods(Client):
         room_id: str | None = None,
         user_id: str | None = None,
     ) -> RuleExpiry:
-        """Keep users from logging in or publishing. See ``SetForbidUserRule``."""
+        """Ban users from logging in or publishing. See ``SetForbidUserRule``."""
         action = SetForbidUserRule(
             rule_type=rule_type,
             disabled_privilege=disabled_privilege,
@@ -261,7 +264,7 @@ class ZegoMethods(Client):
         return (await self.call(action)).result
 
     async def describe_forbid_user_rules(self, *, rule_type: int) -> ForbidUserRules:
-        """List the rules of a type. See ``DescribeForbidUserRules``."""
+        """List the rules of one type. See ``DescribeForbidUserRules``."""
         action = DescribeForbidUserRules(rule_type=rule_type)
         return (await self.call(action)).result
 

@@ -1,7 +1,7 @@
-"""The actions of ZEGO on the people in a room: who is there, a word to them, out with them.
+"""The actions of ZEGO on the users in a room: list them, send them messages, and remove them.
 
-Where a result is a list, its ``unreadable`` has the items that do not fit, as they came. If not one item fits, the call
-raises ``DecodeError``.
+Results with a list keep unreadable items unchanged in ``unreadable``. If every item is unreadable, the call raises
+``DecodeError``.
 
 https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/
 """
@@ -14,13 +14,13 @@ from attrs import field, frozen
 
 from volc_moderation import validators
 from volc_moderation.action import Quota, unreadable_items, wire_name
-from volc_moderation.zego.actions import ROOM_ID, USER_ID, Done, Family, ZegoAction
+from volc_moderation.zego.actions import VALID_ROOM_ID, VALID_USER_ID, Done, Family, ZegoAction
 
 R = TypeVar("R")
 
 
 class RoomAction(ZegoAction[R], Generic[R]):
-    """The base of the actions on rooms. They are all GET."""
+    """The base of the actions on rooms. All of them are GET requests."""
 
     __slots__ = ()
 
@@ -40,7 +40,7 @@ class UserStatus(enum.IntEnum):
 
 @frozen(kw_only=True)
 class UserState:
-    """Whether one user is in a room, since when in Unix milliseconds. ``user_role`` is to be ignored, ZEGO says."""
+    """Whether a user is in a room. ``login_time`` is in Unix milliseconds. ZEGO says to ignore ``user_role``."""
 
     user_id: str
     status: UserStatus | int
@@ -58,7 +58,7 @@ class UserStates:
 
 @frozen(kw_only=True)
 class User:
-    """A user in a room. The moderation itself may be among them, as an administrator (``user_role`` 4)."""
+    """A user in a room. The moderation service may be listed too, as an administrator (``user_role`` 4)."""
 
     user_id: str
     user_name: str = ""
@@ -67,7 +67,7 @@ class User:
 
 @frozen(kw_only=True)
 class UserList:
-    """A page of the users in a room. ``marker`` leads to the next page; it is empty on the last."""
+    """A page of the users in a room. Pass ``marker`` to get the next page; it is empty on the last page."""
 
     marker: str = ""
     user_list: list[User] = field(factory=list)
@@ -76,7 +76,7 @@ class UserList:
 
 @frozen(kw_only=True)
 class UserCount:
-    """How many users are in a room. A moderation that runs counts as one, in both numbers."""
+    """The number of users in a room. A running moderation counts as one user, in both numbers."""
 
     room_id: str
     user_count: int
@@ -93,7 +93,7 @@ class UserCounts:
 
 @frozen(kw_only=True)
 class SimpleStream:
-    """A stream and who publishes it. ``create_time`` is in Unix milliseconds."""
+    """A stream and the user who publishes it. ``create_time`` is in Unix milliseconds."""
 
     stream_id: str
     user_id: str
@@ -112,7 +112,7 @@ class SimpleStreamList:
 
 @frozen(kw_only=True)
 class FailedUser:
-    """A user whom a message did not reach, and why: 50003 is offline."""
+    """A user whom a message did not reach. ``code`` is the reason: 50003 means offline."""
 
     uid: str
     code: int
@@ -120,35 +120,35 @@ class FailedUser:
 
 @frozen(kw_only=True)
 class CommandOutcome:
-    """The result of SendCustomCommand: whom it did not reach."""
+    """The result of SendCustomCommand: the users whom the message did not reach."""
 
     fail_users: list[FailedUser] = field(factory=list)
     unreadable: tuple[object, ...] = unreadable_items()
 
 
-# Out with them
+# Remove users
 
 
 @frozen(kw_only=True)
 class KickoutUser(RoomAction[Done]):
-    """Remove users from a room: their publishing and playing stops. They may come back.
+    """Remove users from a room. They stop publishing and playing, and may come back.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/kick-out-user
 
-    :param user_id: 1 to 5 ids.
-    :param custom_reason: what their client is told, at most 256 bytes.
+    :param user_id: 1 to 5 ids of at most 64 bytes.
+    :param custom_reason: the reason that their clients receive, at most 256 bytes.
     """
 
     quota = Quota(50)
     result = Done
 
-    room_id: str = field(validator=ROOM_ID)
+    room_id: str = field(validator=VALID_ROOM_ID)
     user_id: Sequence[str] = field(
         converter=validators.as_tuple,
-        validator=validators.list_of(USER_ID, least=1, most=5),
+        validator=validators.list_of(VALID_USER_ID, least=1, most=5),
         metadata=wire_name("UserId[]"),
     )
-    custom_reason: str | None = field(default=None, validator=validators.optional(validators.message(most_bytes=256)))
+    custom_reason: str | None = field(default=None, validator=validators.optional(validators.free_text(most_bytes=256)))
 
 
 @frozen(kw_only=True)
@@ -157,61 +157,61 @@ class CloseRoom(RoomAction[Done]):
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/close
 
-    :param custom_reason: what their clients are told, at most 256 bytes.
-    :param room_close_callback: whether the room's callback tells of it; False by default.
+    :param custom_reason: the reason that their clients receive, at most 256 bytes.
+    :param room_close_callback: whether the room's callback reports the closing; default False.
     """
 
     quota = Quota(1)
-    #: The room is gone.
+    #: The room does not exist any more.
     already_done_codes = frozenset({104, 5018, 5024, 50001})
     result = Done
 
-    room_id: str = field(validator=ROOM_ID)
-    custom_reason: str | None = field(default=None, validator=validators.optional(validators.message(most_bytes=256)))
-    room_close_callback: bool | None = field(default=None, validator=validators.optional(validators.flag()))
+    room_id: str = field(validator=VALID_ROOM_ID)
+    custom_reason: str | None = field(default=None, validator=validators.optional(validators.free_text(most_bytes=256)))
+    room_close_callback: bool | None = field(default=None, validator=validators.optional(validators.boolean()))
 
 
-# Who is there
+# List users and streams
 
 
 @frozen(kw_only=True)
 class DescribeUsers(RoomAction[UserStates]):
-    """Ask whether users are in a room.
+    """Check whether users are in a room.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/describe-users
 
-    :param user_id: 1 to 10 ids.
+    :param user_id: 1 to 10 ids of at most 64 bytes.
     """
 
     quota = Quota(10)
     result = UserStates
 
-    room_id: str = field(validator=ROOM_ID)
+    room_id: str = field(validator=VALID_ROOM_ID)
     user_id: Sequence[str] = field(
         converter=validators.as_tuple,
-        validator=validators.list_of(USER_ID, least=1, most=10),
+        validator=validators.list_of(VALID_USER_ID, least=1, most=10),
         metadata=wire_name("UserId[]"),
     )
 
 
 @frozen(kw_only=True)
 class DescribeUserList(RoomAction[UserList]):
-    """List the users in a room, a page at a time; ``client.iter_user_list`` goes through all pages.
+    """List one page of the users in a room. ``client.iter_user_list`` iterates over all pages.
 
-    A room that does not exist has no users. One call per second and room.
+    A room that does not exist has no users. ZEGO allows one call per second and room.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/describe-user-list
 
-    :param mode: 0 in the order of their login (default), 1 the other way round.
-    :param limit: users on a page, 0 to 200 (200).
-    :param marker: that of the page before; none for the first.
+    :param mode: 0 lists users in the order of their login (default), 1 in reverse order.
+    :param limit: the number of users on a page, 0 to 200; default 200.
+    :param marker: the ``marker`` of the previous page; None for the first page.
     """
 
     quota = Quota(200)
     room_quota = Quota(1)
     result = UserList
 
-    room_id: str = field(validator=ROOM_ID)
+    room_id: str = field(validator=VALID_ROOM_ID)
     mode: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
     limit: int | None = field(default=None, validator=validators.optional(validators.integer(0, 200)))
     marker: str | None = field(default=None, validator=validators.optional(validators.text()))
@@ -223,7 +223,7 @@ class DescribeUserNum(RoomAction[UserCounts]):
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/describe-user-num
 
-    :param room_id: 1 to 10 ids.
+    :param room_id: 1 to 10 ids of at most 128 bytes.
     """
 
     quota = Quota(10)
@@ -232,14 +232,14 @@ class DescribeUserNum(RoomAction[UserCounts]):
 
     room_id: Sequence[str] = field(
         converter=validators.as_tuple,
-        validator=validators.list_of(ROOM_ID, least=1, most=10),
+        validator=validators.list_of(VALID_ROOM_ID, least=1, most=10),
         metadata=wire_name("RoomId[]"),
     )
 
 
 @frozen(kw_only=True)
 class DescribeSimpleStreamList(RoomAction[SimpleStreamList]):
-    """List the streams of a room and who publishes them. One call per ten seconds and room.
+    """List the streams of a room and the users who publish them. ZEGO allows one call per ten seconds and room.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/describe-simple-stream-list
     """
@@ -248,21 +248,21 @@ class DescribeSimpleStreamList(RoomAction[SimpleStreamList]):
     room_quota = Quota(1, window=10.0)
     result = SimpleStreamList
 
-    room_id: str = field(validator=ROOM_ID)
+    room_id: str = field(validator=VALID_ROOM_ID)
 
 
 @frozen(kw_only=True)
 class SendCustomCommand(RoomAction[CommandOutcome]):
     """Send a message to users in a room, such as a warning.
 
-    It is not repeated after an outcome that nobody knows, except after the codes for which ZEGO advises that, such as
-    50013: then it may arrive twice.
+    The client does not repeat a call whose outcome is unknown, except after the codes for which ZEGO advises a retry,
+    such as 50013. In that case, the message may arrive twice.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/send-custom-command
 
-    :param from_user_id: who it comes from.
-    :param message_content: at most 1024 bytes.
-    :param to_user_id: 1 to 10 ids; None for everybody in the room.
+    :param from_user_id: the sender, at most 64 bytes.
+    :param message_content: the message, at most 1024 bytes.
+    :param to_user_id: 1 to 10 ids of at most 64 bytes; None sends to everybody in the room.
     """
 
     quota = Quota(100)
@@ -270,12 +270,12 @@ class SendCustomCommand(RoomAction[CommandOutcome]):
     repeatable = False
     result = CommandOutcome
 
-    room_id: str = field(validator=ROOM_ID)
-    from_user_id: str = field(validator=USER_ID)
-    message_content: str = field(validator=validators.message(most_bytes=1024))
+    room_id: str = field(validator=VALID_ROOM_ID)
+    from_user_id: str = field(validator=VALID_USER_ID)
+    message_content: str = field(validator=validators.free_text(most_bytes=1024))
     to_user_id: Sequence[str] | None = field(
         default=None,
         converter=validators.as_tuple,
-        validator=validators.optional(validators.list_of(USER_ID, least=1, most=10)),
+        validator=validators.optional(validators.list_of(VALID_USER_ID, least=1, most=10)),
         metadata=wire_name("ToUserId[]"),
     )

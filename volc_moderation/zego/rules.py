@@ -1,4 +1,4 @@
-"""The actions of ZEGO on rules: what streams and users may not do for a while. ZEGO must have enabled them for the app.
+"""The actions of ZEGO on rules, which restrict streams and users for a while. ZEGO must enable them for the app.
 
 https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/
 """
@@ -11,15 +11,15 @@ from attrs import field, frozen
 from volc_moderation import validators
 from volc_moderation.action import Quota, unreadable_items, wire_name
 from volc_moderation.errors import InvalidActionError
-from volc_moderation.zego.actions import ROOM_ID, STREAM_ID, USER_ID, Done
+from volc_moderation.zego.actions import VALID_ROOM_ID, VALID_STREAM_ID, VALID_USER_ID, Done
 from volc_moderation.zego.room import RoomAction
 
 #: Per second and AppId.
-_RULES = Quota(10)
+_RULES_QUOTA = Quota(10)
 
 
 class RuleType(enum.IntEnum):
-    """What a rule about users names."""
+    """The kind of users to which a rule applies."""
 
     IP = 1
     ROOM = 2
@@ -29,7 +29,10 @@ class RuleType(enum.IntEnum):
 
 @frozen(kw_only=True)
 class ForbidStreamRule:
-    """What a stream may not send. Times are as ZEGO gives them: ``effective_time`` in seconds."""
+    """A rule that keeps a stream from sending audio or video. ``effective_time`` is in seconds.
+
+    ``create_time`` is returned as ZEGO sends it.
+    """
 
     stream_id: str
     disable_audio: int = 0
@@ -40,7 +43,7 @@ class ForbidStreamRule:
 
 @frozen(kw_only=True)
 class ForbidStreamRules:
-    """The result of DescribeForbidStreamRules. ``unreadable`` has the items that do not fit, as they came."""
+    """The result of DescribeForbidStreamRules. ``unreadable`` keeps unreadable items unchanged."""
 
     room_id: str = ""
     forbid_stream_rule_list: list[ForbidStreamRule] = field(factory=list)
@@ -49,14 +52,14 @@ class ForbidStreamRules:
 
 @frozen(kw_only=True)
 class RuleExpiry:
-    """The result of SetForbidUserRule: when the rule ends, as ZEGO gives it."""
+    """The result of SetForbidUserRule: the time at which the rule ends, as ZEGO sends it."""
 
     expire_time: int | None = None
 
 
 @frozen(kw_only=True)
 class ForbidUserRule:
-    """What users may not do: privilege 1 is login, 2 publishing."""
+    """A rule that denies privileges to users: 1 is login, 2 is publishing. ``expire_time`` is as ZEGO sends it."""
 
     rule_type: RuleType | int
     ip: str | None = field(default=None, metadata=wire_name("IP"))
@@ -68,7 +71,7 @@ class ForbidUserRule:
 
 @frozen(kw_only=True)
 class ForbidUserRules:
-    """The result of DescribeForbidUserRules. ``unreadable`` has the items that do not fit, as they came."""
+    """The result of DescribeForbidUserRules. ``unreadable`` keeps unreadable items unchanged."""
 
     rule_list: list[ForbidUserRule] = field(factory=list)
     unreadable: tuple[object, ...] = unreadable_items()
@@ -76,20 +79,21 @@ class ForbidUserRules:
 
 @frozen(kw_only=True)
 class SetForbidStreamRule(RoomAction[Done]):
-    """Mute the audio or the video of a stream, or both. The last call for a stream wins. ZEGO must have enabled it.
+    """Disable the audio of a stream, its video, or both. The last call for a stream applies. ZEGO must enable it.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/forbid-stream-rule
 
-    :param disable_audio: 1 mutes; at least one of the two must be 1.
-    :param disable_video: 1 hides; at least one of the two must be 1.
-    :param effective_time: seconds, 1 to 86400 (21600). ZEGO would cut a longer one to a day.
+    :param stream_id: at most 256 bytes.
+    :param disable_audio: 1 disables audio. At least one of the two must be 1.
+    :param disable_video: 1 disables video. At least one of the two must be 1.
+    :param effective_time: seconds, 1 to 86400; default 21600. ZEGO would shorten a longer time to a day.
     """
 
-    quota = _RULES
+    quota = _RULES_QUOTA
     result = Done
 
-    room_id: str = field(validator=ROOM_ID)
-    stream_id: str = field(validator=STREAM_ID)
+    room_id: str = field(validator=VALID_ROOM_ID)
+    stream_id: str = field(validator=VALID_STREAM_ID)
     disable_audio: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
     disable_video: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
     effective_time: int | None = field(default=None, validator=validators.optional(validators.integer(1, 86_400)))
@@ -101,62 +105,62 @@ class SetForbidStreamRule(RoomAction[Done]):
 
 @frozen(kw_only=True)
 class DescribeForbidStreamRules(RoomAction[ForbidStreamRules]):
-    """List what streams of a room may not send.
+    """List the rules for streams of a room.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/describe-forbid-stream-rules
 
-    :param stream_id: 1 to 10 ids.
+    :param stream_id: 1 to 10 ids of at most 256 bytes.
     """
 
-    quota = _RULES
+    quota = _RULES_QUOTA
     result = ForbidStreamRules
 
-    room_id: str = field(validator=ROOM_ID)
+    room_id: str = field(validator=VALID_ROOM_ID)
     stream_id: Sequence[str] = field(
         converter=validators.as_tuple,
-        validator=validators.list_of(STREAM_ID, least=1, most=10),
+        validator=validators.list_of(VALID_STREAM_ID, least=1, most=10),
         metadata=wire_name("StreamId[]"),
     )
 
 
 @frozen(kw_only=True)
 class DelForbidStreamRule(RoomAction[Done]):
-    """Let a stream send everything again. That there is no rule is no error.
+    """Delete the rule for a stream, which may then send audio and video again. It is no error if there is no rule.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/del-forbid-stream-rule
     """
 
-    quota = _RULES
+    quota = _RULES_QUOTA
     result = Done
 
-    room_id: str = field(validator=ROOM_ID)
-    stream_id: str = field(validator=STREAM_ID)
+    room_id: str = field(validator=VALID_ROOM_ID)
+    stream_id: str = field(validator=VALID_STREAM_ID)
 
 
-_RULE_TYPE = validators.integer(1, 4)
+_VALID_RULE_TYPE = validators.integer(1, 4)
 
 
 @frozen(kw_only=True)
 class SetForbidUserRule(RoomAction[RuleExpiry]):
-    """Keep users from logging in or publishing. ZEGO must have enabled it.
+    """Ban users from logging in or publishing. ZEGO must enable it.
 
-    What goes on already goes on: ZEGO's older examples say that a user is stopped, its newer note that only the next
-    request is refused. Call ``KickoutUser`` or ``SetForbidStreamRule`` too.
+    Do not expect the rule to end what is already in progress: ZEGO's older examples say that a user is stopped, but its
+    newer note says that only the next request is refused. Call ``KickoutUser`` or ``SetForbidStreamRule`` too.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/set-forbid-user-rule
 
-    :param rule_type: 1 for an IP (at most 100 rules), 2 a room, 3 a user, 4 a user in a room (at most 200 each).
-    :param disabled_privilege: 1 login, 2 publishing.
+    :param rule_type: 1 an IP (at most 100 rules), 2 a room, 3 a user, 4 a user in a room (at most 200 rules each).
+    :param disabled_privilege: one or both of 1 (login) and 2 (publishing).
     :param effective_time: seconds, 1 to 86400.
-    :param ip: needed with rule type 1, and only with it.
-    :param room_id: needed with rule types 2 and 4, and only with them.
-    :param user_id: needed with rule types 3 and 4, and only with them.
+    :param ip: required with rule type 1, otherwise None.
+    :param room_id: required with rule types 2 and 4, otherwise None.
+    :param user_id: required with rule types 3 and 4, otherwise None.
     """
 
-    quota = _RULES
+    quota = _RULES_QUOTA
     result = RuleExpiry
 
-    rule_type: int = field(validator=_RULE_TYPE)
+    rule_type: int = field(validator=_VALID_RULE_TYPE)
     disabled_privilege: Sequence[int] = field(
         converter=validators.as_tuple,
         validator=validators.list_of(validators.integer(1, 2), least=1, most=2),
@@ -166,8 +170,8 @@ class SetForbidUserRule(RoomAction[RuleExpiry]):
     ip: str | None = field(
         default=None, validator=validators.optional(validators.ip_address()), metadata=wire_name("IP")
     )
-    room_id: str | None = field(default=None, validator=validators.optional(ROOM_ID))
-    user_id: str | None = field(default=None, validator=validators.optional(USER_ID))
+    room_id: str | None = field(default=None, validator=validators.optional(VALID_ROOM_ID))
+    user_id: str | None = field(default=None, validator=validators.optional(VALID_USER_ID))
 
     def __attrs_post_init__(self) -> None:
         _check_rule(self)
@@ -175,40 +179,40 @@ class SetForbidUserRule(RoomAction[RuleExpiry]):
 
 @frozen(kw_only=True)
 class DescribeForbidUserRules(RoomAction[ForbidUserRules]):
-    """List the rules of a type.
+    """List the rules of one type.
 
-    An older page allows one call per second; the newer ten are the quota here.
+    An older page allows one call per second. The quota here is that of the newer page: ten.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/describe-forbid-user-rules
 
-    :param rule_type: 1 for IPs, 2 rooms, 3 users, 4 users in rooms.
+    :param rule_type: 1 IPs, 2 rooms, 3 users, 4 users in rooms.
     """
 
-    quota = _RULES
+    quota = _RULES_QUOTA
     result = ForbidUserRules
 
-    rule_type: int = field(validator=_RULE_TYPE)
+    rule_type: int = field(validator=_VALID_RULE_TYPE)
 
 
 @frozen(kw_only=True)
 class DelForbidUserRule(RoomAction[Done]):
-    """Delete a rule. That there is none is code 50124, a ``NotFoundError``.
+    """Delete a rule. If there is none, ZEGO returns code 50124, a ``NotFoundError``.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/del-forbid-user-rule
 
-    :param rule_type: 1 for an IP, 2 a room, 3 a user, 4 a user in a room; the others as in ``SetForbidUserRule``.
+    :param rule_type: 1 an IP, 2 a room, 3 a user, 4 a user in a room. For the other fields, see ``SetForbidUserRule``.
     """
 
-    quota = _RULES
+    quota = _RULES_QUOTA
     already_done_codes = frozenset({50124})
     result = Done
 
-    rule_type: int = field(validator=_RULE_TYPE)
+    rule_type: int = field(validator=_VALID_RULE_TYPE)
     ip: str | None = field(
         default=None, validator=validators.optional(validators.ip_address()), metadata=wire_name("IP")
     )
-    room_id: str | None = field(default=None, validator=validators.optional(ROOM_ID))
-    user_id: str | None = field(default=None, validator=validators.optional(USER_ID))
+    room_id: str | None = field(default=None, validator=validators.optional(VALID_ROOM_ID))
+    user_id: str | None = field(default=None, validator=validators.optional(VALID_USER_ID))
 
     def __attrs_post_init__(self) -> None:
         _check_rule(self)

@@ -1,4 +1,4 @@
-"""Volcengine RTC as its documents describe it."""
+"""Volcengine RTC, as its documents describe it."""
 
 from volc_moderation.emulator.volcengine.account import Volcengine
 

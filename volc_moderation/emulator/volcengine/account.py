@@ -1,6 +1,6 @@
-"""One account of Volcengine: signatures, envelopes, and who carries out what. What documents leave open is marked OPEN.
+"""One account of Volcengine: signatures, envelopes and actions. OPEN marks what the documents do not specify.
 
-The signature is checked with code of its own: nothing here comes from the client's signer.
+The signature is checked with separate code, which shares nothing with the client's signer.
 """
 
 import calendar
@@ -14,14 +14,15 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from volc_moderation.emulator.counter import Counter
-from volc_moderation.emulator.rooms import Member, checked_verdict, media_of
+from volc_moderation.emulator.rooms import Member, check_verdict, to_media
 from volc_moderation.emulator.vendor import Call, Callback, Reply
 from volc_moderation.emulator.volcengine.moderation import Detections
 from volc_moderation.emulator.volcengine.parameters import Refused
 from volc_moderation.emulator.volcengine.people import People
 from volc_moderation.emulator.volcengine.webcast import Webcasts
 
-MAX_SKEW = 15 * 60
+#: Seconds that the time of a signature may differ from the emulator's.
+MAX_CLOCK_SKEW = 15 * 60
 _AUTHORIZATION = re.compile(
     r"HMAC-SHA256 Credential=(?P<key>[^/]+)/(?P<day>\d{8})/(?P<region>[^/]+)/(?P<service>[^/]+)/request, "
     r"SignedHeaders=(?P<headers>[a-z0-9;-]+), Signature=(?P<signature>[0-9a-f]{64})"
@@ -51,49 +52,49 @@ class Volcengine:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all tasks, people and counts."""
+        """Forget all tasks, users and counts."""
         self._people = People()
         self._detections = Detections(self._people, self._callback_secret)
-        self._rules = self._detections.rules() | Webcasts().rules() | self._people.rules()
-        self.counter = Counter({name: rule.quota for name, rule in self._rules.items()} | dict(self._quotas))
+        self._actions = self._detections.actions() | Webcasts().actions() | self._people.actions()
+        self.counter = Counter({name: spec.quota for name, spec in self._actions.items()} | dict(self._quotas))
 
-    def counted_as(self, call: Call) -> str:
-        """Return the action."""
+    def counter_name(self, call: Call) -> str:
+        """Return the name of the action."""
         return call.action
 
     def check(self, call: Call, now: float) -> Reply | None:
-        """Check signature, timestamp, action and version."""
+        """Check the signature, the timestamp, the action and the version. Return the refusal, or None."""
         try:
             self._check_signature(call, now)
             if not call.action or not call.query.get("Version"):
                 raise Refused("MissingParameter", "Action or Version is absent", 400, 100002)
-            rule = self._rules.get(call.action)
-            if rule is None or call.query["Version"] not in rule.versions:
+            spec = self._actions.get(call.action)
+            if spec is None or call.query["Version"] not in spec.versions:
                 raise Refused("InvalidActionOrVersion", "there is no such action or version", 404, 100008)
-            if rule.method != call.method:
-                raise Refused("MethodNotAllowed", f"{call.action} is a {rule.method}", 405, 100020)
+            if spec.method != call.method:
+                raise Refused("MethodNotAllowed", f"{call.action} is a {spec.method}", 405, 100020)
         except Refused as refused:
             return self._refusal(call, refused)
         return None
 
     def throttle(self, call: Call, *, for_room: bool) -> Reply:  # noqa: ARG002 - no quota is for a room
-        """Refuse for the rate. OPEN: the HTTP status of RTC's own errors; 400 is what is expected."""
+        """Return the refusal for an exceeded quota. OPEN: the HTTP status of RTC's own errors; 400 is assumed."""
         return self._refusal(call, Refused("FlowLimitExceeded.QPSOverLimit", "request rate over the limit"))
 
     def fail(self, call: Call, code: str | int, message: str, status: int | None) -> Reply:
-        """Refuse with a code that was asked for."""
+        """Return a refusal with the code of a fault."""
         return self._refusal(call, Refused(str(code), message, 400 if status is None else status))
 
     def perform(self, call: Call, now: float) -> Reply:
-        """Carry out an action."""
+        """Perform an action."""
         if call.parameters is None:
             return self._refusal(call, Refused("InvalidParameter.Unmarshal", "the body is not a JSON object"))
-        rule = self._rules[call.action]
+        spec = self._actions[call.action]
         try:
-            result = rule.perform(rule.takes.read(call.parameters), now, call.query["Version"])
+            result = spec.perform(spec.fields.parse(call.parameters), now, call.query["Version"])
         except Refused as refused:
             return self._refusal(call, refused)
-        self._let_moderations_meet(now)
+        self._update_moderations(now)
         return Reply(200, {"ResponseMetadata": self._metadata(call), "Result": result}, is_success=True)
 
     def join(
@@ -107,16 +108,16 @@ class Volcengine:
         stream_id: str | None = None,
         ip: str | None = None,
     ) -> bool:
-        """Let a user join a room and publish; False if a ban keeps the user out."""
+        """Let a user join a room and publish a stream; False if a ban keeps the user out."""
         member = Member(user_id=user_id, stream_id=stream_id or user_id, verdict=verdict, joined=now, ip=ip)
-        is_in = self._people.join((app_id, room_id), member, now)
-        self._let_moderations_meet(now)
-        return is_in
+        is_admitted = self._people.join((app_id, room_id), member, now)
+        self._update_moderations(now)
+        return is_admitted
 
     def leave(self, now: float, *, room_id: str, user_id: str, app_id: str = "app") -> None:
         """Let a user leave a room."""
         self._people.rooms.remove((app_id, room_id), user_id)
-        self._let_moderations_meet(now)
+        self._update_moderations(now)
 
     def report(
         self,
@@ -128,26 +129,26 @@ class Volcengine:
         verdict: str = "REJECT",
         media: str | None = None,
     ) -> list[Callback]:
-        """Return what the moderations that cover a user call back."""
+        """Return the callbacks of all moderations that cover a user."""
         room = (app_id, room_id)
         member = self._people.rooms.member(room, user_id)
-        return self._detections.report(room, member, checked_verdict(verdict), media_of(media), now)
+        return self._detections.report(room, member, check_verdict(verdict), to_media(media), now)
 
     def report_all(self, now: float) -> list[Callback]:
-        """Return what all moderations find in all rooms."""
+        """Return the callbacks of all moderations of all users."""
         return [
             callback
-            for (app, room), member in self._people.rooms.everybody()
-            for callback in self._detections.report((app, room), member, member.verdict, media_of(None), now)
+            for (app, room), member in self._people.rooms.all_members()
+            for callback in self._detections.report((app, room), member, member.verdict, to_media(None), now)
         ]
 
-    def take_callbacks(self) -> list[Callback]:
-        """Return nothing: no call of Volcengine's causes a callback by itself."""
+    def pop_callbacks(self) -> list[Callback]:
+        """Return nothing: no call of Volcengine causes a callback by itself."""
         return []
 
-    def _let_moderations_meet(self, now: float) -> None:
-        for room in self._people.take_changed():
-            self._detections.meet(room, now)
+    def _update_moderations(self, now: float) -> None:
+        for room in self._people.pop_changed_rooms():
+            self._detections.record_members(room, now)
 
     def _metadata(self, call: Call) -> dict[str, Any]:
         return {
@@ -180,8 +181,8 @@ class Volcengine:
             signed_at = calendar.timegm(time.strptime(date, "%Y%m%dT%H%M%SZ"))
         except ValueError:
             raise Refused("InvalidTimestamp", "X-Date is malformed", 400, 100006) from None
-        # OPEN: how far ahead a timestamp may lie; the same 15 minutes are assumed.
-        if abs(signed_at - now) > MAX_SKEW:
+        # OPEN: how far a timestamp may lie in the future; the same 15 minutes are assumed.
+        if abs(signed_at - now) > MAX_CLOCK_SKEW:
             raise Refused("InvalidTimestamp", "the signature has expired or lies in the future", 400, 100006)
         if match["day"] != date[:8] or match["region"] != self._region or match["service"] != "rtc":
             raise Refused("InvalidCredential", "the credential scope is wrong", 400, 100025)
@@ -191,8 +192,8 @@ class Volcengine:
         if self._session_token is not None and token != self._session_token:
             raise Refused("InvalidSecretToken", "the session token is wrong", 401, 100026)
         names = match["headers"].split(";")
-        needed = {"host", "x-date"} | ({"x-security-token"} if token is not None else set())
-        if not needed <= set(names) or not hmac.compare_digest(self._signature(call, match), match["signature"]):
+        required = {"host", "x-date"} | ({"x-security-token"} if token is not None else set())
+        if not required <= set(names) or not hmac.compare_digest(self._signature(call, match), match["signature"]):
             raise Refused("SignatureDoesNotMatch", "the signature does not match", 401, 100010)
 
     def _signature(self, call: Call, match: re.Match[str]) -> str:

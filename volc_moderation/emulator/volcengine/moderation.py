@@ -1,6 +1,6 @@
-"""Volcengine's moderation and its callbacks. What the documents leave open is marked OPEN.
+"""Volcengine's moderation and its callbacks. OPEN marks what the documents do not specify.
 
-Tasks do not end by themselves: nothing here is idle.
+Tasks do not end by themselves: IdleSec has no effect, because emulated streams are never idle.
 """
 
 import hashlib
@@ -12,15 +12,15 @@ from typing import Any
 
 import attrs
 
-from volc_moderation.emulator.memory import MOST, Ended
+from volc_moderation.emulator.memory import MAX_KEPT, RecentlyEnded
 from volc_moderation.emulator.rooms import Member
-from volc_moderation.emulator.vendor import Callback, Fields, Medium, Rule
+from volc_moderation.emulator.vendor import ActionSpec, Callback, Fields, Medium
 from volc_moderation.emulator.volcengine.parameters import (
     BOTH_VERSIONS,
-    Given,
+    Parameters,
     Refused,
     Room,
-    an_id,
+    identifier,
     number,
     room_of,
     text,
@@ -28,19 +28,23 @@ from volc_moderation.emulator.volcengine.parameters import (
 from volc_moderation.emulator.volcengine.people import ROOM, People
 
 ALREADY_STARTED = "The task has been started. Please do not call the startup task interface repeatedly"
-#: OPEN: no number is published for the detection actions.
-UNPUBLISHED = 20
+#: Calls per second. OPEN: no quota of the detection actions is published.
+ASSUMED_QUOTA = 20
 
+#: By the bit of ``MediaType``.
 MEDIA: dict[int, Medium] = {1: "video", 2: "audio"}
 
-#: https://www.volcengine.com/docs/6348/104531: as many streams does the moderation of a room cover. OPEN: which, and
-#: what becomes of the 18th. Here it is not moderated until one of the 17 who have been there for longer leaves.
-MOST_STREAMS = 17
+#: The moderation of a room covers 17 streams: https://www.volcengine.com/docs/6348/104531. OPEN: which, and what
+#: happens to the 18th. Here it is not moderated until one of the 17 users who have been there for longer leaves.
+MAX_STREAMS_PER_ROOM = 17
+
+#: The user whom ``ListDetectionTask`` reports for the moderation of a room in which nobody has published yet.
+PLACEHOLDER_USER = "emulated-publisher"
 
 #: https://www.volcengine.com/docs/6348/104531
-START = {
-    "UserId": an_id,
-    "Callback": text(least=0),
+START_FIELDS = {
+    "UserId": identifier,
+    "Callback": text(min_length=0),
     "MediaType": number(1, 3),
     "Interval": number(100, 600_000),
     "Duration": number(1000, 600_000),
@@ -48,8 +52,9 @@ START = {
     "CallbackType": number(0, 1),
 }
 
-#: Three deliveries in all. https://www.volcengine.com/docs/6348/69820. OPEN: the time between them.
-PAUSES = (1.0, 1.0)
+#: Seconds before the second and the third delivery: https://www.volcengine.com/docs/6348/69820. OPEN: the number of
+#: seconds.
+RETRY_DELAYS = (1.0, 1.0)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -58,100 +63,107 @@ class Detection:
 
     room: Room
     user: str | None
+    #: The sum of the bits in ``MEDIA``.
     media: int
+    #: Unix time.
     created: int
+    #: The URL for results, if any.
     callback: str | None
+    #: Whether results that pass are reported too.
     every_result: bool
     running: bool = True
-    #: Whom a moderation of a room has met, and when.
-    met: dict[str, int] = attrs.field(factory=dict)
+    #: For the moderation of a room: when each user was first covered, in Unix time.
+    first_seen: dict[str, int] = attrs.field(factory=dict)
 
 
 class Detections:
-    """The moderations of one account. https://www.volcengine.com/docs/6348/104531."""
+    """The moderations of one account: https://www.volcengine.com/docs/6348/104531."""
 
     def __init__(self, people: People, callback_secret: str) -> None:
         self._people = people
         self._callback_secret = callback_secret
         self._detections: dict[Room, list[Detection]] = {}
-        self._ended: Ended[Detection] = Ended(self._forget)
+        self._ended: RecentlyEnded[Detection] = RecentlyEnded(self._forget)
         self._event_ids = itertools.count(1)
 
-    def rules(self) -> dict[str, Rule]:
-        """Return the actions of this file."""
+    def actions(self) -> dict[str, ActionSpec]:
+        """Return the actions of this module, by name."""
 
-        def post(perform: Any, optional: Any) -> Rule:
-            takes = Fields(required=ROOM, optional=optional)
-            return Rule(quota=UNPUBLISHED, versions=BOTH_VERSIONS, takes=takes, perform=perform)
+        def post(perform: Any, optional: Any) -> ActionSpec:
+            fields = Fields(required=ROOM, optional=optional)
+            return ActionSpec(quota=ASSUMED_QUOTA, versions=BOTH_VERSIONS, fields=fields, perform=perform)
 
-        user = {"UserId": an_id}
+        user = {"UserId": identifier}
         return {
-            "StartDetection": post(self._start_detection, START),
+            "StartDetection": post(self._start_detection, START_FIELDS),
             "StopDetection": post(self._stop_detection, user),
             "ListDetectionTask": attrs.evolve(post(self._list_detection_task, user), method="GET"),
         }
 
-    def meet(self, room: Room, now: float) -> None:
-        """Let the moderation of a room know who is there."""
-        for one in self._running(room):
-            if one.user is None:
-                for user in self._covered(room):
-                    one.met.setdefault(user, int(now))
-                while len(one.met) > MOST:
-                    del one.met[next(iter(one.met))]
+    def record_members(self, room: Room, now: float) -> None:
+        """Record in the moderation of a room, if one is running, the users whom it covers now."""
+        for task in self._running(room):
+            if task.user is None:
+                for user in self._covered_users(room):
+                    task.first_seen.setdefault(user, int(now))
+                while len(task.first_seen) > MAX_KEPT:
+                    del task.first_seen[next(iter(task.first_seen))]
 
     def report(self, room: Room, member: Member, verdict: str, media: tuple[Medium, ...], now: float) -> list[Callback]:
-        """Return what the moderations that cover a user call back."""
-        found = []
-        for one in self._running(room):
-            is_covered = member.user_id in self._covered(room) if one.user is None else one.user == member.user_id
-            if not is_covered or one.callback is None:
+        """Return the callbacks of all moderations that cover a user."""
+        callbacks = []
+        for task in self._running(room):
+            if task.user is None:
+                is_covered = member.user_id in self._covered_users(room)
+            else:
+                is_covered = task.user == member.user_id
+            if not is_covered or task.callback is None:
                 continue
-            if verdict == "PASS" and not one.every_result:
+            if verdict == "PASS" and not task.every_result:
                 continue
             for bit, medium in MEDIA.items():
                 publishes = self._people.publishes(room, member.user_id, medium, now)
-                if one.media & bit and medium in media and publishes:
-                    found.append(self._callback(one, member.user_id, bit, verdict, now))
-        return found
+                if task.media & bit and medium in media and publishes:
+                    callbacks.append(self._callback(task, member.user_id, bit, verdict, now))
+        return callbacks
 
-    def _covered(self, room: Room) -> list[str]:
-        """Return whom a moderation of a room covers. Who is muted for a while publishes a stream all the same."""
-        return self._people.rooms.first(room, MOST_STREAMS)
+    def _covered_users(self, room: Room) -> list[str]:
+        """Return the users whom a moderation of a room covers. A muted user still publishes a stream and counts."""
+        return self._people.rooms.oldest_users(room, MAX_STREAMS_PER_ROOM)
 
     def _running(self, room: Room) -> list[Detection]:
-        return [one for one in self._detections.get(room, ()) if one.running]
+        return [task for task in self._detections.get(room, ()) if task.running]
 
     def _add(self, new: Detection) -> None:
         self._detections.setdefault(new.room, []).append(new)
 
-    def _end(self, one: Detection) -> None:
-        one.running = False
-        self._ended.add(one)
+    def _end(self, task: Detection) -> None:
+        task.running = False
+        self._ended.add(task)
 
-    def _forget(self, one: Detection) -> None:
-        self._detections[one.room].remove(one)
-        if not self._detections[one.room]:
-            del self._detections[one.room]
+    def _forget(self, task: Detection) -> None:
+        self._detections[task.room].remove(task)
+        if not self._detections[task.room]:
+            del self._detections[task.room]
 
-    def _start_detection(self, given: Given, now: float, _: str) -> Any:
-        room, user, media = room_of(given), given.get("UserId"), given.get("MediaType", 3)
+    def _start_detection(self, parameters: Parameters, now: float, _: str) -> Any:
+        room, user, media = room_of(parameters), parameters.get("UserId"), parameters.get("MediaType", 3)
         running = self._running(room)
         new = Detection(
             room=room,
             user=user,
             media=media,
             created=int(now),
-            callback=given.get("Callback") or None,
-            every_result=given.get("CallbackType") == 1,
+            callback=parameters.get("Callback") or None,
+            every_result=parameters.get("CallbackType") == 1,
         )
         if user is None:
             return self._start_for_room(new, running, now)
-        # OPEN: the code, and whether a room-level task of the other medium is in the way too.
-        if any(one.user is None for one in running):
+        # OPEN: the code, and whether a room-level task of the other medium is a conflict too.
+        if any(task.user is None for task in running):
             raise Refused("InvalidParameter.TaskAlreadyExists", "a moderation of the room is in progress")
         # OPEN: 2020-12-01 may not answer a repeated start with a hint, as 2023-11-01 does.
-        same = next((one for one in running if one.user == user), None)
+        same = next((task for task in running if task.user == user), None)
         if same is not None and same.media & media == media:
             return {"Message": ALREADY_STARTED}
         if same is not None:
@@ -161,52 +173,51 @@ class Detections:
         return {"Message": "success"}
 
     def _start_for_room(self, new: Detection, running: list[Detection], now: float) -> Any:
-        whole_room = next((one for one in running if one.user is None), None)
-        if whole_room is not None and whole_room.media & new.media == new.media:
+        room_task = next((task for task in running if task.user is None), None)
+        if room_task is not None and room_task.media & new.media == new.media:
             return {"Message": ALREADY_STARTED}
-        # The room's task takes over the single-stream ones, as far as their media go.
-        for one in running:
-            if one.user is None:
+        # The task of the room replaces the single-stream tasks, for the media that it covers.
+        for task in running:
+            if task.user is None:
                 continue
-            if one.media & ~new.media:
-                one.media &= ~new.media
+            if task.media & ~new.media:
+                task.media &= ~new.media
             else:
-                self._end(one)
-        if whole_room is not None:
-            whole_room.media |= new.media
+                self._end(task)
+        if room_task is not None:
+            room_task.media |= new.media
         else:
             self._add(new)
-            self.meet(new.room, now)
+            self.record_members(new.room, now)
         return {"Message": "success"}
 
-    def _stop_detection(self, given: Given, _: float, __: str) -> Any:
-        room, user = room_of(given), given.get("UserId")
+    def _stop_detection(self, parameters: Parameters, _: float, __: str) -> Any:
+        room, user = room_of(parameters), parameters.get("UserId")
         running = self._running(room)
         # OPEN: the codes of both refusals, and whether stopping the room ends single-stream tasks too.
-        if user is not None and any(one.user is None for one in running):
+        if user is not None and any(task.user is None for task in running):
             raise Refused("InvalidParameter", "a moderation of the room cannot be stopped for one user")
-        stopped = [one for one in running if user is None or one.user == user]
+        stopped = [task for task in running if user is None or task.user == user]
         if not stopped:
             raise Refused("InvalidParameter.ErrorActiveTaskNotFound", "no moderation is running")
-        for one in stopped:
-            self._end(one)
+        for task in stopped:
+            self._end(task)
         return {"Message": "success"}
 
-    def _list_detection_task(self, given: Given, _: float, __: str) -> Any:
-        room, user = room_of(given), given.get("UserId")
-        # OPEN: what the task of a room lists while nobody has published. Here it is one, to be seen.
+    def _list_detection_task(self, parameters: Parameters, _: float, __: str) -> Any:
+        room, user = room_of(parameters), parameters.get("UserId")
         latest = {
-            listed: {
-                "CreateTime": met,
-                "MediaType": one.media,
-                "Status": 1 if one.running else 2,
-                "UserId": listed,
-                "RoomId": one.room[1],
+            covered: {
+                "CreateTime": since,
+                "MediaType": task.media,
+                "Status": 1 if task.running else 2,
+                "UserId": covered,
+                "RoomId": task.room[1],
             }
-            for one in self._detections.get(room, ())
-            for listed, met in ({one.user: one.created} if one.user else one.met or {NOBODY: one.created}).items()
+            for task in self._detections.get(room, ())
+            for covered, since in _covered_since(task).items()
         }
-        tasks = [task for listed, task in latest.items() if user in (None, listed)]
+        tasks = [entry for covered, entry in latest.items() if user in (None, covered)]
         return {"EventData": tasks, "Message": "success"}
 
     # Callbacks: https://www.volcengine.com/docs/6348/104534
@@ -231,16 +242,21 @@ class Detections:
             "AppId": task.room[0],
             "Nonce": f"{secrets.randbelow(10_000):04}",
         }
-        # https://www.volcengine.com/docs/6348/69820: the values and the secret, sorted, without anything between.
+        # https://www.volcengine.com/docs/6348/69820: the values and the secret, sorted and concatenated.
         text = "".join(sorted([*envelope.values(), self._callback_secret]))
         return Callback(
             vendor="volcengine",
             event="MachineReviewResult",
             url=task.callback or "",
             body={**envelope, "Signature": hashlib.sha256(text.encode()).hexdigest()},
-            pauses=PAUSES,
-            acknowledged_by=range(200, 201),
+            retry_delays=RETRY_DELAYS,
+            success_statuses=range(200, 201),
         )
 
 
-NOBODY = "emulated-publisher"
+def _covered_since(task: Detection) -> dict[str, int]:
+    """Return since when a task covers each user."""
+    if task.user:
+        return {task.user: task.created}
+    # OPEN: what is listed for the task of a room in which nobody has published. Here it is a placeholder.
+    return task.first_seen or {PLACEHOLDER_USER: task.created}

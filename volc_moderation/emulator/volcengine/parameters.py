@@ -1,7 +1,7 @@
-"""Volcengine's refusals, and the checks of what an action is given.
+"""Volcengine's refusals, and the checks of the parameters of its actions.
 
-OPEN: whether a number out of its range is refused or brought into it, where no page says. Here it is refused, with the
-code InvalidParameter. A number is a number of JSON: not a text, not a flag, and 2.0 is not 2.
+OPEN: whether a number out of its range is refused or clamped, where the page does not say. Here it is refused, with the
+code InvalidParameter. A number must be a JSON integer: neither a string nor a boolean, and not 2.0.
 """
 
 import base64
@@ -15,7 +15,10 @@ from volc_moderation.emulator.vendor import Check
 
 
 class Refused(Exception):  # noqa: N818 - it does not leave the emulator
-    """A refusal with a code of the vendor."""
+    """A refusal with one of the vendor's codes.
+
+    :param number: the ``CodeN`` of the vendor's gateway, if the gateway refuses the call.
+    """
 
     def __init__(self, code: str, message: str, status: int = 400, number: int = 0) -> None:
         super().__init__(message)
@@ -37,79 +40,79 @@ _CODES = {
     "To": "InvalidParameter.IllegalTo",
 }
 
-Given = Mapping[str, Any]
+Parameters = Mapping[str, Any]
 Room = tuple[str, str]
 
 
-def room_of(given: Given) -> Room:
-    """Return the app and the room."""
-    return given["AppId"], given["RoomId"]
+def room_of(parameters: Parameters) -> Room:
+    """Return the ids of the app and the room."""
+    return parameters["AppId"], parameters["RoomId"]
 
 
-def an_id(name: str, value: Any) -> str:
-    """Check an id."""
+def identifier(name: str, value: Any) -> str:
+    """Check an id of an app, a room, a user or a task."""
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise _refused(name, "is absent or malformed")
     return value
 
 
-def text(*, least: int = 1, most: int | None = None) -> Check:
-    """Check a text of so many characters."""
+def text(*, min_length: int = 1, max_length: int | None = None) -> Check:
+    """Return the check of a text with so many characters."""
 
     def check(name: str, value: Any) -> str:
-        if not isinstance(value, str) or len(value) < least:
+        if not isinstance(value, str) or len(value) < min_length:
             raise _refused(name, "is absent or not a text")
-        if most is not None and len(value) > most:
-            raise _refused(name, f"has more than {most} characters")
+        if max_length is not None and len(value) > max_length:
+            raise _refused(name, f"has more than {max_length} characters")
         return value
 
     return check
 
 
 def number(low: int, high: int, *others: int) -> Check:
-    """Check a whole number that is in the range or one of the others."""
+    """Return the check of an integer in a range, or equal to one of ``others``."""
 
     def check(name: str, value: Any) -> int:
         if type(value) is not int or (not low <= value <= high and value not in others):
-            raise _refused(name, f"must be a whole number from {low} to {high}")
+            raise _refused(name, f"must be an integer from {low} to {high}")
         return value
 
     return check
 
 
-def flag(name: str, value: Any) -> bool:
-    """Check a flag."""
+def boolean(name: str, value: Any) -> bool:
+    """Check a JSON boolean."""
     if not isinstance(value, bool):
-        raise _refused(name, "must be a flag")
+        raise _refused(name, "must be a boolean")
     return value
 
 
 def ip(name: str, value: Any) -> str:
-    """Check an address of the Internet Protocol."""
+    """Check an IP address."""
     try:
         if not isinstance(value, str):
-            raise ValueError  # noqa: TRY004 - of a number, ipaddress would make an address
+            raise ValueError  # noqa: TRY004 - ipaddress would accept a number
         ipaddress.ip_address(value)
     except ValueError:
         raise _refused(name, "is not an IP address") from None
     return value
 
 
-def list_of(check_item: Check, *, least: int = 0, most: int | None = None) -> Check:
-    """Check a list of so many items."""
+def list_of(check_item: Check, *, min_items: int = 0, max_items: int | None = None) -> Check:
+    """Return the check of a list with so many items."""
 
     def check(name: str, value: Any) -> list[Any]:
-        if not isinstance(value, list) or len(value) < least:
+        if not isinstance(value, list) or len(value) < min_items:
             raise _refused(name, "is absent or not a list")
-        if most is not None and len(value) > most:
-            raise _refused(name, f"has more than {most} items")
+        if max_items is not None and len(value) > max_items:
+            raise _refused(name, f"has more than {max_items} items")
         return [check_item(name, item) for item in value]
 
     return check
 
 
 def object_of(**fields: Check) -> Check:
-    """Check an object, whose fields are all optional."""
+    """Return the check of an object, all of whose fields are optional. Unknown fields are removed."""
 
     def check(name: str, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -119,10 +122,10 @@ def object_of(**fields: Check) -> Check:
     return check
 
 
-def message_of(given: Given) -> str:
-    """Return a message, which is base64 if it is binary."""
-    message: str = given["Message"]
-    if given["Binary"]:
+def message_of(parameters: Parameters) -> str:
+    """Return the message. A binary one must be base64."""
+    message: str = parameters["Message"]
+    if parameters["Binary"]:
         try:
             base64.b64decode(message.encode(), validate=True)
         except binascii.Error:

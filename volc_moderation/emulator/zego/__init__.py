@@ -1,4 +1,4 @@
-"""ZEGO's Server API as its documents describe it."""
+"""ZEGO's Server API, as its documents describe it."""
 
 from volc_moderation.emulator.zego.project import Zego
 

@@ -1,6 +1,6 @@
-"""ZEGO's moderation and its callbacks. What the documents leave open is marked OPEN.
+"""ZEGO's moderation and its callbacks. OPEN marks what the documents do not specify.
 
-There are no streams that fall silent, so no task ends by itself.
+No task ends by itself, because emulated streams never become idle.
 https://docs.zegocloud.com/article/18040 (audio), https://doc-zh.zego.im/article/19652 (video)
 """
 
@@ -13,16 +13,16 @@ from typing import Any
 
 import attrs
 
-from volc_moderation.emulator.memory import Ended
+from volc_moderation.emulator.memory import RecentlyEnded
 from volc_moderation.emulator.rooms import Member
-from volc_moderation.emulator.vendor import Callback, Fields, Medium, Rule
+from volc_moderation.emulator.vendor import ActionSpec, Callback, Fields, Medium
 from volc_moderation.emulator.zego.parameters import (
-    A_TEXT,
     BAD_PARAMETER,
-    FLAG,
+    BIT,
     ROOM_ID,
-    TEXTS,
-    Given,
+    TEXT,
+    TEXT_LIST,
+    Parameters,
     Refused,
     digits,
     number,
@@ -30,46 +30,48 @@ from volc_moderation.emulator.zego.parameters import (
     text,
 )
 
-#: https://doc-zh.zego.im/article/19662: at most five more, each so many seconds after the one before.
-PAUSES = (2.0, 4.0, 8.0, 16.0, 32.0)
-THIRTY_DAYS = 2_592_000
+#: Seconds before each of the five retries: https://doc-zh.zego.im/article/19662.
+RETRY_DELAYS = (2.0, 4.0, 8.0, 16.0, 32.0)
+#: Seconds: 30 days, and an hour.
+MAX_TOKEN_LIFETIME = 2_592_000
+DEFAULT_TOKEN_LIFETIME = 3600
 _BEIJING = timezone(timedelta(hours=8))
 
-#: ZEGO's samples have an empty address where there is none.
+#: In ZEGO's samples, an address that is not set is an empty text.
 _URLS = {name: text(may_be_empty=True) for name in ("ResultCallbackUrl", "StatusCallbackUrl")}
-_LISTS = {"RiskTypeList": TEXTS, "BusinessTypeList": TEXTS}
-_TEXTS_BACK = dict.fromkeys(("ReturnAllText", "ReturnPreText", "ReturnPreAudio"), FLAG)
-_WHERE = {"RoomId": ROOM_ID, "EventId": A_TEXT}
+_LISTS = {"RiskTypeList": TEXT_LIST, "BusinessTypeList": TEXT_LIST}
+_RETURN_OPTIONS = dict.fromkeys(("ReturnAllText", "ReturnPreText", "ReturnPreAudio"), BIT)
+_SCENE = {"RoomId": ROOM_ID, "EventId": TEXT}
 
 START_AUDIO = Fields(
-    required={**_WHERE, "AudioLanguage": A_TEXT},
+    required={**_SCENE, "AudioLanguage": TEXT},
     # OPEN: whether LabelLanguage is required; pages disagree.
     optional={
         **_LISTS,
         **_URLS,
-        **_TEXTS_BACK,
-        "LabelLanguage": A_TEXT,
-        "IsMixingEnabled": FLAG,
-        "ReturnFinishInfo": FLAG,
+        **_RETURN_OPTIONS,
+        "LabelLanguage": TEXT,
+        "IsMixingEnabled": BIT,
+        "ReturnFinishInfo": BIT,
     },
 )
 START_VIDEO = Fields(
     required={
-        **_WHERE,
-        # The documents have the frequency from above 0 to 60, as a whole number.
-        "VideoParam": object_of(**_LISTS, **_URLS, ReturnAllImg=FLAG, DetectFrequency=number(1, 60)),
+        **_SCENE,
+        # The documents give the frequency as an integer above 0, up to 60.
+        "VideoParam": object_of(**_LISTS, **_URLS, ReturnAllImg=BIT, DetectFrequency=number(1, 60)),
     },
     optional={
-        "AudioParam": object_of(**_LISTS, **_URLS, **_TEXTS_BACK, AudioLanguage=A_TEXT),
-        "Language": A_TEXT,
-        "ReturnFinishInfo": FLAG,
+        "AudioParam": object_of(**_LISTS, **_URLS, **_RETURN_OPTIONS, AudioLanguage=TEXT),
+        "Language": TEXT,
+        "ReturnFinishInfo": BIT,
     },
 )
 
 
 @attrs.define(kw_only=True)
-class Half:
-    """What is done about one medium: where results and the end go, and whether all results do."""
+class MediumOptions:
+    """The moderation of one medium: the URLs for results and for the end, and whether passing results are sent."""
 
     medium: Medium
     result_url: str | None
@@ -77,13 +79,13 @@ class Half:
     every_result: bool
 
     @classmethod
-    def read(cls, medium: Medium, given: Given, every: str) -> "Half":
-        """Read it from where the call has it."""
+    def read(cls, medium: Medium, parameters: Parameters, every_result_field: str) -> "MediumOptions":
+        """Read the options of a medium from the parameters that contain them."""
         return cls(
             medium=medium,
-            result_url=given.get("ResultCallbackUrl") or None,
-            status_url=given.get("StatusCallbackUrl") or None,
-            every_result=given.get(every) == 1,
+            result_url=parameters.get("ResultCallbackUrl") or None,
+            status_url=parameters.get("StatusCallbackUrl") or None,
+            every_result=parameters.get(every_result_field) == 1,
         )
 
 
@@ -93,10 +95,12 @@ class Task:
 
     task_id: str
     room: str
-    #: Of the callbacks' names: ``audio`` or ``video``.
+    #: ``audio`` or ``video``; a task for video may moderate audio too.
     kind: str
-    halves: list[Half]
+    media: list[MediumOptions]
+    #: Unix time.
     started: float
+    #: Whether the end of the task is reported.
     finish_info: bool
     running: bool = True
     results: int = 0
@@ -109,92 +113,95 @@ class Moderation:
         self._app_id = app_id
         self._callback_secret = callback_secret
         self._tasks: dict[str, Task] = {}
-        self._past: Ended[str] = Ended(self._tasks.pop)
-        self._ended: list[Callback] = []
-        self._numbers = itertools.count(7_500_000_000_000_000_001)
+        self._ended_tasks: RecentlyEnded[str] = RecentlyEnded(self._tasks.pop)
+        self._callbacks: list[Callback] = []
+        self._nonces = itertools.count(7_500_000_000_000_000_001)
 
-    def rules(self) -> dict[str, Rule]:
-        """Return the actions of this file: 100 per second each."""
+    def actions(self) -> dict[str, ActionSpec]:
+        """Return the actions of this module, by name: 100 calls per second each."""
 
-        def post(takes: Fields, perform: Any) -> Rule:
-            return Rule(quota=100, takes=takes, perform=perform)
+        def post(fields: Fields, perform: Any) -> ActionSpec:
+            return ActionSpec(quota=100, fields=fields, perform=perform)
 
-        task = Fields(required={"TaskId": A_TEXT})
-        time = Fields(optional={"EffectiveTime": digits(1, THIRTY_DAYS)})
+        task = Fields(required={"TaskId": TEXT})
+        token = Fields(optional={"EffectiveTime": digits(1, MAX_TOKEN_LIFETIME)})
         return {
             "StartCensorAudioV2": post(START_AUDIO, self._start_censor_audio),
             "StopCensorAudioV2": post(task, self._stop_censor_audio),
             "StartCensorVideoV2": post(START_VIDEO, self._start_censor_video),
             "StopCensorVideoV2": post(task, self._stop_censor_video),
-            "GenerateIdentifyToken": attrs.evolve(post(time, self._generate_identify_token), method="GET"),
+            "GenerateIdentifyToken": attrs.evolve(post(token, self._generate_identify_token), method="GET"),
         }
 
     def report(self, room: str, member: Member, verdict: str, media: tuple[Medium, ...], now: float) -> list[Callback]:
-        """Return what the moderations of a room call back about a user who publishes ``media``."""
+        """Return the callbacks of all moderations of a room, for a user who publishes ``media``."""
         return [
-            self._result(task, half, member, verdict, now)
+            self._result(task, options, member, verdict, now)
             for task in self._tasks.values()
             if task.running and task.room == room
-            for half in task.halves
-            if half.medium in media and half.result_url and (verdict != "PASS" or half.every_result)
+            for options in task.media
+            if options.medium in media and options.result_url and (verdict != "PASS" or options.every_result)
         ]
 
-    def take_ended(self) -> list[Callback]:
-        """Return the callbacks about tasks that have ended since."""
-        ended, self._ended = self._ended, []
-        return ended
+    def pop_callbacks(self) -> list[Callback]:
+        """Return the callbacks about tasks that have ended since the last time."""
+        callbacks, self._callbacks = self._callbacks, []
+        return callbacks
 
     # Actions
 
-    def _start_censor_audio(self, given: Given, now: float, _: str) -> Any:
-        _check_lists(given)
-        return self._start("audio", given, [Half.read("audio", given, "ReturnAllText")], now)
+    def _start_censor_audio(self, parameters: Parameters, now: float, _: str) -> Any:
+        _check_lists(parameters)
+        return self._start("audio", parameters, [MediumOptions.read("audio", parameters, "ReturnAllText")], now)
 
-    def _start_censor_video(self, given: Given, now: float, _: str) -> Any:
-        video, audio = given["VideoParam"], given.get("AudioParam", {})
+    def _start_censor_video(self, parameters: Parameters, now: float, _: str) -> Any:
+        video, audio = parameters["VideoParam"], parameters.get("AudioParam", {})
         _check_lists(video)
-        halves = [Half.read("video", video, "ReturnAllImg")]
+        media = [MediumOptions.read("video", video, "ReturnAllImg")]
         if audio.get("RiskTypeList") or audio.get("BusinessTypeList"):
-            halves.append(Half.read("audio", audio, "ReturnAllText"))
-        return self._start("video", given, halves, now)
+            media.append(MediumOptions.read("audio", audio, "ReturnAllText"))
+        return self._start("video", parameters, media, now)
 
-    def _start(self, kind: str, given: Given, halves: list[Half], now: float) -> Any:
-        # OPEN: what a second start of the same room does. Here it makes a second task.
+    def _start(self, kind: str, parameters: Parameters, media: list[MediumOptions], now: float) -> Any:
+        # OPEN: the effect of a second start for the same room. Here it starts a second task.
         task_id = secrets.token_hex(16)
         self._tasks[task_id] = Task(
             task_id=task_id,
-            room=given["RoomId"],
+            room=parameters["RoomId"],
             kind=kind,
-            halves=halves,
+            media=media,
             started=now,
-            finish_info=given.get("ReturnFinishInfo") == 1,
+            finish_info=parameters.get("ReturnFinishInfo") == 1,
         )
         return {"TaskId": task_id}
 
-    def _stop_censor_audio(self, given: Given, now: float, _: str) -> None:
-        self._stop("audio", given, now)
+    def _stop_censor_audio(self, parameters: Parameters, now: float, _: str) -> None:
+        self._stop("audio", parameters, now)
 
-    def _stop_censor_video(self, given: Given, now: float, _: str) -> None:
-        self._stop("video", given, now)
+    def _stop_censor_video(self, parameters: Parameters, now: float, _: str) -> None:
+        self._stop("video", parameters, now)
 
-    def _stop(self, kind: str, given: Given, now: float) -> None:
-        task = self._tasks.get(given["TaskId"])
+    def _stop(self, kind: str, parameters: Parameters, now: float) -> None:
+        task = self._tasks.get(parameters["TaskId"])
         # OPEN: an unknown task, one of the other kind, and one that has ended. Here the last is a success.
         if task is None or task.kind != kind:
             raise Refused(BAD_PARAMETER, "there is no such task")
         if not task.running:
             return
         if task.finish_info:
-            self._ended += [self._status(task, half, now) for half in task.halves if half.status_url]
+            self._callbacks += [self._status(task, options, now) for options in task.media if options.status_url]
         task.running = False
-        self._past.add(task.task_id)
+        self._ended_tasks.add(task.task_id)
 
-    def _generate_identify_token(self, given: Given, _: float, __: str) -> Any:
-        return {"IdentifyToken": secrets.token_hex(16), "RemainTime": given.get("EffectiveTime", 3600)}
+    def _generate_identify_token(self, parameters: Parameters, _: float, __: str) -> Any:
+        return {
+            "IdentifyToken": secrets.token_hex(16),
+            "RemainTime": parameters.get("EffectiveTime", DEFAULT_TOKEN_LIFETIME),
+        }
 
     # Callbacks: https://doc-zh.zego.im/article/21500 (audio), https://doc-zh.zego.im/article/19698 (video)
 
-    def _result(self, task: Task, half: Half, member: Member, verdict: str, now: float) -> Callback:
+    def _result(self, task: Task, options: MediumOptions, member: Member, verdict: str, now: float) -> Callback:
         task.results += 1
         is_audio_task = task.kind == "audio"
         labels = ("normal", "", "") if verdict == "PASS" else ("ad", "lianxifangshi", "lianxifangshi")
@@ -206,7 +213,7 @@ class Moderation:
         aux: dict[str, Any] = {"RoomId": task.room}
         aux |= {"UserId": member.user_id} if is_audio_task else {"StreamId": member.stream_id}
         address = f"https://cdn.example.com/{task.kind[0]}%2F{task.task_id}_{task.results}"
-        if half.medium == "video":
+        if options.medium == "video":
             event = "censor_video_v2_img_result"
             content: dict[str, Any] = {"ImgUrl": f"{address}.jpg?Signature=Z%3D"}
             source: dict[str, Any] = {"RiskSource": 1000 if verdict == "PASS" else 1002, "FaceInfoList": None}
@@ -225,21 +232,21 @@ class Moderation:
             "Detail": detail,
             "AuxInfo": aux,
         }
-        return self._callback(event, half.result_url or "", task, fields, now)
+        return self._callback(event, options.result_url or "", task, fields, now)
 
-    def _status(self, task: Task, half: Half, now: float) -> Callback:
+    def _status(self, task: Task, options: MediumOptions, now: float) -> Callback:
         part = {
             ("audio", "audio"): "audio_v2",
             ("video", "audio"): "video_v2_audio",
             ("video", "video"): "video_v2_img",
         }
-        event = f"censor_{part[task.kind, half.medium]}_status"
+        event = f"censor_{part[task.kind, options.medium]}_status"
         aux = {"RoomId": task.room, "CensorStreamTime": int(now - task.started)}
-        return self._callback(event, half.status_url or "", task, {"Status": 0, "AuxInfo": aux}, now)
+        return self._callback(event, options.status_url or "", task, {"Status": 0, "AuxInfo": aux}, now)
 
     def _callback(self, event: str, url: str, task: Task, fields: Mapping[str, Any], now: float) -> Callback:
-        timestamp, nonce = int(now), str(next(self._numbers))
-        # https://doc-zh.zego.im/article/19662: the three texts, sorted, without anything between.
+        timestamp, nonce = int(now), str(next(self._nonces))
+        # https://doc-zh.zego.im/article/19662: the three texts, sorted and concatenated.
         text = "".join(sorted([self._callback_secret, str(timestamp), nonce]))
         head = {
             "Event": event,
@@ -256,11 +263,11 @@ class Moderation:
             event=event,
             url=url,
             body={**head, **fields},
-            pauses=PAUSES,
-            acknowledged_by=range(200, 300),
+            retry_delays=RETRY_DELAYS,
+            success_statuses=range(200, 300),
         )
 
 
-def _check_lists(given: Given) -> None:
-    if not given.get("RiskTypeList") and not given.get("BusinessTypeList"):
+def _check_lists(parameters: Parameters) -> None:
+    if not parameters.get("RiskTypeList") and not parameters.get("BusinessTypeList"):
         raise Refused(BAD_PARAMETER, "RiskTypeList and BusinessTypeList are both empty")

@@ -1,4 +1,4 @@
-"""ZEGO's actions on people and streams. What the documents leave open is marked OPEN.
+"""ZEGO's actions on users and streams. OPEN marks what the documents do not specify.
 
 https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/
 """
@@ -6,80 +6,92 @@ https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/
 from collections import deque
 from typing import Any
 
-from volc_moderation.emulator.memory import MOST, Ended, Swept
+from volc_moderation.emulator.memory import MAX_KEPT, ExpiringDict, RecentlyEnded
 from volc_moderation.emulator.rooms import Member, Rooms
-from volc_moderation.emulator.vendor import Check, Fields, Rule
+from volc_moderation.emulator.vendor import ActionSpec, Check, Fields
 from volc_moderation.emulator.zego.parameters import (
-    A_TEXT,
     BAD_PARAMETER,
     NO_ROOM,
-    QUERY_FLAG,
+    QUERY_BIT,
     ROOM_ID,
+    TEXT,
     USER_ID,
-    Given,
+    Parameters,
     Refused,
     digits,
     is_number,
     list_of,
+    query_boolean,
     text,
-    truth,
 )
 
-#: https://doc-zh.zego.im/article/19702
-TOO_MANY_USERS = 50011
-TOO_LONG_A_MESSAGE = 50012
+# Codes: https://doc-zh.zego.im/article/19702
 NO_MESSAGE = 1008
+NO_SUCH_ROOM = 5018
+STREAM_UNKNOWN = 41004
+STREAM_CLOSED = 41006
 OFFLINE = 50003
-STREAM_UNKNOWN, STREAM_CLOSED = 41004, 41006
-#: Of the media service, where 3 would be a wrong signature.
-BAD_LIST, BAD_STREAM = 30006, 30009
+TOO_MANY_USERS = 50011
+MESSAGE_TOO_LONG = 50012
+# Codes of the media service, where 3 means a wrong signature.
+BAD_STREAM_LIST = 30006
+BAD_STREAM_ID = 30009
 
-#: Seconds in which ``Sequence`` must grow.
+#: Seconds for which the ``Sequence`` of a stream must grow.
 SEQUENCE_WINDOW = 10
 
 ROOM = {"RoomId": ROOM_ID}
-PAGE = {"Mode": QUERY_FLAG, "Limit": digits(0, 200), "Marker": text(may_be_empty=True)}
-WHY = {"CustomReason": text(256, may_be_empty=True)}
-ONE_STREAM = {"StreamId": text(256, too_long=BAD_STREAM), "Sequence": A_TEXT}
-#: Both generations of the pages spell this list ``StreamId[]``.
+PAGING = {"Mode": QUERY_BIT, "Limit": digits(0, 200), "Marker": text(may_be_empty=True)}
+REASON = {"CustomReason": text(256, may_be_empty=True)}
+ONE_STREAM = {"StreamId": text(256, too_long=BAD_STREAM_ID), "Sequence": TEXT}
+#: Both generations of the documents spell this list ``StreamId[]``.
 STREAMS = {
     "StreamId[]": list_of(
-        text(256, too_long=BAD_STREAM), least=1, most=20, in_query=True, malformed=BAD_LIST, too_many=BAD_LIST
+        text(256, too_long=BAD_STREAM_ID),
+        min_items=1,
+        max_items=20,
+        in_query=True,
+        malformed=BAD_STREAM_LIST,
+        too_many=BAD_STREAM_LIST,
     ),
-    "Sequence": A_TEXT,
+    "Sequence": TEXT,
 }
 
 
 class People:
-    """The rooms of one app, and the streams in them. OPEN: whether the test environment has rooms of its own."""
+    """The rooms of one app, and the users and streams in them. OPEN: whether the test environment has its own rooms."""
 
     def __init__(self) -> None:
         self.rooms = Rooms()
-        self.messages: deque[Given] = deque(maxlen=MOST)
-        self._barred: set[str] = set()
-        #: When a stream was published, and when it ended, in Unix milliseconds.
+        self.messages: deque[Parameters] = deque(maxlen=MAX_KEPT)
+        self._forbidden_streams: set[str] = set()
+        #: When each stream was published, and when it was closed, in Unix milliseconds.
         self._streams: dict[str, tuple[int, int | None]] = {}
-        self._closed: Ended[str] = Ended(self._streams.pop)
-        #: The last of a stream, and when it came.
-        self._sequences: Swept[str, tuple[int, float]] = Swept(lambda last, now: now - last[1] >= SEQUENCE_WINDOW)
+        self._closed: RecentlyEnded[str] = RecentlyEnded(self._streams.pop)
+        #: The last sequence of each stream, and when it arrived.
+        self._sequences: ExpiringDict[str, tuple[int, float]] = ExpiringDict(
+            lambda last, now: now - last[1] >= SEQUENCE_WINDOW
+        )
 
-    def rules(self) -> dict[str, Rule]:
-        """Return the actions of this file, all GET. The quotas are those of each action's page."""
+    def actions(self) -> dict[str, ActionSpec]:
+        """Return the actions of this module, by name; all are GET. The quotas are those of each action's page."""
 
-        def get(quota: int, required: Any, perform: Any, optional: Any = None, **more: Any) -> Rule:
-            takes = Fields(required=required, optional=optional or {})
-            return Rule(method="GET", quota=quota, takes=takes, perform=perform, **more)
+        def get(quota: int, required: Any, perform: Any, optional: Any = None, **more: Any) -> ActionSpec:
+            fields = Fields(required=required, optional=optional or {})
+            return ActionSpec(method="GET", quota=quota, fields=fields, perform=perform, **more)
 
-        def stream(quota: int, test_quota: int, required: Any, perform: Any) -> Rule:
-            takes = Fields(required=required, brackets=True)
+        def stream(quota: int, test_quota: int, required: Any, perform: Any) -> ActionSpec:
+            fields = Fields(required=required, brackets=True)
             more: Any = {"family": "media-service", "test_quota": test_quota}
-            return Rule(method="GET", quota=quota, takes=takes, perform=perform, **more)
+            return ActionSpec(method="GET", quota=quota, fields=fields, perform=perform, **more)
 
         return {
-            "KickoutUser": get(50, {**ROOM, "UserId[]": _up_to(5, USER_ID, TOO_MANY_USERS)}, self._kickout_user, WHY),
-            "CloseRoom": get(1, ROOM, self._close_room, {**WHY, "RoomCloseCallback": truth}),
+            "KickoutUser": get(
+                50, {**ROOM, "UserId[]": _up_to(5, USER_ID, TOO_MANY_USERS)}, self._kickout_user, REASON
+            ),
+            "CloseRoom": get(1, ROOM, self._close_room, {**REASON, "RoomCloseCallback": query_boolean}),
             "DescribeUsers": get(10, {**ROOM, "UserId[]": _up_to(10, USER_ID)}, self._describe_users),
-            "DescribeUserList": get(200, ROOM, self._describe_user_list, PAGE, room_quota=(1, 1.0)),
+            "DescribeUserList": get(200, ROOM, self._describe_user_list, PAGING, room_quota=(1, 1.0)),
             "DescribeUserNum": get(10, {"RoomId[]": _up_to(10, ROOM_ID)}, self._describe_user_num, test_quota=1),
             "DescribeSimpleStreamList": get(50, ROOM, self._describe_simple_stream_list, room_quota=(1, 10.0)),
             "SendCustomCommand": get(
@@ -97,8 +109,8 @@ class People:
         }
 
     def join(self, room: str, member: Member, now: float) -> None:
-        """Let a user in, who publishes unless the stream is barred."""
-        if member.stream_id in self._barred:
+        """Let a user join, and publish a stream unless it is forbidden."""
+        if member.stream_id in self._forbidden_streams:
             member.stream_id = None
         self.rooms.enter((room,), member)
         if member.stream_id is not None:
@@ -106,12 +118,12 @@ class People:
             self._closed.discard(member.stream_id)
 
     def remove(self, room: str, user: str, now: float) -> None:
-        """Take a user out, whose stream ends."""
+        """Remove a user from a room, and close the user's stream."""
         member = self.rooms.remove((room,), user)
         if member is not None and member.stream_id is not None:
-            self._end(member.stream_id, now)
+            self._close_stream(member.stream_id, now)
 
-    def _end(self, stream: str, now: float) -> None:
+    def _close_stream(self, stream: str, now: float) -> None:
         began, _ = self._streams.get(stream, (int(now * 1000), None))
         self._streams[stream] = (began, int(now * 1000))
         self._closed.add(stream)
@@ -123,38 +135,38 @@ class People:
 
     # Rooms
 
-    def _kickout_user(self, given: Given, now: float, _: str) -> None:
-        room = given["RoomId"]
+    def _kickout_user(self, parameters: Parameters, now: float, _: str) -> None:
+        room = parameters["RoomId"]
         self._members(room)
-        # OPEN: a user who is not in the room.
-        for user in given["UserId"]:
+        # OPEN: the answer if a user is not in the room.
+        for user in parameters["UserId"]:
             self.remove(room, user, now)
 
-    def _close_room(self, given: Given, now: float, _: str) -> None:
-        room = given["RoomId"]
+    def _close_room(self, parameters: Parameters, now: float, _: str) -> None:
+        room = parameters["RoomId"]
         if (room,) not in self.rooms:
-            raise Refused(5018, "the room was destroyed or does not exist")
+            raise Refused(NO_SUCH_ROOM, "the room was destroyed or does not exist")
         for member in self.rooms.members((room,)):
             self.remove(room, member.user_id, now)
 
-    def _describe_users(self, given: Given, _: float, __: str) -> Any:
-        there = {member.user_id: member for member in self._members(given["RoomId"])}
+    def _describe_users(self, parameters: Parameters, _: float, __: str) -> Any:
+        members = {member.user_id: member for member in self._members(parameters["RoomId"])}
         return {
             "UserStatusList": [
-                {"UserId": user, "Status": 1, "LoginTime": int(there[user].joined * 1000), "UserRole": 1}
-                if user in there
+                {"UserId": user, "Status": 1, "LoginTime": int(members[user].joined * 1000), "UserRole": 1}
+                if user in members
                 else {"UserId": user, "Status": 0, "LoginTime": 0, "UserRole": 0}
-                for user in given["UserId"]
+                for user in parameters["UserId"]
             ]
         }
 
-    def _describe_user_list(self, given: Given, _: float, __: str) -> Any:
-        members = self.rooms.members((given["RoomId"],))
-        if given.get("Mode") == 1:
+    def _describe_user_list(self, parameters: Parameters, _: float, __: str) -> Any:
+        members = self.rooms.members((parameters["RoomId"],))
+        if parameters.get("Mode") == 1:
             members.reverse()
-        limit, after = given.get("Limit", 200), given.get("Marker")
+        limit, after = parameters.get("Limit", 200), parameters.get("Marker")
         ids = [member.user_id for member in members]
-        # OPEN: what a marker is. Here it is the last user of the page; one that nobody has got ends the list.
+        # OPEN: the meaning of a marker. Here it is the last user of the previous page; an unknown one ends the list.
         first = 0 if not after else ids.index(after) + 1 if after in ids else len(ids)
         page = ids[first : first + limit]
         return {
@@ -162,11 +174,11 @@ class People:
             "UserList": [{"UserId": user, "UserName": user, "UserRole": 1} for user in page],
         }
 
-    def _describe_user_num(self, given: Given, _: float, __: str) -> Any:
-        counts = [(room, len(self.rooms.members((room,)))) for room in given["RoomId"]]
+    def _describe_user_num(self, parameters: Parameters, _: float, __: str) -> Any:
+        counts = [(room, len(self.rooms.members((room,)))) for room in parameters["RoomId"]]
         return {"UserCountList": [{"RoomId": room, "UserCount": n, "AdminUserCount": 0} for room, n in counts]}
 
-    def _describe_simple_stream_list(self, given: Given, _: float, __: str) -> Any:
+    def _describe_simple_stream_list(self, parameters: Parameters, _: float, __: str) -> Any:
         streams = [
             {
                 "StreamId": member.stream_id,
@@ -175,50 +187,50 @@ class People:
                 "CreateTime": self._streams[member.stream_id][0],
                 "StreamNumberId": number,
             }
-            for number, member in enumerate(self.rooms.members((given["RoomId"],)), 1)
+            for number, member in enumerate(self.rooms.members((parameters["RoomId"],)), 1)
             if member.stream_id is not None
         ]
         return {"StreamList": streams}
 
-    def _send_custom_command(self, given: Given, _: float, __: str) -> Any:
-        there = {member.user_id for member in self._members(given["RoomId"])}
-        self.messages.append(given)
-        failed = [user for user in given.get("ToUserId", ()) if user not in there]
+    def _send_custom_command(self, parameters: Parameters, _: float, __: str) -> Any:
+        present = {member.user_id for member in self._members(parameters["RoomId"])}
+        self.messages.append(parameters)
+        failed = [user for user in parameters.get("ToUserId", ()) if user not in present]
         return {"FailUsers": [{"Uid": user, "Code": OFFLINE} for user in failed]}
 
     # Streams: https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/
-    # In the test environment, ids there are ``zegotest-<AppId>-<id>``, say the pages. Here any id will do.
+    # According to the documents, stream ids in the test environment are ``zegotest-<AppId>-<id>``. Here any id works.
 
-    def _named(self, given: Given, now: float) -> list[str]:
-        """Return the streams of a call whose sequence grows."""
-        streams = given["StreamId"] if isinstance(given["StreamId"], list) else [given["StreamId"]]
-        # OPEN: what a sequence may be besides a number, and the code for one that does not grow.
-        if not is_number(given["Sequence"]):
+    def _check_sequence(self, parameters: Parameters, now: float) -> list[str]:
+        """Return the streams of a call. Refuse the call if its sequence has not grown."""
+        streams = parameters["StreamId"] if isinstance(parameters["StreamId"], list) else [parameters["StreamId"]]
+        # OPEN: what a sequence may be other than a number, and the code if it does not grow.
+        if not is_number(parameters["Sequence"]):
             raise Refused(BAD_PARAMETER, "Sequence must be a number")
-        sequence = int(given["Sequence"])
+        sequence = int(parameters["Sequence"])
         for stream in streams:
-            before, when = self._sequences.get(stream, (-1, 0.0))
-            if sequence <= before and now - when < SEQUENCE_WINDOW:
+            previous, arrived = self._sequences.get(stream, (-1, 0.0))
+            if sequence <= previous and now - arrived < SEQUENCE_WINDOW:
                 raise Refused(BAD_PARAMETER, "Sequence did not grow")
         for stream in streams:
             self._sequences.put(stream, (sequence, now), now)
         return streams
 
-    def _forbid(self, given: Given, now: float, _: str) -> None:
-        # An unknown stream is barred, and a success, say the pages of the plural. OPEN: the singular.
-        streams = self._named(given, now)
-        self._barred.update(streams)
-        for _room, member in self.rooms.everybody():
+    def _forbid(self, parameters: Parameters, now: float, _: str) -> None:
+        # According to the pages of the plural actions, an unknown stream is forbidden with success. OPEN: the singular.
+        streams = self._check_sequence(parameters, now)
+        self._forbidden_streams.update(streams)
+        for _room, member in self.rooms.all_members():
             if member.stream_id in streams:
-                self._end(member.stream_id, now)
+                self._close_stream(member.stream_id, now)
                 member.stream_id = None
 
-    def _resume(self, given: Given, now: float, _: str) -> None:
-        # Who was stopped publishes again by joining again.
-        self._barred.difference_update(self._named(given, now))
+    def _resume(self, parameters: Parameters, now: float, _: str) -> None:
+        # A user whose stream was closed publishes again after joining again.
+        self._forbidden_streams.difference_update(self._check_sequence(parameters, now))
 
-    def _describe_rtc_stream_state(self, given: Given, now: float, _: str) -> Any:
-        (stream,) = self._named(given, now)
+    def _describe_rtc_stream_state(self, parameters: Parameters, now: float, _: str) -> Any:
+        (stream,) = self._check_sequence(parameters, now)
         if stream not in self._streams:
             raise Refused(STREAM_UNKNOWN, "there is no such stream")
         began, ended = self._streams[stream]
@@ -230,8 +242,8 @@ class People:
 def _message(name: str, value: Any) -> str:
     if value in (None, ""):
         raise Refused(NO_MESSAGE, f"{name} is empty")
-    return str(text(1024, too_long=TOO_LONG_A_MESSAGE)(name, value))
+    return str(text(1024, too_long=MESSAGE_TOO_LONG)(name, value))
 
 
-def _up_to(most: int, item: Check, too_many: int = BAD_PARAMETER) -> Check:
-    return list_of(item, least=1, most=most, in_query=True, too_many=too_many)
+def _up_to(max_items: int, item: Check, too_many: int = BAD_PARAMETER) -> Check:
+    return list_of(item, min_items=1, max_items=max_items, in_query=True, too_many=too_many)

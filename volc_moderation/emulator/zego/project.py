@@ -1,6 +1,6 @@
-"""One app of ZEGO: signatures, envelopes, and who carries out what. What the documents leave open is marked OPEN.
+"""One app of ZEGO: signatures, envelopes and actions. OPEN marks what the documents do not specify.
 
-The signature is checked with code of its own: nothing here comes from the client's signer.
+The signature is checked with separate code, which shares nothing with the client's signer.
 """
 
 import hashlib
@@ -10,23 +10,26 @@ import re
 from collections.abc import Mapping
 
 from volc_moderation.emulator.counter import Counter
-from volc_moderation.emulator.memory import Swept
-from volc_moderation.emulator.rooms import Member, checked_verdict, media_of
+from volc_moderation.emulator.memory import ExpiringDict
+from volc_moderation.emulator.rooms import Member, check_verdict, to_media
 from volc_moderation.emulator.vendor import Call, Callback, Medium, Reply
-from volc_moderation.emulator.zego.forbidding import LOGIN, PUBLISH, Forbidding
+from volc_moderation.emulator.zego.forbid_rules import LOGIN_PRIVILEGE, PUBLISH_PRIVILEGE, ForbidRules
 from volc_moderation.emulator.zego.moderation import Moderation
 from volc_moderation.emulator.zego.parameters import BAD_PARAMETER, Refused
 from volc_moderation.emulator.zego.people import People
 
-MAX_SKEW = 10 * 60
+#: Seconds that the time of a signature may differ from the emulator's.
+MAX_CLOCK_SKEW = 10 * 60
 
-#: https://doc-zh.zego.im/article/19702: too many calls of the app, for the room, of the media service.
-APP_QUOTA, ROOM_QUOTA, MEDIA_SERVICE_QUOTA = 206, 207, 30002
-#: The same page: IsTest is wrong, says the media service. OPEN: what the others say; here, that a parameter is bad.
+# Codes: https://doc-zh.zego.im/article/19702
+APP_QUOTA_EXCEEDED = 206
+ROOM_QUOTA_EXCEEDED = 207
+MEDIA_SERVICE_QUOTA_EXCEEDED = 30002
+#: Of the media service. OPEN: the code of the other actions; here it is the one for a bad parameter.
 BAD_IS_TEST = 30004
 
-#: What follows the name of an action where calls of the test environment are counted.
-TEST = " test"
+#: Follows the name of an action in the counts of calls in the test environment.
+TEST_SUFFIX = " test"
 
 
 class Zego:
@@ -41,63 +44,64 @@ class Zego:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all tasks, people, nonces and counts."""
+        """Forget all tasks, users, nonces and counts."""
         self._people = People()
-        self._forbidding = Forbidding()
+        self._forbid_rules = ForbidRules()
         self._moderation = Moderation(self._app_id, self._callback_secret)
-        self._rules = self._moderation.rules() | self._people.rules() | self._forbidding.rules()
-        quotas = {name: rule.quota for name, rule in self._rules.items()}
-        for name, rule in self._rules.items():
-            quotas[name + TEST] = rule.quota if rule.test_quota is None else rule.test_quota
-        in_room = {name: rule.room_quota for name, rule in self._rules.items() if rule.room_quota is not None}
-        in_room |= {name + TEST: quota for name, quota in in_room.items()}
-        self.counter = Counter(quotas | dict(self._quotas), in_room)
-        #: With the time until which a signature that has it may come again.
-        self._nonces: Swept[str, float] = Swept(lambda until, now: until < now)
+        self._actions = self._moderation.actions() | self._people.actions() | self._forbid_rules.actions()
+        quotas = {name: spec.quota for name, spec in self._actions.items()}
+        for name, spec in self._actions.items():
+            quotas[name + TEST_SUFFIX] = spec.quota if spec.test_quota is None else spec.test_quota
+        room_quotas = {name: spec.room_quota for name, spec in self._actions.items() if spec.room_quota is not None}
+        room_quotas |= {name + TEST_SUFFIX: quota for name, quota in room_quotas.items()}
+        self.counter = Counter(quotas | dict(self._quotas), room_quotas)
+        #: For each nonce, the time until which its signature is valid.
+        self._nonces: ExpiringDict[str, float] = ExpiringDict(lambda until, now: until < now)
 
-    def counted_as(self, call: Call) -> str:
-        """Return the action, with `` test`` behind it in the test environment, which has quotas of its own."""
-        return call.action + (TEST if call.query.get("IsTest", "").lower() == "true" else "")
+    def counter_name(self, call: Call) -> str:
+        """Return the name of the action, with a suffix in the test environment, which has quotas of its own."""
+        return call.action + (TEST_SUFFIX if call.query.get("IsTest", "").lower() == "true" else "")
 
     def check(self, call: Call, now: float) -> Reply | None:
-        """Check the common parameters and the action."""
+        """Check the common parameters and the action. Return the refusal, or None."""
         try:
             self._check_signature(call, now)
             if not call.action:
                 raise Refused(100000006, "Action is absent")
-            rule = self._rules.get(call.action)
-            if rule is None or rule.method != call.method:
+            spec = self._actions.get(call.action)
+            if spec is None or spec.method != call.method:
                 # OPEN: the code for a GET that should be a POST.
                 raise Refused(100000007, "there is no such Action")
-            # https://doc-zh.zego.im/article/19458: in any case of letters.
+            # https://doc-zh.zego.im/article/19458: case does not matter.
             if call.query.get("IsTest", "false").lower() not in {"true", "false"}:
-                code = BAD_IS_TEST if rule.family == "media-service" else BAD_PARAMETER
+                code = BAD_IS_TEST if spec.family == "media-service" else BAD_PARAMETER
                 raise Refused(code, "IsTest must be true or false")
         except Refused as refused:
             return self._refusal(refused)
         return None
 
     def throttle(self, call: Call, *, for_room: bool) -> Reply:
-        """Refuse for the rate."""
+        """Return the refusal for an exceeded quota."""
         if for_room:
-            return self._refusal(Refused(ROOM_QUOTA, "room qps limit exceeded"))
-        is_media_service = self._rules[call.action].family == "media-service"
-        return self._refusal(Refused(MEDIA_SERVICE_QUOTA if is_media_service else APP_QUOTA, "qps limit exceeded"))
+            return self._refusal(Refused(ROOM_QUOTA_EXCEEDED, "room qps limit exceeded"))
+        is_media_service = self._actions[call.action].family == "media-service"
+        code = MEDIA_SERVICE_QUOTA_EXCEEDED if is_media_service else APP_QUOTA_EXCEEDED
+        return self._refusal(Refused(code, "qps limit exceeded"))
 
     def fail(self, call: Call, code: str | int, message: str, status: int | None) -> Reply:  # noqa: ARG002
-        """Refuse with a code that was asked for."""
+        """Return a refusal with the code of a fault."""
         return self._refusal(Refused(code, message), 200 if status is None else status)
 
     def perform(self, call: Call, now: float) -> Reply:
-        """Carry out an action."""
-        rule = self._rules[call.action]
+        """Perform an action."""
+        spec = self._actions[call.action]
         try:
             if call.parameters is None:
                 raise Refused(8, "the body is not a JSON object")
-            data = rule.perform(rule.takes.read(call.parameters), now, "")
+            data = spec.perform(spec.fields.parse(call.parameters), now, "")
         except Refused as refused:
             return self._refusal(refused)
-        if rule.family == "media-service":
+        if spec.family == "media-service":
             envelope = {"Code": 0, "Message": "ok", "RequestId": self._request_id(), "Data": data}
         else:
             envelope = {"Code": 0, "Message": "success", "RequestId": self._request_id()}
@@ -114,12 +118,12 @@ class Zego:
         verdict: str = "PASS",
         ip: str | None = None,
     ) -> bool:
-        """Let a user join a room and publish, unless a rule forbids either; False if the user may not join."""
+        """Let a user join a room and publish a stream, unless rules forbid it; False if the user may not join."""
         stream = stream_id or f"{user_id}-stream"
         member = Member(user_id=user_id, stream_id=stream, verdict=verdict, joined=now, ip=ip)
-        if self._forbidding.forbids(LOGIN, room_id, member, now):
+        if self._forbid_rules.forbids(LOGIN_PRIVILEGE, room_id, member, now):
             return False
-        if self._forbidding.forbids(PUBLISH, room_id, member, now):
+        if self._forbid_rules.forbids(PUBLISH_PRIVILEGE, room_id, member, now):
             member.stream_id = None
         self._people.join(room_id, member, now)
         return True
@@ -131,33 +135,33 @@ class Zego:
     def report(
         self, now: float, *, room_id: str, user_id: str, verdict: str = "REJECT", media: str | None = None
     ) -> list[Callback]:
-        """Return what the moderations that cover a user call back."""
+        """Return the callbacks of all moderations that cover a user."""
         member = self._people.rooms.member((room_id,), user_id)
-        audible = self._published(room_id, member, media_of(media), now)
-        return self._moderation.report(room_id, member, checked_verdict(verdict), audible, now)
+        published = self._published(room_id, member, to_media(media), now)
+        return self._moderation.report(room_id, member, check_verdict(verdict), published, now)
 
     def report_all(self, now: float) -> list[Callback]:
-        """Return what all moderations find in all rooms."""
-        found = []
-        for (room,), member in self._people.rooms.everybody():
-            media = self._published(room, member, media_of(None), now)
-            found += self._moderation.report(room, member, member.verdict, media, now)
-        return found
+        """Return the callbacks of all moderations of all users."""
+        callbacks = []
+        for (room,), member in self._people.rooms.all_members():
+            media = self._published(room, member, to_media(None), now)
+            callbacks += self._moderation.report(room, member, member.verdict, media, now)
+        return callbacks
 
-    def take_callbacks(self) -> list[Callback]:
-        """Return the callbacks about tasks that have ended since."""
-        return self._moderation.take_ended()
+    def pop_callbacks(self) -> list[Callback]:
+        """Return the callbacks about tasks that have ended since the last time."""
+        return self._moderation.pop_callbacks()
 
     def _published(self, room: str, member: Member, media: tuple[Medium, ...], now: float) -> tuple[Medium, ...]:
         if member.stream_id is None:
             return ()
-        return tuple(one for one in media if not self._forbidding.silences(room, member.stream_id, one, now))
+        return tuple(medium for medium in media if not self._forbid_rules.is_muted(room, member.stream_id, medium, now))
 
     def _request_id(self) -> str:
         return f"emulator-{next(self._request_ids)}"
 
     def _refusal(self, refused: Refused, status: int = 200) -> Reply:
-        # OPEN: the HTTP status of a refusal; only 200 is declared.
+        # OPEN: the HTTP status of a refusal; only 200 is documented.
         return Reply(status, {"Code": refused.code, "Message": refused.message, "RequestId": self._request_id()})
 
     # Signature: https://doc-zh.zego.im/article/19458
@@ -175,7 +179,7 @@ class Zego:
                 raise Refused(code, f"{name} is malformed")
         if int(query["AppId"]) != self._app_id:
             raise Refused(100000011, "there is no configuration for this AppId")
-        if abs(int(query["Timestamp"]) - now) > MAX_SKEW:
+        if abs(int(query["Timestamp"]) - now) > MAX_CLOCK_SKEW:
             raise Refused(100000004, "the signature has expired")
         text = query["AppId"] + query["SignatureNonce"] + self._server_secret + query["Timestamp"]
         expected = hashlib.new("md5", text.encode(), usedforsecurity=False).hexdigest()
@@ -184,7 +188,7 @@ class Zego:
         self._use_nonce(query["SignatureNonce"], now)
 
     def _use_nonce(self, nonce: str, now: float) -> None:
-        # OPEN: what ZEGO does about a nonce that comes twice. Documents ask for a new one, so a second one is refused.
+        # OPEN: what ZEGO does with a repeated nonce. The documents ask for a new one, so a repeated one is refused.
         if self._nonces.get(nonce, now) > now:
             raise Refused(100000005, "the nonce was used before")
-        self._nonces.put(nonce, now + 2 * MAX_SKEW, now)
+        self._nonces.put(nonce, now + 2 * MAX_CLOCK_SKEW, now)

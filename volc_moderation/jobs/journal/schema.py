@@ -1,13 +1,13 @@
-"""What a journal is made of: its tables, and the rows that go in and out."""
+"""The tables of a journal, and the rows that are read and written."""
 
 from typing import NamedTuple
 
-#: The schema that this code writes; a later one may mean something else by what stands in it.
+#: The version of the schema that this code writes; in a later one, the same columns may mean something else.
 SCHEMA = 2
-#: Tells a journal from other SQLite files: "vmod".
-APPLICATION = 0x766D6F64
-#: The lists of calls that were added, each by a digest of all its calls.
-RUNS = "CREATE TABLE run (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, created REAL NOT NULL);"
+#: Distinguishes a journal from other SQLite files: "vmod".
+APPLICATION_ID = 0x766D6F64
+#: The lists of calls that were loaded, each with a digest of all its calls.
+_RUN_TABLE = "CREATE TABLE run (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, created REAL NOT NULL);"
 TABLES = f"""
 CREATE TABLE lane (
     id INTEGER PRIMARY KEY,
@@ -39,22 +39,22 @@ CREATE TABLE second (
     PRIMARY KEY (lane, second)
 ) WITHOUT ROWID;
 CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-{RUNS}
-PRAGMA application_id = {APPLICATION};
+{_RUN_TABLE}
+PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA};
 """
-#: By the schema of an older version: what brings it to the next one.
+#: By the number of an older schema: the script that upgrades it to the next one.
 UPGRADES = {
     1: f"""
 PRAGMA user_version = 2;
 ALTER TABLE job ADD COLUMN delay REAL NOT NULL DEFAULT 0;
 ALTER TABLE job ADD COLUMN again_delay REAL NOT NULL DEFAULT 0;
 UPDATE job SET delay = max(0, due - (julianday('now') - 2440587.5) * 86400) WHERE state = 'pending';
-{RUNS}
+{_RUN_TABLE}
 """  # noqa: S608 - our own
 }
 
-#: What happens to a job that has ended when it is to be made again: all but its key is that of the new one.
+#: Makes a job that has ended pending again; everything but its key is that of the new one.
 REOPEN = """
 SET state = 'pending', lane = excluded.lane, parameters = excluded.parameters, line = excluded.line, due = excluded.due,
     delay = excluded.delay, created = excluded.created, attempts = 0, maybe_sent = 0, again = 0, was_gone = 0,
@@ -64,16 +64,16 @@ WHERE state IN ('done', 'failed', 'given up')
 """
 
 
-# Tuples, because a run makes two for every call, and SQLite takes and gives nothing else.
+# Named tuples, because a run creates two for every call, and SQLite works with tuples.
 
 
 class DueJob(NamedTuple):
-    """A job to be done now, as the runner takes it."""
+    """A job that is due, as a runner takes it."""
 
     id: int
     key: str
     parameters: str
-    #: This one included.
+    #: Including the next one.
     attempts: int
     maybe_sent: int
     code: str | int | None
@@ -81,7 +81,7 @@ class DueJob(NamedTuple):
 
 
 class HandedOverJob(NamedTuple):
-    """A job as it is handed over to workers."""
+    """A job that is handed over to workers."""
 
     id: int
     lane: int
@@ -91,20 +91,21 @@ class HandedOverJob(NamedTuple):
     maybe_sent: int
     code: str | int | None
     line: int | None
-    #: When it was listed, which tells one time that it was from the next.
+    #: When it was listed, in Unix seconds; this distinguishes one listing of a call from the next.
     created: float
-    #: When it was handed over, if it was.
+    #: When it was handed over, in Unix seconds; None if it was not.
     sent: float | None
 
 
 class AttemptRecord(NamedTuple):
-    """What became of an attempt."""
+    """An attempt that has ended, as it is written. Times are Unix seconds."""
 
     id: int
     lane: int
     state: str
-    #: When the next attempt is due, and the seconds until then when that was written down.
+    #: When the next attempt is due.
     due: float
+    #: Seconds from the end of this attempt to ``due``.
     delay: float
     attempts: int
     maybe_sent: bool
@@ -120,55 +121,56 @@ class AttemptRecord(NamedTuple):
 
 
 class LoadResult(NamedTuple):
-    """What became of a list of calls that was added."""
+    """The number of calls that loading a list added."""
 
     new: int
     #: Calls that had ended, and are made again.
     again: int
-    #: The very list was added before, so that nothing was done.
+    #: Whether exactly this list was loaded before, so that nothing was added.
     is_known: bool
 
 
 class JobSummary(NamedTuple):
-    """How many jobs there are of each kind."""
+    """The number of jobs of each kind."""
 
     done: int
-    #: Of those that are done: there was nothing to stop or remove.
+    #: Jobs, among those that are done, whose target did not exist.
     gone: int
     failed: int
     given_up: int
-    #: Those that wait for their next attempt, and when the first is due, in Unix seconds.
+    #: Jobs that wait for their next attempt.
     deferred: int
+    #: When the first deferred job is due, in Unix seconds.
     next_due: float | None
-    #: All others that have not ended.
+    #: All other jobs that have not ended.
     left: int
 
     @property
     def unfinished(self) -> int:
-        """How many have not ended."""
+        """The number of jobs that have not ended."""
         return self.deferred + self.left
 
     @property
     def total(self) -> int:
-        """How many there are."""
+        """The number of all jobs."""
         return self.done + self.failed + self.given_up + self.unfinished
 
 
 _NAMES = ", ".join(AttemptRecord._fields)
 _VALUES = f"({', '.join('?' * len(AttemptRecord._fields))})"
-#: At most so many records in one statement, of which SQLite takes 32,766 values.
-RECORDS_AT_ONCE = 200
+#: Records per statement: SQLite accepts 32,766 values in one (https://www.sqlite.org/limits.html).
+WRITE_BATCH_SIZE = 200
 
 
 def record_statement(count: int) -> str:
-    """Return the statement that writes ``count`` records; its values are those of one record after the other.
+    """Return the statement that writes ``count`` records; its values are the fields of the records, in order.
 
-    What was submitted again meanwhile is made by the next attempt, unless that comes too early: then once more after
-    the last one.
+    For a job that was submitted again meanwhile, the next attempt counts as the one that was asked for, unless it comes
+    before its delay is over: then the job runs once more after it has ended.
     """
     return f"""
-WITH given ({_NAMES}) AS (VALUES {", ".join([_VALUES] * count)}),
-    r AS (SELECT *, state NOT IN ('pending', 'sent') AS has_ended FROM given)
+WITH record ({_NAMES}) AS (VALUES {", ".join([_VALUES] * count)}),
+    r AS (SELECT *, state NOT IN ('pending', 'sent') AS has_ended FROM record)
 UPDATE job SET
     state = CASE WHEN again THEN 'pending' ELSE r.state END,
     due = r.due + CASE WHEN again AND has_ended THEN again_delay ELSE 0 END,

@@ -1,7 +1,7 @@
-"""The journal's thread: what is asked of the journal is done there, many things in one commit.
+"""The journal's thread: it executes the requests of an event loop, many of them in one commit.
 
-A commit costs as much as the writing of a hundred rows. So whatever waits is done together; and what nobody waits for,
-the records of attempts that ended, stays up to a quarter of a second to be joined by more.
+A commit costs as much as writing a hundred rows, so all requests that are waiting share one. The records of attempts,
+which nobody awaits, wait up to a quarter of a second for more of them.
 """
 
 import asyncio
@@ -15,26 +15,28 @@ from typing import Any, TypeVar
 import attrs
 
 from volc_moderation.errors import JournalError
-from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.journal.codec import attempt_record
+from volc_moderation.jobs.journal.journal import Journal
 from volc_moderation.jobs.journal.schema import AttemptRecord, DueJob
-from volc_moderation.jobs.outcome import Ended
+from volc_moderation.jobs.outcome import EndedAttempt
 
 T = TypeVar("T")
 
-#: At most so many records in one commit, and so many seconds until it.
-BATCH = 200
-LINGER = 0.25
+#: Records and requests in one commit, at most.
+MAX_BATCH_SIZE = 200
+#: Seconds that a record waits for others, at most.
+MAX_LINGER = 0.25
 
 _log = logging.getLogger("volc_moderation")
 
 
-async def open_journal(make: Callable[[], Journal]) -> "JournalThread":
-    """Open a journal in a thread, since that may take a while, and return what does its work from then on.
+async def open_journal(factory: Callable[[], Journal]) -> "JournalThread":
+    """Open a journal in a worker thread, since that may take a while, and return the thread that serves it.
 
-    If this is cancelled meanwhile, the journal is closed as soon as it is open. Raises ``JournalError``.
+    If this is cancelled, the journal is closed as soon as it is open. Raises ``JournalError``.
     """
     loop = asyncio.get_running_loop()
-    opening = loop.run_in_executor(None, make)
+    opening = loop.run_in_executor(None, factory)
     try:
         return JournalThread(await asyncio.shield(opening))
     except asyncio.CancelledError:
@@ -43,110 +45,98 @@ async def open_journal(make: Callable[[], Journal]) -> "JournalThread":
 
 
 @attrs.frozen(eq=False)
-class _Wish:
-    """Something to be done, and who is told when it is."""
+class _Request:
+    """A function to call with the journal."""
 
-    act: Callable[[Journal], Any]
+    function: Callable[[Journal], Any]
     durable: bool = False
-    #: Who waits for it, if anybody does.
+    #: Gets the result; None if nobody awaits it.
     future: "asyncio.Future[Any] | None" = None
-    #: Called with its result, even if nobody waits any more.
+    #: Called with the result, even if nobody awaits it any more.
     then: Callable[[Any], None] | None = None
 
 
 class JournalThread:
-    """Does to a journal what tasks of an event loop ask for."""
+    """Serves a journal to the tasks of an event loop."""
+
+    #: One process at a time has a journal.
+    is_shared = False
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._loop = asyncio.get_running_loop()
-        #: Collected here, because to wake the thread costs more than to write a row.
+        #: Collected on the loop, because waking the thread costs more than writing a row.
         self._records: list[AttemptRecord] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._inbox: queue.SimpleQueue[_Wish | list[AttemptRecord] | None] = queue.SimpleQueue()
-        #: The thread's: records that are not written yet. They stay if that fails, and go before the next ones.
+        #: To the thread: requests, records, and None to end.
+        self._inbox: queue.SimpleQueue[_Request | list[AttemptRecord] | None] = queue.SimpleQueue()
+        #: The thread's own: records that are not written yet. They are kept if a write fails, and written first.
         self._unwritten: list[AttemptRecord] = []
         self._thread = threading.Thread(target=self._run, name=f"journal {journal.path.name}", daemon=True)
         self._closed = False
         self._thread.start()
 
     async def do(
-        self, act: Callable[[Journal], T], *, durable: bool = False, then: Callable[[T], None] | None = None
+        self, function: Callable[[Journal], T], *, durable: bool = False, then: Callable[[T], None] | None = None
     ) -> T:
-        """Await something that is done to the journal, and committed; ``durable``: safe from a loss of power too.
+        """Call a function with the journal in a transaction, and return its result once that is committed.
 
-        ``then`` is called with the result as soon as it is committed, even if who waits here is cancelled meanwhile.
+        Records that were passed to ``record`` before are written before.
 
-        Raises ``JournalError``. Records that were handed over before are written before.
+        :param durable: whether the commit survives a power failure, and not only the end of this process.
+        :param then: called with the result as soon as it is committed, even if this is cancelled meanwhile.
+
+        Raises ``JournalError``, and whatever the function raises.
         """
-        return await self.ask(act, durable=durable, then=then)
+        return await self.request(function, durable=durable, then=then)
 
-    def ask(
-        self, act: Callable[[Journal], T], *, durable: bool = False, then: Callable[[T], None] | None = None
+    def request(
+        self, function: Callable[[Journal], T], *, durable: bool = False, then: Callable[[T], None] | None = None
     ) -> "asyncio.Future[T]":
-        """Ask for the same, and return what it will come to: for who must know that even if he is cancelled."""
+        """Like ``do``, but return a future: a caller that is cancelled can still learn the result."""
         if self._closed:
             raise JournalError("the journal is closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._hand_over()
-        self._inbox.put(_Wish(act, durable, future, then))
+        self._flush_records()
+        self._inbox.put(_Request(function, durable, future, then))
         return future
 
-    #: One process at a time has a journal.
-    is_shared = False
+    def post(self, function: Callable[[Journal], object]) -> None:
+        """Like ``do``, but nobody awaits the result; an error is logged."""
+        self._flush_records()
+        self._inbox.put(_Request(function))
+
+    # What a lane asks of its journal
 
     @property
     def before_send(self) -> None:
-        """Nobody else has the jobs of this journal: nothing is to be asked before a request leaves."""
+        """None: no other process can have taken the jobs of this journal."""
         return None
 
-    def post(self, act: Callable[[Journal], object]) -> None:
-        """Have something done to the journal for which nobody waits. If it fails, that is logged."""
-        self._hand_over()
-        self._inbox.put(_Wish(act))
-
     def take(
-        self, lane: int, most: int, *, due: float, now: float, durable: bool
+        self, lane_id: int, limit: int, *, due: float, now: float, durable: bool
     ) -> "asyncio.Future[tuple[list[DueJob], float | None]]":
-        """Take up to ``most`` jobs of a lane that are due; or else tell when the next one is."""
-        return self.ask(lambda journal: journal.take(lane, most, due=due, now=now), durable=durable)
+        """Take up to ``limit`` due jobs of a lane; if there is none, return when the next one is due, or None."""
+        return self.request(lambda journal: journal.take(lane_id, limit, due=due, now=now), durable=durable)
 
-    def give_back(self, rows: Sequence[DueJob]) -> None:
-        """Give jobs back of which nothing has left."""
-        self.post(lambda journal: journal.give_back([row.id for row in rows]))
+    def give_back(self, jobs: Sequence[DueJob]) -> None:
+        """Give back jobs that were taken and not sent."""
+        self.post(lambda journal: journal.give_back([job.id for job in jobs]))
 
-    def note(self, row: DueJob, lane: int, ended: Ended) -> None:
-        """Note what became of an attempt. It is written soon; if it cannot be, it is kept for the next try."""
-        outcome = ended.outcome
-        self.record(
-            AttemptRecord(
-                row.id,
-                lane,
-                outcome.state,
-                ended.due,
-                outcome.wait,
-                ended.attempts,
-                outcome.maybe_sent,
-                outcome.was_gone,
-                outcome.code,
-                outcome.message,
-                outcome.request_id,
-                outcome.result,
-                ended.round_trip,
-                ended.waited,
-                ended.now,
-            )
-        )
+    def record_attempt(self, job: DueJob, lane_id: int, ended: EndedAttempt) -> None:
+        """Record an attempt. It is written soon; if that fails, writing is retried."""
+        self.record(attempt_record(job.id, lane_id, ended))
 
     def record(self, record: AttemptRecord) -> None:
-        """Hand over a record."""
+        """Write the record of an attempt soon."""
         self._records.append(record)
-        if len(self._records) >= BATCH:
-            self._hand_over()
+        if len(self._records) >= MAX_BATCH_SIZE:
+            self._flush_records()
         elif self._timer is None:
-            self._timer = self._loop.call_later(LINGER, self._hand_over)
+            self._timer = self._loop.call_later(MAX_LINGER, self._flush_records)
 
-    def _hand_over(self) -> None:
+    def _flush_records(self) -> None:
+        """Pass the collected records to the thread."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -155,21 +145,21 @@ class JournalThread:
             self._records = []
 
     async def aclose(self) -> None:
-        """Write what is left, and close the journal. Raises ``JournalError`` if that is not possible."""
+        """Write the remaining records, and close the journal. Raises ``JournalError`` if they cannot be written."""
         if self._closed:
             return
         self._closed = True
-        self._hand_over()
+        self._flush_records()
         self._inbox.put(None)
         await asyncio.shield(self._loop.run_in_executor(None, self._thread.join))
         if self._unwritten:
             raise JournalError(
                 f"the journal {self._journal.path} could not be written at the end; {len(self._unwritten)} jobs that"
-                " were answered are taken for ones on their way"
+                " were answered are still marked as in flight"
             )
 
     def abandon(self) -> None:
-        """Leave the journal as it was found, although the thread may be busy for long; what that does is lost."""
+        """Leave the journal as it was found, even if the thread is busy; what it is doing is lost."""
         self._closed = True
         self._journal.abandon()
 
@@ -179,66 +169,66 @@ class JournalThread:
         is_open = True
         try:
             while is_open:
-                wishes, is_open = self._gather()
-                self._commit(wishes)
+                requests, is_open = self._receive()
+                self._commit(requests)
         finally:
             self._journal.close()
 
-    def _gather(self) -> tuple[list[_Wish], bool]:
-        """Wait for something to do; return what is wished, and whether to go on. Records go to ``_unwritten``."""
-        wishes: list[_Wish] = []
+    def _receive(self) -> tuple[list[_Request], bool]:
+        """Wait for work; return the requests, and whether to go on. Records are added to ``_unwritten``."""
+        requests: list[_Request] = []
         with contextlib.suppress(queue.Empty):
-            one = self._inbox.get(timeout=LINGER if self._unwritten else None)
-            while one is not None:
-                if isinstance(one, _Wish):
-                    wishes.append(one)
+            message = self._inbox.get(timeout=MAX_LINGER if self._unwritten else None)
+            while message is not None:
+                if isinstance(message, _Request):
+                    requests.append(message)
                 else:
-                    self._unwritten += one
-                if len(self._unwritten) + len(wishes) >= BATCH:
-                    return wishes, True
-                one = self._inbox.get_nowait()
-            return wishes, False
-        return wishes, True
+                    self._unwritten += message
+                if len(self._unwritten) + len(requests) >= MAX_BATCH_SIZE:
+                    return requests, True
+                message = self._inbox.get_nowait()
+            return requests, False
+        return requests, True
 
-    def _commit(self, wishes: list[_Wish]) -> None:
-        answers: list[tuple[_Wish, object]] = []
+    def _commit(self, requests: list[_Request]) -> None:
+        results: list[tuple[_Request, object]] = []
         try:
-            with self._journal.transaction(durable=any(wish.durable for wish in wishes)):
+            with self._journal.transaction(durable=any(request.durable for request in requests)):
                 if self._unwritten:
                     self._journal.record(self._unwritten)
-                answers += [(wish, wish.act(self._journal)) for wish in wishes]
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            if len(wishes) > 1:  # whose fault it is shows when each is done alone
-                for wish in wishes:
-                    self._commit([wish])
+                results += [(request, request.function(self._journal)) for request in requests]
+        except Exception as error:  # noqa: BLE001 - raised where the result is awaited
+            if len(requests) > 1:  # one by one, the error hits only the request that causes it
+                for request in requests:
+                    self._commit([request])
                 return
-            answers = [(wish, error) for wish in wishes]
+            results = [(request, error) for request in requests]
         else:
             self._unwritten = []
-        if answers:
-            with contextlib.suppress(RuntimeError):  # the loop has gone
-                self._loop.call_soon_threadsafe(_resolve, answers)
+        if results:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(_resolve, results)
 
 
-def _resolve(answers: list[tuple[_Wish, object]]) -> None:
-    for wish, answer in answers:
-        if not isinstance(answer, Exception):
-            _call(wish.then, answer)
-        elif wish.future is None:
-            _log.warning("something could not be written to a journal: %s", answer)
-        if wish.future is None or wish.future.done():
-            continue  # nobody waits, or not any more
-        if isinstance(answer, Exception):
-            wish.future.set_exception(answer)
+def _resolve(results: list[tuple[_Request, object]]) -> None:
+    for request, result in results:
+        if not isinstance(result, Exception):
+            _call_then(request, result)
+        elif request.future is None:
+            _log.warning("a journal could not be written: %s", result)
+        if request.future is None or request.future.done():
+            continue  # nobody awaits it
+        if isinstance(result, Exception):
+            request.future.set_exception(result)
         else:
-            wish.future.set_result(answer)
+            request.future.set_result(result)
 
 
-def _call(then: Callable[[Any], None] | None, answer: object) -> None:
-    """Tell who wants to be told; a fault there is its own, and not that of the others."""
-    if then is None:
+def _call_then(request: _Request, result: object) -> None:
+    """Call the request's callback; an error there must not reach the other requests."""
+    if request.then is None:
         return
     try:
-        then(answer)
-    except Exception:  # noqa: BLE001 - of whoever is told
-        _log.exception("what follows on a write to a journal failed")
+        request.then(result)
+    except Exception:  # noqa: BLE001 - of the callback
+        _log.exception("a callback after a write to a journal failed")

@@ -1,389 +1,406 @@
--- The queue of distributed jobs. Each call of this script is one step: nothing else happens in the Redis meanwhile.
+-- The queue of distributed jobs. One call of this script is one step, and runs atomically.
 --
--- KEYS[1] begins all names, and has a hash tag, so that in a cluster all are in one place. Behind it stand
---   queue         a hash: which life of the data this is, the clocks below, the last fence
---   lanes         a set: the lanes that there were jobs of
---   job:KEY       a hash: the job. It is all that is known of it, and expires some time after its end
---   due:LANE      a sorted set: pending jobs, by when they are due
---   workers       a sorted set: workers, by when they were last heard of
---   worker:ID     what a worker tells of itself; taken:ID, a set: the jobs that it has
---   run:NAME      a stream: what became of the jobs that a run listed
--- Channels: work (a lane in which something became due), ended (keys of jobs that ended).
+-- KEYS[1] is the prefix of all keys. It contains a hash tag, so that a cluster keeps them in one slot. The keys are
+--   queue         a hash: the identity of the data, the clocks below, the last fence
+--   lanes         a set: the lanes that have had jobs
+--   job:KEY       a hash: all that is known of a job; it expires some time after the job has ended
+--   due:LANE      a sorted set: pending jobs by due time
+--   workers       a sorted set: workers by the time of their last contact
+--   worker:ID     a hash: a worker's status; taken:ID, a set: the jobs that it has claimed
+--   run:NAME      a stream: updates for a run about the jobs that it listed
+-- Channels: work (a lane that has a new due job), ended (the keys of jobs that have ended).
 --
--- A job is pending, taken (a worker has it, and its request has not left), sent (it may have left), or has ended: done,
--- failed, given up. Who takes it gets a fence, a number that was never given before; whoever changes the job afterwards
--- shows it. So a worker that stood still, and whose job another one has, changes nothing.
+-- A job is pending, taken (a worker has claimed it; its request has not left), sent (its request may have left), or has
+-- ended: done, failed, given up. A claim has a fence: a number that is never used again. Every later change of the job
+-- must present it. So a worker that was frozen cannot change a job that another worker has claimed since.
+--
+-- Two versions of this script may use the same keys during an upgrade: names of keys and fields must not change.
 
-local base, op, arg = KEYS[1], ARGV[1], cjson.decode(ARGV[2])
+local prefix, step, arg = KEYS[1], ARGV[1], cjson.decode(ARGV[2])
 local call = redis.call
 
-local QUEUE, LANES, WORKERS = base .. 'queue', base .. 'lanes', base .. 'workers'
--- Milliseconds that the clock of leases goes on between two calls at most, and between two times that it is kept.
-local LEAP, TICK = 5000, 50
--- Characters of the tokens that a job remembers of earlier runs, and of callers.
-local PAST = 4000
+local QUEUE, LANES, WORKERS = prefix .. 'queue', prefix .. 'lanes', prefix .. 'workers'
+-- The lease clock advances by at most this much between two steps, in milliseconds.
+local MAX_LEASE_CLOCK_STEP = 5000
+-- Milliseconds after which a step saves the clocks again.
+local CLOCK_SAVE_INTERVAL = 50
+-- Characters of tokens that a job keeps: of earlier runs, and of callers.
+local MAX_TOKENS_LENGTH = 4000
+-- Jobs that one step recovers, and dead workers that it recovers them from.
+local MAX_RECOVERED_JOBS = 1000
+local MAX_RECOVERED_WORKERS = 100
 
--- Clocks, in milliseconds. By ``now`` jobs become due: it is the server's clock, but does not step back. By ``beat``
--- leases end: it does not step ahead either, and stands still while nobody calls.
+-- The clocks, in milliseconds. Due times follow ``now``: the server's clock, except that it never steps back. Leases
+-- follow ``lease_clock``: it does not jump ahead either, and stands still while there are no steps.
 local time = call('TIME')
 local wall = time[1] * 1000 + math.floor(time[2] / 1000)
-local kept = call('HMGET', QUEUE, 'wall', 'offset', 'beat', 'life', 'fence', 'distrust')
-local last, offset, beat = tonumber(kept[1]) or wall, tonumber(kept[2]) or 0, tonumber(kept[3]) or 0
-local life = kept[4]
-local fence, distrust = tonumber(kept[5]) or wall * 1000, tonumber(kept[6]) or 0
-if not life then
-  life = arg.fresh
-  call('HSET', QUEUE, 'life', life, 'fence', fence)
+local saved = call('HMGET', QUEUE, 'wall', 'offset', 'beat', 'life', 'fence', 'distrust')
+local last_wall, offset, lease_clock = tonumber(saved[1]) or wall, tonumber(saved[2]) or 0, tonumber(saved[3]) or 0
+local data_id = saved[4]
+local last_fence, distrusted_until = tonumber(saved[5]) or wall * 1000, tonumber(saved[6]) or 0
+if not data_id then
+  data_id = arg.fresh
+  call('HSET', QUEUE, 'life', data_id, 'fence', last_fence)
 end
--- Fences are never given again, also after a part of the data was lost: they are no less than the time. What the worker
--- has seen is more than what is known here if the Redis came back with older data. Then nobody knows what became of the
--- jobs that were open before.
-if (arg.seen or 0) > fence then
-  fence, distrust = arg.seen, wall
-  call('HSET', QUEUE, 'fence', fence, 'distrust', distrust)
+-- Fences grow even across a loss of data, because they are at least the time in microseconds. If a worker has seen a
+-- larger fence than the queue knows, the Redis has restored older data: the fate of the jobs created before is unknown.
+if (arg.known_fence or 0) > last_fence then
+  last_fence, distrusted_until = arg.known_fence, wall
+  call('HSET', QUEUE, 'fence', last_fence, 'distrust', distrusted_until)
 end
 local function next_fence()
-  fence = math.max(fence + 1, wall * 1000)
-  call('HSET', QUEUE, 'fence', fence)
-  return fence
+  last_fence = math.max(last_fence + 1, wall * 1000)
+  call('HSET', QUEUE, 'fence', last_fence)
+  return last_fence
 end
-if wall < last then
-  offset = offset + last - wall
+if wall < last_wall then
+  offset = offset + last_wall - wall
 end
-beat = beat + math.min(math.max(wall - last, 0), LEAP)
-if wall < last or wall - last >= TICK or not kept[1] then
-  call('HSET', QUEUE, 'wall', wall, 'offset', offset, 'beat', beat)
+lease_clock = lease_clock + math.min(math.max(wall - last_wall, 0), MAX_LEASE_CLOCK_STEP)
+if wall < last_wall or wall - last_wall >= CLOCK_SAVE_INTERVAL or not saved[1] then
+  call('HSET', QUEUE, 'wall', wall, 'offset', offset, 'beat', lease_clock)
 end
 local now = wall + offset
 
--- What stands in a job and is no number, because somebody else wrote it, must not end a step in the middle.
+-- Return a field as a number. Another program may have corrupted it; that must not abort a step halfway.
 local function number(text) return tonumber(text) or 0 end
 
-local function job_of(key) return base .. 'job:' .. key end
-local function due_of(lane) return base .. 'due:' .. lane end
-local function taken_of(worker) return base .. 'taken:' .. worker end
+local function job_key(key) return prefix .. 'job:' .. key end
+local function due_key(lane) return prefix .. 'due:' .. lane end
+local function taken_key(worker) return prefix .. 'taken:' .. worker end
+local function worker_key(worker) return prefix .. 'worker:' .. worker end
 
--- Which data these are: others after they were lost, and after a restart or a failover, which may lose the latest.
+-- Return the identity of the data. It changes when the data are lost, and at each restart or failover, which may lose
+-- the latest changes.
 local function incarnation()
   local info = redis.pcall('INFO', 'server')
-  return life .. ':' .. (type(info) == 'string' and string.match(info, 'run_id:(%w+)') or '')
+  return data_id .. ':' .. (type(info) == 'string' and string.match(info, 'run_id:(%w+)') or '')
 end
 
--- Tell the runs that listed a job what is known of it.
-local function tell(job, tokens, keep)
-  local known = call('HMGET', job, 'state', 'attempts', 'due', 'outcome', 'ended')
+-- Send an update of a job to the runs that listed it.
+local function update_runs(job, tokens, keep)
+  local fields = call('HMGET', job, 'state', 'attempts', 'due', 'outcome', 'ended')
   for token in string.gmatch(tokens, '%S+') do
     local run, row, listed = string.match(token, '^(%w+):(%d+):(.*)$')
     if run then
-      local due = string.format('%.3f', ((tonumber(known[3]) or now) - offset) / 1000)
-      call('XADD', base .. 'run:' .. run, '*', 'row', row, 'listed', listed, 'state', known[1], 'attempts', known[2], 'due', due,
-        'outcome', known[4] or '{}', 'now', known[5] or wall / 1000)
-      call('EXPIRE', base .. 'run:' .. run, keep)
+      local stream = prefix .. 'run:' .. run
+      local due = string.format('%.3f', ((tonumber(fields[3]) or now) - offset) / 1000)
+      call('XADD', stream, '*', 'row', row, 'listed', listed, 'state', fields[1], 'attempts', fields[2], 'due', due,
+        'outcome', fields[4] or '{}', 'now', fields[5] or wall / 1000)
+      call('EXPIRE', stream, keep)
     end
   end
 end
 
--- A right to publish may be lacking; who waits looks now and then anyway.
-local function publish(channel, text) redis.pcall('PUBLISH', base .. channel, text) end
+-- Publish a notification. The user may lack the right to publish; subscribers also poll.
+local function publish(channel, text) redis.pcall('PUBLISH', prefix .. channel, text) end
 
--- Put a job back among those that are pending; ``attempts`` counts those that left.
-local function give_back(key, job, lane, attempts)
+-- Return a job to the pending ones; ``attempts`` counts the requests that left.
+local function return_to_pending(key, job, lane, attempts)
   call('HSET', job, 'state', 'pending', 'attempts', attempts, 'due', now)
   call('HDEL', job, 'fence', 'worker')
-  call('ZADD', due_of(lane), now, key)
+  call('ZADD', due_key(lane), now, key)
   publish('work', lane)
 end
 
--- End a job of which nobody knows whether it was made, and that must not be made twice.
+-- End a job that may have been sent and must not be repeated.
 local function interrupt(key, job, runs)
   call('HSET', job, 'state', 'failed', 'outcome', arg.interrupted, 'ended', wall / 1000)
   call('HDEL', job, 'fence', 'worker')
   call('EXPIRE', job, arg.keep)
-  tell(job, runs, arg.keep)
+  update_runs(job, runs, arg.keep)
   publish('ended', key)
 end
 
--- What a worker that is gone had. What may have left is done again, or is lost if it must not be done twice.
-local function recover(worker, most)
+-- Recover up to ``limit`` jobs of a worker that is gone; return their number. A job that may have been sent becomes
+-- pending again, or fails if it must not be repeated.
+local function recover_jobs(worker, limit)
   local count = 0
-  for _, key in ipairs(call('SPOP', taken_of(worker), most)) do
-    local job = job_of(key)
-    local known = call('HMGET', job, 'worker', 'state', 'lane', 'attempts', 'once', 'runs')
-    if known[1] == worker then
+  for _, key in ipairs(call('SPOP', taken_key(worker), limit)) do
+    local job = job_key(key)
+    local fields = call('HMGET', job, 'worker', 'state', 'lane', 'attempts', 'once', 'runs')
+    if fields[1] == worker then
       count = count + 1
-      if known[2] == 'taken' then
-        give_back(key, job, known[3], number(known[4]) - 1)
-      elseif known[5] == '1' then
-        interrupt(key, job, known[6])
+      if fields[2] == 'taken' then
+        return_to_pending(key, job, fields[3], number(fields[4]) - 1)
+      elseif fields[5] == '1' then
+        interrupt(key, job, fields[6])
       else
         call('HSET', job, 'maybe_sent', 1)
-        give_back(key, job, known[3], number(known[4]))
+        return_to_pending(key, job, fields[3], number(fields[4]))
       end
     end
   end
   return count
 end
 
-local function forget(worker)
+local function remove_worker(worker)
   call('ZREM', WORKERS, worker)
-  call('DEL', base .. 'worker:' .. worker, taken_of(worker))
+  call('DEL', worker_key(worker), taken_key(worker))
 end
 
--- Take the jobs away from workers that were not heard of for too long.
-local function reap()
-  local left = 1000
-  for _, worker in ipairs(call('ZRANGEBYSCORE', WORKERS, '-inf', beat - arg.lease, 'LIMIT', 0, 100)) do
-    left = left - recover(worker, left)
-    if call('SCARD', taken_of(worker)) > 0 then
-      return  -- the rest the next time
+-- Recover the jobs of workers whose lease has expired.
+local function reap_workers()
+  local limit = MAX_RECOVERED_JOBS
+  local expired = call('ZRANGEBYSCORE', WORKERS, '-inf', lease_clock - arg.lease, 'LIMIT', 0, MAX_RECOVERED_WORKERS)
+  for _, worker in ipairs(expired) do
+    limit = limit - recover_jobs(worker, limit)
+    if call('SCARD', taken_key(worker)) > 0 then
+      return  -- a later step recovers the rest
     end
-    forget(worker)
+    remove_worker(worker)
   end
 end
 
--- Note that a worker is there.
-local function hear(worker)
-  call('ZADD', WORKERS, beat, worker)
+-- Renew a worker's lease.
+local function renew_lease(worker)
+  call('ZADD', WORKERS, lease_clock, worker)
 end
 
 local steps = {}
 
--- Open jobs, or attach a run to those that are open. Returns of each: 0 it is not known, and was to be known; 1 it is
--- to be made; 2 it has ended, and the run is told; and in how many milliseconds it is due, if it waits for another
--- attempt, else -1.
+-- Open jobs, or add a run to the listeners of open ones. Returns two numbers per submission. The first is
+--   0  the job had to exist, and does not
+--   1  the job is open
+--   2  the job had ended, and the run got an update
+-- The second is in how many milliseconds the job is due if it is deferred, else -1.
+-- Returns nothing if the data are not the expected ones.
 function steps.submit()
   if arg.incarnation and arg.incarnation ~= incarnation() then
     return {}
   end
-  local found, woken = {}, {}
-  for _, ticket in ipairs(arg.tickets) do
-    local key, token = ticket.key, ticket.token
-    local job = job_of(key)
-    local known = call('HMGET', job, 'state', 'runs', 'past', 'attempts', 'due', 'callers')
-    local state, runs, past, callers = known[1], known[2] or '', known[3] or '', known[6] or ''
-    local is_caller = string.sub(token, 1, 1) == '-'  -- to whom nothing is told
+  local results, lanes_with_work = {}, {}
+  for _, submission in ipairs(arg.submissions) do
+    local key, token = submission.key, submission.token
+    local job = job_key(key)
+    local fields = call('HMGET', job, 'state', 'runs', 'past', 'attempts', 'due', 'callers')
+    local state, runs, past, callers = fields[1], fields[2] or '', fields[3] or '', fields[6] or ''
+    local is_caller = string.sub(token, 1, 1) == '-'  -- gets no updates
     local is_listed = string.find(' ' .. runs .. ' ' .. callers .. ' ', ' ' .. token .. ' ', 1, true)
     local has_ended = state and state ~= 'pending' and state ~= 'taken' and state ~= 'sent'
-    local answer, due = 1, -1
+    local result, due_in = 1, -1
     local was_listed = is_listed or string.find(' ' .. past .. ' ', ' ' .. token .. ' ', 1, true)
-    if ticket.known and (not state or (has_ended and not was_listed)) then
-      answer = 0  -- or it is known again, but only because of somebody else
+    if submission.must_exist and (not state or (has_ended and not was_listed)) then
+      result = 0  -- a job that has ended without this token was lost, and opened again by another submitter
     elseif has_ended and was_listed then
-      answer = 2
-      tell(job, token, arg.keep)
+      result = 2
+      update_runs(job, token, arg.keep)
     elseif not state or has_ended then
       if has_ended then
-        past = string.sub(past .. ' ' .. runs, -PAST)
+        past = string.sub(past .. ' ' .. runs, -MAX_TOKENS_LENGTH)
         call('DEL', job)
       else
         past = ''
       end
-      call('HSET', job, 'state', 'pending', 'lane', ticket.lane, 'parameters', ticket.parameters, 'attempts', 0, 'due',
-        now + ticket.delay, 'created', math.max(wall, distrust + 1) / 1000, 'runs', is_caller and '' or token)
+      call('HSET', job, 'state', 'pending', 'lane', submission.lane, 'parameters', submission.parameters,
+        'attempts', 0, 'due', now + submission.delay, 'created', math.max(wall, distrusted_until + 1) / 1000,
+        'runs', is_caller and '' or token)
       if past ~= '' then
         call('HSET', job, 'past', past)
       end
       if is_caller then
         call('HSET', job, 'callers', token)
       end
-      if ticket.maybe then
+      if submission.maybe_sent then
         call('HSET', job, 'maybe_sent', 1)
       end
-      if ticket.line >= 0 then
-        call('HSET', job, 'line', ticket.line)
+      if submission.line >= 0 then
+        call('HSET', job, 'line', submission.line)
       end
-      call('ZADD', due_of(ticket.lane), now + ticket.delay, key)
-      woken[ticket.lane] = true
+      call('ZADD', due_key(submission.lane), now + submission.delay, key)
+      lanes_with_work[submission.lane] = true
     else
       if not is_listed then
         if is_caller then
-          call('HSET', job, 'callers', string.sub(callers .. ' ' .. token, -PAST))
+          call('HSET', job, 'callers', string.sub(callers .. ' ' .. token, -MAX_TOKENS_LENGTH))
         else
           call('HSET', job, 'runs', runs .. ' ' .. token)
         end
         if state == 'pending' then
-          call('HSET', job, 'parameters', ticket.parameters)
+          call('HSET', job, 'parameters', submission.parameters)
         end
       end
-      if state == 'pending' and number(known[4]) > 0 then
-        due = math.max(0, number(known[5]) - now)
+      if state == 'pending' and number(fields[4]) > 0 then
+        due_in = math.max(0, number(fields[5]) - now)
       end
     end
-    found[#found + 1] = answer
-    found[#found + 1] = due
+    results[#results + 1] = result
+    results[#results + 1] = due_in
   end
-  for lane in pairs(woken) do
+  for lane in pairs(lanes_with_work) do
     call('SADD', LANES, lane)
     publish('work', lane)
   end
-  return found
+  return results
 end
 
--- Take jobs of a lane that are due. Returns them, and in how many milliseconds the next one is due if there are none.
+-- Claim due jobs of a lane. Returns them, and in how many milliseconds the next job is due if there are none, else -1.
 function steps.take()
-  hear(arg.worker)
-  local taken = taken_of(arg.worker)
-  local rows = {}
-  local state = arg.once and 'taken' or 'sent'
-  for _, key in ipairs(call('ZRANGEBYSCORE', due_of(arg.lane), '-inf', now, 'LIMIT', 0, arg.most)) do
-    local job = job_of(key)
-    local known = call('HMGET', job, 'parameters', 'attempts', 'maybe_sent', 'code', 'line', 'created', 'runs')
-    call('ZREM', due_of(arg.lane), key)
-    if known[1] and arg.once and number(known[6]) * 1000 <= distrust then
-      interrupt(key, job, known[7])
-    elseif known[1] then
-      next_fence()
-      call('HSET', job, 'state', state, 'fence', fence, 'worker', arg.worker, 'attempts', number(known[2]) + 1, 'once',
-        arg.once and 1 or 0, 'sent', wall / 1000)
+  renew_lease(arg.worker)
+  local taken = taken_key(arg.worker)
+  local jobs = {}
+  local state = arg.at_most_once and 'taken' or 'sent'
+  for _, key in ipairs(call('ZRANGEBYSCORE', due_key(arg.lane), '-inf', now, 'LIMIT', 0, arg.limit)) do
+    local job = job_key(key)
+    local fields = call('HMGET', job, 'parameters', 'attempts', 'maybe_sent', 'code', 'line', 'created', 'runs')
+    call('ZREM', due_key(arg.lane), key)
+    if fields[1] and arg.at_most_once and number(fields[6]) * 1000 <= distrusted_until then
+      interrupt(key, job, fields[7])
+    elseif fields[1] then
+      local fence, attempts = next_fence(), number(fields[2]) + 1
+      call('HSET', job, 'state', state, 'fence', fence, 'worker', arg.worker, 'attempts', attempts, 'once',
+        arg.at_most_once and 1 or 0, 'sent', wall / 1000)
       call('SADD', taken, key)
-      rows[#rows + 1] = {fence, key, known[1], number(known[2]) + 1, known[3] or '0', known[4] or 'null', known[5] or ''}
+      jobs[#jobs + 1] = {fence, key, fields[1], attempts, fields[3] or '0', fields[4] or 'null', fields[5] or ''}
     end
   end
   local wait = -1
-  if #rows == 0 then
-    local first = call('ZRANGE', due_of(arg.lane), 0, 0, 'WITHSCORES')
+  if #jobs == 0 then
+    local first = call('ZRANGE', due_key(arg.lane), 0, 0, 'WITHSCORES')
     if first[2] then
       wait = math.max(0, first[2] - now)
     end
   end
-  return {rows, wait}
+  return {jobs, wait}
 end
 
--- Is this the fence under which the job is out?
-local function holds(one)
-  local known = call('HMGET', job_of(one.key), 'fence', 'state', 'lane', 'attempts', 'runs', 'worker')
-  local is_own = tonumber(known[1]) == one.fence and known[6] == arg.worker
-  if is_own or known[6] ~= arg.worker then  -- else it took the job anew
-    call('SREM', taken_of(arg.worker), one.key)
+-- Return whether a claim is the job's current one, and the job's fields.
+local function check_claim(claim)
+  local fields = call('HMGET', job_key(claim.key), 'fence', 'state', 'lane', 'attempts', 'runs', 'worker')
+  local is_valid = tonumber(fields[1]) == claim.fence and fields[6] == arg.worker
+  if is_valid or fields[6] ~= arg.worker then  -- otherwise the worker has claimed the job again
+    call('SREM', taken_key(arg.worker), claim.key)
   end
-  return is_own, known
+  return is_valid, fields
 end
 
--- Note that a request is about to leave. Returns of each whether it may.
-function steps.send()
-  hear(arg.worker)
-  local found = {}
-  for i, one in ipairs(arg.jobs) do
-    local is_own = holds(one)
-    if is_own then
-      call('HSET', job_of(one.key), 'state', 'sent', 'sent', wall / 1000)
-      call('SADD', taken_of(arg.worker), one.key)
+-- Mark jobs as sent right before their requests leave. Returns for each whether its request may leave.
+function steps.mark_sent()
+  renew_lease(arg.worker)
+  local results = {}
+  for i, claim in ipairs(arg.claims) do
+    local is_valid = check_claim(claim)
+    if is_valid then
+      call('HSET', job_key(claim.key), 'state', 'sent', 'sent', wall / 1000)
+      call('SADD', taken_key(arg.worker), claim.key)
       next_fence()
     end
-    found[i] = is_own and 1 or 0
+    results[i] = is_valid and 1 or 0
   end
-  return {found, fence}
+  return {results, last_fence}
 end
 
--- Note what became of attempts. Returns of each whether the job was still the worker's.
+-- Record attempts that have ended. Returns for each whether the worker still had the job.
 function steps.record()
-  hear(arg.worker)
-  local found, ended = {}, {}
-  for i, one in ipairs(arg.jobs) do
-    local is_own, known = holds(one)
-    found[i] = is_own and 1 or 0
-    if is_own then
+  renew_lease(arg.worker)
+  local results, ended_keys = {}, {}
+  for i, attempt in ipairs(arg.attempts) do
+    local is_valid, fields = check_claim(attempt)
+    results[i] = is_valid and 1 or 0
+    if is_valid then
       next_fence()
-      local job = job_of(one.key)
-      local due = now + one.delay
-      call('HSET', job, 'state', one.state, 'attempts', one.attempts, 'due', due, 'maybe_sent', one.maybe_sent, 'code',
-        one.code, 'outcome', one.outcome)
+      local job, lane = job_key(attempt.key), fields[3]
+      local due = now + attempt.delay
+      call('HSET', job, 'state', attempt.state, 'attempts', attempt.attempts, 'due', due, 'maybe_sent',
+        attempt.maybe_sent, 'code', attempt.code, 'outcome', attempt.outcome)
       call('HDEL', job, 'fence', 'worker')
-      if one.state == 'pending' then
-        call('ZADD', due_of(known[3]), due, one.key)
-        if one.delay == 0 then
-          publish('work', known[3])
+      if attempt.state == 'pending' then
+        call('ZADD', due_key(lane), due, attempt.key)
+        if attempt.delay == 0 then
+          publish('work', lane)
         end
       else
         call('HSET', job, 'ended', wall / 1000)
-        if one.parameters ~= '' then
-          call('HSET', job, 'parameters', one.parameters)
+        if attempt.parameters ~= '' then
+          call('HSET', job, 'parameters', attempt.parameters)
         end
         call('EXPIRE', job, arg.keep)
-        ended[#ended + 1] = one.key
+        ended_keys[#ended_keys + 1] = attempt.key
       end
-      tell(job, known[5], arg.keep)
+      update_runs(job, fields[5], arg.keep)
     end
   end
-  if #ended > 0 then
-    publish('ended', table.concat(ended, ' '))
+  if #ended_keys > 0 then
+    publish('ended', table.concat(ended_keys, ' '))
   end
-  return {found, fence}
+  return {results, last_fence}
 end
 
--- Give back jobs whose requests have not left.
+-- Give back jobs whose requests have not left. Returns how many the worker still had.
 function steps.give_back()
-  hear(arg.worker)
+  renew_lease(arg.worker)
   local count = 0
-  for _, one in ipairs(arg.jobs) do
-    local is_own, known = holds(one)
-    if is_own then
-      give_back(one.key, job_of(one.key), known[3], number(known[4]) - 1)
+  for _, claim in ipairs(arg.claims) do
+    local is_valid, fields = check_claim(claim)
+    if is_valid then
+      return_to_pending(claim.key, job_key(claim.key), fields[3], number(fields[4]) - 1)
       count = count + 1
     end
   end
   return count
 end
 
--- Hear of a worker, and look after those that are gone. Returns which data these are, the last fence, and all lanes
--- with the number of jobs that are due. What the worker took before the fence ``since``, and does not hold, it was never
--- told of: the answer was lost.
-function steps.beat()
-  hear(arg.worker)
-  call('HSET', base .. 'worker:' .. arg.worker, 'told', arg.told)
+-- Renew a worker's lease, save its status, and recover the jobs of dead workers. Returns the last fence, and all lanes
+-- with their number of due jobs.
+--
+-- Claims up to ``up_to_fence`` that the worker does not hold never reached it: the reply was lost. They are given back.
+function steps.heartbeat()
+  renew_lease(arg.worker)
+  call('HSET', worker_key(arg.worker), 'told', arg.status)
   local held = {}
   for _, fence in ipairs(arg.held) do
     held[fence] = true
   end
-  for _, key in ipairs(arg.since > 0 and call('SMEMBERS', taken_of(arg.worker)) or {}) do
-    local known = call('HMGET', job_of(key), 'fence', 'worker', 'lane', 'attempts', 'state', 'once', 'runs', 'created')
-    local its = tonumber(known[1])
-    if known[2] ~= arg.worker then
-      call('SREM', taken_of(arg.worker), key)
-    elseif its and its <= arg.since and not held[its] then
-      call('SREM', taken_of(arg.worker), key)
-      if known[6] == '1' and (known[5] == 'sent' or number(known[8]) * 1000 <= distrust) then
-        interrupt(key, job_of(key), known[7])  -- the worker knew it once: the Redis has lost what it told
+  for _, key in ipairs(arg.up_to_fence > 0 and call('SMEMBERS', taken_key(arg.worker)) or {}) do
+    local job = job_key(key)
+    local fields = call('HMGET', job, 'fence', 'worker', 'lane', 'attempts', 'state', 'once', 'runs', 'created')
+    local fence = tonumber(fields[1])
+    if fields[2] ~= arg.worker then
+      call('SREM', taken_key(arg.worker), key)
+    elseif fence and fence <= arg.up_to_fence and not held[fence] then
+      call('SREM', taken_key(arg.worker), key)
+      if fields[6] == '1' and (fields[5] == 'sent' or number(fields[8]) * 1000 <= distrusted_until) then
+        interrupt(key, job, fields[7])  -- the worker did have it: the Redis has lost what the worker recorded
       else
-        give_back(key, job_of(key), known[3], number(known[4]) - 1)
+        return_to_pending(key, job, fields[3], number(fields[4]) - 1)
       end
     end
   end
-  reap()
+  reap_workers()
   local lanes = {}
   for _, lane in ipairs(call('SMEMBERS', LANES)) do
-    lanes[#lanes + 1] = {lane, call('ZCOUNT', due_of(lane), '-inf', now)}
+    lanes[#lanes + 1] = {lane, call('ZCOUNT', due_key(lane), '-inf', now)}
   end
-  return {incarnation(), fence, lanes}
+  return {last_fence, lanes}
 end
 
--- A worker goes. Returns how many of its jobs are others' now.
+-- Remove a worker, and give back its jobs. Returns their number.
 function steps.leave()
   local count = 0
-  while call('SCARD', taken_of(arg.worker)) > 0 do
-    count = count + recover(arg.worker, 1000)
+  while call('SCARD', taken_key(arg.worker)) > 0 do
+    count = count + recover_jobs(arg.worker, MAX_RECOVERED_JOBS)
   end
-  forget(arg.worker)
+  remove_worker(arg.worker)
   return count
 end
 
--- Look at the queue. Returns which data these are, and what the workers tell of themselves.
-function steps.look()
-  reap()
-  local workers = {}
+-- Recover the jobs of dead workers. Returns the identity of the data, and the status of each worker.
+function steps.inspect()
+  reap_workers()
+  local statuses = {}
   for i, worker in ipairs(call('ZRANGE', WORKERS, 0, -1)) do
-    workers[i] = call('HGET', base .. 'worker:' .. worker, 'told') or '{}'
+    statuses[i] = call('HGET', worker_key(worker), 'told') or '{}'
   end
-  return {incarnation(), workers}
+  return {incarnation(), statuses}
 end
 
--- Return jobs, each as its hash, and what to take from their due times to get those of the server's clock.
+-- Return the hash of each job, and the offset by which their due times are ahead of the server's clock.
 function steps.find()
   local jobs = {}
   for i, key in ipairs(arg.keys) do
-    jobs[i] = call('HGETALL', job_of(key))
+    jobs[i] = call('HGETALL', job_key(key))
   end
   return {tostring(offset), jobs}
 end
 
-return steps[op]()
+return steps[step]()

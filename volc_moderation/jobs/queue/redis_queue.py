@@ -1,7 +1,7 @@
-"""The queue in Redis or Valkey: what is asked of it, each in one step of ``queue.lua``, and again if it was away.
+"""The job queue in Redis or Valkey. Each operation is one step of ``queue.lua``.
 
-A job in the queue is one hash, and whoever may change it shows the fence that it was taken with. All steps can be
-asked for twice: if the connection is lost, nobody knows whether the step was done.
+A job in the queue is one hash, and only the worker that holds the job's current fence may change it. Every step may be
+requested twice: if the connection is lost, nobody knows whether the step was done, so it is repeated.
 """
 
 import asyncio
@@ -16,306 +16,365 @@ from typing import Any, cast
 
 from volc_moderation.errors import JournalError
 from volc_moderation.jobs.job import Job, Lane
+from volc_moderation.jobs.journal.codec import dump_outcome
+from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.queue.records import (
-    DIED,
-    Answer,
-    Taken,
-    Ticket,
-    Told,
-    Worker,
-    Written,
-    dump,
-    lane_of,
+    WORKER_DIED,
+    Claim,
+    ClaimedAttempt,
+    JobUpdate,
+    Submission,
+    SubmissionResult,
+    WorkerStatus,
+    dump_worker_status,
+    lane_name,
+    load_due_job,
     load_job,
-    load_told,
-    load_worker,
-    name_of,
+    load_job_update,
+    load_worker_status,
+    parse_lane_name,
 )
-from volc_moderation.redis_client import cancellable, client_of, in_words, is_answer, may_pass, redis_faults
+from volc_moderation.redis_client import (
+    cancellable,
+    client_or_error,
+    describe_redis_error,
+    is_server_reply,
+    is_transient,
+    redis_errors,
+)
 
 SCRIPT = Path(__file__).with_name("queue.lua").read_text(encoding="utf-8")
-#: What ends or gives back work is done even if Redis has no memory left for more.
-WITHOUT_MEMORY = "#!lua flags=allow-oom\n" + SCRIPT
+#: The same script for the steps that end or give back jobs: these run even if the Redis is out of memory.
+ALLOW_OOM_SCRIPT = "#!lua flags=allow-oom\n" + SCRIPT
 
-#: Seconds after which a worker that is not heard of is taken for dead, and its jobs go to others.
-LEASE = 15.0
-#: Seconds until an answer.
-PATIENCE = 5.0
-#: Seconds between two attempts to reach the Redis.
-SOON, LATE = 0.05, 2.0
-#: Steps that are asked for at the same time.
-CONNECTIONS = 16
-#: Seconds that whoever listens is sure to have heard nothing.
-SILENCE = 1.0
-#: Entries of a run's stream that are read at once.
-READ = 500
+#: Seconds without contact after which a worker counts as dead, and its jobs go to others.
+WORKER_LEASE = 15.0
+REPLY_TIMEOUT = 5.0  # seconds
+MIN_RECONNECT_DELAY = 0.05  # seconds
+MAX_RECONNECT_DELAY = 2.0  # seconds
+#: Requests in flight at the same time.
+MAX_CONNECTIONS = 16
+#: Seconds of one wait for a notification.
+LISTEN_TIMEOUT = 1.0
+#: Entries of a run's stream that one request reads.
+MAX_UPDATES_PER_READ = 500
 
 _log = logging.getLogger("volc_moderation")
 
 
-def connect(address: str) -> object:
-    """Return a client for the address of a Redis; or the error, for the traceback of one raised would show it."""
-    return client_of(
+def queue_client(address: str) -> object:
+    """Return a client for the address of a Redis, or the error: the traceback of one raised would show the address."""
+    return client_or_error(
         address if isinstance(address, str) else "",
-        needs="register_script",
-        wanted_by="DistributedJobs",
-        patience=PATIENCE,
-        repeats=0,  # here: between a step that was lost and the next one, something may have to be looked at
+        required_method="register_script",
+        used_by="DistributedJobs",
+        timeout=REPLY_TIMEOUT,
+        retries=0,  # RedisQueue repeats a step itself, since the caller may have to check something before
     )
 
 
-class Queue:
-    """A queue in a Redis (7 or later) or Valkey. Everything raises ``JournalError``.
+class RedisQueue:
+    """A queue in a Redis (7 or later) or Valkey. Every method that sends a request raises ``JournalError``.
 
-    :param redis: a client, which this closes.
+    :param redis: a client, which ``aclose`` closes.
+    :param name: names the queue.
     :param keep: seconds for which a job that has ended is kept.
-    :param reconnect: seconds for which a Redis that is away is waited for.
+    :param reconnect: seconds for which requests are repeated while the Redis is unreachable.
     """
 
     def __init__(self, redis: object, name: str, *, keep: int, reconnect: float) -> None:
         self._redis = cast("Any", redis)
-        self._base = f"volc_moderation:{{{name}}}:"
-        self._submit = self._redis.register_script(SCRIPT)
-        self._other = self._redis.register_script(WITHOUT_MEMORY)
+        self._prefix = f"volc_moderation:{{{name}}}:"
+        self._script = self._redis.register_script(SCRIPT)
+        self._allow_oom_script = self._redis.register_script(ALLOW_OOM_SCRIPT)
         self.keep = keep
         self._reconnect = reconnect
-        self._gate = asyncio.Semaphore(CONNECTIONS)
-        #: Why the Redis cannot be reached at present, if it cannot.
-        self.pause_reason: JournalError | None = None
+        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
+        #: Why the Redis is unreachable; None if it is reachable.
+        self.connection_error: JournalError | None = None
 
     @property
-    def is_away(self) -> bool:
-        """Whether the Redis cannot be reached at present."""
-        return self.pause_reason is not None
+    def is_unreachable(self) -> bool:
+        """Whether the Redis is unreachable at present."""
+        return self.connection_error is not None
 
     async def aclose(self) -> None:
         """Close the connections."""
-        with suppress(*redis_faults()):
+        with suppress(*redis_errors()):
             await self._redis.aclose()
 
-    # Whoever submits
+    # For producers
 
     async def submit(
-        self, tickets: Sequence[Ticket], *, incarnation: str | None = None
-    ) -> tuple[list[Answer] | None, bool]:
-        """Open jobs, or join those that are open; None if the data are not those that are expected.
+        self, submissions: Sequence[Submission], *, incarnation: str | None = None
+    ) -> tuple[list[SubmissionResult] | None, bool]:
+        """Open jobs, or join those that are open.
 
-        Returns also whether it was asked for once only; else it may have been done before, to other data.
+        Return the results; None if the queue's data are not the expected ``incarnation``, and nothing was done. Return
+        also whether the first attempt succeeded: otherwise, an earlier attempt may have reached the expected data.
         """
-        given = [
-            {
-                "key": ticket.key,
-                "lane": name_of(ticket.lane),
-                "parameters": ticket.parameters,
-                "token": ticket.token,
-                "line": -1 if ticket.line is None else ticket.line,
-                "delay": round(ticket.delay * 1000),
-                "known": ticket.is_known,
-                "maybe": ticket.maybe_sent,
-            }
-            for ticket in tickets
+        argument: dict[str, Any] = {
+            "submissions": [
+                {
+                    "key": submission.key,
+                    "lane": lane_name(submission.lane),
+                    "parameters": submission.parameters,
+                    "token": submission.token,
+                    "line": -1 if submission.line is None else submission.line,
+                    "delay": round(submission.delay * 1000),
+                    "must_exist": submission.must_exist,
+                    "maybe_sent": submission.maybe_sent,
+                }
+                for submission in submissions
+            ],
+            "keep": self.keep,
+        }
+        if incarnation is not None:
+            argument["incarnation"] = incarnation
+        reply, is_first_attempt = await self._request_with_retries(
+            lambda: self._run_step("submit", argument), self._reconnect
+        )
+        if len(reply) < 2 * len(submissions):
+            return None, is_first_attempt
+        results = [
+            SubmissionResult(exists > 0, None if due < 0 else due / 1000)
+            for exists, due in zip(reply[::2], reply[1::2], strict=True)
         ]
-        wanted = {} if incarnation is None else {"incarnation": incarnation}
-        argument = {"tickets": given, "keep": self.keep} | wanted
-        found, is_first = await self._try(lambda: self._run("submit", argument), self._reconnect)
-        if len(found) < 2 * len(tickets):
-            return None, is_first
-        answers = [
-            Answer(is_there > 0, None if due < 0 else due / 1000)
-            for is_there, due in zip(found[::2], found[1::2], strict=True)
-        ]
-        return answers, is_first
+        return results, is_first_attempt
 
     async def find(self, keys: Sequence[str]) -> list[Job | None]:
-        """Return jobs; None for those that are not known."""
-        offset, found = await self._step("find", {"keys": keys})
+        """Return jobs; None for each that the queue does not have."""
+        clock_offset, hashes = await self._step("find", {"keys": keys})
         jobs: list[Job | None] = []
-        for key, one in zip(keys, found, strict=True):
-            with _readable(f"job {key}"):
-                fields = dict(zip(_texts(one[::2]), _texts(one[1::2]), strict=True))
-                jobs.append(load_job(key, fields, float(offset)) if one else None)
+        for key, flat in zip(keys, hashes, strict=True):
+            with _raise_if_unreadable(f"job {key}"):
+                fields = dict(zip(_decode(flat[::2]), _decode(flat[1::2]), strict=True))
+                jobs.append(load_job(key, fields, float(clock_offset)) if flat else None)
         return jobs
 
-    async def look(self, *, is_first: bool = False) -> tuple[str, list[Worker]]:
-        """Return which data these are, and the workers. If it is the first look, nobody waits for the Redis."""
-        incarnation, told = await self._step("look", self._of_the_dead(), reconnect=0.0 if is_first else None)
-        return incarnation.decode(), [load_worker(text.decode(errors="replace")) for text in told]
+    async def inspect(self, *, is_first: bool = False) -> tuple[str, list[WorkerStatus]]:
+        """Return the identity of the queue's data, and the status of each worker.
 
-    async def read(self, run: str, after: str, *, wait: float) -> list[tuple[str, Told]]:
-        """Return what a run was told since an entry, with the ids of the entries; wait some seconds for the first."""
-        name = f"{self._base}run:{run}"
-        block = int(wait * 1000) or None  # even for a millisecond, a Redis may let wait for much longer
-        found = await self._ask(lambda: self._redis.xread({name: after}, count=READ, block=block))
-        if isinstance(found, dict):  # of a client of RESP3
-            found = [(stream, entries[0] if entries else []) for stream, entries in found.items()]
-        with _readable(f"what run {run} was told"):
-            return [(number.decode(), load_told(entry)) for _, entries in found or () for number, entry in entries]
+        ``is_first``: this is the first request, so it is not repeated while the Redis is unreachable.
+        """
+        incarnation, statuses = await self._step(
+            "inspect", self._recovery_arguments(), reconnect=0.0 if is_first else None
+        )
+        return incarnation.decode(), [load_worker_status(text.decode(errors="replace")) for text in statuses]
 
-    async def trim(self, run: str, after: str) -> None:
-        """Forget what a run was told up to an entry."""
-        milliseconds, _, number = after.partition("-")
-        first = f"{milliseconds}-{int(number) + 1}"
-        await self._ask(lambda: self._redis.xtrim(f"{self._base}run:{run}", minid=first, approximate=False))
+    async def read_updates(self, run: str, after: str, *, wait: float) -> list[tuple[str, JobUpdate]]:
+        """Return the updates for a run after a stream entry, each with its entry's id.
 
-    async def forget(self, run: str) -> None:
-        """Forget all that a run was told."""
-        await self._ask(lambda: self._redis.delete(f"{self._base}run:{run}"))
+        If there are none, wait up to ``wait`` seconds for the first.
+        """
+        name = f"{self._prefix}run:{run}"
+        block = int(wait * 1000) or None  # 0 would block without a limit
+        reply = await self._request(lambda: self._redis.xread({name: after}, count=MAX_UPDATES_PER_READ, block=block))
+        if isinstance(reply, dict):  # RESP3
+            reply = [(stream, entries[0] if entries else []) for stream, entries in reply.items()]
+        with _raise_if_unreadable(f"the updates for run {run}"):
+            return [
+                (entry_id.decode(), load_job_update(entry)) for _, entries in reply or () for entry_id, entry in entries
+            ]
+
+    async def trim_updates(self, run: str, last: str) -> None:
+        """Delete the updates for a run up to the entry ``last``."""
+        milliseconds, _, number = last.partition("-")
+        first_kept = f"{milliseconds}-{int(number) + 1}"
+        await self._request(lambda: self._redis.xtrim(f"{self._prefix}run:{run}", minid=first_kept, approximate=False))
+
+    async def delete_updates(self, run: str) -> None:
+        """Delete all updates for a run."""
+        await self._request(lambda: self._redis.delete(f"{self._prefix}run:{run}"))
 
     async def risks(self) -> list[str]:
-        """Return what this Redis may forget of the jobs, in words; nothing if it does not tell."""
+        """Return how this Redis may lose jobs because of its settings, in sentences; none if INFO is not allowed."""
         try:
-            info = await self._ask(self._redis.info)
+            info = await self._request(self._redis.info)
         except JournalError:
             return []
-        found = []
+        risks = []
         if info.get("maxmemory_policy", "noeviction") != "noeviction" and info.get("maxmemory"):
-            found.append(
-                f"the Redis forgets jobs when its memory is full (maxmemory-policy {info['maxmemory_policy']}); set it"
+            risks.append(
+                f"the Redis evicts jobs when its memory is full (maxmemory-policy {info['maxmemory_policy']}); set it"
                 " to noeviction"
             )
         if not info.get("aof_enabled", 1):
-            found.append(
-                "the Redis may forget jobs when it restarts: it has no append-only file (appendonly yes). Calls may"
-                " then be made again; those that must not be are marked as interrupted"
+            risks.append(
+                "the Redis may lose jobs when it restarts: it has no append-only file (appendonly yes). Calls may"
+                " then be repeated; those that must not be repeated are marked as interrupted"
             )
-        return found
+        return risks
 
-    # Workers
+    # For workers
 
     async def take(
-        self, worker: str, lane: Lane, most: int, *, once: bool, seen: int = 0
-    ) -> tuple[list[list[Any]], float | None]:
-        """Take jobs that are due; if there are none, return also in how many seconds the next one is due.
+        self, worker: str, lane: Lane, limit: int, *, at_most_once: bool, known_fence: int = 0
+    ) -> tuple[list[DueJob], float | None]:
+        """Claim up to ``limit`` due jobs; if there are none, return also in how many seconds the next one is due.
 
-        ``once``: they must not be made twice. ``seen`` is the last fence that the worker knows of.
+        :param at_most_once: whether the lane's calls must not be repeated.
+        :param known_fence: the largest fence that the worker has seen.
         """
-        wanted = {"worker": worker, "lane": name_of(lane), "most": most, "once": once, "seen": seen}
-        rows, wait = await self._step("take", wanted | self._of_the_dead())
-        return rows, None if wait < 0 else wait / 1000
+        argument = {
+            "worker": worker,
+            "lane": lane_name(lane),
+            "limit": limit,
+            "at_most_once": at_most_once,
+            "known_fence": known_fence,
+        }
+        jobs, wait = await self._step("take", argument | self._recovery_arguments())
+        return [load_due_job(job) for job in jobs], None if wait < 0 else wait / 1000
 
-    async def send(self, worker: str, jobs: Sequence[Taken]) -> tuple[list[bool], int]:
-        """Note that requests are about to leave; return of each whether it may, and the last fence."""
-        found, fence = await self._step("send", {"worker": worker, "jobs": [job._asdict() for job in jobs]})
-        return [bool(is_own) for is_own in found], int(fence)
+    async def mark_sent(self, worker: str, claims: Sequence[Claim]) -> tuple[list[bool], int]:
+        """Record that requests are about to leave; return for each whether it may, and the last fence."""
+        are_valid, fence = await self._step(
+            "mark_sent", {"worker": worker, "claims": [claim._asdict() for claim in claims]}
+        )
+        return [bool(is_valid) for is_valid in are_valid], int(fence)
 
-    async def record(self, worker: str, written: Sequence[Written]) -> tuple[list[bool], int]:
-        """Note what became of attempts; return of each whether the job was still the worker's, and the last fence."""
-        jobs = [
-            job._asdict()
-            | {
-                "state": ended.outcome.state,
-                "delay": round(ended.outcome.wait * 1000),
-                "attempts": ended.attempts,
-                "maybe_sent": int(ended.outcome.maybe_sent),
-                "code": json.dumps(ended.outcome.code),
-                "parameters": shown or "",
-                "outcome": dump(ended.outcome, round_trip=ended.round_trip, waited=ended.waited),
-            }
-            for job, ended, shown in written
-        ]
-        found, fence = await self._step("record", {"worker": worker, "jobs": jobs, "keep": self.keep})
-        return [bool(is_own) for is_own in found], int(fence)
+    async def record(self, worker: str, attempts: Sequence[ClaimedAttempt]) -> tuple[list[bool], int]:
+        """Record attempts that have ended; return for each whether the worker still had the job, and the last fence."""
+        argument = {
+            "worker": worker,
+            "attempts": [
+                claim._asdict()
+                | {
+                    "state": ended.outcome.state,
+                    "delay": round(ended.outcome.wait * 1000),
+                    "attempts": ended.attempts,
+                    "maybe_sent": int(ended.outcome.maybe_sent),
+                    "code": json.dumps(ended.outcome.code),
+                    "parameters": redacted_parameters or "",
+                    "outcome": dump_outcome(ended.outcome, round_trip=ended.round_trip, waited=ended.waited),
+                }
+                for claim, ended, redacted_parameters in attempts
+            ],
+            "keep": self.keep,
+        }
+        are_valid, fence = await self._step("record", argument)
+        return [bool(is_valid) for is_valid in are_valid], int(fence)
 
-    async def give_back(self, worker: str, jobs: Sequence[Taken]) -> int:
-        """Give jobs back of which no request has left; return how many were the worker's."""
-        return int(await self._step("give_back", {"worker": worker, "jobs": [job._asdict() for job in jobs]}))
+    async def give_back(self, worker: str, claims: Sequence[Claim]) -> int:
+        """Give back jobs whose requests have not left; return how many the worker still had."""
+        return int(await self._step("give_back", {"worker": worker, "claims": [claim._asdict() for claim in claims]}))
 
-    async def beat(
-        self, worker: str, told: str, *, held: Sequence[int], since: int, seen: int = 0
+    async def heartbeat(
+        self, worker: str, status: WorkerStatus, *, held: Sequence[int], up_to_fence: int, known_fence: int = 0
     ) -> tuple[int, list[tuple[Lane, int]]]:
-        """Say that a worker is there; return the last fence, and of each lane how many jobs are due."""
-        wanted = {"worker": worker, "told": told, "held": held, "since": since, "seen": seen}
-        _, fence, lanes = await self._step("beat", wanted | self._of_the_dead())
-        known = [(lane_of(name.decode(errors="replace")), int(due)) for name, due in lanes]
-        return int(fence), [(lane, due) for lane, due in known if lane is not None]
+        """Report a worker as alive; return the last fence, and for each lane the number of due jobs.
+
+        :param held: the fences of the worker's claims.
+        :param up_to_fence: claims up to this fence that are not in ``held`` return to the queue: their reply was lost.
+        :param known_fence: the largest fence that the worker has seen.
+        """
+        argument = {
+            "worker": worker,
+            "status": dump_worker_status(status),
+            "held": held,
+            "up_to_fence": up_to_fence,
+            "known_fence": known_fence,
+        }
+        fence, due_counts = await self._step("heartbeat", argument | self._recovery_arguments())
+        lanes = [(parse_lane_name(name.decode(errors="replace")), int(count)) for name, count in due_counts]
+        return int(fence), [(lane, count) for lane, count in lanes if lane is not None]
 
     async def leave(self, worker: str) -> int:
-        """Give back all that a worker has; return how many jobs that were."""
-        return int(await self._step("leave", {"worker": worker} | self._of_the_dead()))
+        """Remove a worker, and give back all jobs that it has; return their number."""
+        return int(await self._step("leave", {"worker": worker} | self._recovery_arguments()))
 
-    # Everybody
+    # For all
 
     async def listen(self) -> AsyncGenerator[tuple[str, str], None]:
-        """Tell what is told to everybody: a lane in which there is ``work``, keys of jobs that ``ended``.
+        """Yield notifications: ``work`` with the name of a lane that has due jobs, ``ended`` with the keys of jobs.
 
-        ``("", "")`` says that something may have been missed: at the beginning, and after the Redis was away.
+        ``("", "")`` means that some may have been missed: at the beginning, and after the Redis was unreachable.
         """
-        pause = SOON
+        delay = MIN_RECONNECT_DELAY
         while True:
             pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
             try:
-                await self._ask(lambda pubsub=pubsub: pubsub.subscribe(self._base + "work", self._base + "ended"))  # type: ignore[misc]
-                is_heard = False
+                await self._request(
+                    lambda pubsub=pubsub: pubsub.subscribe(self._prefix + "work", self._prefix + "ended")  # type: ignore[misc]
+                )
+                is_subscribed = False
                 while True:
-                    # At first, this tells that it is subscribed, or may not be.
-                    message = await cancellable(pubsub.get_message(timeout=SILENCE))
-                    if not is_heard:
-                        is_heard, pause = True, SOON
+                    # The first reply confirms the subscription, or refuses it.
+                    message = await cancellable(pubsub.get_message(timeout=LISTEN_TIMEOUT))
+                    if not is_subscribed:
+                        is_subscribed, delay = True, MIN_RECONNECT_DELAY
                         yield "", ""
                     if message is not None:
-                        yield message["channel"].decode().removeprefix(self._base), message["data"].decode()
-            except redis_faults() as error:
-                fault = JournalError(f"what the queue tells cannot be heard: {in_words(error)}")
-                if not may_pass(error):
-                    raise fault from None
+                        yield message["channel"].decode().removeprefix(self._prefix), message["data"].decode()
+            except redis_errors() as error:
+                connection_error = JournalError(
+                    f"the queue's notifications cannot be received: {describe_redis_error(error)}"
+                )
+                if not is_transient(error):
+                    raise connection_error from None
             finally:
-                with suppress(*redis_faults()):
+                with suppress(*redis_errors()):
                     await pubsub.aclose()
-            _log.info("%s", fault)
-            await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - jitter
-            pause = min(LATE, pause * 2)
+            _log.info("%s", connection_error)
+            await asyncio.sleep(delay * (0.5 + random.random() / 2))  # noqa: S311 - jitter
+            delay = min(MAX_RECONNECT_DELAY, delay * 2)
 
-    def _of_the_dead(self) -> dict[str, Any]:
-        """Return what is needed to look after the jobs of workers that are gone."""
-        return {"lease": round(LEASE * 1000), "keep": self.keep, "interrupted": dump(DIED)}
+    def _recovery_arguments(self) -> dict[str, Any]:
+        """Return what a step needs to recover the jobs of dead workers."""
+        return {"lease": round(WORKER_LEASE * 1000), "keep": self.keep, "interrupted": dump_outcome(WORKER_DIED)}
 
     async def _step(self, step: str, argument: dict[str, Any], *, reconnect: float | None = None) -> Any:
-        return await self._ask(lambda: self._run(step, argument), reconnect=reconnect)
+        return await self._request(lambda: self._run_step(step, argument), reconnect=reconnect)
 
-    async def _run(self, step: str, argument: dict[str, Any]) -> Any:
+    async def _run_step(self, step: str, argument: dict[str, Any]) -> Any:
         text = json.dumps(argument | {"fresh": secrets.token_hex(8)}, separators=(",", ":"))
-        script = self._submit if step == "submit" else self._other
-        return await script(keys=[self._base], args=[step, text])
+        script = self._script if step == "submit" else self._allow_oom_script
+        return await script(keys=[self._prefix], args=[step, text])
 
-    async def _ask(self, ask: Callable[[], Awaitable[Any]], *, reconnect: float | None = None) -> Any:
-        answer, _ = await self._try(ask, self._reconnect if reconnect is None else reconnect)
-        return answer
+    async def _request(self, send: Callable[[], Awaitable[Any]], *, reconnect: float | None = None) -> Any:
+        reply, _ = await self._request_with_retries(send, self._reconnect if reconnect is None else reconnect)
+        return reply
 
-    async def _try(self, ask: Callable[[], Awaitable[Any]], reconnect: float) -> tuple[Any, bool]:
-        """Ask for something, and again while the Redis is away, for some seconds; return also whether it was once."""
+    async def _request_with_retries(self, send: Callable[[], Awaitable[Any]], reconnect: float) -> tuple[Any, bool]:
+        """Send a request, again while the Redis is unreachable, for ``reconnect`` seconds.
+
+        Return the reply, and whether it is that of the first attempt.
+        """
         loop = asyncio.get_running_loop()
-        until = loop.time() + reconnect
-        pause = SOON
+        give_up_at = loop.time() + reconnect
+        delay = MIN_RECONNECT_DELAY
         while True:
+            is_first_attempt = delay == MIN_RECONNECT_DELAY
             try:
-                async with self._gate:
-                    answer = await cancellable(ask())
-            except redis_faults() as error:
-                # What redis-py holds, the address too, stays behind.
-                if is_answer(error):  # of a server that may have been demoted: its name may lead to another one now
+                async with self._connections:
+                    reply = await cancellable(send())
+            except redis_errors() as error:
+                # Only the text is kept: redis-py's exception holds the address.
+                if is_server_reply(error):  # a server that was demoted: the host's name may lead to a new one now
                     await self._redis.connection_pool.disconnect(inuse_connections=False)
-                fault, passes = JournalError(f"the queue cannot be reached: {in_words(error)}"), may_pass(error)
+                connection_error = JournalError(f"the queue cannot be reached: {describe_redis_error(error)}")
+                may_retry = is_transient(error)
             else:
-                if self.pause_reason is not None:
-                    _log.warning("the queue is back")
-                    self.pause_reason = None
-                return answer, pause == SOON
-            if not passes or loop.time() + pause > until:
-                raise fault
-            if self.pause_reason is None and pause > SOON:
-                _log.warning("%s; it is tried again for %.0f s", fault, reconnect)
-                self.pause_reason = fault
-            await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - jitter
-            pause = min(LATE, pause * 2)
+                if self.connection_error is not None:
+                    _log.warning("the queue can be reached again")
+                    self.connection_error = None
+                return reply, is_first_attempt
+            if not may_retry or loop.time() + delay > give_up_at:
+                raise connection_error
+            if self.connection_error is None and not is_first_attempt:
+                _log.warning("%s; retrying for %.0f s", connection_error, reconnect)
+                self.connection_error = connection_error
+            await asyncio.sleep(delay * (0.5 + random.random() / 2))  # noqa: S311 - jitter
+            delay = min(MAX_RECONNECT_DELAY, delay * 2)
 
 
 @contextmanager
-def _readable(what: str) -> Iterator[None]:
+def _raise_if_unreadable(subject: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError) as error:
-        raise JournalError(f"the queue's record of {what} cannot be read: {type(error).__name__}") from None
+        raise JournalError(f"the queue's record of {subject} cannot be read: {type(error).__name__}") from None
 
 
-def _texts(found: Sequence[bytes]) -> list[str]:
-    return [text.decode() for text in found]
+def _decode(texts: Sequence[bytes]) -> list[str]:
+    return [text.decode() for text in texts]

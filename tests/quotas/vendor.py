@@ -1,4 +1,4 @@
-"""A vendor that counts arrivals in any window, after a delay each way, and a call of it with a permit."""
+"""A simulated vendor that counts arrivals in any second, after a delay each way, and a call to it with a permit."""
 
 import asyncio
 import random
@@ -11,24 +11,24 @@ from volc_moderation.quotas import Permit, Priority, Quota, QuotaKey, Quotas
 KEY = QuotaKey("volcengine", "AK", "StopWebcast")
 
 
-class Judge:
-    """Counts arrivals, and refuses what is above ``limit``, if there is one; what it refuses does not count."""
+class SimulatedVendor:
+    """Counts arrivals. Refuses those above ``limit``, if there is one; refused arrivals do not count."""
 
     def __init__(self, low: float, high: float, seed: int = 1, *, limit: float = float("inf")) -> None:
         self._random = random.Random(seed)
-        self.there = self.back = (low, high)
+        self.outbound = self.inbound = (low, high)
         self._limit = limit
         self._past_second: deque[float] = deque()
-        self.most = 0
+        self.max_in_a_second = 0
         self.arrivals: list[float] = []
         self.refused = 0
 
     async def __call__(self, extra: float = 0) -> float:
-        """Take a call, and return its round trip in seconds. Raises ``Refused``."""
+        """Take a call, and return its round trip in seconds. Raises ``RefusedError``."""
         began = asyncio.get_running_loop().time()
-        await asyncio.sleep(self._random.uniform(*self.there) + extra)
+        await asyncio.sleep(self._random.uniform(*self.outbound) + extra)
         accepted = self._count(asyncio.get_running_loop().time())
-        await asyncio.sleep(self._random.uniform(*self.back))
+        await asyncio.sleep(self._random.uniform(*self.inbound))
         round_trip = asyncio.get_running_loop().time() - began
         if not accepted:
             raise RefusedError(round_trip)
@@ -42,27 +42,27 @@ class Judge:
             return False
         self.arrivals.append(now)
         self._past_second.append(now)
-        self.most = max(self.most, len(self._past_second))
+        self.max_in_a_second = max(self.max_in_a_second, len(self._past_second))
         return True
 
-    def share(self, quota: int, begin: float | None = None, end: float | None = None) -> float:
-        """Return the calls per second as a share of the quota, from the second after the first one on."""
+    def quota_share(self, quota: int, begin: float | None = None, end: float | None = None) -> float:
+        """Return the calls per second as a part of the quota, by default from one second after the first one."""
         begin = self.arrivals[0] + 1 if begin is None else begin
         end = self.arrivals[-1] if end is None else end
         return sum(begin < arrival <= end for arrival in self.arrivals) / (end - begin) / quota
 
 
 class RefusedError(Exception):
-    """The vendor had too many calls; the argument is the round trip."""
+    """The vendor refused a call for the rate; the argument is the round trip in seconds."""
 
 
-class Window(Protocol):
+class PermitSource(Protocol):
     """The permits of one key."""
 
     async def acquire(self, priority: Priority) -> Permit: ...
 
 
-class Of:
+class KeyWindow:
     """The permits of ``KEY`` in a store."""
 
     def __init__(self, quotas: Quotas, quota: Quota) -> None:
@@ -73,12 +73,14 @@ class Of:
         return await self._quotas.acquire(KEY, self._quota, priority)
 
 
-async def call(window: Window, judge: Callable[[], Awaitable[float]], priority: Priority = "interactive") -> bool:
-    """Make one call as the client does, and tell whether it was accepted."""
+async def call(
+    window: PermitSource, vendor: Callable[[], Awaitable[float]], priority: Priority = "interactive"
+) -> bool:
+    """Make one call as the client does, and return whether it was accepted."""
     permit = await window.acquire(priority)
     sent_at = asyncio.get_running_loop().time()
     try:
-        round_trip = await judge()
+        round_trip = await vendor()
     except RefusedError as refused:
         permit.throttled(refused.args[0])
         return False

@@ -1,4 +1,4 @@
-"""Rows as actions: whatever an action takes can be said in a row, and what it does not take is named."""
+"""Rows as actions: a row can express every argument of an action, and errors name the field that is wrong."""
 
 import csv
 import datetime
@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.actions import ACTIONS, LEAST, MOST, WRONG
+from tests.actions import ACTIONS, INVALID_ARGUMENTS, MINIMAL_ARGUMENTS
+from tests.actions import EXAMPLES as FULL_ARGUMENTS
+from tests.bulk.files import source_of
 from tests.strategies import identifiers, texts
 from volc_moderation import Action, InvalidActionError, SourceError
-from volc_moderation.bulk.load import LoadProgress, check
-from volc_moderation.bulk.rows import Rows
-from volc_moderation.bulk.sources import Source, read_source
+from volc_moderation.bulk.row_parser import RowParser
+from volc_moderation.bulk.rows import BadRowError
 from volc_moderation.jobs.clients import dump_action, load_action
 from volc_moderation.jobs.job import Lane, key_of
 from volc_moderation.volcengine import (
@@ -31,7 +31,6 @@ from volc_moderation.volcengine import (
     StopWebcast,
     VideoSolution,
     VolcengineAction,
-    VolcengineClient,
 )
 from volc_moderation.wire import parameters, wire_names
 from volc_moderation.zego import (
@@ -44,10 +43,10 @@ from volc_moderation.zego import (
 )
 
 BY_NAME: dict[str, type[Action[Any]]] = {action.name: action for action in ACTIONS}
-#: Each action with the least that it takes, and with everything.
+#: Each action with the required arguments only, and with all of them.
 EXAMPLES: list[Action[Any]] = [
-    *(action(**LEAST[action.name]) for action in ACTIONS),
-    *(action(**LEAST[action.name] | most) for action, most, _ in MOST),
+    *(action(**MINIMAL_ARGUMENTS[action.name]) for action in ACTIONS),
+    *(action(**MINIMAL_ARGUMENTS[action.name] | arguments) for action, arguments, _ in FULL_ARGUMENTS),
 ]
 IDS = [f"{example.name}-{number}" for number, example in enumerate(EXAMPLES)]
 
@@ -63,16 +62,12 @@ WRONG_CONFIGS: list[object] = [
 ]
 
 
-def made(row: Mapping[str, object], action: str | None = None, /, **constants: str) -> Action[Any]:
-    return Rows(BY_NAME, action=action, constants=constants).make(row)
+def parse(row: Mapping[str, object], action: str | None = None, /, **constants: str) -> Action[Any]:
+    return RowParser(BY_NAME, action=action, constants=constants).parse(row)
 
 
-def checked(content: str, action: str | None = None, /, **constants: str) -> None:
-    Rows(BY_NAME, action=action, constants=constants).check(piped(content))
-
-
-def piped(content: str) -> Source:
-    return read_source("-", stdin=lambda: io.BytesIO(content.encode()))
+def check_columns(content: str, action: str | None = None, /, **constants: str) -> None:
+    RowParser(BY_NAME, action=action, constants=constants).check_columns(source_of(content.encode()))
 
 
 def as_csv(row: Mapping[str, str]) -> str:
@@ -81,18 +76,18 @@ def as_csv(row: Mapping[str, str]) -> str:
     return file.getvalue()
 
 
-def read_back(content: str) -> Action[Any]:
-    """Read a file of one row, as the command does."""
-    rows = Rows(BY_NAME, action=None, constants={})
-    source = piped(content)
-    rows.check(source)
+def parse_file(content: str) -> Action[Any]:
+    """Parse a file of one row, as the command does."""
+    parser = RowParser(BY_NAME, action=None, constants={})
+    source = source_of(content.encode())
+    parser.check_columns(source)
     ((_, row),) = source.rows
-    assert not isinstance(row, SourceError)
-    return rows.make(row)
+    assert not isinstance(row, BadRowError)
+    return parser.parse(row)
 
 
-def spelled(action: Action[Any]) -> dict[str, Any]:
-    """Return a row in the vendor's spelling."""
+def vendor_row(action: Action[Any]) -> dict[str, Any]:
+    """Return the row of an action in the vendor's spelling."""
     version = {"version": action.version} if isinstance(action, VolcengineAction) else {}
     return {"action": action.name, **parameters(action), **version}
 
@@ -115,48 +110,50 @@ def spelled(action: Action[Any]) -> dict[str, Any]:
         (StopWebcast(**WEBCAST, version="2023-11-01"), {**WEBCAST, "version": "2023-11-01"}),
     ],
 )
-def test_columns_are_spelled_either_way(action: Action[Any], row: dict[str, object]) -> None:
-    assert made(row, action.name) == action
+def test_columns_have_either_spelling(action: Action[Any], row: dict[str, object]) -> None:
+    assert parse(row, action.name) == action
 
 
-def test_the_action_is_that_of_the_row_or_of_all_or_of_those_that_name_none() -> None:
+def test_the_action_comes_from_the_row_or_a_constant_or_the_default() -> None:
     row = {"task_id": "t"}
-    assert made(row | {"action": "StopCensorAudioV2"}) == StopCensorAudioV2(task_id="t")
-    assert made(row, "StopCensorAudioV2") == StopCensorAudioV2(task_id="t")
-    assert made(row | {"action": ""}, "StopCensorAudioV2") == StopCensorAudioV2(task_id="t")
-    assert made(WEBCAST | {"action": "StopWebcast"}, "StopCensorAudioV2") == StopWebcast(**WEBCAST)
-    assert made(row, action="StopCensorAudioV2") == StopCensorAudioV2(task_id="t")
+    assert parse(row | {"action": "StopCensorAudioV2"}) == StopCensorAudioV2(task_id="t")
+    assert parse(row, "StopCensorAudioV2") == StopCensorAudioV2(task_id="t")
+    assert parse(row | {"action": ""}, "StopCensorAudioV2") == StopCensorAudioV2(task_id="t")
+    assert parse(WEBCAST | {"action": "StopWebcast"}, "StopCensorAudioV2") == StopWebcast(**WEBCAST)
+    assert parse(row, action="StopCensorAudioV2") == StopCensorAudioV2(task_id="t")
 
 
-def test_constants_are_for_rows_that_do_not_say_otherwise() -> None:
+def test_a_value_in_the_row_takes_precedence_over_a_constant() -> None:
     row = {"RoomId": "r", "TaskId": "t"}
-    assert made(row, "StopWebcast", app_id="a") == StopWebcast(**WEBCAST)
-    assert made(row, "StopWebcast", AppId="a", room_id="other") == StopWebcast(**WEBCAST)
-    assert made(row | {"app_id": ""}, "StopWebcast", AppId="a") == StopWebcast(**WEBCAST)
-    assert made(row | {"app_id": "a", "AppId": ""}, "StopWebcast", AppId="b") == StopWebcast(**WEBCAST)
+    assert parse(row, "StopWebcast", app_id="a") == StopWebcast(**WEBCAST)
+    assert parse(row, "StopWebcast", AppId="a", room_id="other") == StopWebcast(**WEBCAST)
+    assert parse(row | {"app_id": ""}, "StopWebcast", AppId="a") == StopWebcast(**WEBCAST)
+    assert parse(row | {"app_id": "a", "AppId": ""}, "StopWebcast", AppId="b") == StopWebcast(**WEBCAST)
     detection = StartDetection(app_id="a", room_id="r", interval=150)
-    assert made({"app_id": "a", "room_id": "r"}, "StartDetection", interval="150") == detection
+    assert parse({"app_id": "a", "room_id": "r"}, "StartDetection", interval="150") == detection
 
 
 @pytest.mark.parametrize("empty", ["", None])
-def test_an_empty_cell_is_not_given(empty: str | None) -> None:
+def test_an_empty_cell_is_omitted(empty: str | None) -> None:
     row = {"action": "BanUserStream", "app_id": "a", "room_id": "r", "user_id": "u"}
     nothing = dict.fromkeys(("video", "Audio", "forbidden_interval", "token", "version", "task_id"), empty)
-    assert made(row | nothing) == BanUserStream(app_id="a", room_id="r", user_id="u")
+    assert parse(row | nothing) == BanUserStream(app_id="a", room_id="r", user_id="u")
 
 
-def test_rows_of_several_actions_leave_out_what_the_others_have() -> None:
-    source = piped("action,app_id,room_id,task_id\nStopWebcast,a,r,t\nStopCensorAudioV2,,,t\nStopCensorAudioV2,a,,t\n")
-    rows = Rows(BY_NAME, action=None, constants={})
-    rows.check(source)
+def test_rows_of_several_actions_leave_the_columns_of_the_others_empty() -> None:
+    source = source_of(
+        b"action,app_id,room_id,task_id\nStopWebcast,a,r,t\nStopCensorAudioV2,,,t\nStopCensorAudioV2,a,,t\n"
+    )
+    parser = RowParser(BY_NAME, action=None, constants={})
+    parser.check_columns(source)
     webcast, audio, wrong = (row for _, row in source.rows)
-    assert not isinstance(webcast, SourceError)
-    assert not isinstance(audio, SourceError)
-    assert not isinstance(wrong, SourceError)
-    assert rows.make(webcast) == StopWebcast(**WEBCAST)
-    assert rows.make(audio) == StopCensorAudioV2(task_id="t")
+    assert not isinstance(webcast, BadRowError)
+    assert not isinstance(audio, BadRowError)
+    assert not isinstance(wrong, BadRowError)
+    assert parser.parse(webcast) == StopWebcast(**WEBCAST)
+    assert parser.parse(audio) == StopCensorAudioV2(task_id="t")
     with pytest.raises(SourceError, match=r"^StopCensorAudioV2 has no field 'app_id'$"):
-        rows.make(wrong)
+        parser.parse(wrong)
 
 
 # Cells
@@ -171,19 +168,19 @@ def test_rows_of_several_actions_leave_out_what_the_others_have() -> None:
 )
 def test_flags(given: object, is_on: bool) -> None:
     row = {"app_id": "a", "room_id": "r", "user_id": "u", "video": given}
-    assert made(row, "BanUserStream") == BanUserStream(app_id="a", room_id="r", user_id="u", video=is_on)
+    assert parse(row, "BanUserStream") == BanUserStream(app_id="a", room_id="r", user_id="u", video=is_on)
 
 
 @pytest.mark.parametrize("given", ["150", "0150", 150])
 def test_whole_numbers(given: object) -> None:
     row = {"app_id": "a", "room_id": "r", "interval": given}
-    assert made(row, "StartDetection") == StartDetection(app_id="a", room_id="r", interval=150)
+    assert parse(row, "StartDetection") == StartDetection(app_id="a", room_id="r", interval=150)
 
 
 @pytest.mark.parametrize("given", ["1,2", [1, 2]])
 def test_lists(given: object) -> None:
     rule = SetForbidUserRule(**RULE, disabled_privilege=[1, 2])
-    assert made(RULE | {"DisabledPrivilege[]": given}, "SetForbidUserRule") == rule
+    assert parse(RULE | {"DisabledPrivilege[]": given}, "SetForbidUserRule") == rule
 
 
 @pytest.mark.parametrize("as_given", [json.dumps, lambda value: value], ids=["text", "JSON"])
@@ -193,18 +190,18 @@ def test_models_are_the_vendors_json(as_given: Any) -> None:
         "VideoSolutions": as_given([{"Width": 1280, "Height": None}, {"FrameRate": 30}]),
         "monitor_config": as_given({"BlankCheckInterval": 5, "FreezeCheckInterval": None}),
     }
-    assert made(row, "StartWebcast") == StartWebcast(
+    assert parse(row, "StartWebcast") == StartWebcast(
         **PAGE,
         video_solutions=[VideoSolution(width=1280), VideoSolution(frame_rate=30)],
         monitor_config=MonitorConfig(blank_check_interval=5),
     )
     row = {**VIDEO, "video_param": as_given({"RiskTypeList": ["AGE"], "BusinessTypeList": None, "ReturnAllImg": 0})}
-    assert made(row, "StartCensorVideoV2") == StartCensorVideoV2(
+    assert parse(row, "StartCensorVideoV2") == StartCensorVideoV2(
         **VIDEO, video_param=VideoParam(risk_type_list=["AGE"], return_all_img=0)
     )
 
 
-# What is said of those that are not right
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -222,57 +219,57 @@ def test_models_are_the_vendors_json(as_given: Any) -> None:
         ("task_id\n", None, "there is no column 'action'; add one, or give --action"),
     ],
 )
-def test_columns_are_looked_at_before_the_rows(content: str, action: str | None, message: str) -> None:
+def test_wrong_columns_are_reported_before_the_rows(content: str, action: str | None, message: str) -> None:
     with pytest.raises(SourceError) as caught:
-        checked(content, action)
+        check_columns(content, action)
     assert str(caught.value).startswith(f"standard input, line 1: {message}")
     assert caught.value.line == 1
 
 
-def test_columns_that_will_do() -> None:
-    checked("AppId,room_id,TaskId\n", "StopWebcast")
-    checked("app_id,from,to,message\n", "SendUnicast")
-    checked("room_id,UserId[]\n", "KickoutUser")
-    checked("room_id,task_id\n", "StopWebcast", app_id="a")
-    checked("room_id,task_id\n", "StopWebcast", AppId="a")
-    checked("app_id,room_id,task_id,version\n", "StopWebcast")
-    checked("action,app_id,UserId[],SourceURL\n")  # what a row has to have depends on its action
-    checked("action,app_id\n", "StopWebcast")
-    checked("task_id\n", None, action="StopCensorAudioV2")
-    checked('{"colour": 1}\n')  # which is said of the row
+def test_right_columns() -> None:
+    check_columns("AppId,room_id,TaskId\n", "StopWebcast")
+    check_columns("app_id,from,to,message\n", "SendUnicast")
+    check_columns("room_id,UserId[]\n", "KickoutUser")
+    check_columns("room_id,task_id\n", "StopWebcast", app_id="a")
+    check_columns("room_id,task_id\n", "StopWebcast", AppId="a")
+    check_columns("app_id,room_id,task_id,version\n", "StopWebcast")
+    check_columns("action,app_id,UserId[],SourceURL\n")  # the required columns depend on the action of each row
+    check_columns("action,app_id\n", "StopWebcast")
+    check_columns("task_id\n", None, action="StopCensorAudioV2")
+    check_columns('{"colour": 1}\n')  # reported with the row
 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("stop_webcast", "; is it StopWebcast?"),
-        ("stopwebcast", "; is it StopWebcast?"),
-        ("StopCensorAudio", "; is it StopCensorAudioV2?"),
-        ("stop_censor_audio_v2", "; is it StopCensorAudioV2?"),
-        ("start_webcast_v2", "; is it StartWebcast?"),
-        ("describe_rtc_stream_state", "; is it DescribeRTCStreamState?"),
+        ("stop_webcast", "; did you mean StopWebcast?"),
+        ("stopwebcast", "; did you mean StopWebcast?"),
+        ("StopCensorAudio", "; did you mean StopCensorAudioV2?"),
+        ("stop_censor_audio_v2", "; did you mean StopCensorAudioV2?"),
+        ("start_webcast_v2", "; did you mean StartWebcast?"),
+        ("describe_rtc_stream_state", "; did you mean DescribeRTCStreamState?"),
         ("Explode", ""),
         (99 * "x", ""),
         (99 * "stop_webcast", ""),
     ],
 )
-def test_an_unknown_action_is_said_with_a_hint(name: str, hint: str) -> None:
+def test_an_unknown_action_is_reported_with_a_hint(name: str, hint: str) -> None:
     shown = name if len(name) < 60 else f"{name[:60]}…"
     message = f"there is no action {shown!r}{hint}"
-    for make in (
-        lambda: made({"action": name}),
-        lambda: Rows(BY_NAME, action=name, constants={}),
-        lambda: Rows(BY_NAME, action="StopWebcast", constants={"action": name}),
+    for fail in (
+        lambda: parse({"action": name}),
+        lambda: RowParser(BY_NAME, action=name, constants={}),
+        lambda: RowParser(BY_NAME, action="StopWebcast", constants={"action": name}),
     ):
         with pytest.raises(SourceError) as caught:
-            make()
+            fail()
         assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("row", [{"task_id": "t"}, {"action": "", "task_id": "t"}, {"action": 5}, {"action": ["a"]}])
-def test_a_row_without_an_action_is_said(row: dict[str, object]) -> None:
-    with pytest.raises(SourceError, match=r"^there is no 'action'$"):
-        made(row)
+def test_a_row_without_an_action_is_reported(row: dict[str, object]) -> None:
+    with pytest.raises(SourceError, match=r"^no 'action' is given$"):
+        parse(row)
 
 
 @pytest.mark.parametrize(
@@ -285,31 +282,31 @@ def test_a_row_without_an_action_is_said(row: dict[str, object]) -> None:
             {"action": "StopCensorAudioV2", 99 * "x": "t"},
             f"StopCensorAudioV2 has no field '{60 * 'x'}…'",
         ),
-        ({"action": "StopWebcast", **WEBCAST, "AppId": "a"}, "app_id is there twice, in two spellings"),
-        ({"action": "SendUnicast", **WORDS, "from": "s", "from_": "t"}, "from_ is there twice, in two spellings"),
+        ({"action": "StopWebcast", **WEBCAST, "AppId": "a"}, "app_id is given twice, in two spellings"),
+        ({"action": "SendUnicast", **WORDS, "from": "s", "from_": "t"}, "from_ is given twice, in two spellings"),
         ({"action": "StopWebcast", "AppId": "a", "TaskId": "t"}, "room_id is missing"),
         ({"action": "StopWebcast", **WEBCAST, "app_id": ""}, "app_id is missing"),
         ({"action": "SendUnicast", "app_id": "a", "to": "u", "message": "m"}, "from_ is missing"),
     ],
 )
-def test_a_field_too_many_and_one_too_few_are_named(row: dict[str, object], message: str) -> None:
+def test_unknown_repeated_and_missing_fields_are_named(row: dict[str, object], message: str) -> None:
     with pytest.raises(SourceError) as caught:
-        made(row)
+        parse(row)
     assert str(caught.value) == message
 
 
-def test_a_name_that_has_no_utf_8_form_can_be_said() -> None:
+def test_a_name_with_a_lone_surrogate_is_escaped() -> None:
     for row in ({"action": "StopCensorAudioV2", "\ud800": "t"}, {"action": "\ud800"}):
         with pytest.raises(SourceError) as caught:
-            made(row)
+            parse(row)
         assert str(caught.value).encode().endswith(rb" '\ud800'")
 
 
-def test_a_constant_that_no_action_has_is_said_before_the_rows() -> None:
+def test_an_unknown_constant_is_reported_before_the_rows() -> None:
     with pytest.raises(SourceError, match=r"^no action has a field colour$"):
-        Rows(BY_NAME, action="StopWebcast", constants={"colour": "red"})
+        RowParser(BY_NAME, action="StopWebcast", constants={"colour": "red"})
     with pytest.raises(SourceError, match=r"^StopCensorAudioV2 has no field 'app_id'$"):
-        made({"task_id": "t"}, "StopCensorAudioV2", app_id="a")
+        parse({"task_id": "t"}, "StopCensorAudioV2", app_id="a")
 
 
 @pytest.mark.parametrize(
@@ -361,7 +358,7 @@ def test_a_constant_that_no_action_has_is_said_before_the_rows() -> None:
 )
 def test_a_wrong_value_is_named(action: str, row: dict[str, object], field: str, rule: str) -> None:
     with pytest.raises(InvalidActionError) as caught:
-        made(row, action)
+        parse(row, action)
     error = caught.value
     assert error.action == action
     assert error.field.startswith(field)
@@ -369,20 +366,20 @@ def test_a_wrong_value_is_named(action: str, row: dict[str, object], field: str,
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_what_an_action_refuses_is_refused_in_a_row(action: Any) -> None:
-    """All that JSON can say of the wrong arguments; as text, "5" would be a number."""
-    least = {"action": action.name, **parameters(action(**LEAST[action.name]))}
+def test_the_rules_of_an_action_apply_to_its_rows(action: Any) -> None:
+    """Of the wrong arguments, those that JSON can express; as text, "5" would be a number."""
+    required = {"action": action.name, **parameters(action(**MINIMAL_ARGUMENTS[action.name]))}
     names = wire_names(action)
     cells = [
         (field, wrong)
-        for field, wrongs in WRONG[action.name].items()
+        for field, wrongs in INVALID_ARGUMENTS[action.name].items()
         for wrong in wrongs
         if isinstance(wrong, (int, float)) or wrong == []
     ]
     assert cells
     for field, wrong in cells:
         with pytest.raises(InvalidActionError) as caught:
-            made({**least, names.get(field, field): wrong})
+            parse({**required, names.get(field, field): wrong})
         assert caught.value.field.startswith(field)
 
 
@@ -393,8 +390,8 @@ def nested(depth: int, innermost: object) -> object:
     return value
 
 
-#: What a file of JSON or Parquet may have in any cell.
-ODD: list[object] = [
+#: Unusual values that a cell of JSON or Parquet may have.
+UNUSUAL: list[object] = [
     *("\ud800", "a\udfff", "\ud800,\ud800", "\x00", "\x1b[31m", 300_000 * "A", b"x", b"", True),
     *(float("nan"), float("inf"), 10**400, -(10**18), [10**30], Decimal(1), [Decimal(1)], [float("nan")]),
     *(datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC), datetime.date(2024, 1, 1), datetime.timedelta(1)),
@@ -407,32 +404,32 @@ ODD: list[object] = [
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_whatever_a_cell_has_is_refused_or_can_be_written(action: Any) -> None:
-    names = [one.name for one in attrs.fields(action)]
+def test_any_cell_is_refused_or_can_be_written_to_a_journal(action: Any) -> None:
+    names = [field.name for field in attrs.fields(action)]
     assert names
     for name in names:
-        for value in ODD:
+        for value in UNUSUAL:
             try:
-                call = made({**LEAST[action.name], name: value}, action.name)
+                call = parse({**MINIMAL_ARGUMENTS[action.name], name: value}, action.name)
             except (SourceError, InvalidActionError) as error:
-                said = str(error)
+                text = str(error)
             else:
-                said = key_of(Lane("vendor", "account", action.name), call) + dump_action(call)
-            assert said.encode()
+                text = key_of(Lane("vendor", "account", action.name), call) + dump_action(call)
+            assert text.encode()
 
 
-# There and back
+# Round trips
 
 
 @given(st.data())
-def test_every_column_may_be_spelled_either_way_in_any_order(data: st.DataObject) -> None:
+def test_every_column_has_either_spelling_in_any_order(data: st.DataObject) -> None:
     example = data.draw(st.sampled_from(EXAMPLES))
-    row = spelled(example)
+    row = vendor_row(example)
     for field, name in wire_names(type(example)).items():
         if name in row:
             row[data.draw(st.sampled_from([field, field.rstrip("_"), name]))] = row.pop(name)
     shuffled = data.draw(st.permutations(list(row.items())))
-    assert read_back(json.dumps(dict(shuffled)) + "\n") == example
+    assert parse_file(json.dumps(dict(shuffled)) + "\n") == example
 
 
 def as_cell(value: object) -> str:
@@ -442,40 +439,27 @@ def as_cell(value: object) -> str:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=IDS)
-def test_every_action_can_be_a_line_of_json_and_a_row_of_text(example: Action[Any]) -> None:
-    row = spelled(example)
-    assert read_back(json.dumps(row, ensure_ascii=False) + "\n") == example
-    assert read_back(as_csv({name: as_cell(value) for name, value in row.items()})) == example
+def test_every_action_can_be_a_line_of_json_and_a_row_of_csv(example: Action[Any]) -> None:
+    row = vendor_row(example)
+    assert parse_file(json.dumps(row, ensure_ascii=False) + "\n") == example
+    assert parse_file(as_csv({name: as_cell(value) for name, value in row.items()})) == example
 
 
 @given(st.builds(SendCustomCommand, room_id=identifiers, from_user_id=identifiers, message_content=texts.filter(bool)))
-def test_any_message_comes_through(action: Action[Any]) -> None:
-    row = spelled(action)
-    assert read_back(json.dumps(row, ensure_ascii=False) + "\n") == action
-    assert read_back(as_csv(row)) == action
+def test_any_message_is_preserved(action: Action[Any]) -> None:
+    row = vendor_row(action)
+    assert parse_file(json.dumps(row, ensure_ascii=False) + "\n") == action
+    assert parse_file(as_csv(row)) == action
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=IDS)
-def test_what_the_journal_has_reads_back(example: Action[Any]) -> None:
+def test_a_dumped_action_loads_again(example: Action[Any]) -> None:
     version = example.version if isinstance(example, VolcengineAction) else ""
     lane = Lane("vendor", "account", example.name, version)
     assert load_action(dump_action(example), type(example), lane) == example
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"TaskId": 5}', '{"TaskId": "two\\nlines"}', '{"task_id": "t"}'])
-def test_what_the_journal_had_otherwise_is_said(text: str) -> None:
+def test_a_dump_that_does_not_fit_the_action_is_reported(text: str) -> None:
     with pytest.raises(InvalidActionError, match=r"^StopCensorAudioV2: "):
         load_action(text, StopCensorAudioV2, Lane("zego", "account", "StopCensorAudioV2"))
-
-
-def test_what_is_cancelled_after_its_last_row_is_not_loaded(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("room_id\nroom\n")
-    loaded, rows = (
-        LoadProgress(),
-        Rows(VolcengineClient.actions(), action="StopWebcast", constants={"app_id": "a", "task_id": "t"}),
-    )
-    reading = check([str(tmp_path / "rows.csv")], rows, limit=None, on_bad_row=print, loaded=loaded)
-    assert next(reading)[1] == StopWebcast(app_id="a", room_id="room", task_id="t")
-    loaded.cancel()
-    with pytest.raises(SourceError, match="interrupted"):
-        next(reading)

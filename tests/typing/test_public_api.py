@@ -1,0 +1,33 @@
+"""``public_api.py`` covers every method of the clients, and basedpyright accepts it. mypy checks it with all tests."""
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from volc_moderation import VolcengineClient, ZegoClient
+from volc_moderation.client import Client
+
+FOLDER = Path(__file__).parent
+SOURCE = (FOLDER / "public_api.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("client_type", [VolcengineClient, ZegoClient])
+def test_every_method_is_covered(client_type: type[Client]) -> None:
+    methods = {name for name, _ in inspect.getmembers(client_type, inspect.isfunction) if not name.startswith("_")}
+    methods -= set(vars(Client))
+    assert len(methods) > 15
+    body = SOURCE.partition(f"def {client_type.vendor}_methods(")[2].partition("\n\n\n")[0]
+    assert set(re.findall(r"client\.(\w+)\(", body)) == methods
+
+
+def test_basedpyright_accepts_it() -> None:
+    command = ["-m", "basedpyright", "--project", str(FOLDER / "pyrightconfig.json"), "--pythonpath", sys.executable]
+    process = subprocess.run(  # noqa: S603 - our own
+        [sys.executable, *command, "--level", "error"], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stdout
+    assert "0 errors" in process.stdout
