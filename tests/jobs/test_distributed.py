@@ -19,7 +19,7 @@ from volc_moderation.jobs import JobState
 from volc_moderation.jobs.distributed import DistributedJobs
 from volc_moderation.jobs.follower import Follower
 from volc_moderation.jobs.job import Lane, hash_account
-from volc_moderation.jobs.job_event import JobEvent  # noqa: TC001 - of a list that is made here
+from volc_moderation.jobs.job_event import JobEvent  # noqa: TC001 - in the type of a variable
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread
 from volc_moderation.jobs.queue.records import lane_name, parse_lane_name

@@ -1,8 +1,8 @@
 """A state machine: producers, workers and the queue's data meet with accidents in any order.
 
-No start is repeated silently, one worker at a time has a job, and every job ends or is left to somebody who makes its
-call. The producers, their journals, the queue and its Valkey are real. The simulated workers do what ``Worker`` does,
-one step at a time, and the machine counts the calls as a vendor would.
+No start is repeated silently, one worker at a time has a job, and every job ends. The producers, their journals, the
+queue and its Valkey are real. The simulated workers do what ``Worker`` does, one step at a time, and the machine counts
+the calls as a vendor would.
 """
 
 import asyncio

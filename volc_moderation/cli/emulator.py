@@ -33,7 +33,7 @@ def emulator(
     delay
         The minimum and maximum network delay in seconds, in each direction.
     report_every
-        Send a callback for each running moderation every so many seconds; by default only on demand.
+        Seconds after which each running moderation sends its findings by callback, repeatedly; by default on demand.
 
     """
     settings = Settings(delay=delay, report_every=report_every)

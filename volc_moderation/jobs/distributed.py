@@ -41,7 +41,7 @@ _MAYBE_SUBMITTED = (
 
 
 class DistributedJobs:
-    """Jobs that any worker of a queue makes, as ``async with DistributedJobs("redis://…", clients=[…]) as jobs``.
+    """Jobs for the workers of a queue, as ``async with DistributedJobs("redis://…", clients=[…]) as jobs``.
 
     A program that submits needs the clients only to know the accounts. The workers make the calls; their clients need
     ``RedisQuotas`` as ``quotas``, or each worker would use the whole quota. A worker takes the jobs of the accounts
@@ -49,7 +49,7 @@ class DistributedJobs:
 
     15 s after a worker has died, other workers get its jobs. They repeat calls that may be repeated. A call that must
     not be repeated, such as a start at ZEGO, fails with the code ``Interrupted`` if its request may have left. These
-    promises hold as long as the Redis keeps its data; ``docs/distributed.md`` says what it needs for that.
+    promises hold as long as the Redis keeps its data; ``docs/distributed.md`` lists the settings for that.
 
     :param redis: address of the Redis (7 or later) or Valkey that holds the queue.
     :param clients: make the calls; this does not close them.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from volc_moderation.action import Action  # noqa: TC001 - of a list that is made here
+from volc_moderation.action import Action  # noqa: TC001 - in the type of a variable
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError
 from volc_moderation.jobs.attempt import AttemptLost
@@ -33,7 +33,7 @@ HEARTBEAT_INTERVAL = 3.0  # seconds
 LEASE_MARGIN = 3.0
 #: Seconds that calls in flight have to end after the worker was asked to stop.
 GRACE_PERIOD = 15.0
-#: Seconds that an outcome waits to be recorded together with others, and the largest number of these.
+#: Seconds that an outcome waits to be recorded together with others.
 RECORD_LINGER = 0.01
 MAX_RECORDS_PER_REQUEST = 200
 
@@ -202,16 +202,16 @@ class Worker:
 
     def take(
         self,
-        lane: int,
-        most: int,
+        lane_id: int,
+        limit: int,
         *,
         due: float,
         now: float,  # noqa: ARG002 - the queue has its own clock
         durable: bool,
     ) -> "asyncio.Future[tuple[list[DueJob], float | None]]":
-        """Claim due jobs of a lane. ``durable``: they must not be repeated."""
+        """Claim up to ``limit`` due jobs of a lane. ``durable``: their calls must not be repeated."""
         loop = asyncio.get_running_loop()
-        task = loop.create_task(self._take(lane, most, due, at_most_once=durable))
+        task = loop.create_task(self._take(lane_id, limit, due, at_most_once=durable))
         self._takes[task] = loop.time()
         task.add_done_callback(self._takes.pop)
         return task
@@ -229,12 +229,12 @@ class Worker:
             self._known_fence = max(self._known_fence, job.id)
         return jobs, None if wait is None else due + wait
 
-    async def before_send(self, row: DueJob) -> None:
+    async def before_send(self, job: DueJob) -> None:
         """Mark a job as sent if it must not be repeated. Raises ``AttemptLost`` if the request must not leave."""
         self._check_lease()
-        lane_id, _ = self._held[row.id]
+        lane_id, _ = self._held[job.id]
         if not self._action_types[lane_id].repeatable:
-            if not await self._sent_marks.add(Claim(row.key, row.id)):
+            if not await self._sent_marks.add(Claim(job.key, job.id)):
                 raise AttemptLost
             self._check_lease()
 
@@ -247,14 +247,14 @@ class Worker:
         if boot_time() - self._lease_renewed_at > WORKER_LEASE - LEASE_MARGIN:
             raise AttemptLost
 
-    def record_attempt(self, row: DueJob, lane: int, ended: EndedAttempt) -> None:
+    def record_attempt(self, job: DueJob, lane_id: int, ended: EndedAttempt) -> None:
         """Record an attempt that has ended. Once its job has ended, the queue keeps no tokens of users."""
         redacted = None
         if ended.outcome.state.has_ended:
-            parameters = redacted_parameters(self._action_types[lane], load_json(row.parameters) or {})
+            parameters = redacted_parameters(self._action_types[lane_id], load_json(job.parameters) or {})
             redacted = dump_json(parameters).decode()
-            redacted = None if redacted == row.parameters else redacted
-        self._records.add(ClaimedAttempt(Claim(row.key, row.id), ended, redacted))
+            redacted = None if redacted == job.parameters else redacted
+        self._records.add(ClaimedAttempt(Claim(job.key, job.id), ended, redacted))
 
     async def _record(self, attempts: Sequence[ClaimedAttempt]) -> Sequence[bool]:
         try:
@@ -284,10 +284,10 @@ class Worker:
         self._fatal_error = self._fatal_error or error
         self._is_stopping.set()
 
-    def give_back(self, rows: Sequence[DueJob]) -> None:
+    def give_back(self, jobs: Sequence[DueJob]) -> None:
         """Give back jobs whose requests have not left."""
-        for row in rows:
-            self._returns.add(Claim(row.key, row.id))
+        for job in jobs:
+            self._returns.add(Claim(job.key, job.id))
 
     async def _give_back(self, claims: Sequence[Claim]) -> Sequence[bool]:
         try:

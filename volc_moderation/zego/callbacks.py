@@ -48,10 +48,7 @@ class MatchedList(Lenient):
 
 @frozen(kw_only=True)
 class Face(Lenient):
-    """A face. ``face_ratio`` and ``probability`` are 0 to 1.
-
-    ``location`` is x1, y1, x2, y2 in pixels from the top left.
-    """
+    """A face: ratio and probability from 0 to 1, and location as x1, y1, x2, y2 in pixels from the top left."""
 
     name: str = ""
     id: str = ""

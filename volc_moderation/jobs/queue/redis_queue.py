@@ -1,7 +1,7 @@
 """The job queue in Redis or Valkey. Each operation is one step of ``queue.lua``.
 
 A job in the queue is one hash, and only the worker that holds the job's current fence may change it. Every step may be
-requested twice: if the connection is lost, nobody knows whether the step was done, so it is repeated.
+repeated, and is if the connection is lost: whether the step was done is unknown then.
 """
 
 import asyncio
