@@ -42,6 +42,7 @@ def assert_all_accepted(counts: dict[str, Any], action: str, calls: int) -> None
     assert count["most_in_any_second"] <= count["quota"]
 
 
+@pytest.mark.no_coverage
 @pytest.mark.usefixtures("library")
 async def test_200_concurrent_calls_at_each_vendor() -> None:
     """At the documented quotas, with the jitter of a real network. The webcasts are started at a higher quota."""
@@ -58,6 +59,7 @@ async def test_200_concurrent_calls_at_each_vendor() -> None:
     assert_all_accepted(counts, "StartCensorAudioV2", 200)
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize(
     ("library", "vendor", "calls"), [(httpx, "volcengine", 1000), (httpx2, "zego", 500)], indirect=["library"]
 )
@@ -73,6 +75,7 @@ async def test_many_concurrent_calls_do_not_break_the_pool(vendor: str, calls: i
     assert_all_accepted(counts, "StartWebcast" if vendor == "volcengine" else "StartCensorAudioV2", calls)
 
 
+@pytest.mark.no_coverage
 @pytest.mark.looptime
 async def test_a_fifth_of_the_calls_is_cancelled_while_they_wait() -> None:
     """The other calls succeed, nothing leaks, and the next calls run at full speed. Virtual time makes it exact."""

@@ -112,6 +112,7 @@ def swap(body: bytearray, rng: random.Random) -> None:
 DAMAGES: list[Callable[[bytearray, random.Random], None]] = [flip, replace, delete, insert, swap]
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize(("vendor", "original"), GENUINE)
 def test_damaged_bytes(vendor: str, original: dict[str, Any]) -> None:
     rng = random.Random(11)
@@ -127,6 +128,7 @@ def test_damaged_bytes(vendor: str, original: dict[str, Any]) -> None:
     assert accepted < MUTANTS * (0.2 if vendor == "volcengine" else 0.9)
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize("original", [fields for vendor, fields in GENUINE if vendor == "zego"])
 def test_damaged_forms(original: dict[str, Any]) -> None:
     rng = random.Random(12)
@@ -158,6 +160,7 @@ def test_a_form_is_read_like_its_json(original: dict[str, Any]) -> None:
     read()
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize(("vendor", "original"), GENUINE)
 def test_damaged_fields(vendor: str, original: dict[str, Any]) -> None:
     """Any field is replaced by any JSON, and the whole callback by any JSON."""

@@ -61,6 +61,7 @@ starts = st.sampled_from([b"", b"task_id\n", b"action,task_id,room_id\n", b'{"ta
 contents = st.builds(bytes.__add__, starts, scraps)
 
 
+@pytest.mark.no_coverage
 @settings(max_examples=400, deadline=None)
 @given(contents, st.sampled_from([50, 200, MAX_ROW_BYTES]), st.data())
 def test_any_bytes_yield_rows_or_an_error(content: bytes, max_row_bytes: int, data: st.DataObject) -> None:
@@ -87,6 +88,7 @@ rows_of_json = st.fixed_dictionaries(
 ).flatmap(lambda row: st.dictionaries(fields | any_text, any_json, max_size=6).map(lambda more: more | row))
 
 
+@pytest.mark.no_coverage
 @settings(max_examples=200, deadline=None)
 @given(st.lists(rows_of_json, min_size=1, max_size=3), st.booleans())
 def test_each_line_of_json_yields_a_row(rows: list[dict[str, object]], ascii_only: bool) -> None:

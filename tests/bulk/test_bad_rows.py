@@ -145,6 +145,7 @@ def test_a_long_row_of_csv_whose_end_is_unknown_ends_the_file(more: bytes, reaso
     assert len(read) == 1
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_mebibyte_of_blank_lines_ends_the_file(kind: str) -> None:
     """An interrupt is noticed at rows, and blank lines yield none."""

@@ -191,6 +191,7 @@ async def live(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     await history.http_client.aclose()
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize("first", range(0, HISTORIES, HISTORIES_PER_TEST))
 def test_whatever_happens_no_job_is_lost(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(first, first + HISTORIES_PER_TEST):

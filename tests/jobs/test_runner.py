@@ -103,6 +103,7 @@ def refusing_zego(*, refuses_once: Callable[[int], bool], code: int = 50009) -> 
     return zego_client(http_client=http_client, clock=loop_clock), arrivals
 
 
+@pytest.mark.no_coverage
 async def test_a_wait_of_300_s_delays_no_other_job(journal: InlineJournal) -> None:
     """One in twenty is deferred; the others' first attempts continue at the quota, and all end done."""
     zego, arrivals = refusing_zego(refuses_once=lambda task: task % 20 == 0)
@@ -146,6 +147,7 @@ async def test_a_slow_quota_delays_no_other_lane(journal: InlineJournal, vendors
     assert asyncio.get_running_loop().time() > 25
 
 
+@pytest.mark.no_coverage
 async def test_just_enough_calls_are_in_flight(journal: InlineJournal, vendors: Vendors) -> None:
     """Jobs wait for the quota in the journal, where a crash leaves no doubt that they were not sent."""
     fill(journal.journal, stops(1200), vendors.volcengine)
@@ -224,6 +226,7 @@ async def test_a_start_that_was_cut_off_is_not_repeated(journal: InlineJournal, 
     assert vendors.requests == []
 
 
+@pytest.mark.no_coverage
 async def test_an_outage_does_not_count_as_attempts(journal: InlineJournal) -> None:
     """The vendor cannot be reached for an hour, then all jobs are done; requests are rare meanwhile."""
     requests = 0
@@ -340,6 +343,7 @@ async def test_a_run_without_an_end_waits_for_jobs_due_much_later(journal: Inlin
     await running
 
 
+@pytest.mark.no_coverage
 async def test_only_calls_that_must_not_be_repeated_sync_the_disk(journal: InlineJournal) -> None:
     """That they were sent must survive a power failure; a stop can simply be repeated."""
     durable_requests: list[bool] = []
@@ -446,6 +450,7 @@ async def test_the_token_of_a_user_is_sent_and_redacted_in_events(journal: Inlin
     assert event.parameters["Token"] == "***"
 
 
+@pytest.mark.no_coverage
 async def test_the_number_of_calls_in_flight_is_bounded_without_a_quota(journal: InlineJournal) -> None:
     client = volcengine_client(http_client=mocked(lambda _: volcengine_success()), quotas=NoQuotas(), clock=loop_clock)
     fill(journal.journal, stops(2000), client)

@@ -529,6 +529,7 @@ async def test_an_outage_is_logged_once(path: Path, caplog: pytest.LogCaptureFix
 # Lanes
 
 
+@pytest.mark.no_coverage
 @pytest.mark.looptime
 async def test_a_lane_is_refilled_while_its_calls_run(journal: InlineJournal) -> None:
     """A slow call delays no other call, and the lane is never empty meanwhile."""

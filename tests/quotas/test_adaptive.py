@@ -36,6 +36,7 @@ async def rival(vendor: SimulatedVendor, rate: float, seconds: float) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.no_coverage
 async def test_a_rival_gets_its_part_and_we_take_it_back_when_it_leaves() -> None:
     """For a while, another program makes 30 of the 75 calls a second."""
     quotas, vendor = WindowQuotas(), SimulatedVendor(0.02, 0.05, limit=75)
@@ -82,6 +83,7 @@ async def test_the_limit_never_shrinks_to_zero() -> None:
     assert quotas.snapshot()[KEY].effective == 1
 
 
+@pytest.mark.no_coverage
 async def test_an_unpublished_quota_is_learned() -> None:
     """It begins at 20 a second; the vendor would allow 60."""
     quotas, vendor = WindowQuotas(), SimulatedVendor(0.02, 0.05, limit=60)

@@ -285,6 +285,7 @@ async def test_all_keys_in_the_store_expire(redis: Redis, valkey: str) -> None:
     assert min(lifetimes) > 0
 
 
+@pytest.mark.no_coverage
 async def test_idle_quotas_are_pruned(redis: Redis, valkey: str) -> None:
     async with RedisQuotas(valkey) as quotas:
         for number in range(1100):

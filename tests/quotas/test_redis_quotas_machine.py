@@ -189,6 +189,7 @@ class SharedQuota(RuleBasedStateMachine):
         self.loop.close()
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize(("limit", "outage"), [(3, "raise"), (30, "wait"), (45, "share")])
 def test_the_quota_holds(redis: Redis, limit: int, outage: Outage) -> None:
     SharedQuota.redis, SharedQuota.limit, SharedQuota.outage = redis, limit, outage

@@ -40,6 +40,7 @@ async def keep_calling(process: SharedWindow, vendor: SimulatedVendor, until: fl
     return sum(await asyncio.gather(*(caller() for _ in range(callers))))
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize(("number", "low", "high", "share"), [(1, 0.02, 0.05, 0.94), (4, 0.02, 0.05, 0.94)])
 async def test_full_speed_without_a_breach(redis: Redis, number: int, low: float, high: float, share: float) -> None:
     """Measured after the first hundred answers of each process, before which no permit returns early."""
@@ -336,6 +337,7 @@ async def test_a_refusal_shrinks_the_quota_of_all_processes_once(redis: Redis) -
     assert one.state().effective == 100
 
 
+@pytest.mark.no_coverage
 async def test_all_processes_learn_an_unpublished_quota(redis: Redis) -> None:
     processes, vendor = Processes(redis, Quota(20, published=False)), SimulatedVendor(0.02, 0.05, limit=40)
     one, other = processes.start(), processes.start()
@@ -418,6 +420,7 @@ async def test_a_bug_of_ours_fails_the_waiters(redis: Redis, caplog: pytest.LogC
 # Steps of the store's clock
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize("step", [-60.0, 0.5, 3600.0])
 async def test_a_step_of_the_stores_clock_changes_nothing(redis: Redis, step: float) -> None:
     """No breach, no pause, and no call refused or cancelled."""
@@ -444,6 +447,7 @@ async def test_a_new_process_after_a_step_gets_no_extra_permits(redis: Redis, st
     assert now() < 3
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize("idle", [1.0, 600.0])
 async def test_a_new_process_after_a_pause_causes_no_breach(redis: Redis, idle: float) -> None:
     """The clock stands still for a new process: permits returned then are not early when the clock advances again."""

@@ -37,6 +37,7 @@ async def test_cold_starts_do_not_breach(seed: int) -> None:
     assert vendor.max_in_a_second <= 150
 
 
+@pytest.mark.no_coverage
 @pytest.mark.looptime
 @pytest.mark.parametrize(("there", "back", "then"), [(0.2, 0.2, 0.05), (0.3, 0.3, 0.02), (0.05, 0.05, 0.01)])
 async def test_a_way_to_the_vendor_that_becomes_shorter_does_not_breach(there: float, back: float, then: float) -> None:
@@ -90,6 +91,7 @@ async def test_permits_are_not_granted_in_one_burst() -> None:
     assert len(in_first_tenth) <= 150 / 10 + 5
 
 
+@pytest.mark.no_coverage
 @pytest.mark.looptime
 async def test_cancelled_waiters_take_nothing_with_them() -> None:
     """A fifth of 1,500 calls is cancelled while waiting: the rest go at full speed, and so do the next thousand."""
@@ -288,6 +290,7 @@ def test_any_task_factory(factory: Any) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.no_coverage
 @given(
     limit=st.integers(1, 30),
     low=st.floats(0, 0.2),

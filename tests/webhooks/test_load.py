@@ -62,6 +62,7 @@ def genuine(number: int) -> bytes:
     return request("/volcengine", make_volcengine_callback())
 
 
+@pytest.mark.no_coverage
 async def test_ten_thousand_callbacks(port: int) -> None:
     batches = [[genuine(number) for number in range(100)] for _ in range(100)]
     statuses = await asyncio.gather(*(send_all(port, batch) for batch in batches))
