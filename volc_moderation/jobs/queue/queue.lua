@@ -26,7 +26,7 @@ local MAX_LEASE_CLOCK_STEP = 5000
 local CLOCK_SAVE_INTERVAL = 50
 -- Characters of tokens that a job keeps: of earlier runs, and of callers.
 local MAX_TOKENS_LENGTH = 4000
--- Jobs that one step recovers, and dead workers that it recovers them from.
+-- Jobs that one step recovers, and dead workers whose jobs it recovers.
 local MAX_RECOVERED_JOBS = 1000
 local MAX_RECOVERED_WORKERS = 100
 
@@ -159,12 +159,9 @@ end
 
 local steps = {}
 
--- Open jobs, or add a run to the listeners of open ones. Returns two numbers per submission. The first is
---   0  the job had to exist, and does not
---   1  the job is open
---   2  the job had ended, and the run got an update
--- The second is in how many milliseconds the job is due if it is deferred, else -1.
--- Returns nothing if the data are not the expected ones.
+-- Open jobs, or add a run to the listeners of open ones. Returns nothing if the data are not the expected ones, else
+-- two numbers per submission: 0 if the job had to exist and does not, 1 if it is open, 2 if it had ended and the run
+-- got an update; and in how many milliseconds the job is due if it is deferred, else -1.
 function steps.submit()
   if arg.incarnation and arg.incarnation ~= incarnation() then
     return {}
@@ -186,11 +183,9 @@ function steps.submit()
       result = 2
       update_runs(job, token, arg.keep)
     elseif not state or has_ended then
+      past = has_ended and string.sub(past .. ' ' .. runs, -MAX_TOKENS_LENGTH) or ''
       if has_ended then
-        past = string.sub(past .. ' ' .. runs, -MAX_TOKENS_LENGTH)
         call('DEL', job)
-      else
-        past = ''
       end
       call('HSET', job, 'state', 'pending', 'lane', submission.lane, 'parameters', submission.parameters,
         'attempts', 0, 'due', now + submission.delay, 'created', math.max(wall, distrusted_until + 1) / 1000,
@@ -257,9 +252,7 @@ function steps.take()
   local wait = -1
   if #jobs == 0 then
     local first = call('ZRANGE', due_key(arg.lane), 0, 0, 'WITHSCORES')
-    if first[2] then
-      wait = math.max(0, first[2] - now)
-    end
+    wait = first[2] and math.max(0, first[2] - now) or -1
   end
   return {jobs, wait}
 end
