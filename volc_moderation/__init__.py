@@ -1,7 +1,7 @@
 """Asyncio SDK for real-time audio and video moderation at Volcengine RTC and ZEGO, signed, retried and within quota."""
 
 from volc_moderation.action import Action, Quota
-from volc_moderation.call import Reply
+from volc_moderation.call_state import Reply
 from volc_moderation.errors import (
     APIError,
     AuthenticationError,

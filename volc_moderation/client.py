@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self, TypedDict, TypeVar, Unpack
 
 from volc_moderation.action import Action, Quota, actions_derived_from
-from volc_moderation.call import AttemptPermits, Call, PermitLost, Reply
+from volc_moderation.call_state import AttemptPermits, Call, PermitLost, Reply
 from volc_moderation.errors import (
     AuthenticationError,
     ConfigurationError,

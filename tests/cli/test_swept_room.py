@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from volc_moderation.cli.swept_room import ANY_TIME, ROOM, Outcome, SweptRoom
+from volc_moderation.cli.swept_room import ANY_TIME, ROOM, StopOutcome, SweptRoom
 
 VIDEO, AUDIO, BOTH = 1, 2, 3
-STOPPED, GONE, REFUSED, UNKNOWN = Outcome.STOPPED, Outcome.GONE, Outcome.REFUSED, Outcome.UNKNOWN
+STOPPED, GONE, REFUSED, UNKNOWN = StopOutcome.STOPPED, StopOutcome.GONE, StopOutcome.REFUSED, StopOutcome.UNKNOWN
 
 
 def task(user: str, started: int = 0, media: int = BOTH, status: int = 1) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def test_a_room_is_not_stopped_if_its_moderation_may_be_young(old: int, young: i
 
 
 @pytest.mark.parametrize("outcome", [GONE, UNKNOWN, STOPPED])
-def test_young_moderations_are_left_alone_without_a_refusal(outcome: Outcome) -> None:
+def test_young_moderations_are_left_alone_without_a_refusal(outcome: StopOutcome) -> None:
     swept = room(OLD, YOUNG)
     swept.outcomes["old"] = outcome
     assert swept.next_stops() == []
@@ -99,8 +99,8 @@ def test_a_room_with_unreadable_items_is_not_stopped() -> None:
     assert swept.next_stops() == []
 
 
-@pytest.mark.parametrize("outcome", list(Outcome))
-def test_users_whose_moderations_outlive_the_stop_of_the_room_are_stopped(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", list(StopOutcome))
+def test_users_whose_moderations_outlive_the_stop_of_the_room_are_stopped(outcome: StopOutcome) -> None:
     swept = room(task("a"), task("b"))
     swept.outcomes[ROOM] = outcome
     swept.record_listing([task("a"), task("b", status=2)], [])
@@ -158,7 +158,7 @@ def test_a_sweep_of_a_room_ends(listings: list[Any], before: float, data: st.Dat
             assert not stops
         sent += stops
         for user in stops:
-            swept.outcomes[user] = data.draw(st.sampled_from(list(Outcome)))
+            swept.outcomes[user] = data.draw(st.sampled_from(list(StopOutcome)))
     assert len(sent) == len(set(sent))
     assert swept.user_id is None or ROOM not in sent
     counts = dict(swept.counts())

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.doubles import volcengine_client
 from tests.jobs.journals import all_jobs, fill
 from volc_moderation.emulator import Emulator, Settings, listen, serve
-from volc_moderation.emulator.vendor import Call, Reply
+from volc_moderation.emulator.vendor import VendorRequest, VendorAnswer
 from volc_moderation.jobs.job import JobState
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.volcengine import StopWebcast
@@ -28,7 +28,7 @@ async def serve_emulator() -> AsyncIterator[tuple[str, Counter[str]]]:
     arrived: Counter[str] = Counter()
     perform = emulator.volcengine.perform
 
-    def count(call: Call, now: float) -> Reply:
+    def count(call: VendorRequest, now: float) -> VendorAnswer:
         arrived[(call.parameters or {})["RoomId"]] += 1
         return perform(call, now)
 

@@ -33,7 +33,7 @@ SETTINGS = f"""
 from volc_moderation.jobs import followed_lane, follower, worker
 from volc_moderation.jobs.queue import redis_queue
 redis_queue.WORKER_LEASE = worker.WORKER_LEASE = {LEASE}
-worker.HEARTBEAT_INTERVAL = worker.LEASE_MARGIN = 1
+worker.HEARTBEAT_INTERVAL = worker.WORKER_LEASE_MARGIN = 1
 follower.INSPECT_INTERVAL = 1
 followed_lane.UNSERVED_TIMEOUT = 2
 follower.REFUSED_KEYS_TIMEOUT = 3

@@ -12,7 +12,13 @@ from tests.quotas.processes import Processes
 from tests.quotas.vendor import SimulatedVendor, call
 from volc_moderation import ConfigurationError, QuotaUnavailable
 from volc_moderation.quotas import Permit, Priority, Quota
-from volc_moderation.quotas.shared_permit import LEASE, LEASE_MARGIN, ClockReading, SharedPermit, boot_time
+from volc_moderation.quotas.shared_permit import (
+    PERMIT_LEASE,
+    PERMIT_LEASE_MARGIN,
+    ClockReading,
+    SharedPermit,
+    boot_time,
+)
 from volc_moderation.quotas.shared_window import RECONNECT_INTERVAL, Outage, SharedWindow
 
 pytestmark = pytest.mark.looptime
@@ -160,8 +166,8 @@ async def test_the_permits_of_a_dead_process_return_by_themselves(redis: Redis, 
         await asyncio.sleep(0.1)
     sent = now()
     await waiting
-    assert sent - died == pytest.approx(LEASE - LEASE_MARGIN, abs=0.2)
-    assert now() - died == pytest.approx(LEASE + window, abs=0.5)
+    assert sent - died == pytest.approx(PERMIT_LEASE - PERMIT_LEASE_MARGIN, abs=0.2)
+    assert now() - died == pytest.approx(PERMIT_LEASE + window, abs=0.5)
 
 
 async def test_a_request_that_takes_long_keeps_its_permit(redis: Redis) -> None:
@@ -170,9 +176,9 @@ async def test_a_request_that_takes_long_keeps_its_permit(redis: Redis) -> None:
     slow, other = processes.start(), processes.start()
     permit = await slow.acquire("interactive")
     waiting = asyncio.create_task(call(other, vendor))
-    await asyncio.sleep(4 * LEASE)
+    await asyncio.sleep(4 * PERMIT_LEASE)
     assert not waiting.done()
-    permit.answered(4 * LEASE)
+    permit.answered(4 * PERMIT_LEASE)
     answered = now()
     await waiting
     assert now() - answered == pytest.approx(1.1, abs=0.1)
@@ -197,7 +203,7 @@ async def test_a_permit_that_was_prefetched_too_long_ago_is_not_used(redis: Redi
     prefetched = process._prefetched
     for permit in prefetched:
         permit.renewed_at = ClockReading(
-            permit.renewed_at.loop - LEASE, permit.renewed_at.boot
+            permit.renewed_at.loop - PERMIT_LEASE, permit.renewed_at.boot
         )  # as if they had been granted long ago
     stale = {permit.id for permit in prefetched}
     used = await asyncio.gather(*waiting)
@@ -362,8 +368,8 @@ async def test_a_store_with_malformed_replies_is_unavailable(redis: Redis) -> No
 async def test_a_permit_may_be_answered_while_it_is_being_renewed(redis: Redis) -> None:
     process = Processes(redis, Quota(1), max_delay=0.5).start()
     permit = await process.acquire("interactive")
-    await asyncio.sleep(LEASE / 2)
-    permit.answered(LEASE / 2)
+    await asyncio.sleep(PERMIT_LEASE / 2)
+    permit.answered(PERMIT_LEASE / 2)
     await asyncio.sleep(1)
     async with asyncio.timeout(3):
         await process.acquire("interactive")
@@ -514,11 +520,13 @@ async def test_a_permit_near_the_end_of_its_lease_is_invalid(redis: Redis) -> No
     permit = await process.acquire("interactive")
     assert isinstance(permit, SharedPermit)
     assert permit.is_valid()
-    permit.renewed_at = ClockReading(now() - LEASE + LEASE_MARGIN - 0.01, boot_time())
+    permit.renewed_at = ClockReading(now() - PERMIT_LEASE + PERMIT_LEASE_MARGIN - 0.01, boot_time())
     assert not permit.is_valid()
-    permit.renewed_at = ClockReading(now(), boot_time() - LEASE + LEASE_MARGIN - 0.01)
+    permit.renewed_at = ClockReading(now(), boot_time() - PERMIT_LEASE + PERMIT_LEASE_MARGIN - 0.01)
     assert not permit.is_valid()
-    permit.renewed_at = ClockReading(now() - LEASE + LEASE_MARGIN + 0.1, boot_time() - LEASE + LEASE_MARGIN + 0.1)
+    permit.renewed_at = ClockReading(
+        now() - PERMIT_LEASE + PERMIT_LEASE_MARGIN + 0.1, boot_time() - PERMIT_LEASE + PERMIT_LEASE_MARGIN + 0.1
+    )
     assert permit.is_valid()
 
 

@@ -17,12 +17,12 @@ from volc_moderation import ConflictError, InvalidActionError, InvalidRequestErr
 from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.cli.environment import Redis
 from volc_moderation.cli.exit_codes import ExitCode
-from volc_moderation.cli.files import check_files, load_files, parse_constants, paths_of
+from volc_moderation.cli.input_files import check_files, load_files, parse_constants, paths_of
 from volc_moderation.cli.output import check_outputs, create_private
 from volc_moderation.cli.rate import Rate, parse_rates
 from volc_moderation.cli.run import fatal_exit_code, print_failure_codes, print_fatal_error, run_jobs
 from volc_moderation.cli.session import RunOptions, Session, run_session
-from volc_moderation.cli.swept_room import ANY_TIME, Outcome, RunningTask, SweptRoom
+from volc_moderation.cli.swept_room import ANY_TIME, RunningTask, StopOutcome, SweptRoom
 from volc_moderation.cli.terminal import print_error, stderr, stdout
 from volc_moderation.jobs.clients import dump_action
 from volc_moderation.jobs.job import Job, JobState, key_of
@@ -225,19 +225,19 @@ class _Sweep:
             if journal.find(key) is None:  # two rows of the file may name the same room
                 journal.submit(key, journal.lane_id(lane), dump_action(action), due=now, now=now)
 
-    def _outcomes(self, journal: Journal, actions: Iterable[StopDetection | None]) -> list[Outcome]:
+    def _outcomes(self, journal: Journal, actions: Iterable[StopDetection | None]) -> list[StopOutcome]:
         return [self._outcome(journal, action) for action in actions]
 
-    def _outcome(self, journal: Journal, action: StopDetection | None) -> Outcome:
+    def _outcome(self, journal: Journal, action: StopDetection | None) -> StopOutcome:
         job = None if action is None else journal.find(key_of(self._clients.lane_of(action), action))
         if job is None:
-            return Outcome.UNKNOWN
+            return StopOutcome.UNKNOWN
         if job.state is JobState.DONE:
-            return Outcome.GONE if job.was_gone and not job.maybe_sent else Outcome.STOPPED
+            return StopOutcome.GONE if job.was_gone and not job.maybe_sent else StopOutcome.STOPPED
         is_answered = job.state is JobState.FAILED and isinstance(job.code, str)
         if is_answered and issubclass(find_error_code(str(job.code)).error_type, (InvalidRequestError, ConflictError)):
-            return Outcome.REFUSED
-        return Outcome.UNKNOWN
+            return StopOutcome.REFUSED
+        return StopOutcome.UNKNOWN
 
     def _resubmit(self, journal: Journal, keys: Iterable[str]) -> None:
         now = time.time()

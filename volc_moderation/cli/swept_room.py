@@ -20,7 +20,7 @@ ROOM = None
 ANY_TIME = math.inf
 
 
-class Outcome(enum.Enum):
+class StopOutcome(enum.Enum):
     """What became of a stop."""
 
     STOPPED = "stopped"
@@ -60,7 +60,7 @@ class SweptRoom:
     #: The users of all old moderations that were ever listed.
     found: set[str] = attrs.field(factory=set)
     #: The outcome of each stop. No stop is sent twice.
-    outcomes: dict[str | None, Outcome] = attrs.field(factory=dict)
+    outcomes: dict[str | None, StopOutcome] = attrs.field(factory=dict)
 
     def record_listing(self, tasks: Iterable[JSON], unreadable: Sized) -> None:
         """Record a listing: its items in the vendor's spelling, and those that could not be read."""
@@ -101,7 +101,7 @@ class SweptRoom:
         young = self.young
         if not young:
             return not self.unreadable or self.before == ANY_TIME
-        if self.unreadable or Outcome.REFUSED not in self.outcomes.values():
+        if self.unreadable or StopOutcome.REFUSED not in self.outcomes.values():
             return False
         return _media_of(young) <= _media_of(self.old)
 
@@ -111,7 +111,7 @@ class SweptRoom:
             return {"found": len(self.found), "unknown": len(self.found)}
         running = {task.user for task in self.old}
         ended = self.found - running
-        stopped = {user for user in ended if Outcome.STOPPED in {self.outcomes.get(user), self.outcomes.get(ROOM)}}
+        stopped = {user for user in ended if StopOutcome.STOPPED in {self.outcomes.get(user), self.outcomes.get(ROOM)}}
         return {
             "found": len(self.found),
             "stopped": len(stopped),

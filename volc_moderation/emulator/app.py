@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from volc_moderation.emulator.deliveries import Deliveries
 from volc_moderation.emulator.faults import ERROR_PAGE, GARBAGE, Fault
 from volc_moderation.emulator.request import json_object, read_call
-from volc_moderation.emulator.vendor import Call, EmulatedVendor, Reply
+from volc_moderation.emulator.vendor import EmulatedVendor, VendorAnswer, VendorRequest
 from volc_moderation.emulator.volcengine import Volcengine
 from volc_moderation.emulator.zego import Zego
 
@@ -204,7 +204,7 @@ class Emulator:
         await self._delay()
         return response
 
-    async def _respond(self, vendor: EmulatedVendor, call: Call, request: Request) -> Response:
+    async def _respond(self, vendor: EmulatedVendor, call: VendorRequest, request: Request) -> Response:
         now = self._clock()
         counter, name = vendor.counter, vendor.counter_name(call)
         counter.receive(name)
@@ -236,14 +236,16 @@ class Emulator:
             count.rejected += 1
         return self._json_response(reply)
 
-    def _perform(self, vendor: EmulatedVendor, call: Call, now: float) -> Reply:
+    def _perform(self, vendor: EmulatedVendor, call: VendorRequest, now: float) -> VendorAnswer:
         reply = vendor.perform(call, now)
         self._deliveries.send(vendor.pop_callbacks())
         if self._reporter is None and self.settings.report_every is not None:
             self._reporter = asyncio.create_task(self._report_periodically(self.settings.report_every))
         return reply
 
-    async def _play_fault(self, fault: Fault, vendor: EmulatedVendor, call: Call, request: Request) -> Response:
+    async def _play_fault(
+        self, fault: Fault, vendor: EmulatedVendor, call: VendorRequest, request: Request
+    ) -> Response:
         if fault.kind == "code" and fault.code is not None:
             return self._json_response(vendor.fail(call, fault.code, fault.message, fault.status))
         if fault.kind == "status":
@@ -271,7 +273,7 @@ class Emulator:
             for end in ends:
                 end.cancel()
 
-    def _json_response(self, reply: Reply) -> Response:
+    def _json_response(self, reply: VendorAnswer) -> Response:
         return JSONResponse(reply.envelope, reply.status, {"Date": formatdate(self._clock(), usegmt=True)})
 
     async def _delay(self) -> None:

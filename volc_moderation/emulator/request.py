@@ -8,17 +8,17 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from volc_moderation.emulator.vendor import Call
+from volc_moderation.emulator.vendor import VendorRequest
 
 #: The deepest nesting of JSON: deeper than any call of either vendor, and shallow enough to read without risk.
 MAX_JSON_DEPTH = 20
 
 
-def read_call(request: Request, body: bytes) -> Call:
+def read_call(request: Request, body: bytes) -> VendorRequest:
     """Read a request to a vendor."""
     raw_query = request.scope["query_string"].decode("latin-1")
     pairs = parse_qsl(raw_query, keep_blank_values=True)
-    return Call(
+    return VendorRequest(
         method=request.method,
         raw_query=raw_query,
         query=dict(pairs),

@@ -9,7 +9,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from volc_moderation.emulator.app import Emulator, connection
-from volc_moderation.emulator.guard import BrowserGuard
+from volc_moderation.emulator.browser_guard import BrowserGuard
 
 #: Seconds; longer than any client keeps an idle connection, so that the emulator never closes one first.
 KEEP_ALIVE_TIMEOUT = 75

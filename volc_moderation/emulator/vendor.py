@@ -5,13 +5,13 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
-from volc_moderation.emulator.counter import Counter
+from volc_moderation.emulator.quota_enforcement import QuotaEnforcer
 
 Medium = Literal["audio", "video"]
 
 
 @attrs.frozen
-class Call:
+class VendorRequest:
     """A request to a vendor."""
 
     method: str
@@ -36,7 +36,7 @@ class Call:
 
 
 @attrs.frozen
-class Reply:
+class VendorAnswer:
     """A vendor's answer."""
 
     status: int
@@ -116,21 +116,21 @@ class Callback:
 class EmulatedVendor(Protocol):
     """One vendor."""
 
-    counter: Counter
+    counter: QuotaEnforcer
 
-    def counter_name(self, call: Call) -> str:
+    def counter_name(self, call: VendorRequest) -> str:
         """Return the name under which a call is counted."""
 
-    def check(self, call: Call, now: float) -> Reply | None:
+    def check(self, call: VendorRequest, now: float) -> VendorAnswer | None:
         """Check the signature, the timestamp and the action. Return the refusal, or None."""
 
-    def throttle(self, call: Call, *, for_room: bool) -> Reply:
+    def throttle(self, call: VendorRequest, *, for_room: bool) -> VendorAnswer:
         """Return the refusal for an exceeded quota, of the action or of the room."""
 
-    def fail(self, call: Call, code: str | int, message: str, status: int | None) -> Reply:
+    def fail(self, call: VendorRequest, code: str | int, message: str, status: int | None) -> VendorAnswer:
         """Return a refusal with the code of a fault."""
 
-    def perform(self, call: Call, now: float) -> Reply:
+    def perform(self, call: VendorRequest, now: float) -> VendorAnswer:
         """Perform a call."""
 
     # The following methods take the Unix time first; their other arguments depend on the vendor.

@@ -39,8 +39,8 @@ CONCURRENCY_DECREASE = 0.25
 
 #: Consecutive failures, without any answer in between, that count as an outage.
 FAILURES_BEFORE_PAUSE = 8
-INITIAL_PAUSE = 0.5  # seconds
-MAX_PAUSE = 30.0  # seconds
+INITIAL_OUTAGE_PAUSE = 0.5  # seconds
+MAX_OUTAGE_PAUSE = 30.0  # seconds
 #: Pauses after which the count stays the same, so that the power of two does not overflow.
 MAX_COUNTED_PAUSES = 64
 
@@ -57,7 +57,7 @@ QUOTA_STORE_TIMEOUT = 30.0
 _log = logging.getLogger("volc_moderation")
 
 
-class LaneJournal(Protocol):
+class JobSource(Protocol):
     """Provides the jobs of a lane, and records their outcomes."""
 
     @property
@@ -110,7 +110,7 @@ class LaneRunner:
         *,
         client: Client,
         action_type: type[Action[Any]],
-        journal: LaneJournal,
+        journal: JobSource,
         options: RunnerOptions,
     ) -> None:
         self.lane = lane
@@ -381,7 +381,7 @@ class LaneRunner:
             _log.warning("%s: jobs wait, and are retried periodically: %s", self.lane.action, reason)
         if self._journal.is_shared:
             self._cancel_unsent()
-        pause = min(MAX_PAUSE, INITIAL_PAUSE * 2.0**self._consecutive_pauses)
+        pause = min(MAX_OUTAGE_PAUSE, INITIAL_OUTAGE_PAUSE * 2.0**self._consecutive_pauses)
         self._consecutive_pauses = min(self._consecutive_pauses + 1, MAX_COUNTED_PAUSES)
         self._paused_until = now + pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter
         self.pause_reason = reason

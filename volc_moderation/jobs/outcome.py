@@ -7,7 +7,7 @@ from typing import NamedTuple
 import attrs
 
 from volc_moderation.action import Action
-from volc_moderation.call import Reply
+from volc_moderation.call_state import Reply
 from volc_moderation.errors import (
     APIError,
     AuthenticationError,

@@ -13,15 +13,15 @@ from volc_moderation.jobs.job import DeferredJobs, Lane
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread
-from volc_moderation.jobs.lane_runner import MAX_CONCURRENCY, LaneJournal, LaneRunner, RunnerOptions
+from volc_moderation.jobs.lane_runner import MAX_CONCURRENCY, JobSource, LaneRunner, RunnerOptions
 from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
-J = TypeVar("J", bound=LaneJournal)
+J = TypeVar("J", bound=JobSource)
 
 
-class Runner(Generic[J]):
+class MultiLaneRunner(Generic[J]):
     """Runs lanes beside each other. A deferred job waits in the journal and delays no other job.
 
     :param retry: how often a job is attempted; by default as its client says.
@@ -114,7 +114,7 @@ class Runner(Generic[J]):
         self._runners[lane_id].wake()
 
 
-class LocalRunner(Runner[JournalThread]):
+class LocalRunner(MultiLaneRunner[JournalThread]):
     """Runs the jobs of a journal in this process."""
 
     async def prepare(self) -> int:

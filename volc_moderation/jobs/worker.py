@@ -22,7 +22,7 @@ from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.outcome import EndedAttempt
 from volc_moderation.jobs.queue.records import Claim, ClaimedAttempt, WorkerLaneStatus, WorkerStatus, parse_lane_name
 from volc_moderation.jobs.queue.redis_queue import WORKER_LEASE, RedisQueue
-from volc_moderation.jobs.runner import Runner
+from volc_moderation.jobs.runner import MultiLaneRunner
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.quotas.shared_permit import boot_time
 from volc_moderation.retry import RetryPolicy
@@ -30,7 +30,7 @@ from volc_moderation.wire import dump_json, load_json
 
 HEARTBEAT_INTERVAL = 3.0  # seconds
 #: Seconds before the end of the lease from which on the worker sends nothing more.
-LEASE_MARGIN = 3.0
+WORKER_LEASE_MARGIN = 3.0
 #: Seconds that calls in flight have to end after the worker was asked to stop.
 GRACE_PERIOD = 15.0
 #: Seconds that an outcome waits to be recorded together with others.
@@ -41,7 +41,7 @@ _log = logging.getLogger("volc_moderation")
 
 
 class Worker:
-    """Runs the lanes of a queue. It is the ``LaneJournal`` of their runners.
+    """Runs the lanes of a queue. It is the ``JobSource`` of their runners.
 
     :param concurrency: the largest number of calls of one action in flight, including those that wait for a permit.
     :param clock: returns the Unix time.
@@ -63,7 +63,7 @@ class Worker:
         #: Number of jobs that were given back at the end.
         self.handed_back = 0
         self._queue = queue
-        self._runner = Runner(
+        self._runner = MultiLaneRunner(
             self, clients, retry=retry, priority=priority, clock=clock, run_forever=True, concurrency=concurrency
         )
         self._on_heartbeat = on_heartbeat
@@ -195,7 +195,7 @@ class Worker:
             }
         )
 
-    # As a LaneJournal
+    # As a JobSource
 
     #: Other workers serve the same queue.
     is_shared = True
@@ -244,7 +244,7 @@ class Worker:
         return are_valid
 
     def _check_lease(self) -> None:
-        if boot_time() - self._lease_renewed_at > WORKER_LEASE - LEASE_MARGIN:
+        if boot_time() - self._lease_renewed_at > WORKER_LEASE - WORKER_LEASE_MARGIN:
             raise AttemptLost
 
     def record_attempt(self, job: DueJob, lane_id: int, ended: EndedAttempt) -> None:

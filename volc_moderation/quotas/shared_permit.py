@@ -8,9 +8,9 @@ import attrs
 
 #: A process that is silent for this long is taken for dead. For a window from then on, the vendor counts the requests
 #: that it had sent; then its permits return. After half of this time, a living process renews the permits in flight.
-LEASE = 9.0  # seconds
+PERMIT_LEASE = 9.0  # seconds
 #: A permit is not used in this last part of its lease, because a request takes time to arrive.
-LEASE_MARGIN = 2.0  # seconds
+PERMIT_LEASE_MARGIN = 2.0  # seconds
 
 #: On Linux and macOS, a clock that also runs while the machine sleeps; the event loop's clock does not.
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
@@ -66,7 +66,7 @@ class SharedPermit:
 
     def is_valid(self) -> bool:
         """Return whether the store still holds it for us: not if the process stood still, or the machine slept."""
-        return self.renewed_at.age(self.issuer.now()) < LEASE - LEASE_MARGIN
+        return self.renewed_at.age(self.issuer.now()) < PERMIT_LEASE - PERMIT_LEASE_MARGIN
 
     def answered(self, round_trip: float) -> None:
         """Return the permit after an answer that took ``round_trip`` seconds."""

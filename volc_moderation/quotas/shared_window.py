@@ -14,7 +14,7 @@ from volc_moderation.errors import ConfigurationError, QuotaUnavailable
 from volc_moderation.quotas.adaptive import GROWTH_PER_WINDOW, LEARNING_PER_WINDOW, SHRINK_FACTOR, RefusalCounter
 from volc_moderation.quotas.permit import Permit, Priority, QuotaState
 from volc_moderation.quotas.round_trips import MIN_TRANSIT_TIME, RoundTrips
-from volc_moderation.quotas.shared_permit import LEASE, ClockReading, PermitReturn, SharedPermit
+from volc_moderation.quotas.shared_permit import PERMIT_LEASE, ClockReading, PermitReturn, SharedPermit
 from volc_moderation.quotas.wait_queue import WaitQueue
 from volc_moderation.quotas.window import MAX_BURST, PACE_COST, TIMER_RESOLUTION, LocalWindow
 
@@ -230,7 +230,7 @@ class SharedWindow:
         if self._returns:
             times.append(self._return_by)
         if oldest := next(iter(self._in_flight.values()), None):
-            times.append(oldest.renewed_at.loop + LEASE / 2)
+            times.append(oldest.renewed_at.loop + PERMIT_LEASE / 2)
         if not times:
             return None
         return min(times) if self._outage_reason is None else max(self._reconnect_at, min(times))
@@ -243,7 +243,7 @@ class SharedWindow:
         returns, self._returns = self._returns, []
         is_refused, self._is_refusal_unreported = self._is_refusal_unreported, False
         sent_at = self.now()
-        renewed = [permit for permit in self._in_flight.values() if now >= permit.renewed_at.loop + LEASE / 4]
+        renewed = [permit for permit in self._in_flight.values() if now >= permit.renewed_at.loop + PERMIT_LEASE / 4]
         argument = self._common_argument(now) | {
             "want": want,
             "number": number,
@@ -295,7 +295,7 @@ class SharedWindow:
             "limit": quota.limit,
             "published": quota.published,
             "window": _micros(quota.window),
-            "lease": _micros(LEASE + quota.window),
+            "lease": _micros(PERMIT_LEASE + quota.window),
             "forget": _micros(self._vendor_memory()),
             "silence": _micros(quota.window + REDIS_TIMEOUT),
             "remember": int((IDLE_TTL if quota.published else LEARNED_TTL) * 1000),

@@ -87,10 +87,11 @@ class JobRow(NamedTuple):
     lane: ReportedLane
 
 
-#: Of the slowest and of the failed jobs.
-JOB_COLUMNS: Sequence[Column[JobRow]] = [
-    Column("Line", "number", lambda row: "" if row.job.line is None else str(row.job.line)),
-    Column("Round trip", "number", lambda row: "" if row.job.round_trip is None else duration(row.job.round_trip)),
+_LINE: Column[JobRow] = Column("Line", "number", lambda row: "" if row.job.line is None else str(row.job.line))
+_ROUND_TRIP: Column[JobRow] = Column(
+    "Round trip", "number", lambda row: "" if row.job.round_trip is None else duration(row.job.round_trip)
+)
+_COMMON_COLUMNS: Sequence[Column[JobRow]] = [
     Column(
         "State",
         "state",
@@ -103,6 +104,8 @@ JOB_COLUMNS: Sequence[Column[JobRow]] = [
     Column("Attempts", "number", lambda row: str(row.job.attempts)),
     Column("Request", "code", lambda row: row.job.request_id or ""),
 ]
+SLOWEST_COLUMNS = [_LINE, _ROUND_TRIP, *_COMMON_COLUMNS]
+FAILED_COLUMNS = [_LINE, *_COMMON_COLUMNS]
 
 
 def shown_state(state: JobState, *, was_gone: bool, was_tried: bool) -> str:
@@ -134,7 +137,7 @@ def outcomes_section(journal: Journal, lanes: Mapping[int, ReportedLane], total:
 def slowest_section(journal: Journal, lanes: Mapping[int, ReportedLane]) -> str:
     """Return the section with the slowest jobs; empty if none was answered."""
     rows = _job_rows(journal.slowest(MAX_SLOWEST_JOBS), lanes)
-    return f"<section><h2>Slowest calls</h2>{table('Slowest calls', JOB_COLUMNS, rows)}</section>" if rows else ""
+    return f"<section><h2>Slowest calls</h2>{table('Slowest calls', SLOWEST_COLUMNS, rows)}</section>" if rows else ""
 
 
 def failed_section(journal: Journal, lanes: Mapping[int, ReportedLane], total: int) -> str:
@@ -143,11 +146,10 @@ def failed_section(journal: Journal, lanes: Mapping[int, ReportedLane], total: i
     rows = _job_rows(journal.jobs(failed, limit=MAX_FAILED_JOBS), lanes)
     if not rows:
         return ""
-    columns = [column for column in JOB_COLUMNS if column.heading != "Round trip"]
     rest = total - MAX_FAILED_JOBS
     more = f'<p class="soft">The first {MAX_FAILED_JOBS}; there are {rest:,} more.</p>' if rest > 0 else ""
     name = "Failed and given up"
-    return f"<section><h2>{name}</h2>{more}{table(name, columns, rows)}</section>"
+    return f"<section><h2>{name}</h2>{more}{table(name, FAILED_COLUMNS, rows)}</section>"
 
 
 def _job_rows(jobs: Iterable[Job], lanes: Mapping[int, ReportedLane]) -> list[JobRow]:

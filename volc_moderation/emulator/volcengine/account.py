@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from volc_moderation.emulator.counter import Counter
+from volc_moderation.emulator.quota_enforcement import QuotaEnforcer
 from volc_moderation.emulator.rooms import Member, check_verdict, to_media
-from volc_moderation.emulator.vendor import Call, Callback, Reply
+from volc_moderation.emulator.vendor import Callback, VendorAnswer, VendorRequest
 from volc_moderation.emulator.volcengine.moderation import Detections
 from volc_moderation.emulator.volcengine.parameters import Refused
 from volc_moderation.emulator.volcengine.people import People
@@ -56,13 +56,13 @@ class Volcengine:
         self._people = People()
         self._detections = Detections(self._people, self._callback_secret)
         self._actions = self._detections.actions() | Webcasts().actions() | self._people.actions()
-        self.counter = Counter({name: spec.quota for name, spec in self._actions.items()} | dict(self._quotas))
+        self.counter = QuotaEnforcer({name: spec.quota for name, spec in self._actions.items()} | dict(self._quotas))
 
-    def counter_name(self, call: Call) -> str:
+    def counter_name(self, call: VendorRequest) -> str:
         """Return the name of the action."""
         return call.action
 
-    def check(self, call: Call, now: float) -> Reply | None:
+    def check(self, call: VendorRequest, now: float) -> VendorAnswer | None:
         """Check the signature, the timestamp, the action and the version. Return the refusal, or None."""
         try:
             self._check_signature(call, now)
@@ -77,15 +77,15 @@ class Volcengine:
             return self._refusal(call, refused)
         return None
 
-    def throttle(self, call: Call, *, for_room: bool) -> Reply:  # noqa: ARG002 - no quota is for a room
+    def throttle(self, call: VendorRequest, *, for_room: bool) -> VendorAnswer:  # noqa: ARG002 - no quota is for a room
         """Return the refusal for an exceeded quota. OPEN: the HTTP status of RTC's own errors; 400 is assumed."""
         return self._refusal(call, Refused("FlowLimitExceeded.QPSOverLimit", "request rate over the limit"))
 
-    def fail(self, call: Call, code: str | int, message: str, status: int | None) -> Reply:
+    def fail(self, call: VendorRequest, code: str | int, message: str, status: int | None) -> VendorAnswer:
         """Return a refusal with the code of a fault."""
         return self._refusal(call, Refused(str(code), message, 400 if status is None else status))
 
-    def perform(self, call: Call, now: float) -> Reply:
+    def perform(self, call: VendorRequest, now: float) -> VendorAnswer:
         """Perform an action."""
         if call.parameters is None:
             return self._refusal(call, Refused("InvalidParameter.Unmarshal", "the body is not a JSON object"))
@@ -95,7 +95,7 @@ class Volcengine:
         except Refused as refused:
             return self._refusal(call, refused)
         self._update_moderations(now)
-        return Reply(200, {"ResponseMetadata": self._metadata(call), "Result": result}, is_success=True)
+        return VendorAnswer(200, {"ResponseMetadata": self._metadata(call), "Result": result}, is_success=True)
 
     def join(
         self,
@@ -150,7 +150,7 @@ class Volcengine:
         for room in self._people.pop_changed_rooms():
             self._detections.record_members(room, now)
 
-    def _metadata(self, call: Call) -> dict[str, Any]:
+    def _metadata(self, call: VendorRequest) -> dict[str, Any]:
         return {
             "RequestId": f"emulator-{next(self._request_ids)}",
             "Action": call.action,
@@ -159,15 +159,15 @@ class Volcengine:
             "Region": self._region,
         }
 
-    def _refusal(self, call: Call, refused: Refused) -> Reply:
+    def _refusal(self, call: VendorRequest, refused: Refused) -> VendorAnswer:
         error: dict[str, str | int] = {"Code": refused.code, "Message": refused.message}
         if refused.number:
             error["CodeN"] = refused.number
-        return Reply(refused.status, {"ResponseMetadata": {**self._metadata(call), "Error": error}})
+        return VendorAnswer(refused.status, {"ResponseMetadata": {**self._metadata(call), "Error": error}})
 
     # Signature: https://www.volcengine.com/docs/6369/67269
 
-    def _check_signature(self, call: Call, now: float) -> None:
+    def _check_signature(self, call: VendorRequest, now: float) -> None:
         header = call.headers.get("authorization")
         if header is None:
             raise Refused("MissingAuthenticationToken", "the request is not signed", 401, 100003)
@@ -196,7 +196,7 @@ class Volcengine:
         if not required <= set(names) or not hmac.compare_digest(self._signature(call, match), match["signature"]):
             raise Refused("SignatureDoesNotMatch", "the signature does not match", 401, 100010)
 
-    def _signature(self, call: Call, match: re.Match[str]) -> str:
+    def _signature(self, call: VendorRequest, match: re.Match[str]) -> str:
         body_hash = hashlib.sha256(call.body).hexdigest()
         lines = [call.method, "/", _canonical_query(call.raw_query)]
         for name in match["headers"].split(";"):

@@ -9,10 +9,10 @@ import itertools
 import re
 from collections.abc import Mapping
 
-from volc_moderation.emulator.counter import Counter
 from volc_moderation.emulator.memory import ExpiringDict
+from volc_moderation.emulator.quota_enforcement import QuotaEnforcer
 from volc_moderation.emulator.rooms import Member, check_verdict, to_media
-from volc_moderation.emulator.vendor import Call, Callback, Medium, Reply
+from volc_moderation.emulator.vendor import Callback, Medium, VendorAnswer, VendorRequest
 from volc_moderation.emulator.zego.forbid_rules import LOGIN_PRIVILEGE, PUBLISH_PRIVILEGE, ForbidRules
 from volc_moderation.emulator.zego.moderation import Moderation
 from volc_moderation.emulator.zego.parameters import BAD_PARAMETER, Refused
@@ -54,15 +54,15 @@ class Zego:
             quotas[name + TEST_SUFFIX] = spec.quota if spec.test_quota is None else spec.test_quota
         room_quotas = {name: spec.room_quota for name, spec in self._actions.items() if spec.room_quota is not None}
         room_quotas |= {name + TEST_SUFFIX: quota for name, quota in room_quotas.items()}
-        self.counter = Counter(quotas | dict(self._quotas), room_quotas)
+        self.counter = QuotaEnforcer(quotas | dict(self._quotas), room_quotas)
         #: For each nonce, the time until which its signature is valid.
         self._nonces: ExpiringDict[str, float] = ExpiringDict(lambda until, now: until < now)
 
-    def counter_name(self, call: Call) -> str:
+    def counter_name(self, call: VendorRequest) -> str:
         """Return the name of the action, with a suffix in the test environment, which has quotas of its own."""
         return call.action + (TEST_SUFFIX if call.query.get("IsTest", "").lower() == "true" else "")
 
-    def check(self, call: Call, now: float) -> Reply | None:
+    def check(self, call: VendorRequest, now: float) -> VendorAnswer | None:
         """Check the common parameters and the action. Return the refusal, or None."""
         try:
             self._check_signature(call, now)
@@ -80,7 +80,7 @@ class Zego:
             return self._refusal(refused)
         return None
 
-    def throttle(self, call: Call, *, for_room: bool) -> Reply:
+    def throttle(self, call: VendorRequest, *, for_room: bool) -> VendorAnswer:
         """Return the refusal for an exceeded quota."""
         if for_room:
             return self._refusal(Refused(ROOM_QUOTA_EXCEEDED, "room qps limit exceeded"))
@@ -88,11 +88,11 @@ class Zego:
         code = MEDIA_SERVICE_QUOTA_EXCEEDED if is_media_service else APP_QUOTA_EXCEEDED
         return self._refusal(Refused(code, "qps limit exceeded"))
 
-    def fail(self, call: Call, code: str | int, message: str, status: int | None) -> Reply:  # noqa: ARG002
+    def fail(self, call: VendorRequest, code: str | int, message: str, status: int | None) -> VendorAnswer:  # noqa: ARG002
         """Return a refusal with the code of a fault."""
         return self._refusal(Refused(code, message), 200 if status is None else status)
 
-    def perform(self, call: Call, now: float) -> Reply:
+    def perform(self, call: VendorRequest, now: float) -> VendorAnswer:
         """Perform an action."""
         spec = self._actions[call.action]
         try:
@@ -106,7 +106,7 @@ class Zego:
         else:
             envelope = {"Code": 0, "Message": "success", "RequestId": self._request_id()}
             envelope |= {} if data is None else {"Data": data}
-        return Reply(200, envelope, is_success=True)
+        return VendorAnswer(200, envelope, is_success=True)
 
     def join(
         self,
@@ -160,13 +160,13 @@ class Zego:
     def _request_id(self) -> str:
         return f"emulator-{next(self._request_ids)}"
 
-    def _refusal(self, refused: Refused, status: int = 200) -> Reply:
+    def _refusal(self, refused: Refused, status: int = 200) -> VendorAnswer:
         # OPEN: the HTTP status of a refusal; only 200 is documented.
-        return Reply(status, {"Code": refused.code, "Message": refused.message, "RequestId": self._request_id()})
+        return VendorAnswer(status, {"Code": refused.code, "Message": refused.message, "RequestId": self._request_id()})
 
     # Signature: https://doc-zh.zego.im/article/19458
 
-    def _check_signature(self, call: Call, now: float) -> None:
+    def _check_signature(self, call: VendorRequest, now: float) -> None:
         query = call.query
         for name, code in (("Timestamp", 100000002), ("SignatureNonce", 100000008), ("Signature", 100000009)):
             if not query.get(name):

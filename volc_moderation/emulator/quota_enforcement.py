@@ -40,7 +40,7 @@ class Count:
     most_in_any_second: int = 0
 
 
-class Counter:
+class QuotaEnforcer:
     """The counts of all actions of one vendor.
 
     :param quotas: calls per second, by action.
