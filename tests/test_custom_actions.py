@@ -53,6 +53,7 @@ class FindParts(ZegoAction[PartsFound]):
 @frozen(kw_only=True)
 class FindMoreParts(FindParts):
     more: int = 1
+    version: int = 2
 """
 
 PROGRAM = """
@@ -64,6 +65,7 @@ import httpx
 import custom
 from volc_moderation import DecodeError, InvalidActionError, WindowQuotas, ZegoClient
 from volc_moderation.jobs import Jobs
+from volc_moderation.jobs.clients import Clients, dump_action, load_action
 from volc_moderation.bulk.row_parser import RowParser
 
 responses = [
@@ -109,6 +111,11 @@ async def main():
             assert "room_id is missing" in str(error), error
             continue
         raise AssertionError(invalid)
+    clients = Clients([client])
+    versioned = custom.FindMoreParts(room_id="r")  # its version is a parameter, not that of the API
+    lane = clients.lane_of(versioned)
+    assert lane.version == "", lane
+    assert load_action(dump_action(versioned), custom.FindMoreParts, lane) == versioned
     async with Jobs(Path("jobs.db"), clients=[client]) as jobs:
         job = await jobs.wait(await jobs.submit(action))
     assert (job.state.value, job.result) == ("done", {"Parts": [], "Note": "none"}), job

@@ -114,6 +114,16 @@ def api_version(*documented: str) -> Any:
 _DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
+def version_of(action: Action[Any]) -> str:
+    """Return the API version of an action, as ``api_version`` declares it; empty if its vendor has none.
+
+    A parameter of the vendor's that is called ``version`` is none.
+    """
+    field = getattr(attrs.fields(type(action)), "version", None)  # type: ignore[arg-type] # each action is an attrs class
+    is_declared = field is not None and field.metadata.get(WIRE_NAME, "") is None
+    return str(getattr(action, "version")) if is_declared else ""  # noqa: B009 - most actions have none
+
+
 def unreadable_items() -> Any:
     """Declare the field of a result that keeps the unreadable items of its lists, so that the others are not lost."""
     return attrs.field(default=(), metadata={KEEPS_UNREADABLE: True})

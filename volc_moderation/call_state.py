@@ -100,18 +100,19 @@ class AttemptPermits:
                 permit.answered(round_trip)
 
     def throttled(self, round_trip: float, code: str | int) -> None:
-        """Return the permits after a refusal for the rate, with a code that names the room's quota or the action's."""
+        """Return the permits after a throttled response, with a code that names the room's quota or the action's."""
+        # A code of the room says nothing about the action's quota, even if the room's quota is unknown.
         is_rooms = code in self._action.room_throttle_codes
-        for permit, is_refused in ((self._room_permit, is_rooms), (self._permit, not is_rooms)):
+        for permit, is_throttled in ((self._room_permit, is_rooms), (self._permit, not is_rooms)):
             if permit is None:
-                continue  # a refusal for the room says nothing of the action, even if the room's quota is unknown
-            if is_refused:
+                continue
+            if is_throttled:
                 permit.throttled(round_trip)
             else:
                 permit.answered(round_trip)
 
     def abandoned(self, age: float | None) -> None:
-        """Return the permits of a request whose outcome is unknown.
+        """Return the permits of a request whose outcome is unknown, or that was not sent.
 
         ``age`` is the number of seconds since it was sent; None means that nothing was sent.
         """

@@ -37,10 +37,10 @@ class Unverified:
 UNVERIFIED: Final = Unverified()
 
 #: A secret that signs callbacks, or several of which any may have signed, or ``UNVERIFIED``.
-Secret = str | Sequence[str] | Unverified
+CallbackSecret = str | Sequence[str] | Unverified
 
 
-def check_secrets(secret: str | Sequence[str]) -> tuple[str, ...]:
+def normalize_secrets(secret: str | Sequence[str]) -> tuple[str, ...]:
     """Return the secrets, any of which may have signed. An empty secret is refused: it would let anybody sign.
 
     Raises ``ConfigurationError``.

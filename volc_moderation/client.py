@@ -34,10 +34,10 @@ R = TypeVar("R")
 #: Spans of this length or more mean no limit: about thirty years.
 NO_LIMIT = 1e9  # seconds
 
-#: For one request, from connecting to the last byte of the answer: as in the vendor's Go SDK.
+#: For one request, from connecting to the last byte of the answer: as in Volcengine's Go SDK.
 DEFAULT_TIMEOUT = 10.0  # seconds
 
-#: Refusals of an action for the rate are logged at most once in this interval.
+#: Throttled responses to an action are logged at most once in this interval.
 THROTTLE_WARNING_INTERVAL = 60.0  # seconds
 
 _log = logging.getLogger("volc_moderation")
@@ -95,7 +95,7 @@ class Client(ABC):
         self._closing = asyncio.Event()
         #: Calls that have not sent their next request yet. Closing the client ends them at once.
         self._unsent: set[Call[Any]] = set()
-        #: When a refusal for the rate was last logged, by action, on the loop's clock.
+        #: When a throttled response was last logged, by action, on the loop's clock.
         self._warned_at: dict[str, float] = {}
         seconds = _check_seconds("timeout", timeout)
         if seconds is None:
@@ -277,7 +277,7 @@ class Client(ABC):
             call.waited += loop.time() - began
 
     def _warn_throttled(self, call: Call[Any], error: ThrottledError) -> None:
-        """Log a refusal for the rate, but not all: many come at once."""
+        """Log a throttled response, at most once per interval: many come at the same time."""
         now, action = asyncio.get_running_loop().time(), call.action
         if not self.quota_of(type(action)).published:
             return  # refusals are how the size of an unpublished quota is learned

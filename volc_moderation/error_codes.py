@@ -20,7 +20,7 @@ from volc_moderation.wire import Request, Response
 
 
 @attrs.frozen
-class ErrorCode:
+class CodeInfo:
     """What the vendor's documents say about an error code.
 
     :param error_type: the class of the error.
@@ -36,30 +36,30 @@ class ErrorCode:
 
 
 #: A code that no document explains.
-UNDOCUMENTED = ErrorCode(APIError)
+UNDOCUMENTED = CodeInfo(APIError)
 
 _STATUSES = {
-    HTTPStatus.UNAUTHORIZED: ErrorCode(AuthenticationError),
-    HTTPStatus.FORBIDDEN: ErrorCode(PermissionDeniedError),
-    HTTPStatus.NOT_FOUND: ErrorCode(NotFoundError),
-    HTTPStatus.CONFLICT: ErrorCode(ConflictError),
-    HTTPStatus.TOO_MANY_REQUESTS: ErrorCode(ThrottledError, retry_after=1.0),
+    HTTPStatus.UNAUTHORIZED: CodeInfo(AuthenticationError),
+    HTTPStatus.FORBIDDEN: CodeInfo(PermissionDeniedError),
+    HTTPStatus.NOT_FOUND: CodeInfo(NotFoundError),
+    HTTPStatus.CONFLICT: CodeInfo(ConflictError),
+    HTTPStatus.TOO_MANY_REQUESTS: CodeInfo(ThrottledError, retry_after=1.0),
 }
 
 
-def error_code_for_status(status: int) -> ErrorCode:
+def code_info_for_status(status: int) -> CodeInfo:
     """Return what an HTTP status says about an error whose code is undocumented."""
     if status in _STATUSES:
         return _STATUSES[HTTPStatus(status)]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return ErrorCode(ServerError)
+        return CodeInfo(ServerError)
     if status >= HTTPStatus.BAD_REQUEST:
-        return ErrorCode(InvalidRequestError)
+        return CodeInfo(InvalidRequestError)
     return UNDOCUMENTED
 
 
 def api_error(
-    error_code: ErrorCode,
+    error_code: CodeInfo,
     *,
     code: str | int,
     message: str,

@@ -60,7 +60,7 @@ def text(*, most: int | None = None, most_bytes: int | None = None) -> Validator
         if (
             not isinstance(value, str)
             or not value
-            or _CONTROL_CHARACTER.search(value)
+            or _CONTROL_OR_SURROGATE.search(value)
             or (most is not None and len(value) > most)
             or (most_bytes is not None and len(value.encode()) > most_bytes)
         ):
@@ -88,7 +88,7 @@ def free_text(*, most_bytes: int | None = None) -> Validator:
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 #: Control characters and lone surrogates.
-_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL_OR_SURROGATE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def not_empty() -> Validator:
@@ -171,7 +171,7 @@ def url(*, most: int | None = None) -> Validator:
 
 
 def _is_web_address(value: str) -> bool:
-    if _CONTROL_CHARACTER.search(value) or " " in value:
+    if _CONTROL_OR_SURROGATE.search(value) or " " in value:
         return False
     try:
         parts = urlsplit(value)

@@ -1,6 +1,7 @@
 """The registry of vendors: the client, the callbacks and the error codes of each.
 
-No other shared module imports a vendor's package. To add a vendor, write its package (``tests/toy_vendor`` is the
+No other module that all vendors share imports a vendor's package; the test fixtures and the demo are about these two
+vendors. To add a vendor, write its package (``tests/toy_vendor`` is the
 smallest example), add it to ``VENDORS`` and, if it sends callbacks, to ``CallbackSecrets``.
 """
 
@@ -10,7 +11,7 @@ from typing import Any, Protocol, TypedDict
 import attrs
 
 from volc_moderation.action import Action
-from volc_moderation.callback_checks import Secret
+from volc_moderation.callback_checks import CallbackSecret
 from volc_moderation.client import Client
 from volc_moderation.event import Event
 from volc_moderation.volcengine import callbacks as volcengine_callbacks
@@ -50,12 +51,13 @@ class Vendor:
 
     :param client: its client. The name of the vendor is ``client.vendor``.
     :param callbacks: its module ``callbacks``; None if it sends no callbacks.
-    :param advice: returns what the vendor's documents say about an error code of an action; None if nothing.
+    :param advice: returns what the vendor's documents say about an error code of an action; None if nothing. The
+        action is None if this version of the package does not know it.
     """
 
     client: type[Client]
     callbacks: Callbacks | None
-    advice: Callable[[type[Action[Any]], str | int], str | None]
+    advice: Callable[[type[Action[Any]] | None, str | int], str | None]
 
     @property
     def name(self) -> str:
@@ -71,9 +73,9 @@ class CallbackSecrets(TypedDict, total=False):
     """
 
     #: Volcengine: the secret key in the callback settings of the RTC console.
-    volcengine: Secret | None
+    volcengine: CallbackSecret | None
     #: ZEGO: the CallbackSecret of the project.
-    zego: Secret | None
+    zego: CallbackSecret | None
 
 
 #: The vendors by name, in the order in which users see them.
@@ -89,6 +91,11 @@ VENDORS: dict[str, Vendor] = {
 def all_actions() -> dict[str, type[Action[Any]]]:
     """Return the actions of all vendors by name, including those that users have defined."""
     return {name: action for vendor in VENDORS.values() for name, action in vendor.client.actions().items()}
+
+
+def find_action(vendor: str, action: str) -> type[Action[Any]] | None:
+    """Return the action of a vendor, by their names; None if this version of the package does not know it."""
+    return VENDORS[vendor].client.actions().get(action) if vendor in VENDORS else None
 
 
 def vendor_of(action: Action[Any]) -> Vendor:

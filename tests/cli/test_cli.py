@@ -236,9 +236,11 @@ async def test_a_port_in_use_is_2(emulator: EmulatorProcess) -> None:
     assert "cannot listen" in errors
 
 
-async def test_a_small_demo() -> None:
+def test_a_small_demo(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The full demo is the first command of the README; this one takes a second."""
-    code, output, errors = await command("demo", "--webcasts", "41", "--audio", "30")
+    monkeypatch.setenv("COLUMNS", "120")
+    code = run(["demo", "--webcasts", "41", "--audio", "30"])
+    output, errors = capsys.readouterr()
     assert code == 0
     assert "137 done, 2 failed, 3 deferred until " in output
     assert "StopWebcast 41/41" in errors or "StopWebcast" in output
@@ -299,7 +301,7 @@ def test_the_demo_succeeds_only_within_the_quotas(counts: dict[str, int], is_wit
     assert batch.is_within_quota is is_within_quota
 
 
-async def test_a_demo_is_resumed(tmp_path: Path) -> None:
+def test_a_demo_is_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It continues the journal of an interrupted demo, with an emulator at the same port."""
     port, journal = free_port(), tmp_path / "demo.jobs"
     clients = [volcengine_client(base_url=f"http://127.0.0.1:{port}")]
@@ -307,9 +309,9 @@ async def test_a_demo_is_resumed(tmp_path: Path) -> None:
         fill(opened, [StopWebcast(app_id="app", room_id=f"room-{n}", task_id="t") for n in range(5)], *clients, now=0)
         with opened.transaction():
             opened.note("port", str(port))
-    code, output, _ = await command("demo", "--resume", str(journal))
-    assert (code, "5 done (5 already gone), in" in output) == (0, True)
-    assert (await command("demo", "--resume", str(tmp_path / "none")))[0] == 2
+    code = run(["demo", "--resume", str(journal)])
+    assert (code, "5 done (5 already gone), in" in capsys.readouterr().out) == (0, True)
+    assert run(["demo", "--resume", str(tmp_path / "none")]) == 2
 
 
 def test_the_options_of_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:

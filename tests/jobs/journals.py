@@ -81,7 +81,7 @@ def record(job_id: int, *, lane_id: int = 1, state: str = "done", now: float = N
         "waited": 0.1,
     }
     defaults |= dict.fromkeys(("code", "message", "request_id", "result"))
-    return AttemptRecord(id=job_id, lane=lane_id, state=state, now=now, **defaults | fields)
+    return AttemptRecord(id=job_id, lane_id=lane_id, state=state, now=now, **defaults | fields)
 
 
 def submit(journal: Journal, key: str = "k", *, due: float = NOW, parameters: str = "{}", delay: float = 0.0) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.doubles import volcengine_client, zego_client
-from volc_moderation import ConfigurationError
+from volc_moderation import ConfigurationError, InvalidActionError
 from volc_moderation.jobs.clients import Clients, dump_action, load_action
 from volc_moderation.jobs.job import MAX_DELAY, Lane, check_delay, hash_account, key_of
 from volc_moderation.volcengine import StopWebcast
@@ -42,6 +42,14 @@ def test_an_action_is_loaded_as_it_was_dumped() -> None:
             load_action(dump_action(action), StopWebcast, Lane("volcengine", "", "StopWebcast", action.version))
             == action
         )
+
+
+def test_no_frame_of_an_error_holds_the_stored_parameters() -> None:
+    """They may hold tokens of users, which must not travel in a traceback."""
+    with pytest.raises(InvalidActionError) as caught:
+        load_action('{"TaskId": 7, "Token": "t0ken"}', StopWebcast, Lane("volcengine", "", "StopWebcast", "2020-12-01"))
+    assert caught.value.__context__ is None
+    assert "t0ken" not in str(caught.value)
 
 
 def test_the_hashes_in_a_journal_never_change() -> None:

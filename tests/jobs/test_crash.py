@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.doubles import volcengine_client
 from tests.jobs.journals import all_jobs, fill
 from volc_moderation.emulator import Emulator, Settings, listen, serve
-from volc_moderation.emulator.vendor import VendorRequest, VendorAnswer
+from volc_moderation.emulator.vendor import VendorAnswer, VendorRequest
 from volc_moderation.jobs.job import JobState
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.volcengine import StopWebcast

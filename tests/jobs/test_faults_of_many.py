@@ -32,12 +32,18 @@ SETTLE_TIME = 0.5
 SETTINGS = f"""
 from volc_moderation.jobs import followed_lane, follower, worker
 from volc_moderation.jobs.queue import redis_queue
-redis_queue.WORKER_LEASE = worker.WORKER_LEASE = {LEASE}
-worker.HEARTBEAT_INTERVAL = worker.WORKER_LEASE_MARGIN = 1
-follower.INSPECT_INTERVAL = 1
-followed_lane.UNSERVED_TIMEOUT = 2
-follower.REFUSED_KEYS_TIMEOUT = 3
-followed_lane.MAX_UNREPEATABLE_HANDED_OVER = {MAX_STARTS}
+for module, name, value in (
+    (redis_queue, "WORKER_LEASE", {LEASE}),
+    (worker, "WORKER_LEASE", {LEASE}),
+    (worker, "HEARTBEAT_INTERVAL", 1),
+    (worker, "WORKER_LEASE_MARGIN", 1),
+    (follower, "INSPECT_INTERVAL", 1),
+    (followed_lane, "UNSERVED_TIMEOUT", 2),
+    (follower, "REFUSED_KEYS_TIMEOUT", 3),
+    (followed_lane, "MAX_UNREPEATABLE_HANDED_OVER", {MAX_STARTS}),
+):
+    assert hasattr(module, name)
+    setattr(module, name, value)
 """
 
 
@@ -219,13 +225,13 @@ async def test_a_worker_with_refused_keys_reports_it_and_delays_no_other() -> No
         await worker.wait_for_output("Working")
         rows = started.write_rows("rows.csv", stops=300)
         async with started.producer(rows) as producer:
-            began = asyncio.get_running_loop().time()
             assert await producer.wait() == 0, producer.output
-            took = asyncio.get_running_loop().time() - began
         await refused_worker.wait_for_output("SignatureDoesNotMatch")
-        found = await audit_runs(started, rows)
+        report = await started.vendor.report()
+        found = audit(report, started.folder / f"{rows}.jobs")
     assert is_clean(found)
-    assert took < 300 / QUOTA + 8
+    accepted = [arrival.at for arrival in report.arrivals if arrival.accepted]
+    assert max(accepted) - min(accepted) < 300 / QUOTA + 8
     assert found.repeated == 0
 
 

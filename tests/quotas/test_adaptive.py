@@ -9,7 +9,7 @@ from tests.doubles import mocked, sequential_handler, volcengine_client, volceng
 from tests.quotas.vendor import KEY, KeyWindow, SimulatedVendor, call
 from volc_moderation import ModerationError, RetryPolicy, ThrottledError, WindowQuotas
 from volc_moderation.quotas import Quota, QuotaKey, QuotaState
-from volc_moderation.quotas.adaptive import REFUSAL_MEMORY, RefusalCounter
+from volc_moderation.quotas.adaptive import REFUSAL_MEMORY, ThrottleCounter
 
 pytestmark = pytest.mark.looptime
 
@@ -170,7 +170,7 @@ async def test_a_window_that_has_learned_is_not_pruned() -> None:
 
 def test_old_refusals_are_dropped_even_if_nobody_reads_them() -> None:
     """A vendor that refuses calls for a week leaves the counts of a minute."""
-    refusals = RefusalCounter()
+    refusals = ThrottleCounter()
     for second in range(10_000):
         refusals.add(second)
         refusals.add(second + 0.5)

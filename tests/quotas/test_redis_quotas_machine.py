@@ -17,7 +17,7 @@ from tests.quotas.processes import Processes
 from tests.quotas.vendor import RefusedError, SimulatedVendor
 from volc_moderation import QuotaUnavailable
 from volc_moderation.quotas import Priority, Quota
-from volc_moderation.quotas.round_trips import MIN_TRANSIT_TIME
+from volc_moderation.quotas.round_trips import LATE_ARRIVAL_ALLOWANCE
 from volc_moderation.quotas.shared_window import Outage, SharedWindow
 
 #: Processes at a time. Each has a third of the quota while the store is unavailable.
@@ -114,7 +114,9 @@ class SharedQuota(RuleBasedStateMachine):
         async def begin() -> None:
             process = self.processes[which % len(self.processes)]
             for _ in range(calls):
-                extra = self.rng.uniform(0.1, MIN_TRANSIT_TIME - 0.04) if slow and self.rng.random() < 0.2 else 0.0
+                extra = (
+                    self.rng.uniform(0.1, LATE_ARRIVAL_ALLOWANCE - 0.04) if slow and self.rng.random() < 0.2 else 0.0
+                )
                 process.callers.append(asyncio.create_task(process.call(priority, extra, 0.2)))
 
         self.run(begin())

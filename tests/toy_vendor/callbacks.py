@@ -8,10 +8,10 @@ from tests.toy_vendor import signing
 from volc_moderation import CallbackError, Event, Verdict
 from volc_moderation.callback_checks import (
     check_age,
-    check_secrets,
     check_signature,
     dedupe_key,
     load_object,
+    normalize_secrets,
     required_text,
     unreadable_field,
 )
@@ -24,7 +24,7 @@ WITHIN_SECONDS: Final[float | None] = 60.0
 def verify(body: bytes, secret: str | Sequence[str], *, now: float | None = None, within: float | None = None) -> None:
     """Check the signature and the age. Raises ``CallbackError``."""
     fields = _fields(body)
-    digests = [_digest(fields, one) for one in check_secrets(secret)]
+    digests = [_digest(fields, one) for one in normalize_secrets(secret)]
     check_signature(fields.get("Signature"), digests)
     check_age(_occurred_at(fields), now, within)
 

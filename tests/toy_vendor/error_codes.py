@@ -10,17 +10,17 @@ from volc_moderation import (
     TemporaryError,
     ThrottledError,
 )
-from volc_moderation.error_codes import ErrorCode
+from volc_moderation.error_codes import CodeInfo
 
 CODES = {
-    "Busy": ErrorCode(TemporaryError, "the stage is busy; try again in 30 s", retry_after=30.0),
-    "Forbidden": ErrorCode(PermissionDeniedError, "the stage belongs to another account"),
-    "StageClosed": ErrorCode(NotFoundError, "the stage is closed already"),
-    "TooFast": ErrorCode(ThrottledError, "too many calls in a second", retry_after=1.0),
-    "Unsigned": ErrorCode(AuthenticationError, "check the key and its secret"),
+    "Busy": CodeInfo(TemporaryError, "the stage is busy; try again in 30 s", retry_after=30.0),
+    "Forbidden": CodeInfo(PermissionDeniedError, "the stage belongs to another account"),
+    "StageClosed": CodeInfo(NotFoundError, "the stage is closed already"),
+    "TooFast": CodeInfo(ThrottledError, "too many calls in a second", retry_after=1.0),
+    "Unsigned": CodeInfo(AuthenticationError, "check the key and its secret"),
 }
 
 
-def advice(action: type[Action[Any]], code: str | int) -> str | None:
+def advice(action: type[Action[Any]] | None, code: str | int) -> str | None:
     """Return what the documents say about a code; None if they do not explain it."""
     return CODES[code].advice if isinstance(code, str) and code in CODES else None

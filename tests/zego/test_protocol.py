@@ -35,7 +35,7 @@ from volc_moderation.zego import (
     StopCensorAudioV2,
 )
 from volc_moderation.zego.actions import Family
-from volc_moderation.zego.error_codes import CODES, GATEWAY_CODES, find_error_code
+from volc_moderation.zego.error_codes import CODES, GATEWAY_CODES, find_code
 from volc_moderation.zego.protocol import decode as decode_attempt
 from volc_moderation.zego.protocol import encode
 
@@ -171,7 +171,7 @@ CLASSES: dict[Family | None, dict[type[APIError], tuple[int, ...]]] = {
     [(family, cls, code) for family, table in CLASSES.items() for cls, codes in table.items() for code in codes],
 )
 def test_every_code_has_its_class(family: Family | None, cls: type[APIError], code: int) -> None:
-    error_code = find_error_code(code, family or "moderation")
+    error_code = find_code(code, family or "moderation")
     assert error_code.error_type is cls
     assert error_code.advice
     waits = {50006: 300.0, 50007: 300.0, 50009: 300.0, 100000004: 0.0, 3002: 0.0}
@@ -189,7 +189,7 @@ def test_every_code_has_its_class(family: Family | None, cls: type[APIError], co
     ],
 )
 def test_the_advice_of_a_code_is_complete(code: int, advice: str) -> None:
-    assert (find_error_code(code, "moderation").advice or "").startswith(advice)
+    assert (find_code(code, "moderation").advice or "").startswith(advice)
 
 
 def test_a_call_that_zego_advises_to_repeat_may_have_taken_effect() -> None:
@@ -247,12 +247,12 @@ def test_every_code_is_tested() -> None:
 
 def test_the_same_number_means_different_things_in_different_families() -> None:
     families: list[Family] = ["moderation", "room", "media-service", "media-file"]
-    assert [find_error_code(3, family).error_type for family in families] == [
+    assert [find_code(3, family).error_type for family in families] == [
         *(InvalidRequestError, InvalidRequestError, AuthenticationError, PermissionDeniedError)
     ]
-    assert find_error_code(206, "moderation").error_type is ThrottledError  # moderation shares the room's table
-    assert find_error_code(50006, "room").error_type is APIError
-    assert find_error_code(7, "moderation").error_type is APIError
+    assert find_code(206, "moderation").error_type is ThrottledError  # moderation shares the room's table
+    assert find_code(50006, "room").error_type is APIError
+    assert find_code(7, "moderation").error_type is APIError
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])

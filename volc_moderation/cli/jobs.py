@@ -22,7 +22,7 @@ from volc_moderation.jobs.job_event import redacted_parameters
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.queries import JobFilter
 from volc_moderation.printable import printable_json
-from volc_moderation.vendors import all_actions
+from volc_moderation.vendors import find_action
 
 #: Jobs that are shown without ``--limit``.
 DEFAULT_LIMIT = 50
@@ -95,10 +95,10 @@ def jobs(
 
 
 def _job_filter(state: StateOption | None, action: str | None, code: str | None, key: str | None) -> JobFilter:
-    states = frozenset(one for one in JobState if one.value.replace(" ", "-") == state)
-    return JobFilter(
-        states=states, action=action, code=code, key=key, is_deferred=state == "deferred", was_gone=state == "gone"
-    )
+    is_deferred, was_gone = state == "deferred", state == "gone"
+    # An option is the value of a state with a hyphen, or one of the two kinds that are part of a state.
+    states = frozenset() if state is None or is_deferred or was_gone else frozenset({JobState(state.replace("-", " "))})
+    return JobFilter(states=states, action=action, code=code, key=key, is_deferred=is_deferred, was_gone=was_gone)
 
 
 def _show_counts(journal: Journal) -> None:
@@ -146,5 +146,5 @@ def _export(selected: Iterable[Job]) -> None:
 
 def _redacted(job: Job) -> dict[str, object]:
     """Return the parameters of a job without secrets."""
-    action_type = all_actions().get(job.action)
+    action_type = find_action(job.lane.vendor, job.action)
     return job.parameters if action_type is None else redacted_parameters(action_type, job.parameters)

@@ -28,7 +28,7 @@ from volc_moderation.jobs.clients import dump_action
 from volc_moderation.jobs.job import Job, JobState, key_of
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.volcengine import ListDetectionTask, MediaType, StopDetection, VolcengineClient
-from volc_moderation.volcengine.error_codes import find_error_code
+from volc_moderation.volcengine.error_codes import find_code
 from volc_moderation.wire import dump_json
 
 #: Seconds by the unit of ``--older-than``.
@@ -235,7 +235,7 @@ class _Sweep:
         if job.state is JobState.DONE:
             return StopOutcome.GONE if job.was_gone and not job.maybe_sent else StopOutcome.STOPPED
         is_answered = job.state is JobState.FAILED and isinstance(job.code, str)
-        if is_answered and issubclass(find_error_code(str(job.code)).error_type, (InvalidRequestError, ConflictError)):
+        if is_answered and issubclass(find_code(str(job.code)).error_type, (InvalidRequestError, ConflictError)):
             return StopOutcome.REFUSED
         return StopOutcome.UNKNOWN
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from volc_moderation.action import Action
+from volc_moderation.action import Action, version_of
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, DecodeError, InvalidActionError, describe
 from volc_moderation.jobs.job import Lane, hash_account
@@ -37,7 +37,7 @@ class Clients:
             reason = "several of the clients make it; say which: client=" if candidates else none
             raise ConfigurationError(f"{action.name}: {reason}")
         (chosen,) = candidates
-        version = getattr(action, "version", "")
+        version = version_of(action)
         cache_key = chosen, type(action), version
         if cache_key not in self._lanes:
             if chosen.actions().get(action.name) is not type(action):  # it could not be loaded again
@@ -75,8 +75,10 @@ def load_action(text: str, action_type: type[Action[Any]], lane: Lane) -> Action
     try:
         action = parse(load_json(text), action_type, root="parameters")
     except DecodeError as error:
-        rule = "as the journal of this version has it"
-        raise InvalidActionError.of(action_type.name, error.path, rule, text) from None
-    if lane.version and getattr(action, "version", None) != lane.version:
-        return attrs.evolve(action, version=lane.version)  # type: ignore[misc] # each action is an attrs class
-    return action
+        path = error.path
+    else:
+        if version_of(action) != lane.version:
+            return attrs.evolve(action, version=lane.version)  # type: ignore[misc] # each action is an attrs class
+        return action
+    # Raised outside of the except block: the frames of the DecodeError hold the parameters, with tokens of users.
+    raise InvalidActionError.of(action_type.name, path, "as the journal of this version has it", text)

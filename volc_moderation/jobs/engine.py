@@ -28,16 +28,19 @@ class Engine(Protocol):
     """Runs the jobs of a journal: ``prepare`` once, then ``run``."""
 
     async def prepare(self) -> int:
-        """Recover the jobs that an earlier process left in flight; return their number.
+        """Recover the jobs that were in flight when an earlier process ended; return how many are to be followed.
 
         Raises ``JournalError``, and ``ConfigurationError`` if a job belongs to an account that no client has.
         """
 
     async def run(self) -> None:
-        """Run until all jobs have ended, or until stopped. Raises ``ModerationError`` if it cannot go on."""
+        """Run until all jobs have ended, or those that the run does not wait for are left, or until stopped.
+
+        Raises ``ModerationError`` if it cannot go on.
+        """
 
     def stop(self) -> None:
-        """Start no more calls; ``run`` returns when those in flight have ended."""
+        """End ``run``: a local run first finishes its calls in flight, and workers go on with theirs."""
 
     async def deferred(self) -> Mapping[Lane, DeferredJobs]:
         """Return the deferred jobs of each lane that has any."""

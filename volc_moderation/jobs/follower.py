@@ -181,7 +181,7 @@ class Follower:
         """Submit all jobs again that the workers have. ``is_lost``: the queue may have lost some of them."""
         after = 0
         while jobs := await self._journal.do(partial(Journal.handed_over, after=after, limit=HAND_OVER_BATCH)):
-            known = [job for job in jobs if job.lane in self._lanes]
+            known = [job for job in jobs if job.lane_id in self._lanes]
             if await self._submit(known, incarnation, is_lost=is_lost) is not None:
                 incarnation, _ = await self._queue.inspect()
                 is_lost, after = True, 0
@@ -198,15 +198,16 @@ class Follower:
         Return None if this succeeded. If the queue's data are not those of ``incarnation`` any more, nothing was done
         to the new data; return whether nothing was done to the previous data either.
         """
+        lanes = self._lanes
         submissions = [
             Submission(
                 job.key,
-                self._lanes[job.lane].lane,
+                lanes[job.lane_id].lane,
                 job.parameters,
                 f"{self._run_name}:{job.id}:{_listed_at(job)}",
                 job.line,
-                must_exist=not self._lanes[job.lane].action_type.repeatable and (is_lost or self._may_be_expired(job)),
-                maybe_sent=bool(job.maybe_sent) or (is_lost and self._lanes[job.lane].action_type.repeatable),
+                must_exist=not lanes[job.lane_id].action_type.repeatable and (is_lost or self._may_be_expired(job)),
+                maybe_sent=bool(job.maybe_sent) or (is_lost and lanes[job.lane_id].action_type.repeatable),
             )
             for job in jobs
         ]
@@ -217,7 +218,7 @@ class Follower:
             if not result.exists:
                 self._record(job, EndedAttempt(QUEUE_LOST_JOB, job.attempts, 0.0, None, None, time.time()))
                 continue
-            lane = self._lanes[job.lane]
+            lane = self._lanes[job.lane_id]
             lane.handed_over.add(job.id)
             if result.due_in is not None:
                 lane.deferred[job.id] = time.time() + result.due_in
@@ -265,7 +266,7 @@ class Follower:
             jobs = {job.id: job for job in await self._journal.do(partial(Journal.handed_over_by_id, ids=ids))}
             for _, update in entries:
                 job = jobs.get(update.row_id)
-                if job is None or job.lane not in self._lanes or not _is_current(update, job):
+                if job is None or job.lane_id not in self._lanes or not _is_current(update, job):
                     continue
                 self._record(job, update.ended)
                 if update.ended.outcome.state.has_ended:
@@ -277,7 +278,7 @@ class Follower:
 
     def _record(self, job: HandedOverJob, ended: EndedAttempt) -> None:
         """Record an attempt that has ended."""
-        lane, outcome = self._lanes[job.lane], ended.outcome
+        lane, outcome = self._lanes[job.lane_id], ended.outcome
         is_deferred = outcome.state is JobState.PENDING
         if is_deferred:
             lane.deferred[job.id] = ended.due
@@ -287,7 +288,7 @@ class Follower:
         due_job = DueJob(job.id, job.key, job.parameters, ended.attempts, job.maybe_sent, job.code, job.line)
         # A deferred job stays with the workers, so to the journal it is still in flight.
         recorded = outcome._replace(state=JobState.SENT, wait=0.0) if is_deferred else outcome
-        self._journal.record_attempt(due_job, job.lane, ended._replace(outcome=recorded))
+        self._journal.record_attempt(due_job, job.lane_id, ended._replace(outcome=recorded))
         due = ended.due if is_deferred else None
         self._on_event(JobEvent(lane.lane, ended.attempts, due, lane.action_type, due_job, outcome))
 

@@ -11,7 +11,8 @@ from volc_moderation.action import Action
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.wire import JSON, dump_json, parameters
 
-#: The code of a job that must not be repeated and whose outcome is unknown, because its process ended during the call.
+#: The code of a job that must not be repeated and whose outcome is unknown: its process ended during the call, or the
+#: queue lost it.
 INTERRUPTED = "Interrupted"
 MAX_DELAY = 366 * 86_400  # seconds: a year
 
@@ -39,7 +40,10 @@ _ENDED = frozenset({JobState.DONE, JobState.FAILED, JobState.GIVEN_UP})
 
 
 class Lane(NamedTuple):
-    """Calls that share a quota: those of one action in one account. ``account`` is a hash of the account's name."""
+    """Calls of one action, in one API version, in one account. They share a quota, also with those of other versions.
+
+    ``account`` is a hash of the account's name.
+    """
 
     vendor: str
     account: str

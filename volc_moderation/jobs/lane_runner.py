@@ -57,7 +57,7 @@ QUOTA_STORE_TIMEOUT = 30.0
 _log = logging.getLogger("volc_moderation")
 
 
-class JobSource(Protocol):
+class JobStore(Protocol):
     """Provides the jobs of a lane, and records their outcomes."""
 
     @property
@@ -110,7 +110,7 @@ class LaneRunner:
         *,
         client: Client,
         action_type: type[Action[Any]],
-        journal: JobSource,
+        store: JobStore,
         options: RunnerOptions,
     ) -> None:
         self.lane = lane
@@ -120,7 +120,7 @@ class LaneRunner:
         #: Why all of the lane's calls wait; None if they do not.
         self.pause_reason: ModerationError | None = None
         self._lane_id = lane_id
-        self._journal = journal
+        self._store = store
         self._options = options
         #: Jobs that are marked as sent and wait for a task that makes their call.
         self._taken: deque[DueJob] = deque()
@@ -199,7 +199,7 @@ class LaneRunner:
         """Take as many jobs as may be in flight; return when to check again, on the loop's clock, or None for never."""
         loop = asyncio.get_running_loop()
         if self._is_paused:
-            if self._journal.is_shared:
+            if self._store.is_shared:
                 self._give_back()
             return self._paused_until
         capacity = self._max_in_flight
@@ -210,7 +210,7 @@ class LaneRunner:
         now, sent = self._options.steady_clock(), self._options.clock()
         # Read before the journal is: a call that ends meanwhile may add to it.
         is_idle = not (self._taken or self._task_count)
-        taking = self._journal.take(
+        taking = self._store.take(
             self._lane_id, min(free, MAX_JOBS_PER_TAKE), due=now, now=sent, durable=not self.action_type.repeatable
         )
         try:
@@ -235,7 +235,7 @@ class LaneRunner:
     def _give_back(self) -> None:
         """Give back unsent jobs: others may make them, and after a crash it is known that they were not sent."""
         if self._taken:
-            self._journal.give_back(tuple(self._taken))
+            self._store.give_back(tuple(self._taken))
             self._taken.clear()
 
     def _next_check(self, next_due: float | None, now: float, *, may_end: bool) -> float | None:
@@ -296,7 +296,7 @@ class LaneRunner:
         """Make one call, and record its outcome."""
         self._unsent[task] = job
         on_send = partial(self._unsent.pop, task, None)
-        before_send = self._journal.before_send
+        before_send = self._store.before_send
         try:
             outcome, error, round_trip, waited = await attempt(
                 job.parameters,
@@ -312,7 +312,7 @@ class LaneRunner:
                 on_send=on_send,
             )
         except AttemptLost:
-            self._journal.give_back([job])
+            self._store.give_back([job])
             return
         except asyncio.CancelledError:
             if task in self._unsent:
@@ -379,7 +379,7 @@ class LaneRunner:
             return  # another call that was in flight when the pause began
         if type(reason) is not type(self.pause_reason):
             _log.warning("%s: jobs wait, and are retried periodically: %s", self.lane.action, reason)
-        if self._journal.is_shared:
+        if self._store.is_shared:
             self._cancel_unsent()
         pause = min(MAX_OUTAGE_PAUSE, INITIAL_OUTAGE_PAUSE * 2.0**self._consecutive_pauses)
         self._consecutive_pauses = min(self._consecutive_pauses + 1, MAX_COUNTED_PAUSES)
@@ -390,7 +390,7 @@ class LaneRunner:
         now = self._options.clock()
         due = self._options.steady_clock() + outcome.wait
         attempts = job.attempts if outcome.counts else job.attempts - 1
-        self._journal.record_attempt(job, self._lane_id, EndedAttempt(outcome, attempts, due, round_trip, waited, now))
+        self._store.record_attempt(job, self._lane_id, EndedAttempt(outcome, attempts, due, round_trip, waited, now))
         is_deferred = outcome.state is JobState.PENDING
         self._options.on_event(
             JobEvent(self.lane, attempts, due if is_deferred else None, self.action_type, job, outcome)

@@ -1,4 +1,4 @@
-"""Runs lanes beside each other, each at the full speed of its quota, until all of their jobs have ended."""
+"""Runs lanes concurrently, each at the full speed of its quota, until all of their jobs have ended."""
 
 import asyncio
 import time
@@ -13,29 +13,30 @@ from volc_moderation.jobs.job import DeferredJobs, Lane
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread
-from volc_moderation.jobs.lane_runner import MAX_CONCURRENCY, JobSource, LaneRunner, RunnerOptions
+from volc_moderation.jobs.lane_runner import MAX_CONCURRENCY, JobStore, LaneRunner, RunnerOptions
 from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
-J = TypeVar("J", bound=JobSource)
+J = TypeVar("J", bound=JobStore)
 
 
 class MultiLaneRunner(Generic[J]):
-    """Runs lanes beside each other. A deferred job waits in the journal and delays no other job.
+    """Runs lanes concurrently. A deferred job waits in the store and delays no other job.
 
+    :param store: provides the jobs and records their outcomes.
     :param retry: how often a job is attempted; by default as its client says.
     :param priority: of the calls when they wait for a quota.
     :param clock: returns the Unix time.
     :param on_event: called with each job that ended or was deferred.
-    :param run_forever: keep running when nothing is left.
+    :param run_forever: keep running when nothing is left, when keys are refused, and when outcomes cannot be recorded.
     :param wait_for_deferred: wait for jobs whose next attempt is minutes away, instead of leaving them to a later run.
     :param concurrency: the maximum number of calls in flight per lane, including calls that wait for a permit.
     """
 
     def __init__(
         self,
-        journal: J,
+        store: J,
         clients: Sequence[Client],
         *,
         retry: RetryPolicy | None = None,
@@ -49,7 +50,7 @@ class MultiLaneRunner(Generic[J]):
         self.clients = Clients(clients)
         #: Returns the Unix time by which jobs become due.
         self.steady_clock = SteadyClock(clock)
-        self._journal = journal
+        self._store = store
         self._options = RunnerOptions(
             retry=retry,
             priority=priority,
@@ -97,7 +98,7 @@ class MultiLaneRunner(Generic[J]):
     def _add(self, lane_id: int, lane: Lane) -> LaneRunner:
         client, action_type = self.clients.client_for(lane)
         self._runners[lane_id] = runner = LaneRunner(
-            lane, lane_id, client=client, action_type=action_type, journal=self._journal, options=self._options
+            lane, lane_id, client=client, action_type=action_type, store=self._store, options=self._options
         )
         return runner
 
@@ -124,10 +125,10 @@ class LocalRunner(MultiLaneRunner[JournalThread]):
         has.
         """
         now, due = self._options.clock(), self.steady_clock()
-        await self._journal.do(Journal.forget_queue)
-        await self._journal.do(lambda journal: journal.clamp_due_times(now=due))
-        lanes = await self._journal.do(Journal.lanes)
-        unfinished = await self._journal.do(Journal.unfinished_lanes)
+        await self._store.do(Journal.forget_queue)
+        await self._store.do(lambda journal: journal.clamp_due_times(now=due))
+        lanes = await self._store.do(Journal.lanes)
+        unfinished = await self._store.do(Journal.unfinished_lanes)
         recovered = 0
         for lane_id, lane in lanes.items():
             try:
@@ -136,7 +137,7 @@ class LocalRunner(MultiLaneRunner[JournalThread]):
                 if lane_id in unfinished:
                     raise
                 continue
-            recovered += await self._journal.do(
+            recovered += await self._store.do(
                 lambda journal, lane_id=lane_id, repeatable=repeatable: journal.recover(  # type: ignore[misc]
                     lane_id, repeatable=repeatable, due=due, now=now
                 )
@@ -145,4 +146,4 @@ class LocalRunner(MultiLaneRunner[JournalThread]):
 
     async def deferred(self) -> Mapping[Lane, DeferredJobs]:
         """Return the deferred jobs of each lane that has any."""
-        return await self._journal.do(Journal.deferred)
+        return await self._store.do(Journal.deferred)

@@ -1,4 +1,4 @@
-"""A worker: makes the calls of a queue for which it has clients, beside any number of other workers.
+"""A worker: makes the calls of a queue for which it has clients, alongside any number of other workers.
 
 A worker runs its lanes as a local run does. The jobs that it claims are its own while it renews its lease. If it was
 frozen for too long, it sends nothing more of them.
@@ -41,7 +41,7 @@ _log = logging.getLogger("volc_moderation")
 
 
 class Worker:
-    """Runs the lanes of a queue. It is the ``JobSource`` of their runners.
+    """Runs the lanes of a queue. It is the ``JobStore`` of their runners.
 
     :param concurrency: the largest number of calls of one action in flight, including those that wait for a permit.
     :param clock: returns the Unix time.
@@ -195,7 +195,7 @@ class Worker:
             }
         )
 
-    # As a JobSource
+    # As a JobStore
 
     #: Other workers serve the same queue.
     is_shared = True
@@ -248,7 +248,7 @@ class Worker:
             raise AttemptLost
 
     def record_attempt(self, job: DueJob, lane_id: int, ended: EndedAttempt) -> None:
-        """Record an attempt that has ended. Once its job has ended, the queue keeps no tokens of users."""
+        """Record an attempt that has ended. Of a job that has ended with it, the queue keeps no tokens of users."""
         redacted = None
         if ended.outcome.state.has_ended:
             parameters = redacted_parameters(self._action_types[lane_id], load_json(job.parameters) or {})

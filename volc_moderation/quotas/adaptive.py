@@ -1,6 +1,6 @@
 """How much of a quota to use when other programs use the same account.
 
-A refusal for the rate lowers the limit by a factor, once per window, however many refusals there are; then the limit
+A throttled response lowers the limit by a factor, once per window, however many refusals there are; then the limit
 grows back by a fixed number of calls per window. TCP shares a link of unknown width in the same way, for the same
 reason: the limit converges on what the others leave, and all who do the same get equal shares. An unpublished quota
 keeps growing as long as calls wait for it and none is refused.
@@ -21,7 +21,7 @@ LEARNING_PER_WINDOW = 0.05
 REFUSAL_MEMORY = 60  # seconds
 
 
-class RefusalCounter:
+class ThrottleCounter:
     """Counts the refusals of the last minute."""
 
     def __init__(self) -> None:
@@ -64,8 +64,8 @@ class AdaptiveLimit:
         if not self._quota.published:
             self._value += LEARNING_PER_WINDOW * self._quota.limit / self._value
 
-    def record_refusal(self, now: float) -> None:
-        """Record a refusal for the rate: the limit shrinks, at most once per window."""
+    def record_throttle(self, now: float) -> None:
+        """Record a throttled response: the limit shrinks, at most once per window."""
         self.current(now)
         if now >= self._shrunk_at + self._quota.window:
             self._value = max(1.0, SHRINK_FACTOR * self._value)

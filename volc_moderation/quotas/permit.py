@@ -32,7 +32,7 @@ class QuotaState:
     permits_out: int
     #: Calls of this store that wait for a permit.
     waiters: int
-    #: Calls of this store that the vendor refused for the rate in the last minute.
+    #: Calls of this store that the vendor throttled in the last minute.
     refused: int
 
 
@@ -48,7 +48,7 @@ class Permit(Protocol):
         """Return the permit after an answer that took ``round_trip`` seconds."""
 
     def throttled(self, round_trip: float) -> None:
-        """Return the permit after a refusal for the rate: others use the quota too."""
+        """Return the permit after a throttled response: others use the quota too."""
 
     def abandoned(self, age: float | None) -> None:
         """Return the permit of a request whose outcome is unknown: cancelled, timed out or disconnected.

@@ -13,11 +13,12 @@ from collections import deque
 CREDIT_MARGIN = 0.010  # seconds
 #: Answers in the last minute before any permit returns early.
 MIN_ANSWERS = 100
-#: A permit returns early by at most this, or by half of the round trip if that is more. If the way to the vendor
-#: suddenly becomes shorter, the requests sent before still need the way back, which is about the other half.
-MAX_CREDIT = 0.050  # seconds
-#: An abandoned request may still arrive: for as long as the slowest round trip of the last minute, at least for this.
-MIN_TRANSIT_TIME = 0.5  # seconds
+#: A permit returns early by at most this, or by at most half of the round trip if that is more. If the way to the
+#: vendor suddenly becomes shorter, the requests sent before still need the way back, which is about the other half.
+MIN_CREDIT_LIMIT = 0.050  # seconds
+#: An abandoned request may still arrive: for as long as the slowest round trip of the last minute takes, and for at
+#: least this long.
+LATE_ARRIVAL_ALLOWANCE = 0.5  # seconds
 #: Round trips are remembered for this many slices of this length: a minute.
 SLICE_COUNT = 6
 SLICE_LENGTH = 10.0  # seconds
@@ -43,11 +44,11 @@ class RoundTrips:
         self._largest = max(one.largest for one in self._slices)
         enough = sum(one.count for one in self._slices) >= MIN_ANSWERS
         smallest = min(one.smallest for one in self._slices)
-        self.credit = max(0.0, min(smallest - CREDIT_MARGIN, max(MAX_CREDIT, smallest / 2))) if enough else 0.0
+        self.credit = max(0.0, min(smallest - CREDIT_MARGIN, max(MIN_CREDIT_LIMIT, smallest / 2))) if enough else 0.0
 
     def remaining_transit(self, age: float, window: float) -> float:
         """Return for how many seconds a request that was abandoned ``age`` seconds after it was sent may arrive."""
-        return max(0.0, min(max(self._largest, MIN_TRANSIT_TIME), window) - age)
+        return max(0.0, min(max(self._largest, LATE_ARRIVAL_ALLOWANCE), window) - age)
 
 
 class _Slice:

@@ -45,7 +45,7 @@ class PermitIssuer(Protocol):
         """Take a permit back after an answer."""
 
     def throttled(self, permit: "SharedPermit", round_trip: float) -> None:
-        """Take a permit back after a refusal for the rate."""
+        """Take a permit back after a throttled response."""
 
     def abandoned(self, permit: "SharedPermit", age: float | None) -> None:
         """Take a permit back after a request whose outcome is unknown, or that was not sent."""
@@ -73,7 +73,7 @@ class SharedPermit:
         self.issuer.answered(self, round_trip)
 
     def throttled(self, round_trip: float) -> None:
-        """Return the permit after a refusal for the rate."""
+        """Return the permit after a throttled response."""
         self.issuer.throttled(self, round_trip)
 
     def abandoned(self, age: float | None) -> None:

@@ -11,9 +11,9 @@ import attrs
 
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, QuotaUnavailable
-from volc_moderation.quotas.adaptive import GROWTH_PER_WINDOW, LEARNING_PER_WINDOW, SHRINK_FACTOR, RefusalCounter
+from volc_moderation.quotas.adaptive import GROWTH_PER_WINDOW, LEARNING_PER_WINDOW, SHRINK_FACTOR, ThrottleCounter
 from volc_moderation.quotas.permit import Permit, Priority, QuotaState
-from volc_moderation.quotas.round_trips import MIN_TRANSIT_TIME, RoundTrips
+from volc_moderation.quotas.round_trips import LATE_ARRIVAL_ALLOWANCE, RoundTrips
 from volc_moderation.quotas.shared_permit import PERMIT_LEASE, ClockReading, PermitReturn, SharedPermit
 from volc_moderation.quotas.wait_queue import WaitQueue
 from volc_moderation.quotas.window import MAX_BURST, PACE_COST, TIMER_RESOLUTION, LocalWindow
@@ -23,8 +23,8 @@ Outage = Literal["raise", "wait", "share"]
 #: Runs the script with its JSON argument. Raises any exception if the store is unavailable, within ``REDIS_TIMEOUT``.
 Exchange = Callable[[str], Awaitable[Any]]
 
-#: A process requests at most this part of the quota ahead of time. All processes have the same number of permits in the
-#: order in which the store was asked, and so the same share of the quota.
+#: A process requests at most this part of the quota ahead of time. Every busy process therefore has equally many
+#: permits queued at the store, and so an equal share of the quota.
 MAX_PREFETCH = 1 / 30
 #: The store has this long to reply.
 REDIS_TIMEOUT = 1.0  # seconds
@@ -74,8 +74,8 @@ class SharedWindow:
         self._returns: list[PermitReturn] = []
         self._return_by = 0.0
         self._round_trips = RoundTrips()
-        self._refusals = RefusalCounter()
-        self._is_refusal_unreported = False
+        self._refusals = ThrottleCounter()
+        self._is_throttle_unreported = False
         # From the last reply of the store.
         self._generation: int | None = None
         self._last_reply_at = 0.0
@@ -108,9 +108,9 @@ class SharedWindow:
         self._schedule_return(permit, now + self._quota.window, self._round_trips.credit)
 
     def throttled(self, permit: SharedPermit, round_trip: float) -> None:
-        """Take a permit back after a refusal for the rate, which is reported to the store at once."""
+        """Take a permit back after a throttled response, which is reported to the store at once."""
         self._refusals.add(self._loop.time())
-        self._is_refusal_unreported = True
+        self._is_throttle_unreported = True
         self.answered(permit, round_trip)
         self._return_by = self._loop.time()
 
@@ -142,7 +142,8 @@ class SharedWindow:
     async def close(self) -> None:
         """Return all permits to the store, and fail the calls that wait.
 
-        An exchange in flight ends first: otherwise the store would keep permits for long that nobody knows of.
+        An exchange in flight ends first: otherwise the store would hold permits that no process knows of
+        until their lease ends.
         """
         self._is_closed = True
         self._wait_queue.fail_all(lambda: ConfigurationError(CLOSED_MESSAGE))
@@ -241,7 +242,7 @@ class SharedWindow:
         want = max(0, self._missing()) if now >= self._request_at else 0
         number, self._next_number = self._next_number, self._next_number + want
         returns, self._returns = self._returns, []
-        is_refused, self._is_refusal_unreported = self._is_refusal_unreported, False
+        is_refused, self._is_throttle_unreported = self._is_throttle_unreported, False
         sent_at = self.now()
         renewed = [permit for permit in self._in_flight.values() if now >= permit.renewed_at.loop + PERMIT_LEASE / 4]
         argument = self._common_argument(now) | {
@@ -257,7 +258,7 @@ class SharedWindow:
             reply = _ExchangeReply.parse(await self._exchange(json.dumps(argument)))
         except Exception as error:  # noqa: BLE001 - the user's Redis client may raise anything
             self._returns = returns + self._returns
-            self._is_refusal_unreported = is_refused or self._is_refusal_unreported
+            self._is_throttle_unreported = is_refused or self._is_throttle_unreported
             self._record_outage(error)
             return
         if self._outage_reason is not None:
@@ -318,7 +319,7 @@ class SharedWindow:
         Where each process continues with its share, the processes return to the store one after the other.
         """
         reconnect = REDIS_TIMEOUT + RECONNECT_INTERVAL if self._outage == "share" else 0.0
-        return self._quota.window + MIN_TRANSIT_TIME + reconnect
+        return self._quota.window + LATE_ARRIVAL_ALLOWANCE + reconnect
 
     def _record_outage(self, error: Exception) -> None:
         """Record that the store is unavailable."""

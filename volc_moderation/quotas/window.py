@@ -17,9 +17,9 @@ from aiolimiter import AsyncLimiter
 
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, QuotaUnavailable, describe
-from volc_moderation.quotas.adaptive import AdaptiveLimit, RefusalCounter
+from volc_moderation.quotas.adaptive import AdaptiveLimit, ThrottleCounter
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, QuotaState
-from volc_moderation.quotas.round_trips import MIN_TRANSIT_TIME, RoundTrips
+from volc_moderation.quotas.round_trips import LATE_ARRIVAL_ALLOWANCE, RoundTrips
 from volc_moderation.quotas.store import QuotaStore
 from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE, WaitQueue
 
@@ -38,7 +38,7 @@ TIMER_RESOLUTION = 0.000_01  # seconds
 class WindowQuotas(QuotaStore["LocalWindow"]):
     """Window permits for the clients of one event loop, first come, first served.
 
-    When the vendor refuses a call for the rate, because other programs use the same account, less of the quota is used,
+    When the vendor throttles a call, because other programs use the same account, less of the quota is used,
     and more again later: see ``snapshot()``.
 
     :param limits: replaces the documented limit of an action, in calls per window, at least 1: ``{"StartDetection":
@@ -135,7 +135,7 @@ class LocalWindow:
     ) -> None:
         self._quota = quota
         self._limit = AdaptiveLimit(quota)
-        self._refusals = RefusalCounter()
+        self._refusals = ThrottleCounter()
         self._length = quota.window
         self._loop = loop
         self._set_pace(quota.limit)
@@ -170,8 +170,8 @@ class LocalWindow:
             self._wake_granter()
 
     def throttled(self, round_trip: float) -> None:
-        """Take a permit back after a refusal for the rate."""
-        self._limit.record_refusal(self._loop.time())
+        """Take a permit back after a throttled response."""
+        self._limit.record_throttle(self._loop.time())
         self._refusals.add(self._loop.time())
         self.answered(round_trip)
 
@@ -197,7 +197,7 @@ class LocalWindow:
 
     def return_times(self, now: float) -> list[float]:
         """Return the latest times at which the permits that are out at ``now`` return."""
-        in_flight = [now + MIN_TRANSIT_TIME] * self._in_flight
+        in_flight = [now + LATE_ARRIVAL_ALLOWANCE] * self._in_flight
         times = [*self._abandoned, *(at + self._length for at in (*self._answered, *in_flight))]
         return [at for at in times if at > now]
 

@@ -113,8 +113,8 @@ def rates_section(journal: Journal, lanes: Mapping[int, ReportedLane], time: Run
     legend = _legend((kind, f"{label} {totals[kind]:,}") for kind, label in ANSWERS.items() if totals[kind])
     mean = f"; each bar is the mean of {duration(width)}" if width > 1 else ""
     caption = (
-        f"Over the time since {local_time(time.start)}{mean}. The quota counts calls as they arrive at the vendor;"
-        " answers may come slightly closer together."
+        f"Over the time since {local_time(time.first_second)}{mean}. The quota counts calls as they arrive at the"
+        " vendor; answers may come slightly closer together."
     )
     return f'<section><h2>Answers per second</h2><p class="soft">{caption}</p>{legend}{charts}</section>'
 

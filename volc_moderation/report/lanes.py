@@ -9,7 +9,7 @@ from volc_moderation.jobs.job import Job, Lane
 from volc_moderation.jobs.job_event import redacted_parameters
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.printable import printable, printable_json
-from volc_moderation.vendors import VENDORS, all_actions
+from volc_moderation.vendors import VENDORS, find_action
 
 
 @attrs.frozen
@@ -31,10 +31,8 @@ class ReportedLane:
 
     def advice(self, code: str | int | None) -> str:
         """Return what the vendor's documents say about a code; empty if they say nothing."""
-        if code is None or self.action_type is None:
-            return ""
         vendor = VENDORS.get(self.lane.vendor)
-        return "" if vendor is None else vendor.advice(self.action_type, code) or ""
+        return "" if code is None or vendor is None else vendor.advice(self.action_type, code) or ""
 
     def parameters(self, job: Job) -> str:
         """Return the parameters of a job without the tokens of users; empty if it is unknown which those are."""
@@ -48,10 +46,9 @@ def reported_lanes(journal: Journal) -> dict[int, ReportedLane]:
     """Return the lanes of a journal by their ids, each with a name of its own."""
     lanes = journal.lanes()
     lanes_per_action = Counter(lane.action for lane in lanes.values())
-    actions = all_actions()
     reported = {}
     for lane_id, lane in lanes.items():
         details = " ".join(part for part in (lane.version, "of account", lane.account[:8]) if part)
         name = f"{lane.action} ({details})" if lanes_per_action[lane.action] > 1 else lane.action
-        reported[lane_id] = ReportedLane(lane, printable(name), actions.get(lane.action))
+        reported[lane_id] = ReportedLane(lane, printable(name), find_action(lane.vendor, lane.action))
     return reported

@@ -18,7 +18,7 @@ from volc_moderation.action import Action, Quota, api_version, unreadable_items,
 
 R = TypeVar("R")
 
-#: The vendor publishes no quota for the detection actions, so it is learned, starting from this one.
+#: The vendor publishes no quota for the detection and message actions, so it is learned, starting from this one.
 UNPUBLISHED_QUOTA = Quota(20, published=False)
 
 

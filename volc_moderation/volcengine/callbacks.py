@@ -15,11 +15,11 @@ from attrs import field, frozen
 from volc_moderation.action import wire_name
 from volc_moderation.callback_checks import (
     check_age,
-    check_secrets,
     check_signature,
     dedupe_key,
     load_model,
     load_object,
+    normalize_secrets,
     required_text,
     unreadable_field,
 )
@@ -128,7 +128,7 @@ def verify(body: bytes, secret: str | Sequence[str], *, now: float | None = None
     Raises ``CallbackError``, whose ``reason`` is ``forged``, ``stale`` or ``unreadable``; ``ConfigurationError`` for an
     empty secret or a wrong ``within``.
     """
-    secrets = check_secrets(secret)
+    secrets = normalize_secrets(secret)
     envelope = _Envelope.read(body)
     digests = [digest for one in secrets for digest in envelope.valid_signatures(one)]
     check_signature(envelope.fields.get("Signature"), digests)
@@ -174,7 +174,7 @@ def sign(envelope: Mapping[str, str], secret: str) -> bytes:
     return dump_json({**fields, "Signature": _digest(values, secret)})
 
 
-#: The vendor's spelling of the ids in events that are not documented.
+#: The vendor's spelling of the ids in events that have no class of their own here.
 _IDS = {"room_id": "RoomId", "user_id": "UserId", "task_id": "TaskId"}
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})")

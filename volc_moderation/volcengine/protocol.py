@@ -13,14 +13,14 @@ from volc_moderation.action import Action
 from volc_moderation.error_codes import (
     UNDOCUMENTED,
     api_error,
-    error_code_for_status,
+    code_info_for_status,
     read_log_id,
     read_request_id,
     unusable_response,
 )
 from volc_moderation.errors import ModerationError
 from volc_moderation.volcengine.actions import VolcengineAction
-from volc_moderation.volcengine.error_codes import find_error_code
+from volc_moderation.volcengine.error_codes import find_code
 from volc_moderation.volcengine.signing import Signer, canonical_query
 from volc_moderation.wire import (
     DecodedResponse,
@@ -66,8 +66,8 @@ def decode(action: Action[R], request: Request, response: Response, *, repeated:
     try:
         return _read(action, request, response, repeated=repeated)
     except ModerationError as error:
-        # Without the frames below, which hold what the vendor sent.
-        raise error.with_traceback(None) from None
+        # Without the frames below, which hold what the vendor sent. The exception being handled is its own context.
+        raise error.with_traceback(None)  # noqa: B904
 
 
 def _read(action: Action[R], request: Request, response: Response, *, repeated: bool) -> DecodedResponse[R]:
@@ -88,9 +88,9 @@ def _read(action: Action[R], request: Request, response: Response, *, repeated: 
     if repeated and action.is_already_done(code):
         result = parse({"Message": request.redact(message) or code}, action.result)
         return DecodedResponse(result, request_id, log_id)
-    error_code = find_error_code(code)
+    error_code = find_code(code)
     if error_code is UNDOCUMENTED:
-        error_code = error_code_for_status(response.status)
+        error_code = code_info_for_status(response.status)
     raise api_error(
         error_code,
         code=code,

@@ -1,4 +1,6 @@
-"""Volcengine's signature, version 4 (``HMAC-SHA256``). Pure: the time is an argument. Change a signed header here.
+"""Volcengine's signature, version 4 (``HMAC-SHA256``). Pure: the time is an argument.
+
+The signed headers are listed in ``Signer.sign``.
 
 https://www.volcengine.com/docs/6348/69859 and https://www.volcengine.com/docs/6369/67269
 """

@@ -1,17 +1,17 @@
 """Routes for the vendors' callbacks: each is verified, parsed and passed to a handler once."""
 
-from volc_moderation.callback_checks import UNVERIFIED, Secret
+from volc_moderation.callback_checks import UNVERIFIED, CallbackSecret
 from volc_moderation.vendors import CallbackSecrets
 from volc_moderation.webhooks.app import Webhooks
 from volc_moderation.webhooks.dedupe import DedupeState, DedupeStore, MemoryDedupeStore, RedisDedupeStore
 
 __all__ = [
     "UNVERIFIED",
+    "CallbackSecret",
     "CallbackSecrets",
     "DedupeState",
     "DedupeStore",
     "MemoryDedupeStore",
     "RedisDedupeStore",
-    "Secret",
     "Webhooks",
 ]

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from volc_moderation.callback_checks import Secret, Unverified, check_secrets
+from volc_moderation.callback_checks import CallbackSecret, Unverified, normalize_secrets
 from volc_moderation.errors import CallbackError, ConfigurationError, describe
 from volc_moderation.event import Event
 from volc_moderation.vendors import VENDORS, Callbacks, CallbackSecrets
@@ -98,12 +98,12 @@ class Webhooks:
         self._timeout = timeout
         self._clock = clock
         # The registry may have vendors that the type does not know.
-        secrets_by_vendor: Mapping[str, Secret | None] = secrets  # type: ignore[assignment]
+        secrets_by_vendor: Mapping[str, CallbackSecret | None] = secrets  # type: ignore[assignment]
         endpoints = {
             name: _Endpoint(
                 webhooks=self,
                 callbacks=callbacks,
-                secrets=None if isinstance(secret, Unverified) else check_secrets(secret),
+                secrets=None if isinstance(secret, Unverified) else normalize_secrets(secret),
                 within=callbacks.WITHIN_SECONDS if within == "default" else within,
             )
             for name, (callbacks, secret) in _by_vendor(secrets_by_vendor).items()
@@ -230,7 +230,7 @@ class _Endpoint:
         await Response(status_code=status, headers=headers)(scope, receive, send)
 
 
-def _by_vendor(secrets: Mapping[str, Secret | None]) -> dict[str, tuple[Callbacks, Secret]]:
+def _by_vendor(secrets: Mapping[str, CallbackSecret | None]) -> dict[str, tuple[Callbacks, CallbackSecret]]:
     """Return the callbacks and the secret of each vendor that has a secret, in the order of the registry."""
     senders = {name: vendor.callbacks for name, vendor in VENDORS.items() if vendor.callbacks is not None}
     names = ", ".join(senders)

@@ -15,7 +15,6 @@ from attrs import field, frozen
 
 from volc_moderation.callback_checks import (
     check_age,
-    check_secrets,
     check_signature,
     dedupe_key,
     integer_or_text,
@@ -23,6 +22,7 @@ from volc_moderation.callback_checks import (
     json_or_text,
     load_json_or_form,
     load_model,
+    normalize_secrets,
     required_text,
     unreadable_field,
 )
@@ -227,7 +227,7 @@ def verify(body: bytes, secret: str | Sequence[str], *, now: float | None = None
     Raises ``CallbackError``, whose ``reason`` is ``forged``, ``stale`` or ``unreadable``; ``ConfigurationError`` for an
     empty secret or a wrong ``within``.
     """
-    secrets = check_secrets(secret)
+    secrets = normalize_secrets(secret)
     envelope = _Envelope.read(body)
     check_signature(envelope.signature, [_digest(one, envelope.timestamp, envelope.nonce) for one in secrets])
     check_age(envelope.created_at, now, within)
@@ -284,7 +284,7 @@ def sign(fields: Mapping[str, object], secret: str) -> bytes:
     return dump_json({**fields, "Signature": signature})
 
 
-#: The vendor's spellings of the ids in events that are not documented.
+#: The vendor's spellings of the ids in events that have no class of their own here.
 _IDS = {
     "room_id": ("RoomId", "room_id"),
     "user_id": ("UserId", "user_id", "user_account"),

@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 #: Per second and AppId, according to each page of the media service.
 _QUOTA = Quota(20)
-#: The same in the test environment.
+#: In the test environment, according to the same pages.
 _TEST_QUOTA = Quota(5)
 
 #: The codes of the state of a stream.
@@ -96,7 +96,9 @@ class ResumeRTCStream(StreamAction[Done]):
 
 @frozen(kw_only=True)
 class ForbidRTCStreams(StreamAction[Done]):
-    """Stop the publishing of several streams and forbid their ids. Ids that do not exist are forbidden too, no error.
+    """Stop the publishing of several streams and forbid their ids.
+
+    Unknown ids are forbidden too, without an error.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/forbid-rtc-streams
 

@@ -189,7 +189,7 @@ class ZegoMethods(Client):
             page = await self.describe_user_list(room_id=room_id, mode=mode, limit=limit, marker=marker)
             for user in page.user_list:
                 yield user
-            # An empty page, or one whose marker is its own, would never end.
+            # An empty page, or one that returns the marker it was requested with, would never end.
             if not page.marker or not page.user_list or page.marker == marker:
                 return
             marker = page.marker

@@ -13,7 +13,7 @@ from volc_moderation.credentials import ZegoCredentials
 from volc_moderation.error_codes import (
     UNDOCUMENTED,
     api_error,
-    error_code_for_status,
+    code_info_for_status,
     read_request_id,
     unusable_response,
 )
@@ -29,7 +29,7 @@ from volc_moderation.wire import (
     query_parameters,
 )
 from volc_moderation.zego.actions import Done, ZegoAction
-from volc_moderation.zego.error_codes import ROOM_THROTTLED, find_error_code
+from volc_moderation.zego.error_codes import ROOM_THROTTLED, find_code
 from volc_moderation.zego.signing import sign
 
 R = TypeVar("R")
@@ -79,8 +79,8 @@ def decode(action: ZegoAction[R], request: Request, response: Response, *, repea
     try:
         return _read(action, request, response, repeated=repeated)
     except ModerationError as error:
-        # Without the frames below, which hold what the vendor sent.
-        raise error.with_traceback(None) from None
+        # Without the frames below, which hold what the vendor sent. The exception being handled is its own context.
+        raise error.with_traceback(None)  # noqa: B904
 
 
 def _read(action: ZegoAction[R], request: Request, response: Response, *, repeated: bool) -> DecodedResponse[R]:
@@ -96,11 +96,11 @@ def _read(action: ZegoAction[R], request: Request, response: Response, *, repeat
             data = {**data, "Code": code}
         result = parse(data, action.result, request_id=request_id, root="Data")
         return DecodedResponse(result, request_id)
-    error_code = find_error_code(code, action.family)
+    error_code = find_code(code, action.family)
     if error_code is ROOM_THROTTLED and action.room_quota is not None:
         error_code = attrs.evolve(error_code, retry_after=action.room_quota.window)
     if error_code is UNDOCUMENTED:
-        error_code = error_code_for_status(response.status)
+        error_code = code_info_for_status(response.status)
     message = envelope.get("Message")
     if not isinstance(message, str):
         message = ""

@@ -1,6 +1,6 @@
 """ZEGO's signature 2.0: an MD5 of AppId, nonce, ServerSecret and timestamp. Pure: nonce and time are arguments.
 
-It covers nothing else of the request, and no header. https://doc-zh.zego.im/article/19458
+The signature covers no other part of the request, and no header. https://doc-zh.zego.im/article/19458
 """
 
 from hashlib import md5

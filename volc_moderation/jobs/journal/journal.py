@@ -19,7 +19,7 @@ from volc_moderation.jobs.journal.schema import (
 
 
 class Journal(JournalQueries):
-    """An open journal. All methods raise ``JournalError`` if the file cannot be read or written."""
+    """An open journal. Methods that write must be called inside ``transaction()``, which raises ``JournalError``."""
 
     def lane_id(self, lane: Lane) -> int:
         """Return the number of a lane in this journal; a new lane is added."""
@@ -172,7 +172,7 @@ class Journal(JournalQueries):
         for start in range(0, len(records), WRITE_BATCH_SIZE):
             batch = records[start : start + WRITE_BATCH_SIZE]
             self._db.execute(record_statement(len(batch)), [value for record in batch for value in record])
-        counts = Counter([(record.lane, int(record.now), record.state) for record in records])
+        counts = Counter([(record.lane_id, int(record.now), record.state) for record in records])
         self._db.executemany(
             "INSERT INTO second VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET answered = answered"
             " + excluded.answered, done = done + excluded.done, deferred = deferred + excluded.deferred",
@@ -216,7 +216,7 @@ class Journal(JournalQueries):
         return self._handed_over("state = 'sent' AND id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))
 
     def _handed_over(self, clause: str, values: Sequence[object]) -> list[HandedOverJob]:
-        columns = ", ".join(HandedOverJob._fields)
+        columns = ", ".join(HandedOverJob._fields).replace("lane_id", "lane AS lane_id")
         rows = self._db.execute(f"SELECT {columns} FROM job WHERE {clause}", values)  # noqa: S608 - our own
         return [HandedOverJob._make(row) for row in rows]
 

@@ -64,12 +64,14 @@ WHERE state IN ('done', 'failed', 'given up')
 """
 
 
-# Named tuples, because a run creates two for every call, and SQLite works with tuples.
+# Named tuples, because a run creates two for every call, and SQLite works with tuples. The names of the fields of
+# HandedOverJob and AttemptRecord are those of columns.
 
 
 class DueJob(NamedTuple):
     """A job that is due, as a runner takes it."""
 
+    #: The number of its row in a journal; in a worker, the fence of its claim.
     id: int
     key: str
     parameters: str
@@ -84,7 +86,7 @@ class HandedOverJob(NamedTuple):
     """A job that is handed over to workers."""
 
     id: int
-    lane: int
+    lane_id: int
     key: str
     parameters: str
     attempts: int
@@ -101,11 +103,11 @@ class AttemptRecord(NamedTuple):
     """An attempt that has ended, as it is written. Times are Unix seconds."""
 
     id: int
-    lane: int
+    lane_id: int
     state: str
     #: When the next attempt is due.
     due: float
-    #: Seconds from the end of this attempt to ``due``.
+    #: Seconds from the end of this attempt to ``due``; 0 while workers have the job.
     delay: float
     attempts: int
     maybe_sent: bool

@@ -11,10 +11,11 @@
 -- Channels: work (a lane that has a new due job), ended (the keys of jobs that have ended).
 --
 -- A job is pending, taken (a worker has claimed it; its request has not left), sent (its request may have left), or has
--- ended: done, failed, given up. A claim has a fence: a number that is never used again. Every later change of the job
--- must present it. So a worker that was frozen cannot change a job that another worker has claimed since.
+-- ended: done, failed, given up. A claim has a fence: a number that is never used again. Who records an outcome must
+-- present it. So a worker that was frozen cannot change a job that another worker has claimed since.
 --
--- Two versions of this script may use the same keys during an upgrade: names of keys and fields must not change.
+-- Two versions of this script may use the same keys during an upgrade: names of keys and fields must not change, and
+-- nor may what stands in 'told', 'outcome' and the entries of streams.
 
 local prefix, step, arg = KEYS[1], ARGV[1], cjson.decode(ARGV[2])
 local call = redis.call

@@ -44,7 +44,7 @@ from volc_moderation.redis_client import (
 )
 
 SCRIPT = Path(__file__).with_name("queue.lua").read_text(encoding="utf-8")
-#: The same script for the steps that end or give back jobs: these run even if the Redis is out of memory.
+#: The same script for all steps but ``submit``, which adds data: they run even if the Redis is out of memory.
 ALLOW_OOM_SCRIPT = "#!lua flags=allow-oom\n" + SCRIPT
 
 #: Seconds without contact after which a worker counts as dead, and its jobs go to others.
@@ -168,7 +168,8 @@ class RedisQueue:
         If there are none, wait up to ``wait`` seconds for the first.
         """
         name = f"{self._prefix}run:{run}"
-        block = int(wait * 1000) or None  # 0 would block without a limit
+        # 0 would block without a limit, and even for 1 ms a Redis may block for much longer.
+        block = int(wait * 1000) or None
         reply = await self._request(lambda: self._redis.xread({name: after}, count=MAX_UPDATES_PER_READ, block=block))
         if isinstance(reply, dict):  # RESP3
             reply = [(stream, entries[0] if entries else []) for stream, entries in reply.items()]
@@ -224,7 +225,8 @@ class RedisQueue:
             "known_fence": known_fence,
         }
         jobs, wait = await self._step("take", argument | self._recovery_arguments())
-        return [load_due_job(job) for job in jobs], None if wait < 0 else wait / 1000
+        with _raise_if_unreadable("jobs that are due"):
+            return [load_due_job(job) for job in jobs], None if wait < 0 else wait / 1000
 
     async def mark_sent(self, worker: str, claims: Sequence[Claim]) -> tuple[list[bool], int]:
         """Record that requests are about to leave; return for each whether it may, and the last fence."""
