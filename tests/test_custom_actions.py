@@ -67,6 +67,7 @@ from volc_moderation import DecodeError, InvalidActionError, WindowQuotas, ZegoC
 from volc_moderation.jobs import Jobs
 from volc_moderation.jobs.clients import Clients, dump_action, load_action
 from volc_moderation.bulk.row_parser import RowParser
+from volc_moderation.cli.call import call
 
 responses = [
     {"Code": 0, "Message": "success", "RequestId": "r", "Data": {"Parts": [{"PartName": "p", "Numbers": [1, 2]}]}},
@@ -88,6 +89,8 @@ async def main():
     assert ZegoClient.actions()["FindParts"] is custom.FindParts
     assert ZegoClient.actions()["FindMoreParts"] is custom.FindMoreParts
     WindowQuotas({"FindMoreParts": 3})
+    assert "FindParts" not in list(call)  # the client has no method for it, but the command still has the others
+    assert "StopCensorAudioV2" in list(call)
     part = custom.Part(part_name="a", numbers=[3])
     reply = await client.call(custom.FindParts(room_id="r", parts=[part], count=2))
     assert reply.result == custom.PartsFound(parts=[custom.Part(part_name="p", numbers=(1, 2))]), reply.result

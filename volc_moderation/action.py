@@ -23,6 +23,7 @@ __all__ = [
     "api_version",
     "method_name",
     "unreadable_items",
+    "version_of",
     "wire_name",
 ]
 

@@ -236,5 +236,5 @@ async def test_the_first_signal_stops_and_the_second_one_cancels(capsys: pytest.
     assert called == ["stop", "cancel"]
     interrupts.set_handlers(lambda: called.append("stop the next"), lambda: None)
     assert called[2:] == ["stop the next"]
-    assert written.getvalue() == "Stopping: calls in flight are finished. Interrupt again to stop at once.\n"
+    assert written.getvalue() == "Stopping after the calls in flight. Interrupt again to stop at once.\n"
     assert interrupts.count == 2

@@ -155,7 +155,7 @@ async def test_the_rooms_of_room_quotas_are_forgotten(monkeypatch: pytest.Monkey
         for action in ("DescribeSimpleStreamList", "DescribeUserList"):
             assert (await call_zego(emulator, action, {"RoomId": f"room-{number}"}))[0] == 0
         await asyncio.sleep(5)
-    assert 0 < len(emulator.zego.counter._admitted_in_room) <= 20
+    assert 0 < len(emulator.zego.quota_enforcer._admitted_in_room) <= 20
 
 
 async def test_the_users_that_a_moderation_covered_first_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,5 +196,5 @@ async def test_exhausted_faults_are_removed() -> None:
     for _ in range(MANY):
         emulator.play(Fault(kind="code", code="Faulty"))
         assert (await call_volcengine(emulator, "KickUser", VOLCENGINE["KickUser"]))[0] == "Faulty"
-        emulator.volcengine.counter._admitted.clear()
+        emulator.volcengine.quota_enforcer._admitted.clear()
     assert emulator._faults == []

@@ -91,7 +91,8 @@ def load_actions(
     """Write actions into a journal, within its transaction.
 
     Raises ``SourceError``, and the transaction must be rolled back, if there is no call or if there were bad rows,
-    unless ``skip_bad_rows`` is set. ``clients_of`` returns the clients of the vendors with these names.
+    unless ``skip_bad_rows`` is set. ``clients_of`` returns clients; it raises if one of the vendors with
+    these names has none.
     """
     lane_ids: dict[Lane, int] = {}
     clients: dict[str, Clients] = {}

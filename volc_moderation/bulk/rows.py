@@ -9,7 +9,8 @@ from volc_moderation.errors import SourceError
 #: A row of a file: the names of its columns, with text from CSV and with values from JSON Lines and Parquet.
 Row = Mapping[str, object]
 
-#: Bytes of a line, of a row of CSV that spans lines, and of what a row of Parquet unpacks to. A longer row is bad.
+#: Bytes of a line, of a row of CSV that spans lines, and of what a row of Parquet unpacks to. A longer line is a
+#: bad row; a longer row of several lines ends the file.
 MAX_ROW_BYTES = 1 << 20
 #: Columns of a file.
 MAX_COLUMNS = 1000

@@ -75,15 +75,15 @@ def bulk(
     journal
         The journal; by default FILE.jobs.
     resume
-        Continue an existing journal. Files with the same calls as before add nothing. Other files add their rows, and
-        repeat the calls that have ended.
+        Continue an existing journal. Files with the same calls as before add nothing. Rows of other files
+        are added; those whose call has ended are sent again.
     retry_failed
         With --resume: retry the calls that failed or were given up, except the interrupted ones.
     retry_interrupted
         With --resume: retry the interrupted calls. These must not be sent twice, and it is not known whether the vendor
         carried them out, for example a start whose process died. Check that first.
     limit
-        The maximum number of rows to read.
+        The maximum number of calls to load.
     rate
         Calls per second of each action, within its quota. ACTION=NUMBER, such as StopWebcast=300, sets the rate of one
         action; it may exceed the documented quota if the vendor has raised it for the account.
@@ -114,7 +114,7 @@ def bulk(
         rates = parse_rates(rate)
         if engine != "local":
             engine = "workers"
-            check_redis(redis)
+            check_redis(redis, wanted_by="--engine workers")
         path = _journal_path(files, journal, resume=resume, retries=retry_failed or retry_interrupted)
         check_outputs({"--output": output, "--report": report}, paths_of(files), journal=path)
         for file in (output, report):

@@ -110,4 +110,5 @@ call = App(
 )
 for vendor in VENDORS.values():
     for action_type in vendor.client.actions().values():
-        call.command(_command_for(action_type, vendor.client), name=action_type.name)
+        if hasattr(vendor.client, method_name(action_type.name)):  # a user's own action may have none
+            call.command(_command_for(action_type, vendor.client), name=action_type.name)

@@ -1,4 +1,4 @@
-"""``volc-moderation emulator``: an emulator of all vendors on one port."""
+"""``volc-moderation emulator``: the emulator of both vendors on one port."""
 
 import asyncio
 import contextlib

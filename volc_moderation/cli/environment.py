@@ -32,8 +32,8 @@ class Environment:
     errors: Mapping[str, ConfigurationError]
     rates: Rates
 
-    def clients_for(self, vendors: set[str]) -> Clients:
-        """Return all clients. Raises ``ConfigurationError`` if one of these vendors has none."""
+    def require_vendors(self, vendors: set[str]) -> Clients:
+        """Return the clients of all vendors. Raises ``ConfigurationError`` if one of these vendors has none."""
         for vendor in sorted(vendors):
             if vendor in self.errors:
                 raise self.errors[vendor]
@@ -84,9 +84,9 @@ def printable_redis(address: str | None) -> str | None:
     return redact_passwords(address)
 
 
-def check_redis(redis: str | None) -> None:
+def check_redis(redis: str | None, *, wanted_by: str) -> None:
     """Raise ``SourceError`` unless a queue can be used."""
     if not redis:
-        raise SourceError(f"--engine workers needs --redis, such as --redis redis://localhost, or {REDIS_VARIABLE}")
+        raise SourceError(f"{wanted_by} needs --redis, such as --redis redis://localhost, or {REDIS_VARIABLE}")
     if find_spec("redis") is None:
         raise SourceError("redis is not installed: pip install 'volc_moderation[redis]'")

@@ -11,9 +11,10 @@ class ExitCode(enum.IntEnum):
     #: The vendor refused the call or cannot be reached. Or a run cannot continue: its journal, queue, output or Redis
     #: fails, or every call fails for a reason such as an untrusted certificate.
     FAILURE = 1
-    #: Bad usage or a bad input file; nothing was sent.
+    #: Bad usage, a bad input file or an unreadable journal; also missing credentials of ``call``, and a ``demo`` that
+    #: fails.
     USAGE = 2
-    #: The credentials are missing or refused.
+    #: The credentials are missing or refused. ``call`` uses 2 and 1 for these.
     CREDENTIALS = 3
     #: Some jobs failed or were given up.
     SOME_FAILED = 10

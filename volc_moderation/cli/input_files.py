@@ -76,7 +76,7 @@ async def load_files(
         load_actions(
             journal,
             actions,
-            session.environment.clients_for,
+            session.environment.require_vendors,
             skip_bad_rows=skip_bad,
             now=time.time(),
             progress=progress,
@@ -104,7 +104,7 @@ def _load_message(progress: LoadProgress) -> str:
     """Return a line about the files that were loaded."""
     message = f"{progress.good_rows:,} rows, "
     if progress.is_known_list:
-        message += "the same calls that the journal was created from: resuming the unfinished ones"
+        message += "the same calls that the journal was created from; only unfinished ones are sent"
     else:
         message += f"{progress.added_jobs:,} calls"
         existing = progress.good_rows - progress.added_jobs - progress.reopened_jobs

@@ -47,7 +47,7 @@ class Rates:
             documented = action_type.quota.limit / action_type.quota.window
             if action_type.quota.published and self.by_action.get(action_type.name, 0) > documented:
                 warnings.append(
-                    f"{action_type.name}: {self.by_action[action_type.name]}/s is above the documented"
+                    f"Warning: {action_type.name}: {self.by_action[action_type.name]}/s is above the documented"
                     f" {documented:g}/s: use it only if the vendor has raised the quota of this account"
                 )
         return warnings

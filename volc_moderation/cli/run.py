@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from types import ModuleType
 
 from volc_moderation import AuthenticationError, JournalError, ModerationError, SourceError
 from volc_moderation.cli.exit_codes import ExitCode
@@ -27,6 +28,8 @@ async def run_journal(session: Session) -> ExitCode:
 
     Raises ``ConfigurationError`` if a job has no client.
     """
+    if session.options.report is not None:
+        _report_module()  # a package that is replaced during a long run must not cost the report
     try:
         error = await run_jobs(session)
     except JournalError as journal_error:
@@ -44,7 +47,7 @@ async def run_jobs(session: Session) -> ModerationError | None:
     Raises ``ModerationError`` if the run cannot start.
     """
     lanes = await session.journal.do(Journal.lanes)
-    session.environment.clients_for({lane.vendor for lane in lanes.values()})
+    session.environment.require_vendors({lane.vendor for lane in lanes.values()})
     output = Output(session.options.output)
     progress = Progress(session.console)
 
@@ -135,16 +138,21 @@ async def _print_outcome(session: Session, error: ModerationError | None) -> Exi
         await _print_retry_hints(session, summary)
     code = _exit_code(summary, error, is_interrupted=session.interrupts.count > 0)
     if options.report is not None:
-        from volc_moderation.report.report import write_report  # noqa: PLC0415 - other runs start faster without it
-
         report = options.report
         try:
-            await journal.do(lambda journal: write_report(journal, report, now=time.time()))
+            await journal.do(lambda journal: _report_module().write_report(journal, report, now=time.time()))
         except SourceError as source_error:
             console.print(str(source_error), soft_wrap=True)
             return code or ExitCode.FAILURE
         console.print(f"Report: {report}", soft_wrap=True)
     return code
+
+
+def _report_module() -> ModuleType:
+    """Import the report, which only some runs need: the others start faster without it."""
+    from volc_moderation.report import report  # noqa: PLC0415
+
+    return report
 
 
 async def _print_retry_hints(session: Session, summary: JobSummary) -> None:

@@ -59,7 +59,7 @@ def run_session(
     """Run a command in a new event loop, with a session that is closed afterwards; return its exit code.
 
     :param open_file: opens the journal; it runs in a thread.
-    :param command: what to run. An error that ends it is printed.
+    :param command: what to run. A ``SourceError``, ``ConfigurationError`` or ``JournalError`` that ends it is printed.
     """
     return asyncio.run(_run_session(options, console, open_file, command))
 

@@ -35,7 +35,7 @@ class Interrupts:
         self.count += 1
         if self.count == 1:
             self._stop()
-            self._console.print("Stopping: calls in flight are finished. Interrupt again to stop at once.")
+            self._console.print("Stopping after the calls in flight. Interrupt again to stop at once.")
         else:
             self._cancel()
 

@@ -53,7 +53,7 @@ def sweep(
     The vendor lists a moderation of a room under the users who have triggered it. A moderation that nobody has
     triggered is not listed and not stopped; it ends by itself after its idle_sec. A sweep can be repeated safely; to
     continue an interrupted one, run it again. The exit codes are those of bulk: 0 if a last listing of each room shows
-    that everything was stopped, 10 if a moderation is still running or a room could not be listed.
+    that nothing that was to be stopped is still running, 10 if something is or a room could not be listed.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class _Sweep:
         self._session = session
         self._journal = session.journal
         self._console = session.console
-        self._clients = session.environment.clients_for({VolcengineClient.vendor})
+        self._clients = session.environment.require_vendors({VolcengineClient.vendor})
         self._before = before
         #: The error that ended the sweep early.
         self._error: ModerationError | None = None

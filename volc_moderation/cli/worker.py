@@ -49,7 +49,7 @@ def worker(
     logger.addHandler(handler)
     try:
         rates = parse_rates(rate)
-        check_redis(redis)
+        check_redis(redis, wanted_by="worker")
         asyncio.run(_work(redis, queue, concurrency, rates, console))
     except SourceError as error:
         return print_error(console, error)

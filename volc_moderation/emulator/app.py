@@ -126,7 +126,7 @@ class Emulator:
         Calls in ZEGO's test environment (``IsTest=true``) have quotas of their own. They are counted separately, under
         the name with the suffix `` test``, such as ``counts()["SendCustomCommand test"]``.
         """
-        counts = self.volcengine.counter.counts | self.zego.counter.counts
+        counts = self.volcengine.quota_enforcer.counts | self.zego.quota_enforcer.counts
         return {action: attrs.asdict(count) for action, count in counts.items()}
 
     def join(self, vendor: str, room_id: str, user_id: str, **options: str | None) -> bool:
@@ -206,14 +206,14 @@ class Emulator:
 
     async def _respond(self, vendor: EmulatedVendor, call: VendorRequest, request: Request) -> Response:
         now = self._clock()
-        counter, name = vendor.counter, vendor.counter_name(call)
-        counter.receive(name)
-        count = counter.count(name)
+        enforcer, name = vendor.quota_enforcer, vendor.quota_name(call)
+        enforcer.receive(name)
+        count = enforcer.count(name)
         refusal = vendor.check(call, now)
         if refusal is not None:
             count.rejected += 1
             return self._json_response(refusal)
-        exceeded = counter.admit(name, call.room)
+        exceeded = enforcer.admit(name, call.room)
         if exceeded is not None:
             count.throttled += 1
             return self._json_response(vendor.throttle(call, for_room=exceeded == "room"))

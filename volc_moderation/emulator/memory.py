@@ -8,7 +8,7 @@ V = TypeVar("V")
 
 #: How many messages, callbacks, ended tasks and closed streams are kept, of each kind.
 MAX_KEPT = 10_000
-#: The size from which on a dict is swept.
+#: Smaller dicts are not swept.
 MIN_SWEEP_SIZE = 1_000
 
 
@@ -46,7 +46,7 @@ class RecentlyEnded(Generic[K]):
         self._keys: dict[K, None] = {}
 
     def add(self, key: K) -> None:
-        """Record that the owner of a key has ended."""
+        """Record that what a key stands for has ended."""
         self._keys.pop(key, None)
         self._keys[key] = None
         if len(self._keys) > MAX_KEPT:
@@ -55,5 +55,5 @@ class RecentlyEnded(Generic[K]):
             self._on_remove(oldest)
 
     def discard(self, key: K) -> None:
-        """Record that the owner of a key has started again."""
+        """Record that what a key stands for has started again."""
         self._keys.pop(key, None)

@@ -116,9 +116,9 @@ class Callback:
 class EmulatedVendor(Protocol):
     """One vendor."""
 
-    counter: QuotaEnforcer
+    quota_enforcer: QuotaEnforcer
 
-    def counter_name(self, call: VendorRequest) -> str:
+    def quota_name(self, call: VendorRequest) -> str:
         """Return the name under which a call is counted."""
 
     def check(self, call: VendorRequest, now: float) -> VendorAnswer | None:

@@ -19,7 +19,7 @@ MAX_BINS = 300
 IDLE_AFTER = 60
 
 #: The kinds of answers, by CSS class.
-ANSWERS = {"done": "done", "deferred": "deferred", "failed": "failed or given up"}
+ANSWERS = {"done": "done", "deferred": "to be repeated", "failed": "failed or given up"}
 
 
 class RunTime(NamedTuple):
@@ -30,7 +30,7 @@ class RunTime(NamedTuple):
     first_second: int
     last_second: int
     answers: int
-    #: Seconds without an answer.
+    #: Seconds in gaps of more than ``IDLE_AFTER`` without an answer.
     idle: int
 
     @property
@@ -113,7 +113,7 @@ def rates_section(journal: Journal, lanes: Mapping[int, ReportedLane], time: Run
     legend = _legend((kind, f"{label} {totals[kind]:,}") for kind, label in ANSWERS.items() if totals[kind])
     mean = f"; each bar is the mean of {duration(width)}" if width > 1 else ""
     caption = (
-        f"Over the time since {local_time(time.first_second)}{mean}. The quota counts calls as they arrive at the"
+        f"The time axis starts at {local_time(time.first_second)}{mean}. The quota counts calls as they arrive at the"
         " vendor; answers may come slightly closer together."
     )
     return f'<section><h2>Answers per second</h2><p class="soft">{caption}</p>{legend}{charts}</section>'

@@ -45,7 +45,8 @@ _log = logging.getLogger("volc_moderation")
 class Webhooks:
     """An ASGI app with the route ``POST /<vendor>`` for each vendor that has a secret, such as ``POST /volcengine``.
 
-    Mount it, add its ``routes`` to another app, or run it alone.
+    Use it as ``Webhooks(handler, volcengine="…", zego="…")``: mount it, add its ``routes`` to another app, or run it
+    alone.
 
     :param handler: an async function that is awaited with each event, once, unless it fails or is late. Then the answer
         is an error, and the handler gets the vendor's next delivery.
@@ -132,8 +133,9 @@ class Webhooks:
         if body is None:
             return 413
         try:
-            now = self._clock()
-            signature_key = None if secrets is None else callbacks.verify(body, secrets, now=now, within=within)
+            signature_key = None
+            if secrets is not None:
+                signature_key = callbacks.verify(body, secrets, now=self._clock(), within=within)
             event = callbacks.parse(body)
         except CallbackError as error:
             _log.warning("a callback was refused: %s", error)

@@ -56,9 +56,11 @@ class Volcengine:
         self._people = People()
         self._detections = Detections(self._people, self._callback_secret)
         self._actions = self._detections.actions() | Webcasts().actions() | self._people.actions()
-        self.counter = QuotaEnforcer({name: spec.quota for name, spec in self._actions.items()} | dict(self._quotas))
+        self.quota_enforcer = QuotaEnforcer(
+            {name: spec.quota for name, spec in self._actions.items()} | dict(self._quotas)
+        )
 
-    def counter_name(self, call: VendorRequest) -> str:
+    def quota_name(self, call: VendorRequest) -> str:
         """Return the name of the action."""
         return call.action
 

@@ -160,7 +160,7 @@ class ForbidRules:
             other for other, rule in self._users.items() if other[0] == key[0] and other != key and rule.until > now
         ]
         if len(others) >= MAX_RULES[key[0]]:
-            raise Refused(TOO_MANY_RULES, "too many actions of this type")
+            raise Refused(TOO_MANY_RULES, "too many rules of this type")
         self._users.put(key, UserRule(sorted(set(parameters["DisabledPrivilege"])), until), now)
         return {"ExpireTime": until}
 

@@ -37,7 +37,7 @@ MESSAGE_TOO_LONG = 50012
 BAD_STREAM_LIST = 30006
 BAD_STREAM_ID = 30009
 
-#: Seconds for which the ``Sequence`` of a stream must grow.
+#: Seconds after a call within which a further one for the stream needs a greater ``Sequence``.
 SEQUENCE_WINDOW = 10
 
 ROOM = {"RoomId": ROOM_ID}

@@ -54,11 +54,11 @@ class Zego:
             quotas[name + TEST_SUFFIX] = spec.quota if spec.test_quota is None else spec.test_quota
         room_quotas = {name: spec.room_quota for name, spec in self._actions.items() if spec.room_quota is not None}
         room_quotas |= {name + TEST_SUFFIX: quota for name, quota in room_quotas.items()}
-        self.counter = QuotaEnforcer(quotas | dict(self._quotas), room_quotas)
+        self.quota_enforcer = QuotaEnforcer(quotas | dict(self._quotas), room_quotas)
         #: For each nonce, the time until which its signature is valid.
         self._nonces: ExpiringDict[str, float] = ExpiringDict(lambda until, now: until < now)
 
-    def counter_name(self, call: VendorRequest) -> str:
+    def quota_name(self, call: VendorRequest) -> str:
         """Return the name of the action, with a suffix in the test environment, which has quotas of its own."""
         return call.action + (TEST_SUFFIX if call.query.get("IsTest", "").lower() == "true" else "")
 
