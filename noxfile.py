@@ -58,7 +58,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[:1])
 def benchmarks(session: nox.Session) -> None:
-    """Run all benchmarks, or those that the arguments name: ``nox -s benchmarks -- quota``. All take an hour."""
+    """Run all benchmarks, or those that the arguments name: ``nox -s benchmarks -- quota``. All take fifty minutes."""
     session.install("-e", ".[bench]")
     for name in session.posargs or [""]:
         session.run("python", "-m", f"benchmarks.{name}".rstrip("."))

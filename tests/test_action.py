@@ -216,6 +216,7 @@ def test_the_default_version_is_the_documented_one(action: Any, version: str) ->
     assert action(**MINIMAL_ARGUMENTS[action.name]).version == version
 
 
+@pytest.mark.slow
 @given(identifiers)
 def test_every_id_that_fits_the_rule_is_accepted(identifier: str) -> None:
     StopWebcast(app_id=identifier, room_id=identifier, task_id=identifier)

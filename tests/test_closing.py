@@ -104,6 +104,7 @@ async def test_a_deadline_that_passes_as_the_client_closes_is_a_deadline_error()
             await call
 
 
+@pytest.mark.slow
 async def test_on_send_is_called_before_each_request() -> None:
     sent: list[int] = []
     handler, requests = sequential_handler(volcengine_error("InternalError", status=500), volcengine_success())

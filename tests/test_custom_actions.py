@@ -131,6 +131,7 @@ print("all right")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("postponed", ["", "from __future__ import annotations"], ids=["", "postponed"])
 def test_a_user_can_define_actions(tmp_path: Path, postponed: str) -> None:
     (tmp_path / "custom.py").write_text(MODULE.format(postponed=postponed))

@@ -95,6 +95,7 @@ async def test_the_gate_is_no_wider_than_the_pool(library: Any, max_connections:
         assert width_for(client, url) == MAX_IN_FLIGHT
 
 
+@pytest.mark.slow
 async def test_no_request_waits_in_the_pool() -> None:
     """Otherwise a start might be sent with little time left, and its task would run with an unknown id."""
     body = b'{"Code":0,"Data":{"TaskId":"t"}}'
@@ -161,6 +162,7 @@ async def test_an_endless_response_is_an_error(compressed: bool) -> None:
     assert stream.read == 257
 
 
+@pytest.mark.slow
 async def test_a_long_response_is_read() -> None:
     user = {"UserId": "u", "RoomId": "r", "MediaType": 3, "CreateTime": 1, "Status": 1}
     answer = volcengine_success({"EventData": 100_000 * [user], "Message": "ok"})

@@ -281,6 +281,7 @@ async def test_a_call_can_be_cancelled_while_the_client_closes() -> None:
         assert call.cancelled()
 
 
+@pytest.mark.slow
 async def test_a_start_that_cannot_have_arrived_is_retried() -> None:
     handler, requests = sequential_handler(httpx.ConnectError("refused"), zego_answer(data={"TaskId": "t"}))
     async with mocked(handler) as http_client:

@@ -121,6 +121,7 @@ async def test_no_error_shows_a_secret(
     assert_clean(printed + caplog.text + "".join(str(vars(record)) for record in caplog.records))
 
 
+@pytest.mark.slow
 async def test_over_a_socket_with_every_logger_at_debug(caplog: pytest.LogCaptureFixture) -> None:
     """httpx, httpcore and asyncio log all they can; faults and timeouts leave tracebacks with locals."""
     caplog.set_level(logging.DEBUG)

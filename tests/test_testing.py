@@ -52,6 +52,7 @@ async def test_the_emulator_is_reset_for_each_test(moderation_emulator: Moderati
         assert not (await volcengine.get_room_online_users(app_id="app", room_id="room")).room_exists
 
 
+@pytest.mark.slow
 def test_an_emulator_may_have_other_settings() -> None:
     with ModerationEmulator(Settings(access_key="OTHER", quotas={"StopWebcast": 1})) as emulator:
         assert emulator.environment["VOLCENGINE_ACCESS_KEY"] == "OTHER"
@@ -59,6 +60,7 @@ def test_an_emulator_may_have_other_settings() -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also: calls of the emulator ignore a proxy of the environment."""
     monkeypatch.setattr("volc_moderation.emulator.control.STOP_TIMEOUT", 0.1)

@@ -122,12 +122,14 @@ def run(base_url: str, cwd: Path, *arguments: str) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.slow
 def test_the_command_call(server: tuple[ToyServer, str], tmp_path: Path) -> None:
     process = run(server[1], tmp_path, "call", "CountListeners", "--room-id", "r")
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout)["result"] == {"Count": 7}
 
 
+@pytest.mark.slow
 def test_the_command_bulk(server: tuple[ToyServer, str], tmp_path: Path) -> None:
     rooms = [f"room-{number}" for number in range(25)]
     (tmp_path / "rooms.csv").write_text("RoomId\n" + "\n".join(rooms) + "\n")
@@ -183,6 +185,7 @@ def imported_modules(path: Path) -> set[str]:
     return names
 
 
+@pytest.mark.slow
 def test_no_other_module_imports_a_vendor() -> None:
     vendors = tuple(f"volc_moderation.{name}" for name in ("volcengine", "zego"))
     checked = 0

@@ -79,6 +79,7 @@ async def test_a_hang_ends_with_the_timeout_or_the_deadline(emulator: EmulatorPr
     assert late.value.maybe_sent
 
 
+@pytest.mark.slow
 async def test_a_dripping_response_ends_with_the_timeout() -> None:
     """Single bytes keep each read from timing out; the timeout of the request still applies."""
     gone = asyncio.Event()

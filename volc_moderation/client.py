@@ -57,7 +57,7 @@ class ClientOptions(TypedDict, total=False):
 
 
 class Client(ABC):
-    """What the clients of all vendors share. A client belongs to the event loop in which it is first used."""
+    """The base class of all clients. A client belongs to the event loop in which it is first used."""
 
     vendor: ClassVar[str]
     #: The base class of the vendor's actions.
@@ -122,8 +122,8 @@ class Client(ABC):
         :param retry: None means the client's own.
         :param before_send: awaited when a request has its permits and is about to be signed. If it raises, nothing is
             sent, and its exception is raised.
-        :param on_send: called right before each request leaves: until then, cancelling the call has no effect at the
-            vendor.
+        :param on_send: called right before each request leaves. A call that is cancelled before the first of these has
+            no effect at the vendor.
 
         Raises ``APIError`` if the vendor refuses, else ``TransportError``, ``DecodeError``, ``DeadlineExceeded``,
         ``QuotaUnavailable``, or ``ConfigurationError`` if an argument is wrong, or the client is closed or belongs to
@@ -311,7 +311,7 @@ class Client(ABC):
     @property
     @abstractmethod
     def account(self) -> str:
-        """What the vendor counts calls by."""
+        """The account for which the vendor counts calls."""
 
     def quota_of(self, action: type[Action[Any]]) -> Quota:
         """Return the documented quota of an action."""

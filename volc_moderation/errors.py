@@ -5,7 +5,7 @@ ModerationError
 │   ├── ThrottledError        too many calls; nothing was done: call again in the next second
 │   ├── TemporaryError        the call failed: call again later, as the vendor advises
 │   ├── ServerError           a fault inside the vendor; whether anything was done is unknown: check, or call again
-│   ├── AuthenticationError   fix the keys, the clock or the region
+│   ├── AuthenticationError   fix the credentials, the clock or the region
 │   ├── PermissionDeniedError enable the account, the app or the service
 │   ├── InvalidRequestError   fix the arguments
 │   ├── NotFoundError         check the id of the room, user, task, stream or app
@@ -15,8 +15,8 @@ ModerationError
 ├── DeadlineExceeded          the deadline of the whole call passed (also a TimeoutError): call again with more time
 ├── QuotaUnavailable          the store that shares the quota is unavailable: restore it, then call again
 ├── InvalidActionError        an argument breaks a rule; nothing was sent: fix the argument (also a ValueError)
-├── JournalError              the journal of jobs cannot be opened, read or written: fix the file or its disk
-├── SourceError               a file of calls cannot be read; nothing was sent: fix the file
+├── JournalError              the journal or the queue of jobs cannot be used: fix the file, its disk or the Redis
+├── SourceError               a file of calls or an option is wrong, or a report cannot be written: fix it
 ├── ConfigurationError        a client was created or used wrongly; nothing was sent: fix the program
 └── CallbackError             a callback is forged, stale or unreadable: reject it
 
@@ -173,7 +173,7 @@ class ServerError(APIError):
 
 
 class AuthenticationError(APIError):
-    """The vendor does not accept the keys, the timestamp or the signature. Fix the keys, the clock or the region."""
+    """The vendor refuses the credentials, the timestamp or the signature. Fix credentials, clock or region."""
 
 
 class PermissionDeniedError(APIError):
@@ -240,11 +240,18 @@ class QuotaUnavailable(ModerationError):  # noqa: N818 - the name says what is m
 
 
 class JournalError(ModerationError):
-    """The journal of jobs cannot be opened, read or written. Fix the file or its disk; the stored jobs are intact."""
+    """The journal of jobs, or their queue in Redis, cannot be used: it fails, was closed, or has lost a job.
+
+    Fix the file, its disk or the Redis. The jobs that it still holds continue afterwards.
+    """
 
 
 class SourceError(ModerationError):
-    """A file of calls, or a row of it, cannot be read. Nothing was sent. Fix the file at ``line``, if that is known."""
+    """A file of calls, a row of it, or an option of a command is wrong. Nothing was sent.
+
+    Fix the file at ``line``, if that is known. It is also raised if the report of a run cannot be written; then calls
+    may have been sent.
+    """
 
     def __init__(self, message: str, *, line: int | None = None) -> None:
         super().__init__(message)

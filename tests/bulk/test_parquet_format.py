@@ -150,6 +150,7 @@ def test_unusual_types(tmp_path: Path, column: Callable[[], Any], value: object)
     assert values_of(open_source(write_parquet(tmp_path / "calls", pyarrow.table({"a": column()})))) == [{"a": value}]
 
 
+@pytest.mark.slow
 def test_a_row_that_is_too_long_is_bad(tmp_path: Path) -> None:
     long: list[Any] = [*("a" * (MAX_ROW_BYTES // 2) for _ in range(20)), *(30 * ["b"])]
     long[10], long[40] = "c" * MAX_ROW_BYTES, "c" * (MAX_ROW_BYTES - 1)
@@ -174,6 +175,7 @@ def test_rows_that_share_a_long_value_take_little_memory(tmp_path: Path) -> None
     assert peak < 20_000_000  # not 700 MB
 
 
+@pytest.mark.slow
 def test_long_rows_are_read_in_small_batches(tmp_path: Path) -> None:
     texts = [f"{number}" * 60_000 for number in range(1000, 1400)]
     parquet.write_table(pyarrow.table({"note": texts}), tmp_path / "calls", use_dictionary=False, write_batch_size=4)
@@ -192,6 +194,7 @@ def test_a_column_name_that_is_not_utf_8_is_reported(tmp_path: Path) -> None:
         open_source(str(tmp_path / "calls"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"compression": "none", "use_dictionary": False}, {"compression": "gzip"}])
 def test_damaged_files_yield_rows_or_an_error(tmp_path: Path, options: dict[str, Any]) -> None:
     many = range(60)

@@ -185,7 +185,7 @@ def test_a_rate_is_at_most_the_quota(rate: list[str], limits: tuple[int, ...]) -
 def test_a_rate_above_the_documented_quota_has_a_warning() -> None:
     actions = VolcengineClient.actions().values()
     (warning,) = parse_rates(["StopWebcast=300", "ListDetectionTask=300", "StartWebcast=150"]).warnings(actions)
-    assert warning.startswith("StopWebcast: 300/s is above the documented 150/s")
+    assert warning.startswith("Warning: StopWebcast: 300/s is above the documented 150/s")
     assert parse_rates(["1000"]).warnings(actions) == []
 
 
@@ -195,6 +195,7 @@ def test_a_wrong_rate_is_refused(wrong: str) -> None:
         parse_rates([wrong])
 
 
+@pytest.mark.slow
 async def test_missing_credentials_of_a_call_are_2() -> None:
     code, _, errors = await command("call", "StopCensorAudioV2", "--task-id", "t")
     assert (code, json.loads(errors)["message"]) == (2, "ZEGO_APP_ID is not set")
@@ -206,6 +207,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().out
 
 
+@pytest.mark.slow
 async def test_the_emulator_serves_until_interrupted() -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from volc_moderation.cli import main; main()"),
@@ -236,6 +238,7 @@ async def test_a_port_in_use_is_2(emulator: EmulatorProcess) -> None:
     assert "cannot listen" in errors
 
 
+@pytest.mark.slow
 def test_a_small_demo(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The full demo is the first command of the README; this one takes a second."""
     monkeypatch.setenv("COLUMNS", "120")
@@ -249,6 +252,7 @@ def test_a_small_demo(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     shutil.rmtree(Path(journal).parent)  # raises if there is no such directory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["emulator", "--port", "0"], ["demo"]])
 async def test_an_interrupt_is_silent(arguments: list[str]) -> None:
     """A terminal interrupts all processes of the group; none of them prints a traceback."""
@@ -268,6 +272,7 @@ async def test_an_interrupt_is_silent(arguments: list[str]) -> None:
     assert process.returncode == {"emulator": 0, "demo": 130}[arguments[0]]
 
 
+@pytest.mark.slow
 async def test_the_demo_writes_a_picture(tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
     code, _, _ = await command(
@@ -301,6 +306,7 @@ def test_the_demo_succeeds_only_within_the_quotas(counts: dict[str, int], is_wit
     assert batch.is_within_quota is is_within_quota
 
 
+@pytest.mark.slow
 def test_a_demo_is_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It continues the journal of an interrupted demo, with an emulator at the same port."""
     port, journal = free_port(), tmp_path / "demo.jobs"
@@ -335,6 +341,7 @@ def test_a_printed_error_has_the_number_of_attempts(capsys: pytest.CaptureFixtur
     assert printed == {"error": "DeadlineExceeded", "message": "late", "maybe_sent": True, "attempts": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["cyclopts", "starlette"])
 def test_a_missing_package_of_the_extra_is_named(missing: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from volc_moderation.cli import main; main(['emulator'])"

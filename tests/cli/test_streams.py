@@ -118,6 +118,7 @@ def test_an_os_error_of_a_file_is_not_taken_for_one_of_the_output(
         command("jobs", "stops.csv.jobs")
 
 
+@pytest.mark.slow
 def test_standard_input_that_is_closed_or_named_twice(folder: Path) -> None:
     ended = shell('"$@" <&-', "bulk", "-", *STOP, "--dry-run")
     assert (ended.returncode, ended.stderr) == (2, "standard input is closed\n")

@@ -288,6 +288,7 @@ def test_an_unknown_status_counts_as_running(listed: Any) -> None:
     assert "1 still running" in errors
 
 
+@pytest.mark.slow
 def test_unreadable_items_may_be_running_moderations(listed: Any) -> None:
     code, errors, stops = listed([task("a", status=2), {"UserId": "b"}])
     assert (code, stops) == (10, [None])

@@ -141,6 +141,7 @@ TASKS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # milliseconds vary on a busy machine
 @given(
     st.lists(st.tuples(TASKS, st.sampled_from([0, 0, 1])), min_size=1, max_size=8),

@@ -151,6 +151,7 @@ GATEWAY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -291,6 +292,7 @@ async def test_a_body_that_is_not_a_json_object_is_refused(body: bytes) -> None:
 # Quotas
 
 
+@pytest.mark.slow
 @pytest.mark.looptime
 async def test_the_quota_holds_in_any_second(vendors: Vendors) -> None:
     """Each vendor refuses the 151st call of any second with its own code; a second later calls are accepted again."""

@@ -63,6 +63,7 @@ def test_the_keys_that_ended_first_are_removed(monkeypatch: pytest.MonkeyPatch) 
     assert removed == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 async def test_the_tasks_that_ended_first_are_forgotten() -> None:
     emulator = Emulator(HIGH_QUOTAS, clock=lambda: NOW)
@@ -119,6 +120,7 @@ async def test_a_webcast_can_be_queried_for_72_hours() -> None:
         assert (await call_volcengine(emulator, "GetWebCastTask", parameters, now=clock.now))[0] == code
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 async def test_expired_bans_rules_sequences_and_nonces_are_forgotten() -> None:
     clock = Clock()
@@ -148,6 +150,7 @@ async def test_expired_bans_rules_sequences_and_nonces_are_forgotten() -> None:
     assert 0 < len(zego._nonces) <= 2 * 52
 
 
+@pytest.mark.slow
 async def test_the_rooms_of_room_quotas_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "MIN_SWEEP_SIZE", 20)
     emulator = Emulator(HIGH_QUOTAS, clock=lambda: NOW)
@@ -180,6 +183,7 @@ async def test_the_streams_that_were_closed_first_are_forgotten() -> None:
     assert (await call_zego(emulator, "DescribeRTCStreamState", {**state, "StreamId": "stream-0"}))[0] == 41004
 
 
+@pytest.mark.slow
 async def test_unknown_actions_are_counted_together_if_there_are_many() -> None:
     emulator = Emulator(clock=lambda: NOW)
     for number in range(2 * MANY):
@@ -191,6 +195,7 @@ async def test_unknown_actions_are_counted_together_if_there_are_many() -> None:
     assert sum(count["received"] or 0 for count in counts.values()) == 2 * MANY + 1
 
 
+@pytest.mark.slow
 async def test_exhausted_faults_are_removed() -> None:
     emulator = Emulator(clock=lambda: NOW)
     for _ in range(MANY):

@@ -26,6 +26,7 @@ ONCE = RetryPolicy(attempts=1)
 SECRET = "not-for-everybody"
 
 
+@pytest.mark.slow
 async def test_the_admin_api_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings and faults take effect, counts are returned, and the process ends."""
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # it would flush the ready line without an explicit flush
@@ -44,6 +45,7 @@ async def test_the_admin_api_of_a_process(monkeypatch: pytest.MonkeyPatch) -> No
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 async def test_the_process_ends_when_its_parent_does() -> None:
     """Its standard input closes when the parent dies, even if that is killed."""
     program = (
@@ -60,6 +62,7 @@ async def test_the_process_ends_when_its_parent_does() -> None:
     assert json.loads(output) > 0  # communicate returns only when the emulator has closed standard output too
 
 
+@pytest.mark.slow
 async def test_a_hanging_call_ends_with_its_client_or_the_emulator(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -79,6 +82,7 @@ async def test_a_hanging_call_ends_with_its_client_or_the_emulator(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 async def test_a_reset_fault_resets_the_connection() -> None:
     """There is no answer of any kind."""
     async with EmulatorProcess() as emulator:
@@ -90,6 +94,7 @@ async def test_a_reset_fault_resets_the_connection() -> None:
     assert "HTTP" not in caught.value.message  # no status: there was no answer
 
 
+@pytest.mark.slow
 async def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("volc_moderation.emulator.control.STOP_TIMEOUT", 0.1)
     async with EmulatorProcess() as emulator:
@@ -123,6 +128,7 @@ async def test_an_emulator_stops_reporting_when_its_server_stops() -> None:
 # Standard input
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="the system does not show arguments as files")
 async def test_the_arguments_of_the_process_contain_no_key() -> None:
     """Every user of the machine can read the arguments."""
@@ -170,6 +176,7 @@ async def quota(base_url: str) -> int:
         return int((await client.get("/_emulator/counts")).json()["StopWebcast"]["quota"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "expected"), [(b"", 150), (b"\n", 150), (b'{"quotas": {"StopWebcast": 7}}\nmore\n', 7), (b"{}", 150)]
 )
@@ -183,6 +190,7 @@ async def test_settings_from_a_file(tmp_path: Path, content: bytes, expected: in
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 async def test_standard_input_may_be_empty() -> None:
     async with started_by_hand(asyncio.subprocess.DEVNULL) as (process, ready):
         assert await quota(ready["base_url"]) == 150
@@ -190,6 +198,7 @@ async def test_standard_input_may_be_empty() -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 async def test_a_terminal_is_not_read() -> None:
     ours, theirs = pty.openpty()
     try:
@@ -201,6 +210,7 @@ async def test_a_terminal_is_not_read() -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 async def test_the_parent_may_use_a_socket() -> None:
     ours, theirs = socket.socketpair()
     ours.sendall(b'{"quotas": {"StopWebcast": 7}}\n')
@@ -215,6 +225,7 @@ async def test_the_parent_may_use_a_socket() -> None:
         assert await process.wait() == 0
 
 
+@pytest.mark.slow
 async def test_standard_input_may_be_closed() -> None:
     process = await asyncio.create_subprocess_exec(
         *("sh", "-c", 'exec "$0" -m volc_moderation.emulator <&-', sys.executable), stdout=asyncio.subprocess.PIPE
@@ -226,6 +237,7 @@ async def test_standard_input_may_be_closed() -> None:
         assert await process.wait() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "code", "message"),
     [
@@ -348,6 +360,7 @@ async def test_requests_for_the_name_that_it_listens_on_are_answered(monkeypatch
         assert set(await statuses(base_url, {"Host": "other:8765"})) == {403}
 
 
+@pytest.mark.slow
 async def test_a_server_on_all_addresses_answers_only_the_names_in_hosts() -> None:
     """As in a container, whose name the emulator does not know."""
     async with serving("0.0.0.0") as base_url:  # noqa: S104 - as in a container

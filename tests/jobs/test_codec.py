@@ -40,6 +40,7 @@ outcomes = st.builds(
 seconds = st.none() | st.floats(0, 1e6)
 
 
+@pytest.mark.slow
 @given(outcome=outcomes, round_trip=seconds, waited=seconds)
 def test_an_outcome_comes_back_from_redis_as_it_was_stored(
     outcome: Outcome, round_trip: float | None, waited: float | None

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from tests.doubles import volcengine_client
 from tests.jobs.journals import all_jobs, fill
 from volc_moderation.emulator import Emulator, Settings, listen, serve
@@ -40,6 +42,7 @@ async def serve_emulator() -> AsyncIterator[tuple[str, Counter[str]]]:
     await serving
 
 
+@pytest.mark.slow
 async def test_no_job_is_lost_in_fifty_kills(tmp_path: Path) -> None:
     """Every stop arrives; those that arrive twice were in flight at a kill; the journal is intact after each kill."""
     dice = random.Random(1)

@@ -22,6 +22,8 @@ from volc_moderation.jobs.job import INTERRUPTED, Job
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.zego import StartCensorAudioV2
 
+pytestmark = pytest.mark.slow
+
 #: The range of the seconds from a client to the vendor, or back: long enough for calls to be in flight at each fault.
 DELAY = (0.02, 0.05)
 LEASE = 5  # seconds

@@ -122,6 +122,7 @@ async def test_jobs_that_cannot_start_release_the_journal(path: Path, caplog: py
         caplog.clear()
 
 
+@pytest.mark.slow
 async def test_remaining_jobs_are_done_by_the_next_process(path: Path) -> None:
     vendor = Vendor()
     async with Jobs(path, clients=[vendor.client], grace=0.01) as jobs:
@@ -201,6 +202,7 @@ async def test_waiting_can_be_cancelled(path: Path) -> None:
         assert (await jobs.wait(key)).state is JobState.DONE
 
 
+@pytest.mark.slow
 async def test_refused_keys_and_an_unreachable_vendor_do_not_end_the_jobs(path: Path) -> None:
     answers: list[httpx.Response | Exception] = [
         volcengine_error("InvalidAccessKey", status=401),
@@ -220,6 +222,7 @@ async def test_refused_keys_and_an_unreachable_vendor_do_not_end_the_jobs(path: 
         assert (job.state, job.attempts) == (JobState.DONE, 1)
 
 
+@pytest.mark.slow
 async def test_a_thousand_jobs_are_submitted_at_once(path: Path) -> None:
     async with Jobs(path, clients=[volcengine()]) as jobs:
         keys = await asyncio.gather(*(jobs.submit(stop(number)) for number in range(1000)))
@@ -256,6 +259,7 @@ async def test_a_journal_that_cannot_delete_old_jobs_is_used(
         assert not any(task.done() for task in jobs._tasks)
 
 
+@pytest.mark.slow
 async def test_jobs_that_are_done_are_kept_for_a_week(path: Path) -> None:
     now = 10_000_000.0
     async with Jobs(path, clients=[volcengine()], clock=lambda: now) as jobs:
@@ -295,6 +299,7 @@ async def test_an_invalid_delay_is_refused(path: Path, delay: Any) -> None:
         assert sum((await jobs.counts()).values()) == 0
 
 
+@pytest.mark.slow
 async def test_a_job_submitted_in_flight_waits_for_its_delay(path: Path) -> None:
     vendor = Vendor()
     async with Jobs(path, clients=[vendor.client]) as jobs:

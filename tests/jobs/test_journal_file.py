@@ -52,6 +52,7 @@ def test_a_second_writer_is_refused(journal: Journal) -> None:
     Journal(journal.path).close()
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_holds_no_lock(tmp_path: Path) -> None:
     hold = (
         "import sys, time; from volc_moderation.jobs.journal import Journal\n"
@@ -340,6 +341,7 @@ def test_a_journal_that_is_being_read_is_not_set_aside(tmp_path: Path) -> None:
     journal.close()
 
 
+@pytest.mark.slow
 def test_the_write_ahead_log_does_not_stay_large(journal: Journal) -> None:
     """It grows during a long read; afterwards it is truncated."""
     submit(journal)
@@ -376,6 +378,7 @@ def test_a_damaged_journal_is_reported(journal: Journal, damage: str) -> None:
         all_jobs(journal)
 
 
+@pytest.mark.slow
 def test_a_journal_with_flipped_bytes_yields_jobs_or_a_journal_error(tmp_path: Path) -> None:
     """No other exception is raised, whatever the query and wherever the damage."""
     path = tmp_path / "stops.db"

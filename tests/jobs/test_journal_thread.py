@@ -63,6 +63,7 @@ async def test_many_records_share_a_commit(thread: JournalThread, journal: Count
     assert len(journal.commits) <= 1000 / MAX_BATCH_SIZE + 2
 
 
+@pytest.mark.slow
 async def test_a_record_is_written_soon_without_a_request(thread: JournalThread, journal: CountingJournal) -> None:
     (job_id,) = await thread.do(lambda journal: load_and_take(journal, 1))
     thread.record(record(job_id))

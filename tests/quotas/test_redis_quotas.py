@@ -155,6 +155,7 @@ async def test_after_a_flush_no_permit_is_granted_for_a_window(redis: Redis, val
     assert sum(counts) > 30 * 4 * 0.5
 
 
+@pytest.mark.slow
 async def test_after_a_restart_no_permit_is_granted_for_a_window() -> None:
     """The server is killed and loses its data; calls continue by themselves."""
     vendor = Vendor()
@@ -192,6 +193,7 @@ async def test_an_unreachable_store_is_an_error_at_once() -> None:
     assert caught.value.action == "StopWebcast"
 
 
+@pytest.mark.slow
 async def test_calls_that_wait_for_an_unreachable_store_can_time_out() -> None:
     async with (
         RedisQuotas(UNREACHABLE, outage="wait") as quotas,
@@ -201,6 +203,7 @@ async def test_calls_that_wait_for_an_unreachable_store_can_time_out() -> None:
             await asyncio.wait_for(client.stop_webcast(app_id="app", room_id="room", task_id="task"), 0.3)
 
 
+@pytest.mark.slow
 async def test_processes_use_their_share_while_the_store_is_unreachable() -> None:
     """Of 20 calls a second, each of the two processes has ten, once the vendor no longer counts earlier calls."""
     async with RedisQuotas(UNREACHABLE, outage="share", processes=2) as quotas:
@@ -252,6 +255,7 @@ def redis_client(url: str, **options: Any) -> "redis.asyncio.Redis":
     return redis.asyncio.Redis.from_url(url, **options)
 
 
+@pytest.mark.slow
 async def test_a_cluster() -> None:
     """All keys of a quota are in one slot."""
     config = {"cluster-enabled": "yes", "cluster-port": str(free_port())}

@@ -18,6 +18,7 @@ from volc_moderation.quotas.round_trips import RoundTrips
 from volc_moderation.quotas.window import default_quotas
 
 
+@pytest.mark.slow
 @pytest.mark.looptime
 @pytest.mark.parametrize(("low", "high", "expected"), [(0.02, 0.05, 0.95), (0.002, 0.005, 0.98), (0.08, 0.12, 0.88)])
 async def test_full_speed_without_a_breach(low: float, high: float, expected: float) -> None:
@@ -51,6 +52,7 @@ async def test_a_way_to_the_vendor_that_becomes_shorter_does_not_breach(there: f
     assert vendor.max_in_a_second <= 150
 
 
+@pytest.mark.slow
 @pytest.mark.looptime
 async def test_slow_requests_that_are_abandoned_do_not_breach() -> None:
     """They arrive after their caller has given up, and the vendor counts them all the same."""
@@ -227,6 +229,7 @@ def test_the_default_store_is_one_per_loop() -> None:
     assert first[0] is not second[0]
 
 
+@pytest.mark.slow
 def test_consecutive_loops_share_a_quota() -> None:
     """A program that calls ``asyncio.run`` for every job sends no more than one that does not."""
     key = QuotaKey("volcengine", "one loop after the other", "StopWebcast")
@@ -276,6 +279,7 @@ def test_threads_may_each_have_a_loop() -> None:
 FACTORIES = {None, getattr(asyncio, "eager_task_factory", None)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_any_task_factory(factory: Any) -> None:
     """Calls that wait get a permit, however tasks are started."""
@@ -352,6 +356,7 @@ def quotas_of_ended_loops() -> set[QuotaKey]:
     return {key for loop, store in window._stores.items() if loop.is_closed() for key in store.permit_return_times()}
 
 
+@pytest.mark.slow
 def test_a_quota_outlives_a_loop_that_does_not_use_it() -> None:
     """The requests of one loop still count if the next one uses another quota or none, or is virtual."""
     key, other = (QuotaKey("volcengine", "unused in between", action) for action in ("StopWebcast", "StopDetection"))

@@ -24,6 +24,7 @@ def test_every_method_is_covered(client_type: type[Client]) -> None:
     assert set(re.findall(r"client\.(\w+)\(", body)) == methods
 
 
+@pytest.mark.slow
 def test_basedpyright_accepts_it() -> None:
     command = ["-m", "basedpyright", "--project", str(FOLDER / "pyrightconfig.json"), "--pythonpath", sys.executable]
     process = subprocess.run(  # noqa: S603 - our own

@@ -62,6 +62,7 @@ def official(
     return headers
 
 
+@pytest.mark.slow
 @given(
     method=st.sampled_from(["GET", "POST"]),
     host=st.sampled_from(["rtc.volcengineapi.com", "127.0.0.1:8765", "host:443", "host:80", "h:4430"]),

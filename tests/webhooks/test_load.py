@@ -70,6 +70,7 @@ async def test_ten_thousand_callbacks(port: int) -> None:
     assert len(EVENTS) == 10_000
 
 
+@pytest.mark.slow
 async def test_hostile_senders_do_not_disturb_others(port: int) -> None:
     """Twenty senders announce 20 MB, twenty send them in chunks without a length, and twenty stop in the middle."""
     large = request("/zego", bytes(20_000_000))

@@ -278,6 +278,7 @@ def test_a_response_without_a_code_is_unusable(code: Any) -> None:
         decode(STOP, REQUEST, answer(code))
 
 
+@pytest.mark.slow
 @given(
     body=st.binary(max_size=200)
     | json_values.map(json.dumps).map(str.encode)

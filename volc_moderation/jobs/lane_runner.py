@@ -37,7 +37,7 @@ MAX_PERMIT_WAIT = 0.5
 #: Calls fewer in flight after a wait that was too long. A fraction, because many calls report the same long queue.
 CONCURRENCY_DECREASE = 0.25
 
-#: Consecutive failures, without any answer in between, that count as an outage.
+#: Consecutive failures that other calls are likely to hit too, and that count as an outage.
 FAILURES_BEFORE_PAUSE = 8
 INITIAL_OUTAGE_PAUSE = 0.5  # seconds
 MAX_OUTAGE_PAUSE = 30.0  # seconds
@@ -329,7 +329,7 @@ class LaneRunner:
         self._record(job, outcome, round_trip, waited)
 
     def _record_failure(self, error: ModerationError) -> None:
-        """Count a failure that other calls may well meet too."""
+        """Count a failure that other calls are likely to hit."""
         self._consecutive_failures += 1
         if isinstance(error, AuthenticationError) or getattr(error, "is_permanent", False):
             self._pause(error)

@@ -139,7 +139,7 @@ def after_exception(exception: BaseException, *, maybe_sent: bool) -> Outcome:
     """
     frames = traceback.extract_tb(exception.__traceback__)
     where = f", raised in {frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    message = f"the call ended in an exception that is no error of a vendor{where}"
+    message = f"the call ended in an unexpected exception{where}"
     code = _storable_code(type(exception).__name__)
     return Outcome(JobState.FAILED, code=code, message=_storable_text(message), maybe_sent=maybe_sent)
 
@@ -169,5 +169,5 @@ def _was_never_attempted(error: ModerationError) -> bool:
 
 
 def _is_outage(error: ModerationError) -> bool:
-    """Return whether other jobs may well meet the same error, so that they should wait rather than be attempted."""
+    """Return whether other jobs are likely to hit the same error, so that they should wait rather than be attempted."""
     return isinstance(error, (TransportError, ServerError)) or _was_never_attempted(error)

@@ -36,7 +36,7 @@ TIMER_RESOLUTION = 0.000_01  # seconds
 
 
 class WindowQuotas(QuotaStore["LocalWindow"]):
-    """Window permits for the clients of one event loop, first come, first served.
+    """Window permits for the clients of one event loop: interactive calls first, else in the order of the calls.
 
     When the vendor throttles a call, because other programs use the same account, less of the quota is used,
     and more again later: see ``snapshot()``.

@@ -48,7 +48,7 @@ def _page(journal: Journal, now: float) -> str:
 
 
 def _write_whole(path: Path, page: str) -> None:
-    """Write a file that nobody sees half written. A new one is readable by its owner only.
+    """Write a file atomically. A new one is readable by its owner only.
 
     An existing file keeps its permissions, and a link its target. A pipe or a device is written directly.
     """
