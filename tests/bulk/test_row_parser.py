@@ -42,6 +42,8 @@ from volc_moderation.zego import (
     VideoParam,
 )
 
+pytestmark = pytest.mark.slow
+
 BY_NAME: dict[str, type[Action[Any]]] = {action.name: action for action in ACTIONS}
 #: Each action with the required arguments only, and with all of them.
 EXAMPLES: list[Action[Any]] = [
@@ -421,7 +423,6 @@ def test_any_cell_is_refused_or_can_be_written_to_a_journal(action: Any) -> None
 # Round trips
 
 
-@pytest.mark.slow
 @given(st.data())
 def test_every_column_has_either_spelling_in_any_order(data: st.DataObject) -> None:
     example = data.draw(st.sampled_from(EXAMPLES))
@@ -446,7 +447,6 @@ def test_every_action_can_be_a_line_of_json_and_a_row_of_csv(example: Action[Any
     assert parse_file(as_csv({name: as_cell(value) for name, value in row.items()})) == example
 
 
-@pytest.mark.slow
 @given(st.builds(SendCustomCommand, room_id=identifiers, from_user_id=identifiers, message_content=texts.filter(bool)))
 def test_any_message_is_preserved(action: Action[Any]) -> None:
     row = vendor_row(action)

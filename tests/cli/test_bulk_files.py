@@ -21,6 +21,8 @@ from volc_moderation.cli.app import run
 from volc_moderation.quotas import Priority
 from volc_moderation.transport import Transport
 
+pytestmark = pytest.mark.slow
+
 #: An address at which nothing listens.
 NOWHERE = "http://127.0.0.1:9"
 #: The lines of a large file before the first bad one.
@@ -179,7 +181,6 @@ def test_nothing_is_sent_if_a_later_file_is_bad(bulk: Bulk, folder: Path, sent: 
 # Files with bad rows
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("keys")
 def test_bad_rows_at_the_end_of_a_large_file_are_named_and_nothing_is_sent(
     bulk: Bulk, folder: Path, sent: list[object]
@@ -286,7 +287,6 @@ def test_a_dry_run_has_a_line_for_each_action(bulk: Bulk, folder: Path) -> None:
     ]
 
 
-@pytest.mark.slow
 def test_standard_input_is_read_through_a_pipe(folder: Path) -> None:
     main = (sys.executable, "-c", "from volc_moderation.cli import main; main()")
     process = subprocess.run(  # noqa: S603 - our own
@@ -301,7 +301,6 @@ def test_standard_input_is_read_through_a_pipe(folder: Path) -> None:
     assert left_in(folder) == set()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "file", "signals"),
     [(["bulk", *STOP], "-", 1), (["bulk", *STOP], "silent", 2), (["sweep"], "-", 2), (["sweep"], "silent", 1)],

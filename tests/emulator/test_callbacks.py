@@ -23,7 +23,7 @@ ROOM: dict[str, Any] = {"app_id": "app", "room_id": "room"}
 AUDIO: dict[str, Any] = {"room_id": "room", "event_id": "audio_room", "audio_language": "zh", "risk_type_list": ["BAN"]}
 HERE = "https://app.example/callbacks"
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
 
 class Receiver:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tests.emulator.raw import VOLCENGINE, ZEGO, call_volcengine, call_zego, prepared, versions_of
 from tests.strategies import json_values
 
+pytestmark = pytest.mark.slow
+
 #: Values that are not of the type that a field needs.
 NOT_TEXTS: tuple[Any, ...] = (None, 5, True, ["a"], {})
 NOT_LISTS: tuple[Any, ...] = (None, "BAN", 5, {"BAN": 1}, [5], [None], [["BAN"]], [""])
@@ -347,14 +349,12 @@ def token_of(action: str) -> dict[str, str]:
     return {"Token": "t"} if action in {"BanUserStream", "UnbanUserStream"} else {}
 
 
-@pytest.mark.slow
 @given(action=st.sampled_from(sorted(VOLCENGINE)), more=st.dictionaries(st.sampled_from(FIELDS), json_values))
 async def test_volcengine_answers_any_json(action: str, more: dict[str, Any]) -> None:
     code, _ = await call_volcengine(prepared(), action, {**VOLCENGINE[action], **more})
     assert code is None or code.startswith("InvalidParameter")
 
 
-@pytest.mark.slow
 @given(action=st.sampled_from(sorted(ZEGO)), more=st.dictionaries(st.sampled_from(ZEGO_FIELDS), json_values))
 async def test_zego_answers_any_json(action: str, more: dict[str, Any]) -> None:
     code, _ = await call_zego(prepared(), action, {**ZEGO[action], **more})

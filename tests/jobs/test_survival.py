@@ -42,6 +42,8 @@ from volc_moderation.quotas import QuotaKey
 from volc_moderation.volcengine import ListDetectionTask, StartDetection, StopWebcast
 from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

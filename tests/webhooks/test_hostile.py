@@ -32,6 +32,8 @@ from volc_moderation.volcengine import callbacks as volcengine
 from volc_moderation.webhooks.dedupe import DedupeState
 from volc_moderation.zego import callbacks as zego
 
+pytestmark = pytest.mark.slow
+
 #: Bytes of the hostile part: the most that ``Webhooks`` reads, less the rest of the callback.
 SIZE = 1_048_576 - 700
 #: Seconds on one core for one body. The most expensive body takes a tenth of it; the rest is for slow machines.
@@ -156,7 +158,6 @@ def test_a_hostile_body_takes_little_time(rules: Any, make: Callable[[], bytes])
     assert event is None or len(event.dedupe_key) <= 60
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("rules", "make"), CASES)
 def test_a_hostile_body_takes_little_memory(rules: Any, make: Callable[[], bytes]) -> None:
     body = make()
