@@ -143,6 +143,7 @@ def test_damaged_forms(original: dict[str, Any]) -> None:
     assert 0 < accepted < MUTANT_FORMS * 0.9
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 @pytest.mark.parametrize("original", [fields for vendor, fields in GENUINE if vendor == "zego"])
 def test_a_form_is_read_like_its_json(original: dict[str, Any]) -> None:

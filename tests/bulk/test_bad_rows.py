@@ -62,6 +62,7 @@ def test_a_bad_row_is_reported_and_the_others_are_read(content: bytes, reason: s
     assert str(bad) == reason
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 @pytest.mark.parametrize("start", [b"a,b", b'{"a": 0}'], ids=["CSV", "JSON Lines"])
 def test_a_latin_1_byte_far_down_affects_its_row_only(start: bytes) -> None:
@@ -97,6 +98,7 @@ def test_a_line_of_1_mib_is_read_and_a_longer_one_is_bad(kind: str) -> None:
         assert (number, last["task_id"]) == (4, "2")
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_long_line_in_gzip_takes_little_memory(kind: str) -> None:

@@ -194,6 +194,7 @@ def test_a_column_name_that_is_not_utf_8_is_reported(tmp_path: Path) -> None:
         open_source(str(tmp_path / "calls"))
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{"compression": "none", "use_dictionary": False}, {"compression": "gzip"}])
 def test_damaged_files_yield_rows_or_an_error(tmp_path: Path, options: dict[str, Any]) -> None:

@@ -447,6 +447,7 @@ def test_every_action_can_be_a_line_of_json_and_a_row_of_csv(example: Action[Any
     assert parse_file(as_csv({name: as_cell(value) for name, value in row.items()})) == example
 
 
+@pytest.mark.no_coverage
 @given(st.builds(SendCustomCommand, room_id=identifiers, from_user_id=identifiers, message_content=texts.filter(bool)))
 def test_any_message_is_preserved(action: Action[Any]) -> None:
     row = vendor_row(action)

@@ -243,6 +243,7 @@ def test_a_column_may_begin_like_encrypted_parquet() -> None:
 # Memory and open files
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["CSV", "JSON Lines in gzip"])
 def test_a_long_file_takes_no_more_memory_than_a_short_one(kind: str) -> None:

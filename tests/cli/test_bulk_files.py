@@ -181,6 +181,7 @@ def test_nothing_is_sent_if_a_later_file_is_bad(bulk: Bulk, folder: Path, sent: 
 # Files with bad rows
 
 
+@pytest.mark.no_coverage
 @pytest.mark.usefixtures("keys")
 def test_bad_rows_at_the_end_of_a_large_file_are_named_and_nothing_is_sent(
     bulk: Bulk, folder: Path, sent: list[object]

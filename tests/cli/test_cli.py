@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
@@ -38,6 +40,21 @@ START_WEBCAST = [
 
 
 async def command(*arguments: str, **environment: str) -> Result:
+    """Run a command in a thread."""
+
+    def run_command() -> Result:
+        with (
+            mock.patch.dict(os.environ, {"COLUMNS": "120"} | environment),
+            contextlib.redirect_stdout(io.StringIO()) as output,
+            contextlib.redirect_stderr(io.StringIO()) as errors,
+        ):
+            return run([*arguments]), output.getvalue(), errors.getvalue()
+
+    return await asyncio.to_thread(run_command)
+
+
+async def command_of_a_process(*arguments: str, **environment: str) -> Result:
+    """Run a command in a process of its own."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from volc_moderation.cli import main; main()", *arguments),
         env=os.environ | {"COLUMNS": "120"} | environment,
@@ -55,7 +72,7 @@ def keys(emulator: EmulatorProcess) -> dict[str, str]:
 
 
 async def test_calls_of_both_vendors(keys: dict[str, str]) -> None:
-    code, output, _ = await command(
+    code, output, _ = await command_of_a_process(
         *("call", "StartWebcast", "--app-id", "a", "--room-id", "r", "--task-id", "t", "--user-id", "u"),
         *("--source-url", "https://example.com/", "--video-solutions", '[{"Width": 1280, "Height": 720}]'),
         *("--monitor-config", '{"BlankCheckInterval": 5}'),
@@ -275,7 +292,7 @@ async def test_an_interrupt_is_silent(arguments: list[str]) -> None:
 @pytest.mark.slow
 async def test_the_demo_writes_a_picture(tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
-    code, _, _ = await command(
+    code, _, _ = await command_of_a_process(
         "demo", "--webcasts", "3", "--audio", "3", "--svg", str(picture), PYTHONIOENCODING="ascii"
     )
     assert code == 0

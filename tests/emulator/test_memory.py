@@ -63,6 +63,7 @@ def test_the_keys_that_ended_first_are_removed(monkeypatch: pytest.MonkeyPatch) 
     assert removed == [2]
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
 async def test_the_tasks_that_ended_first_are_forgotten() -> None:
@@ -120,6 +121,7 @@ async def test_a_webcast_can_be_queried_for_72_hours() -> None:
         assert (await call_volcengine(emulator, "GetWebCastTask", parameters, now=clock.now))[0] == code
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
 async def test_expired_bans_rules_sequences_and_nonces_are_forgotten() -> None:

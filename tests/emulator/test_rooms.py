@@ -292,6 +292,7 @@ async def test_rules_about_users(vendors: Vendors, rule: Any, may_join: bool, ma
         await vendors.zego.del_forbid_user_rule(**key)
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize(("rule_type", "max_rules"), [(1, 100), (2, 200), (3, 200), (4, 200)])
 async def test_the_number_of_rules_of_each_type_is_limited(vendors: Vendors, rule_type: int, max_rules: int) -> None:
     def rule_key(kind: int, number: int) -> dict[str, Any]:

@@ -222,6 +222,7 @@ async def test_refused_keys_and_an_unreachable_vendor_do_not_end_the_jobs(path: 
         assert (job.state, job.attempts) == (JobState.DONE, 1)
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 async def test_a_thousand_jobs_are_submitted_at_once(path: Path) -> None:
     async with Jobs(path, clients=[volcengine()]) as jobs:

@@ -278,6 +278,7 @@ async def test_a_program_goes_on_after_its_redis_has_lost_its_data(valkey: str, 
             assert (await jobs.wait(key)).state is JobState.DONE
 
 
+@pytest.mark.no_coverage
 async def test_many_waiters_send_almost_no_requests(valkey: str, redis: Redis) -> None:
     async with DistributedJobs(valkey, clients=[volcengine()]) as jobs:
         keys = await asyncio.gather(*(jobs.submit(stop(number)) for number in range(500)))

@@ -351,6 +351,7 @@ class Machine(RuleBasedStateMachine):
                 assert job.code != INTERRUPTED or not self.action_types[job.lane].repeatable
 
 
+@pytest.mark.no_coverage
 @pytest.mark.usefixtures("redis")
 def test_the_queue_keeps_its_promises_in_any_order_of_accidents(valkey: str) -> None:
     class MachineOnValkey(Machine):

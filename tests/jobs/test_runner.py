@@ -138,6 +138,7 @@ async def test_a_job_whose_fault_does_not_pass_is_given_up(journal: InlineJourna
     assert (job.state, job.attempts, job.code) == (JobState.GIVEN_UP, 3, 50009)
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 async def test_a_slow_quota_delays_no_other_lane(journal: InlineJournal, vendors: Vendors) -> None:
     fill(journal.journal, [CloseRoom(room_id=f"r-{n}") for n in range(30)], vendors.zego)

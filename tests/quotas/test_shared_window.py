@@ -58,6 +58,7 @@ async def test_full_speed_without_a_breach(redis: Redis, number: int, low: float
     assert processes.exchanges / sum(calls) < 1
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize("seed", range(2))
 async def test_cold_starts_do_not_breach(redis: Redis, seed: int) -> None:
     """Processes that start one after the other."""
@@ -70,6 +71,7 @@ async def test_cold_starts_do_not_breach(redis: Redis, seed: int) -> None:
     assert vendor.max_in_a_second <= 60
 
 
+@pytest.mark.no_coverage
 async def test_a_wrong_clock_of_a_process_changes_nothing(redis: Redis) -> None:
     processes, vendor = Processes(redis, Quota(60)), SimulatedVendor(0.02, 0.05)
     ahead = (0.0, 0.5, -0.5, 3600.0)
@@ -79,6 +81,7 @@ async def test_a_wrong_clock_of_a_process_changes_nothing(redis: Redis) -> None:
     assert max(calls) / min(calls) < 1.3
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_few_permits_are_shared_fairly(redis: Redis, limit: int) -> None:
     processes, vendor = Processes(redis, Quota(limit)), SimulatedVendor(0.02, 0.05)
@@ -88,6 +91,7 @@ async def test_few_permits_are_shared_fairly(redis: Redis, limit: int) -> None:
     assert max(calls) - min(calls) <= 3 + 0.1 * max(calls)
 
 
+@pytest.mark.no_coverage
 async def test_a_window_may_be_longer_than_a_second(redis: Redis) -> None:
     """Such as that of a room at ZEGO: once in ten seconds."""
     processes, vendor = Processes(redis, Quota(1, window=10.0)), SimulatedVendor(0.02, 0.05)

@@ -37,6 +37,7 @@ def step(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Step]:
     redis.delete("test:step")
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize("seconds", [-60.0, 3600.0])
 async def test_a_clock_step_changes_no_rate(valkey: str, step: Step, seconds: float) -> None:
     """Two processes at full speed, a step, a new process: no call is refused or cancelled, and none is lost."""

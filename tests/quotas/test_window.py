@@ -29,6 +29,7 @@ async def test_full_speed_without_a_breach(low: float, high: float, expected: fl
     assert vendor.quota_share(150) >= expected
 
 
+@pytest.mark.no_coverage
 @pytest.mark.looptime
 @pytest.mark.parametrize("seed", range(5))
 async def test_cold_starts_do_not_breach(seed: int) -> None:
@@ -52,6 +53,7 @@ async def test_a_way_to_the_vendor_that_becomes_shorter_does_not_breach(there: f
     assert vendor.max_in_a_second <= 150
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 @pytest.mark.looptime
 async def test_slow_requests_that_are_abandoned_do_not_breach() -> None:

@@ -390,6 +390,7 @@ def test_the_query_of_a_get_and_the_body_of_a_post() -> None:
     assert request.body == b'{"AppId":"app","RoomId":"room","TaskId":"task"}'
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 @given(
     body=st.binary(max_size=200)

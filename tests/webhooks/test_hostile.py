@@ -158,6 +158,7 @@ def test_a_hostile_body_takes_little_time(rules: Any, make: Callable[[], bytes])
     assert event is None or len(event.dedupe_key) <= 60
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize(("rules", "make"), CASES)
 def test_a_hostile_body_takes_little_memory(rules: Any, make: Callable[[], bytes]) -> None:
     body = make()
