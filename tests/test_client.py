@@ -282,6 +282,7 @@ async def test_httpx2_clients_are_accepted() -> None:
     assert type(caught.value).__name__ == "TransportError"
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 @pytest.mark.looptime
 async def test_two_clients_of_one_account_share_its_quota(vendors: Vendors) -> None:

@@ -405,6 +405,7 @@ UNUSUAL: list[object] = [
 ]
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize("action", ACTIONS)
 def test_any_cell_is_refused_or_can_be_written_to_a_journal(action: Any) -> None:
     names = [field.name for field in attrs.fields(action)]

@@ -207,6 +207,7 @@ def test_a_disk_error_is_reported_with_the_last_line() -> None:
         next(source.rows)
 
 
+@pytest.mark.no_coverage
 @pytest.mark.parametrize(
     "damage",
     [lambda packed: packed[:-200], lambda packed: packed[:-8], lambda packed: packed[:-8] + bytes(8)],

@@ -141,6 +141,7 @@ TASKS = st.lists(
 )
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 @settings(deadline=None)  # milliseconds vary on a busy machine
 @given(

@@ -55,6 +55,7 @@ def test_a_wrong_bulk_share_is_named(share: Any) -> None:
         WindowQuotas(bulk_share=share)
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 async def test_bulk_calls_hardly_delay_interactive_calls() -> None:
     """20,000 bulk calls wait; an interactive call gets one of the next permits."""

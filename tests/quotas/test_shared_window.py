@@ -284,6 +284,7 @@ async def test_a_store_that_does_not_reply_is_unavailable(redis: Redis) -> None:
     assert now() == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.no_coverage
 async def test_calls_may_wait_for_the_store(redis: Redis) -> None:
     processes, vendor = Processes(redis, Quota(60), outage="wait"), SimulatedVendor(0.02, 0.05)
     running = [asyncio.create_task(keep_calling(processes.start(), vendor, 20, 40)) for _ in range(2)]
@@ -298,6 +299,7 @@ async def test_calls_may_wait_for_the_store(redis: Redis) -> None:
     assert min(calls) > 300
 
 
+@pytest.mark.no_coverage
 async def test_processes_may_continue_with_their_share(redis: Redis) -> None:
     """During an outage, each has a third of the quota, once the vendor no longer counts earlier requests."""
     processes, vendor = Processes(redis, Quota(60), outage="share", processes=3), SimulatedVendor(0.02, 0.05)

@@ -18,6 +18,7 @@ from volc_moderation.quotas.round_trips import RoundTrips
 from volc_moderation.quotas.window import default_quotas
 
 
+@pytest.mark.no_coverage
 @pytest.mark.slow
 @pytest.mark.looptime
 @pytest.mark.parametrize(("low", "high", "expected"), [(0.02, 0.05, 0.95), (0.002, 0.005, 0.98), (0.08, 0.12, 0.88)])
