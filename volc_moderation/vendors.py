@@ -1,8 +1,8 @@
 """The registry of vendors: the client, the callbacks and the error codes of each.
 
-No other module that all vendors share imports a vendor's package; the test fixtures, the demo and the command ``sweep``
-are about these two vendors. To add a vendor, write its package (``tests/toy_vendor`` is the smallest example), add it to
-``VENDORS`` and, if it sends callbacks, to ``CallbackSecrets``.
+No other module that all vendors share imports a vendor's package; the test fixtures, the demo and the command
+``sweep`` are about these two vendors. To add a vendor, write its package (``tests/toy_vendor`` is the smallest
+example), add it to ``VENDORS`` and, if it sends callbacks, to ``CallbackSecrets``.
 """
 
 from collections.abc import Callable, Sequence
