@@ -1,6 +1,7 @@
 """Volcengine's protocol: every form of success, every documented error code, and unexpected responses."""
 
 import json
+import sys
 import traceback
 from typing import Any
 
@@ -456,7 +457,12 @@ def test_lone_surrogates_are_replaced_everywhere() -> None:
 
 @pytest.mark.parametrize("depth", [600, 900, 2000])
 def test_a_response_that_is_nested_too_deeply_is_not_read(depth: int) -> None:
-    assert load_response(b'{"a":' + depth * b"[" + rb'"\ud800"' + depth * b"]" + b"}") is None
+    """It is read as a whole or not at all. Since Python 3.12, a comprehension takes no frame, so more is read."""
+    response = load_response(b'{"a":' + depth * b"[" + rb'"\ud800"' + depth * b"]" + b"}")
+    if sys.version_info >= (3, 12) and depth < 1000:
+        assert response == json.loads('{"a":' + depth * "[" + '"?"' + depth * "]" + "}")
+    else:
+        assert response is None
 
 
 @pytest.mark.parametrize(
