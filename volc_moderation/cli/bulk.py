@@ -19,7 +19,7 @@ from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.bulk.sources import STDIN
 from volc_moderation.cli.environment import Redis, check_redis, printable_redis
 from volc_moderation.cli.exit_codes import ExitCode
-from volc_moderation.cli.input_files import check_files, load_files, parse_constants, paths_of
+from volc_moderation.cli.load_files import check_files, load_files, parse_constants, paths_of
 from volc_moderation.cli.output import check_outputs, create_private
 from volc_moderation.cli.rate import Rate, parse_rates
 from volc_moderation.cli.run import run_journal, summary_line

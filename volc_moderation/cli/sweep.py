@@ -17,7 +17,7 @@ from volc_moderation import ConflictError, InvalidActionError, InvalidRequestErr
 from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.cli.environment import Redis
 from volc_moderation.cli.exit_codes import ExitCode
-from volc_moderation.cli.input_files import check_files, load_files, parse_constants, paths_of
+from volc_moderation.cli.load_files import check_files, load_files, parse_constants, paths_of
 from volc_moderation.cli.output import check_outputs, create_private
 from volc_moderation.cli.rate import Rate, parse_rates
 from volc_moderation.cli.run import fatal_exit_code, print_failure_codes, print_fatal_error, run_jobs

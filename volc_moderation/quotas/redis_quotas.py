@@ -1,8 +1,9 @@
 """Window permits in Redis or Valkey: all processes that use the same account together stay within its quotas.
 
 The permits and their rules are those of ``window.py``. They live in the store, are counted on its clock, and change
-hands in one script, ``exchange.lua``. In each process, one task per quota talks to the store for all waiting calls, see
-``shared_window.py``: in one exchange it returns the answered permits and requests a few new ones ahead of time.
+hands in one script, ``grant_permits.lua``. In each process, one task per quota talks to the store for all waiting
+calls, see ``shared_window.py``: in one exchange it returns the answered permits and requests a few new ones ahead of
+time.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from volc_moderation.quotas.store import QuotaStore
 from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE
 from volc_moderation.redis_client import cancellable, client_or_error
 
-SCRIPT = Path(__file__).with_name("exchange.lua").read_text(encoding="utf-8")
+SCRIPT = Path(__file__).with_name("grant_permits.lua").read_text(encoding="utf-8")
 #: The ends of the names of a quota's keys, in the order of the script's KEYS.
 KEY_SUFFIXES = ("state", "held", "back", "line", "seen")
 

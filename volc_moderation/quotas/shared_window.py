@@ -305,7 +305,7 @@ class SharedWindow:
             "learning": LEARNING_PER_WINDOW,
             "shrink": SHRINK_FACTOR,
             "burst": MAX_BURST,
-            "drip": PACE_COST,
+            "pace_cost": PACE_COST,
         }
         if self._generation is not None and now < self._last_reply_at + GENERATION_MEMORY:
             argument["born"] = self._generation

@@ -23,6 +23,8 @@ from volc_moderation.quotas.round_trips import LATE_ARRIVAL_ALLOWANCE, RoundTrip
 from volc_moderation.quotas.store import QuotaStore
 from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE, WaitQueue
 
+# The pace of permits. With Redis, ``grant_permits.lua`` keeps the same pace.
+
 #: At most this many permits are granted at once: bursts make an HTTP pool collapse.
 MAX_BURST = 3
 #: What a permit takes of the pacer's capacity: a little less than 1, so that a coarse clock does not delay it twice.

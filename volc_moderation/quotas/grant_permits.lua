@@ -102,13 +102,13 @@ if request.want > 0 then
 end
 
 -- Grant the free permits, then those that return next.
-local step = request.drip * request.window / quota
+local pace_step = request.pace_cost * request.window / quota
 local delays, is_short = {}, false
 local function grant(from)
   local start = math.max(now, from)
   if quota > request.burst then
-    start = math.ceil(math.max(start, pace - (request.burst - 1) * step))
-    pace = math.max(pace, start) + step
+    start = math.ceil(math.max(start, pace - (request.burst - 1) * pace_step))
+    pace = math.max(pace, start) + pace_step
   end
   redis.call('ZADD', held, start + request.lease, request.process .. ':' .. (request.number + #delays))
   in_flight = in_flight + 1
