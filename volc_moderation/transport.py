@@ -2,30 +2,6 @@
 
 This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
 
-This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
-
-This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
-
-This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
-
-This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
-
-This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
-
-This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
-
-This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
-
-This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
-
-This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
-
-This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
-
-This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
-
-This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
-
 The client may be an ``httpx.AsyncClient`` or an ``httpx2.AsyncClient``: it receives nothing but str, bytes, floats and
 callables, and the exceptions caught are those of the library that its class comes from.
 """
