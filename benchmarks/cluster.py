@@ -247,7 +247,7 @@ def audit(report: Report, *journals: Path) -> Audit:
     accepted = Counter(arrival.room_id for arrival in report.arrivals if arrival.accepted)
     jobs: list[Job] = []
     for path in journals:
-        with contextlib.closing(Journal(path, read_only=True)) as journal:
+        with contextlib.closing(Journal(path, access="read")) as journal:
             jobs += list(journal.jobs())
     listed = Counter(str(job.parameters["RoomId"]) for job in jobs)
     lost = failed = interrupted = interrupted_done = 0

@@ -5,11 +5,12 @@
 
 import asyncio
 import json
+import multiprocessing
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -37,6 +38,9 @@ SDK_THREADS = 32
 RIVAL_RATE = 60
 KEYS: dict[str, Any] = {"access_key": "AK", "secret_key": "SK"}
 
+#: What the forked processes of one program share: one bucket.
+_shared_buckets: list[pyrate_limiter.AbstractBucket] = []
+
 #: Makes one call; raises one of ``CALL_ERRORS`` if it is lost.
 Call = Callable[[], Awaitable[object]]
 
@@ -59,10 +63,12 @@ class Program:
     """One of ``PROGRAMS`` in a process of its own.
 
     :param room_id: the RoomId of its calls, by which the vendor tells programs apart.
+    :param address: of its store: that of Redis, or the path of a file.
+    :param processes: of one of ``FORKING_PROGRAMS``, whose RoomIds are then p0, p1 and so on.
     """
 
-    def __init__(self, name: str, room_id: str, base_url: str, redis_url: str = "") -> None:
-        self._arguments = (name, room_id, base_url, redis_url)
+    def __init__(self, name: str, room_id: str, base_url: str, address: str = "", processes: int = 1) -> None:
+        self._arguments = (name, room_id, base_url, address, str(processes))
 
     async def start(self) -> None:
         """Start it, and wait until it is ready."""
@@ -86,7 +92,11 @@ class Program:
 
     def kill(self) -> None:
         """Kill it as the kernel does when memory is short."""
-        self._process.send_signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     async def aclose(self) -> None:
         """Kill it if it still runs."""
@@ -100,9 +110,15 @@ class Program:
 
 
 @asynccontextmanager
-async def running(names: list[str], base_url: str, redis_url: str = "") -> AsyncIterator[list[Program]]:
-    """Start a program for each name. The server knows them as p0, p1 and so on."""
-    programs = [Program(name, f"p{number}", base_url, redis_url) for number, name in enumerate(names)]
+async def running(names: list[str], base_url: str, address: str = "") -> AsyncIterator[list[Program]]:
+    """Start a process for each name. The server knows them as p0, p1 and so on.
+
+    The processes of one of ``FORKING_PROGRAMS`` are one program.
+    """
+    if names[0] in FORKING_PROGRAMS:
+        programs = [Program(names[0], "p", base_url, address, len(names))]
+    else:
+        programs = [Program(name, f"p{number}", base_url, address) for number, name in enumerate(names)]
     async with AsyncExitStack() as stack:
         for program in programs:
             stack.push_async_callback(program.aclose)
@@ -132,6 +148,14 @@ async def shared(stack: AsyncExitStack, room_id: str, base_url: str, redis_url: 
     return await _volc_moderation(
         stack, await stack.enter_async_context(RedisQuotas(redis_url, outage="wait")), room_id, base_url
     )
+
+
+async def file(stack: AsyncExitStack, room_id: str, base_url: str, path: str) -> Call:
+    """Call with this package and its quotas in a file."""
+    from volc_moderation.quotas import FileQuotas  # type: ignore[attr-defined] # noqa: PLC0415
+
+    quotas = await stack.enter_async_context(FileQuotas(path, outage="wait"))
+    return await _volc_moderation(stack, quotas, room_id, base_url)
 
 
 async def _httpx_call(
@@ -188,6 +212,21 @@ async def pyrate_redis(stack: AsyncExitStack, room_id: str, base_url: str, redis
     return await _httpx_call(stack, room_id, base_url, partial(limiter.try_acquire_async, "stop"))
 
 
+async def pyrate_sqlite(stack: AsyncExitStack, room_id: str, base_url: str, path: str) -> Call:
+    """Call with pyrate-limiter on an SQLite file, with the file lock that several processes need."""
+    rates = [pyrate_limiter.Rate(QUOTA, pyrate_limiter.Duration.SECOND)]
+    limiter = pyrate_limiter.Limiter(
+        pyrate_limiter.SQLiteBucket.init_from_file(rates, db_path=path, use_file_lock=True)
+    )
+    return await _httpx_call(stack, room_id, base_url, partial(limiter.try_acquire_async, "stop"))
+
+
+async def pyrate_forked(stack: AsyncExitStack, room_id: str, base_url: str, _: str) -> Call:
+    """Call with pyrate-limiter in a forked process that shares a bucket with the others."""
+    limiter = pyrate_limiter.Limiter(_shared_buckets[0])
+    return await _httpx_call(stack, room_id, base_url, partial(limiter.try_acquire_async, "stop"))
+
+
 async def throttled_redis(stack: AsyncExitStack, room_id: str, base_url: str, redis_url: str) -> Call:
     """Call with throttled-py on Redis."""
     store = throttled.asyncio.RedisStore(server=redis_url)
@@ -214,23 +253,29 @@ PROGRAMS: dict[str, Callable[[AsyncExitStack, str, str, str], Awaitable[Call]]] 
     "volc_moderation": window,
     "volc_moderation, httpx2": window_httpx2,
     "volc_moderation, Valkey": shared,
+    "volc_moderation, file": file,
     f"AsyncLimiter({QUOTA}, 1), tenacity": burst,
     f"AsyncLimiter(2, 2/{QUOTA - 2}), tenacity": spread,
     "pyrate-limiter": pyrate,
     "pyrate-limiter, Valkey": pyrate_redis,
+    "pyrate-limiter, SQLite": pyrate_sqlite,
+    "pyrate-limiter, multiprocess": pyrate_forked,
     "throttled-py, Valkey": throttled_redis,
     f"official SDK, {SDK_THREADS} threads": official,
     "rival": rival,
 }
+#: Programs that can be used by several processes only if one program forks them.
+FORKING_PROGRAMS = {"pyrate-limiter, multiprocess"}
 CALL_ERRORS = (ModerationError, httpx.HTTPError, volcenginesdkcore.rest.ApiException)
 
 
-async def run(name: str, room_id: str, base_url: str, redis_url: str) -> None:
-    """Run a program. Standard input says for how many seconds."""
+async def make_calls(
+    name: str, room_id: str, base_url: str, address: str, *, ready: Callable[[], str]
+) -> ProgramResult:
+    """Make calls for as many seconds as the line says that ``ready`` returns."""
     async with AsyncExitStack() as stack:
-        call = await PROGRAMS[name](stack, room_id, base_url, redis_url)
-        print("ready", flush=True)
-        seconds = float(await asyncio.to_thread(sys.stdin.readline))
+        call = await PROGRAMS[name](stack, room_id, base_url, address)
+        seconds = float(await asyncio.to_thread(ready))
         end, cpu = time.monotonic() + seconds, time.process_time()
         done = lost = 0
 
@@ -249,8 +294,46 @@ async def run(name: str, room_id: str, base_url: str, redis_url: str) -> None:
         for task in workers:
             task.cancel()
         cpu = time.process_time() - cpu
-    print(json.dumps({"done": done, "lost": lost, "cpu": cpu}), flush=True)
+    return ProgramResult(done=done, lost=lost, cpu=cpu)
+
+
+def read_seconds() -> str:
+    """Say that the program is ready, and read from standard input for how many seconds it makes calls."""
+    print("ready", flush=True)
+    return sys.stdin.readline()
+
+
+def run_forked(name: str, room_id: str, base_url: str, address: str, seconds: str) -> ProgramResult:
+    """Make calls in a forked process."""
+    return asyncio.run(make_calls(name, room_id, base_url, address, ready=lambda: seconds))
+
+
+def fork(name: str, room_id: str, base_url: str, address: str, processes: int) -> ProgramResult:
+    """Make calls in several processes that share a bucket, as pyrate-limiter documents it; return their sum."""
+    bucket = pyrate_limiter.MultiprocessBucket.init([pyrate_limiter.Rate(QUOTA, pyrate_limiter.Duration.SECOND)])
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(processes, context, initializer=_shared_buckets.append, initargs=(bucket,)) as pool:
+        seconds = read_seconds()
+        futures = [
+            pool.submit(run_forked, name, f"{room_id}{number}", base_url, address, seconds)
+            for number in range(processes)
+        ]
+        results = [future.result() for future in futures]
+    return ProgramResult(
+        done=sum(result.done for result in results),
+        lost=sum(result.lost for result in results),
+        cpu=sum(result.cpu for result in results),
+    )
+
+
+def main(name: str, room_id: str, base_url: str, address: str, processes: str) -> None:
+    """Run a program. Standard input says for how many seconds."""
+    if name in FORKING_PROGRAMS:
+        result = fork(name, room_id, base_url, address, int(processes))
+    else:
+        result = asyncio.run(make_calls(name, room_id, base_url, address, ready=read_seconds))
+    print(json.dumps(attrs.asdict(result)), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(run(*sys.argv[1:]))
+    main(*sys.argv[1:])
