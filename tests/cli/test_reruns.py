@@ -21,7 +21,7 @@ def write(folder: Path, *numbers: int, name: str = "stops.csv") -> str:
 
 
 def states(path: Path) -> list[JobState]:
-    with contextlib.closing(Journal(path, read_only=True)) as journal:
+    with contextlib.closing(Journal(path, access="read")) as journal:
         return [job.state for job in journal.jobs()]
 
 

@@ -62,7 +62,7 @@ def test_a_closed_log_does_not_cut_off_calls(folder: Path, vendor: ModerationEmu
             assert process.wait(10) == 130
         finally:
             process.kill()
-    with contextlib.closing(Journal(folder / "stops.csv.jobs", read_only=True)) as journal:
+    with contextlib.closing(Journal(folder / "stops.csv.jobs", access="read")) as journal:
         summary = journal.summary()
         assert journal.counts()[JobState.SENT] == 0
     assert 0 < summary.done < 600

@@ -45,6 +45,8 @@ class Disk(Journal):
 
     def __init__(self) -> None:
         self.path = Path("stops.db")
+        self.access = "exclusive"
+        self._identity = None
         self._db = sqlite3.connect(":memory:", isolation_level=None)
         self._db.executescript(TABLES)
         self._is_durable = None

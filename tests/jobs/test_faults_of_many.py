@@ -68,7 +68,7 @@ def start_keys(started: Cluster, state: str) -> set[str]:
 
 def interrupted_jobs(started: Cluster, file: str) -> list[Job]:
     """Return the interrupted jobs of a run."""
-    with contextlib.closing(Journal(started.folder / f"{file}.jobs", read_only=True)) as journal:
+    with contextlib.closing(Journal(started.folder / f"{file}.jobs", access="read")) as journal:
         return [job for job in journal.jobs() if job.code == INTERRUPTED]
 
 
@@ -80,7 +80,7 @@ async def wait_for_done(started: Cluster, done: int, file: str) -> None:
     """Wait until a number of jobs of a run are done."""
     path = started.folder / f"{file}.jobs"
     while True:
-        with contextlib.suppress(Exception), contextlib.closing(Journal(path, read_only=True)) as journal:
+        with contextlib.suppress(Exception), contextlib.closing(Journal(path, access="read")) as journal:
             if journal.summary().done >= done:
                 return
         await asyncio.sleep(0.05)

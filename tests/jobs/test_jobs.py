@@ -72,7 +72,7 @@ async def test_a_job_is_in_the_journal_before_submit_returns(path: Path) -> None
     vendor = Vendor()
     async with Jobs(path, clients=[vendor.client], grace=0.01) as jobs:
         key = await jobs.submit(stop())
-        other = Journal(path, read_only=True)
+        other = Journal(path, access="read")
         assert [job.key for job in all_jobs(other)] == [key]
         other.close()
 
@@ -144,7 +144,7 @@ async def test_the_end_of_the_block_finishes_calls_in_flight(path: Path) -> None
         key = await jobs.submit(stop())
         await vendor.wait_for_calls(1)
         asyncio.get_running_loop().call_later(0.1, vendor.release.set)
-    journal = Journal(path, read_only=True)
+    journal = Journal(path, access="read")
     job = journal.find(key)
     assert job is not None
     assert job.state is JobState.DONE

@@ -290,7 +290,7 @@ def test_answers_are_counted_per_second(journal: Journal) -> None:
         submit(journal, str(number))
     ids = take(journal)
     seconds = "SELECT second, answered, done, deferred FROM second ORDER BY second"
-    with contextlib.closing(Journal(journal.path, read_only=True)) as other:
+    with contextlib.closing(Journal(journal.path, access="read")) as other:
         for job_id, ended, at in zip(ids, ("done", "pending", "failed", "done"), (0, 0.5, 0.9, 1), strict=True):
             write(journal, job_id, ended, now=NOW + at)
             counted = other._query(f"SELECT sum(answered) FROM ({seconds})")  # noqa: S608 - our own
@@ -303,7 +303,7 @@ def test_answers_are_counted_per_second(journal: Journal) -> None:
 def test_reading_all_jobs_does_not_hold_up_the_writer(journal: Journal) -> None:
     """They are read in pages of a thousand; no query is open between two pages."""
     load(journal, *(f"k{number}" for number in range(2500)))
-    with contextlib.closing(Journal(journal.path, read_only=True)) as other:
+    with contextlib.closing(Journal(journal.path, access="read")) as other:
         jobs = other.jobs()
         first = next(jobs)
         submit(journal, "last")

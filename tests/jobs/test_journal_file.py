@@ -39,7 +39,7 @@ def test_only_its_owner_can_read_a_journal(journal: Journal) -> None:
 
 def test_others_can_read_a_journal_in_use(journal: Journal) -> None:
     submit(journal)
-    with contextlib.closing(Journal(journal.path, read_only=True)) as other:
+    with contextlib.closing(Journal(journal.path, access="read")) as other:
         assert [job.key for job in all_jobs(other)] == ["k"]
         with pytest.raises(JournalError, match="is read-only"), other.transaction():
             other.retry_ended(due=NOW)
@@ -74,9 +74,9 @@ def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     Journal(path).close()
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 99")
-    for read_only in (False, True):
+    for access in ("exclusive", "shared", "read"):
         with pytest.raises(JournalError, match="schema 99, of a newer version"):
-            Journal(path, read_only=read_only, keep_empty=False)
+            Journal(path, access=access, keep_empty=False)
         assert path.exists()
 
 
@@ -93,7 +93,7 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
         with pytest.raises(JournalError, match=reason):
             Journal(tmp_path / name)
     with pytest.raises(JournalError, match="there is no journal"):
-        Journal(tmp_path / "none", read_only=True)
+        Journal(tmp_path / "none", access="read")
     assert not (tmp_path / "none").exists()
 
 
@@ -391,7 +391,7 @@ def test_a_journal_with_flipped_bytes_yields_jobs_or_a_journal_error(tmp_path: P
             damaged[dice.randrange(len(damaged))] = dice.randrange(256)
         path.write_bytes(damaged[: dice.choice([len(damaged), dice.randrange(len(damaged))])])
         try:
-            with contextlib.closing(Journal(path, read_only=True)) as journal:
+            with contextlib.closing(Journal(path, access="read")) as journal:
                 for query in (
                     journal.summary,
                     journal.counts,
@@ -416,7 +416,7 @@ def test_a_journal_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
     path = tmp_path / "stops.db"
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.executescript((Path(__file__).parent.parent / "vectors" / "journal-1.sql").read_text())
-    with contextlib.closing(Journal(path, read_only=True)) as journal:
+    with contextlib.closing(Journal(path, access="read")) as journal:
         assert [(job.key, job.state) for job in all_jobs(journal)] == [("a", JobState.DONE), ("b", JobState.PENDING)]
     with contextlib.closing(Journal(path)) as journal:
         assert journal._query("PRAGMA user_version") == [(2,)]

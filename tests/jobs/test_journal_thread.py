@@ -20,9 +20,9 @@ class CountingJournal(Journal):
     """Counts its transactions, and fails on demand."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
         self.commits: list[bool] = []
         self.is_full = False
+        super().__init__(path)
 
     def transaction(self, *, durable: bool = False) -> Any:
         if self.is_full:

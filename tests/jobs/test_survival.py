@@ -336,7 +336,7 @@ async def test_a_start_that_waits_for_a_permit_does_not_count_as_sent(path: Path
         keys = [await jobs.submit(start(number)) for number in range(5)]
         await jobs.wait(keys[0])
     assert asyncio.get_running_loop().time() - began < 3
-    journal = Journal(path, read_only=True)
+    journal = Journal(path, access="read")
     left = {job.key: (job.state, job.attempts) for job in all_jobs(journal)}
     journal.close()
     ended = [key for key in keys if left[key] == (JobState.DONE, 1)]

@@ -146,7 +146,7 @@ def test_a_journal_that_is_empty_or_has_not_begun_has_a_report(journal: Journal,
     assert "No calls in this journal" in page
     assert "<h1>a &lt;b&gt; &amp; c.db</h1>" in page
     fill(journal, LANE, [{}, {}])
-    with contextlib.closing(Journal(journal.path, read_only=True)) as reader:
+    with contextlib.closing(Journal(journal.path, access="read")) as reader:
         text = text_of(report_of(reader, tmp_path / "report.html"))
     assert "0 of 2 done" in text
     assert "Left 2" in text

@@ -74,7 +74,7 @@ def jobs(
     console = stderr()
     is_filtered = any(value is not None for value in (state, action, code, key))
     try:
-        with contextlib.closing(Journal(journal, read_only=True)) as opened:
+        with contextlib.closing(Journal(journal, access="read")) as opened:
             if report is not None:
                 from volc_moderation.report.report import write_report  # noqa: PLC0415 - only this option needs it
 

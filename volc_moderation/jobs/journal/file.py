@@ -1,8 +1,8 @@
 """The file of a journal: how it is locked, opened, closed, removed and set aside. Blocking.
 
 It is in WAL mode (https://www.sqlite.org/wal.html): a process that is killed leaves it intact, and other processes can
-read it meanwhile. One process at a time can write: it holds a lock on a file beside the journal, which the operating
-system releases when the process ends in any way. Only the holder of the lock removes or renames files.
+read it meanwhile. Several processes write it in turn if all of them share its lock; a process that has the lock alone
+may also remove and rename files.
 """
 
 import contextlib
@@ -11,60 +11,101 @@ import os
 import socket
 import sqlite3
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from volc_moderation.errors import JournalError
+from volc_moderation.jobs.journal.lock import JournalInUseError, JournalLock, create_private_file, identity_of
 from volc_moderation.jobs.journal.schema import APPLICATION_ID, SCHEMA, TABLES, UPGRADES
+
+#: How a process uses a journal: it reads it, writes it together with others, or has it alone.
+Access = Literal["read", "shared", "exclusive"]
 
 #: KiB of memory for pages. With less, keys in random order cause the same pages to be read and written repeatedly.
 PAGE_CACHE_KIB = 8000
 #: Bytes to which the write-ahead log is truncated once it is copied into the journal. It grows beyond during a read.
 MAX_LOG_BYTES = 16 * 2**20
-#: Attempts to take the lock, if its file is removed at the same moment.
-MAX_LOCK_ATTEMPTS = 10
+# Seconds. While another process commits, which takes a few milliseconds, this one tries again and again. SQLite's own
+# waiting soon sleeps for 25 ms and longer, which would be most of the time that a submit takes.
+MIN_BUSY_PAUSE = 0.0005
+MAX_BUSY_PAUSE = 0.005
+MAX_BUSY_TIME = 30.0
 
 
 class JournalFile:
     """The open file of a journal. All methods raise ``JournalError`` if it cannot be read or written.
 
     :param path: of the file. It is created if it does not exist, readable by its owner only.
-    :param read_only: read it, while another process may write.
-    :param keep_empty: whether to keep a file that was created here and contains no job when it is closed.
+    :param access: "read" it, while others may write; write it, "shared" with others; or have it alone ("exclusive").
+    :param keep_empty: whether to keep a file that was created here and contains no job when it is closed. One that is
+        shared is always kept.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False, keep_empty: bool = True) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, access: Access = "exclusive", keep_empty: bool = True) -> None:
         self.path = Path(path)
-        self._lock: sqlite3.Connection | None = None
-        self._keep_empty = keep_empty
+        self.access = access
+        self._lock: JournalLock | None = None
+        #: What the file must still be when it is written; None if that is not checked.
+        self._identity: tuple[int, int] | None = None
+        self._keep_empty = keep_empty or access != "exclusive"
         self._is_durable: bool | None = None
         #: The name under which ``set_aside`` keeps the previous journal.
         self.aside: Path | None = None
         with self.reading():
             self._file = _resolved(self.path)
-            if read_only and not self._file.is_file():
+            if access == "read" and not self._file.is_file():
                 raise JournalError(f"there is no journal {self.path}")
-            if not read_only:
+            if access != "read":
                 _check_writable(self.path, self._file)
                 self._take_lock()
             try:
-                self._open(read_only=read_only)
+                self._open()
             except BaseException:
                 self._is_new = False  # so that a file of another kind is not removed
                 self.close()
                 raise
 
-    def _open(self, *, read_only: bool) -> None:
-        if not read_only:
-            self._file.touch(mode=0o600)
-        address = f"{self._file.as_uri()}?mode={'ro' if read_only else 'rw'}"
+    def _open(self) -> None:
+        is_read_only = self.access == "read"
+        if not is_read_only:
+            create_private_file(self._file)
+        address = f"{self._file.as_uri()}?mode={'ro' if is_read_only else 'rw'}"
         # Opened in one thread and used in another, by one thread at a time.
         self._db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
         self._db.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")
-        (application,), (schema,) = (
-            self._db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
-        )
-        self._is_new = not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        self._retry_while_busy(self._check_kind)
+        if is_read_only:
+            if self._is_new:
+                raise JournalError(f"{self.path} is empty, not a journal")
+            return
+        self._retry_while_busy(lambda: self._db.execute("PRAGMA journal_mode = WAL"))
+        self._db.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
+        if self.access == "shared":
+            self._db.execute("PRAGMA busy_timeout = 0")
+        self._identity = identity_of(self._file)
+        self._create_tables()
+        if self.access == "exclusive":
+            with self.transaction():
+                self.note_owner()
+
+    def _check_kind(self) -> int:
+        """Return the schema of the file, 0 if it is empty. Raises ``JournalError`` if it is no journal.
+
+        In one transaction, since another process may create the tables at the same moment.
+        """
+        has_transaction = self._db.in_transaction
+        if not has_transaction:
+            self._db.execute("BEGIN")
+        try:
+            self._is_new = not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+            (application,), (schema,) = (
+                self._db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+            )
+        finally:
+            if not has_transaction:
+                self._db.execute("ROLLBACK")
         if not self._is_new and application != APPLICATION_ID:
             raise JournalError(f"{self.path} is an SQLite file, but not a journal")
         if schema > SCHEMA:
@@ -72,15 +113,22 @@ class JournalFile:
                 f"the journal {self.path} has schema {schema}, of a newer version of volc_moderation; "
                 f"this version knows schemas up to {SCHEMA}"
             )
-        if read_only:
-            if self._is_new:
-                raise JournalError(f"{self.path} is empty, not a journal")
+        return int(schema)
+
+    def _create_tables(self) -> None:
+        """Create the tables of a new file, and upgrade those of an older version."""
+        was_new = self._is_new
+        if not was_new and self._check_kind() == SCHEMA:
             return
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
-        scripts = [TABLES] if self._is_new else [UPGRADES[version] for version in range(schema, SCHEMA)]
-        if scripts:
-            self._db.executescript(f"BEGIN; {''.join(scripts)} COMMIT")
+        with self.transaction():
+            schema = self._check_kind()  # perhaps another process was faster
+            scripts = [TABLES] if self._is_new else [UPGRADES[version] for version in range(schema, SCHEMA)]
+            for statement in "".join(scripts).split(";"):  # ``executescript`` would commit first
+                self._db.execute(statement)
+        self._is_new = was_new
+
+    def note_owner(self) -> None:
+        """Write, within a transaction, that this process runs the calls."""
         owner = f"process {os.getpid()} on {socket.gethostname()}"
         self._db.execute("INSERT OR REPLACE INTO note VALUES ('owner', ?)", (owner,))
 
@@ -90,30 +138,37 @@ class JournalFile:
     def _lock_file(self) -> Path:
         return _with_suffix(self._file, "-lock")
 
+    @property
+    def socket_file(self) -> Path:
+        """The path of the socket of the process that runs the calls."""
+        return _with_suffix(self._file, "-sock")
+
     def _take_lock(self) -> None:
-        """Take a lock that ends with this process: that of a separate SQLite file, which works on every system."""
-        for _ in range(MAX_LOCK_ATTEMPTS):
-            self._lock_file.touch(mode=0o600)
-            identity = _identity(self._lock_file)
-            lock = sqlite3.connect(self._lock_file, timeout=0, isolation_level=None, check_same_thread=False)
-            try:
-                lock.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError as error:
-                lock.close()
-                if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-                    break
-                if identity == _identity(self._lock_file):
-                    raise
-                continue
-            if identity is not None and identity == _identity(self._lock_file):
-                self._lock = lock
-                return
-            lock.close()  # its last holder has removed the file: the lock may be that of the removed file
+        lock = JournalLock(self._lock_file)
+        if lock.take(exclusive=self.access == "exclusive"):
+            self._lock = lock
+            return
         owner = ""
-        with contextlib.suppress(JournalError), contextlib.closing(JournalFile(self.path, read_only=True)) as other:
+        with contextlib.suppress(JournalError), contextlib.closing(JournalFile(self.path, access="read")) as other:
             row = other._db.execute("SELECT value FROM note WHERE name = 'owner'").fetchone()  # noqa: SLF001
             owner = f": {row[0]}" if row else ""
-        raise JournalError(f"the journal {self.path} is in use{owner}")
+        error = JournalInUseError(f"the journal {self.path} is in use{owner}")
+        error.is_shared = lock.is_shared_by_others()
+        raise error
+
+    def take_lead(self) -> bool:
+        """Become the one process that runs the calls; return whether that succeeded. The access must be shared.
+
+        Raises ``JournalError`` if the file of the lock was removed or replaced.
+        """
+        assert self._lock is not None  # noqa: S101 - it is open
+        with self._translated_errors():
+            return self._lock.take_lead()
+
+    def release_lead(self) -> None:
+        """Let another process run the calls."""
+        if self._lock is not None:
+            self._lock.release_lead()
 
     # Closing
 
@@ -132,7 +187,7 @@ class JournalFile:
             )
             _move(self._file, aside)
             self.aside = aside
-            self._open(read_only=False)
+            self._open()
         return aside
 
     def close(self) -> None:
@@ -164,7 +219,7 @@ class JournalFile:
                     # where an open file cannot be removed, it stays.
                     self._lock_file.unlink()
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None  # its file stays: removing it now could break the lock of the next process
 
     def _has_jobs(self) -> bool:
@@ -204,17 +259,45 @@ class JournalFile:
         :param durable: whether the commit survives a power failure, and not only the end of this process.
         """
         with self._translated_errors():
-            if durable is not self._is_durable:
-                self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                self._is_durable = durable
-            self._db.execute("BEGIN IMMEDIATE")
+            self._check_identity()
+            self._retry_while_busy(lambda: self._begin(durable=durable))
             try:
                 yield
-                self._db.execute("COMMIT")
+                self._db.execute("COMMIT")  # never busy: this process has the write lock
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # a full disk rolls back by itself
                     self._db.execute("ROLLBACK")
                 raise
+            self._check_identity()
+
+    def _begin(self, *, durable: bool) -> None:
+        if durable is not self._is_durable:
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._is_durable = durable
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def _retry_while_busy(self, attempt: Callable[[], object]) -> None:
+        """Call a function, and again while another process holds the journal."""
+        pause, deadline = MIN_BUSY_PAUSE, time.monotonic() + MAX_BUSY_TIME
+        while True:
+            try:
+                attempt()
+            except sqlite3.OperationalError as error:
+                if _primary_code(error) != sqlite3.SQLITE_BUSY:
+                    raise
+            else:
+                return
+            if time.monotonic() > deadline:
+                raise JournalError(
+                    f"another process has held the journal {self.path} for {MAX_BUSY_TIME:g} s; is it suspended?"
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, MAX_BUSY_PAUSE)
+
+    def _check_identity(self) -> None:
+        """Raise ``JournalError`` if the file was removed or replaced: what is written to it would be lost."""
+        if self._identity is not None and identity_of(self._file) != self._identity:
+            raise JournalError(f"the journal {self.path} was removed or replaced while it was in use")
 
 
 def _resolved(path: Path) -> Path:
@@ -251,15 +334,6 @@ def _check_writable(path: Path, file: Path) -> None:
                 f"the {kind} {checked} has {status.st_nlink} names (hard links), under which other processes could"
                 " write it: keep one"
             )
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
-    """Return what distinguishes a file from a later one of the same name; None if it does not exist."""
-    try:
-        status = file.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _move(source: Path, target: Path) -> None:
