@@ -26,7 +26,7 @@ from aiolimiter import AsyncLimiter
 from redis.asyncio import Redis
 from volcenginesdkcore.signv4 import SignerV4
 
-from volc_moderation import ModerationError, RedisQuotas, VolcengineClient, WindowQuotas
+from volc_moderation import FileQuotas, ModerationError, RedisQuotas, VolcengineClient, WindowQuotas
 from volc_moderation.quotas import Quotas
 
 QUOTA = 150  # calls per second
@@ -152,9 +152,7 @@ async def shared(stack: AsyncExitStack, room_id: str, base_url: str, redis_url: 
 
 async def file(stack: AsyncExitStack, room_id: str, base_url: str, path: str) -> Call:
     """Call with this package and its quotas in a file."""
-    from volc_moderation.quotas import FileQuotas  # type: ignore[attr-defined] # noqa: PLC0415
-
-    quotas = await stack.enter_async_context(FileQuotas(path, outage="wait"))
+    quotas = await stack.enter_async_context(FileQuotas(path))
     return await _volc_moderation(stack, quotas, room_id, base_url)
 
 

