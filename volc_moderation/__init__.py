@@ -24,7 +24,7 @@ from volc_moderation.errors import (
     TransportError,
 )
 from volc_moderation.event import Event, Evidence, Media, Verdict
-from volc_moderation.quotas import NoQuotas, RedisQuotas, WindowQuotas
+from volc_moderation.quotas import FileQuotas, NoQuotas, RedisQuotas, WindowQuotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.volcengine import VolcengineClient
 from volc_moderation.zego import ZegoClient
@@ -40,6 +40,7 @@ __all__ = [
     "DecodeError",
     "Event",
     "Evidence",
+    "FileQuotas",
     "InvalidActionError",
     "InvalidRequestError",
     "JournalError",

@@ -23,8 +23,8 @@ from volc_moderation.jobs.outcome import EndedAttempt
 from volc_moderation.jobs.queue.records import Claim, ClaimedAttempt, WorkerLaneStatus, WorkerStatus, parse_lane_name
 from volc_moderation.jobs.queue.redis_queue import WORKER_LEASE, RedisQueue
 from volc_moderation.jobs.runner import MultiLaneRunner
+from volc_moderation.quotas.machine import boot_time
 from volc_moderation.quotas.permit import Priority
-from volc_moderation.quotas.shared_permit import boot_time
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.wire import dump_json, load_json
 

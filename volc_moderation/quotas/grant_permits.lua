@@ -1,4 +1,5 @@
--- One exchange of a process with the store: it returns permits and requests new ones.
+-- One exchange of a process with the store: it returns permits and requests new ones. The rules by which permits are
+-- granted are also those of ``grant_permits.py``; a test compares the replies of both.
 --
 -- The store keeps, per quota:
 --   state  a hash: the generation of the data (`born`), when the next permit may go out, how much of the quota is used
@@ -60,14 +61,15 @@ end
 
 -- Permits that return, and permits that are still in flight.
 for i = 1, #request.returns, 3 do
-  local id, after, credit = request.returns[i], request.returns[i + 1], request.returns[i + 2]
+  local after, credit = request.returns[i + 1], request.returns[i + 2]
+  local id = request.process .. ':' .. request.returns[i]
   redis.call('ZREM', held, id)
   if after > 0 then
     redis.call('ZADD', back, now + math.min(after, request.window + request.forget), id .. ' ' .. credit)
   end
 end
-for _, id in ipairs(request.renew) do
-  redis.call('ZADD', held, now + request.lease, id)
+for _, number in ipairs(request.renew) do
+  redis.call('ZADD', held, now + request.lease, request.process .. ':' .. number)
 end
 redis.call('ZREMRANGEBYSCORE', held, '-inf', now)
 redis.call('ZREMRANGEBYSCORE', back, '-inf', now)

@@ -18,10 +18,13 @@ from typing import Any, Protocol, Self, cast, get_args
 
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, describe
+from volc_moderation.quotas.adaptive import GROWTH_PER_WINDOW, LEARNING_PER_WINDOW, SHRINK_FACTOR
+from volc_moderation.quotas.exchange import ExchangeReply, ExchangeRequest
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey
-from volc_moderation.quotas.shared_window import CLOSED_MESSAGE, REDIS_TIMEOUT, Outage, SharedWindow
+from volc_moderation.quotas.shared_window import IDLE_TTL, REDIS_TIMEOUT, Outage, SharedWindow, memory_of
 from volc_moderation.quotas.store import QuotaStore
 from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE
+from volc_moderation.quotas.window import MAX_BURST, PACE_COST
 from volc_moderation.redis_client import cancellable, client_or_error
 
 SCRIPT = Path(__file__).with_name("grant_permits.lua").read_text(encoding="utf-8")
@@ -101,7 +104,7 @@ class RedisQuotas(QuotaStore[SharedWindow]):
         self._prefix = prefix
         # There may be a quota for each of a thousand rooms, and the client has fewer connections.
         self._exchange_slots = asyncio.Semaphore(MAX_EXCHANGES)
-        self._process = ""
+        self._process = 0
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
@@ -128,12 +131,12 @@ class RedisQuotas(QuotaStore[SharedWindow]):
         ``ConfigurationError`` if these quotas are closed or belong to another event loop.
         """
         if self._is_closed:
-            raise ConfigurationError(CLOSED_MESSAGE)
+            raise ConfigurationError("these RedisQuotas are closed")
         return await super().acquire(key, quota, priority)
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:  # noqa: ARG002 - the contract of QuotaStore
         # Not earlier: a process may fork after it has created the store.
-        self._process = secrets.token_hex(6)
+        self._process = secrets.randbits(48)
 
     def _create_window(self, key: QuotaKey, quota: Quota, loop: asyncio.AbstractEventLoop) -> SharedWindow:
         owner = hashlib.blake2s(json.dumps([key.account, key.room]).encode(), digest_size=8).hexdigest()
@@ -142,13 +145,51 @@ class RedisQuotas(QuotaStore[SharedWindow]):
         return SharedWindow(
             quota,
             loop,
-            exchange=partial(self._exchange, keys),
+            exchange=partial(self._exchange, keys, memory_of(quota)),
             process=self._process,
             bulk_share=self._bulk_share,
             outage=self._outage,
             processes=self._processes,
         )
 
-    async def _exchange(self, keys: list[str], argument: str) -> Any:
+    async def _exchange(self, keys: list[str], memory: float, request: ExchangeRequest) -> ExchangeReply:
+        """Run the script. Raises any exception if the Redis does not reply within ``REDIS_TIMEOUT``."""
         async with self._exchange_slots, asyncio.timeout(REDIS_TIMEOUT):
-            return await cancellable(self._script(keys=keys, args=[argument]))
+            reply = await cancellable(self._script(keys=keys, args=[script_argument(request, memory)]))
+        return ExchangeReply.parse(reply)
+
+
+def script_argument(request: ExchangeRequest, memory: float) -> str:
+    """Return the argument of the script: spans in microseconds, times to live in milliseconds.
+
+    :param memory: seconds for which an unused quota is kept.
+    """
+    rules = request.rules
+    argument = {
+        "process": str(request.process),  # a number of Lua would lose digits in the name of a permit
+        "want": request.want,
+        "number": request.number,
+        "returns": [value for permit in request.returns for value in permit],
+        "renew": request.renew,
+        "throttled": request.throttled,
+        "credit": request.credit,
+        "away": request.was_away,
+        "limit": rules.limit,
+        "published": rules.published,
+        "window": rules.window,
+        "lease": rules.lease,
+        "forget": rules.forget,
+        "silence": rules.silence,
+        "remember": int(memory * 1000),
+        "keep": int(IDLE_TTL * 1000),
+        "growth": GROWTH_PER_WINDOW,
+        "learning": LEARNING_PER_WINDOW,
+        "shrink": SHRINK_FACTOR,
+        "burst": MAX_BURST,
+        "pace_cost": PACE_COST,
+    }
+    if request.generation is not None:
+        argument["born"] = request.generation
+    if request.clock_bound is not None:
+        argument["now"] = request.clock_bound
+    return json.dumps(argument)

@@ -1,25 +1,17 @@
 """A permit of a shared store as one process holds it: when it may be used, and until when it certainly holds it."""
 
-import time
 from collections.abc import Callable
 from typing import Protocol
 
 import attrs
+
+from volc_moderation.quotas.machine import boot_time
 
 #: A process that is silent for this long is taken for dead. For a window from then on, the vendor counts the requests
 #: that it had sent; then its permits return. After half of this time, a living process renews the permits in flight.
 PERMIT_LEASE = 9.0  # seconds
 #: A permit is not used in this last part of its lease, because a request takes time to arrive.
 PERMIT_LEASE_MARGIN = 2.0  # seconds
-
-#: On Linux and macOS, a clock that also runs while the machine sleeps; the event loop's clock does not.
-_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-
-
-def boot_time() -> float:
-    """Return seconds since an arbitrary moment, including those in which the machine slept."""
-    return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
-
 
 @attrs.frozen
 class ClockReading:
@@ -53,20 +45,25 @@ class PermitIssuer(Protocol):
     def now(self) -> ClockReading:
         """Read the clocks."""
 
+    def is_current(self) -> bool:
+        """Return whether the store still has the data of the last exchange, as far as this process can tell."""
+
 
 @attrs.define(eq=False)
 class SharedPermit:
     """A permit of the store, which may be used from ``start`` on, on the loop's clock."""
 
     issuer: PermitIssuer
-    id: str
+    #: The permits of a process are numbered.
+    number: int
     start: float
     #: When the store was last asked for the permit, or informed that it is still in use.
     renewed_at: ClockReading
 
     def is_valid(self) -> bool:
         """Return whether the store still holds it for us: not if the process stood still, or the machine slept."""
-        return self.renewed_at.age(self.issuer.now()) < PERMIT_LEASE - PERMIT_LEASE_MARGIN
+        age = self.renewed_at.age(self.issuer.now())
+        return age < PERMIT_LEASE - PERMIT_LEASE_MARGIN and self.issuer.is_current()
 
     def answered(self, round_trip: float) -> None:
         """Return the permit after an answer that took ``round_trip`` seconds."""
@@ -85,6 +82,6 @@ class SharedPermit:
 class PermitReturn:
     """A permit that has to go back to the store. It is free at ``at``, or at most ``credit`` seconds earlier."""
 
-    id: str
+    number: int
     at: float
     credit: float

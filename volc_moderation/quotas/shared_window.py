@@ -1,28 +1,25 @@
 """One quota of a shared store as one process sees it: the calls that wait, and the one task that talks to the store."""
 
 import asyncio
-import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from math import ceil, inf
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
 from volc_moderation.action import Quota
-from volc_moderation.errors import ConfigurationError, QuotaUnavailable
-from volc_moderation.quotas.adaptive import GROWTH_PER_WINDOW, LEARNING_PER_WINDOW, SHRINK_FACTOR, ThrottleCounter
+from volc_moderation.errors import ConfigurationError, ModerationError, QuotaUnavailable
+from volc_moderation.quotas.adaptive import ThrottleCounter
+from volc_moderation.quotas.exchange import MICROSECONDS, Exchange, ExchangeRequest, WindowRules, micros
 from volc_moderation.quotas.permit import Permit, Priority, QuotaState
 from volc_moderation.quotas.round_trips import LATE_ARRIVAL_ALLOWANCE, RoundTrips
 from volc_moderation.quotas.shared_permit import PERMIT_LEASE, ClockReading, PermitReturn, SharedPermit
 from volc_moderation.quotas.wait_queue import WaitQueue
-from volc_moderation.quotas.window import MAX_BURST, PACE_COST, TIMER_RESOLUTION, LocalWindow
+from volc_moderation.quotas.window import TIMER_RESOLUTION, LocalWindow
 
 #: What happens to calls while the store is unavailable.
 Outage = Literal["raise", "wait", "share"]
-#: Runs the script with its JSON argument. Raises any exception if the store is unavailable, within ``REDIS_TIMEOUT``.
-Exchange = Callable[[str], Awaitable[Any]]
-
 #: A process requests at most this part of the quota ahead of time. Every busy process therefore has equally many
 #: permits queued at the store, and so an equal share of the quota.
 MAX_PREFETCH = 1 / 30
@@ -41,15 +38,25 @@ IDLE_TTL = 7200.0  # seconds
 #: The store keeps what was learned of an unpublished quota for this long.
 LEARNED_TTL = 86_400.0  # seconds
 
-MICROSECONDS = 1_000_000  # per second
-
-CLOSED_MESSAGE = "these RedisQuotas are closed"
-
 _log = logging.getLogger("volc_moderation")
 
 
+def memory_of(quota: Quota) -> float:
+    """Return for how many seconds a store keeps a quota that nobody uses."""
+    return IDLE_TTL if quota.published else LEARNED_TTL
+
+
 class SharedWindow:
-    """The permits of one key that this process holds, and the calls that wait for them."""
+    """The permits of one key that this process holds, and the calls that wait for them.
+
+    :param exchange: carries out an exchange with the store.
+    :param process: identifies this process in the store.
+    :param outage: what happens to calls while the store is unavailable.
+    :param processes: each of so many processes continues with an equal share during an outage.
+    :param is_current: whether the store still has the data of a generation, as far as this process can tell without an
+        exchange.
+    :param store_name: of the class, for messages.
+    """
 
     def __init__(
         self,
@@ -57,10 +64,12 @@ class SharedWindow:
         loop: asyncio.AbstractEventLoop,
         *,
         exchange: Exchange,
-        process: str,
+        process: int,
         bulk_share: float,
-        outage: Outage,
-        processes: int,
+        outage: Outage = "raise",
+        processes: int = 1,
+        is_current: Callable[[int | None], bool] = lambda _: True,
+        store_name: str = "RedisQuotas",
     ) -> None:
         self._quota = quota
         self._loop = loop
@@ -68,9 +77,19 @@ class SharedWindow:
         self._process = process
         self._outage = outage
         self._processes = processes
+        self._is_current = is_current
+        self._closed_message = f"these {store_name} are closed"
+        self._rules = WindowRules(
+            limit=quota.limit,
+            published=quota.published,
+            window=micros(quota.window),
+            lease=micros(PERMIT_LEASE + quota.window),
+            forget=micros(self._vendor_memory()),
+            silence=micros(quota.window + REDIS_TIMEOUT),
+        )
         self._wait_queue: WaitQueue[Permit] = WaitQueue(bulk_share)
         self._prefetched: list[SharedPermit] = []  # in the order of their start
-        self._in_flight: dict[str, SharedPermit] = {}  # in the order of their renewal
+        self._in_flight: dict[int, SharedPermit] = {}  # in the order of their renewal
         self._returns: list[PermitReturn] = []
         self._return_by = 0.0
         self._round_trips = RoundTrips()
@@ -96,7 +115,7 @@ class SharedWindow:
     async def acquire(self, priority: Priority) -> Permit:
         """Wait for a permit."""
         if self._is_closed:
-            raise ConfigurationError(CLOSED_MESSAGE)
+            raise ConfigurationError(self._closed_message)
         waiter = self._wait_queue.enqueue(priority)
         self._start_or_wake()
         return await self._wait_queue.wait(waiter)
@@ -139,6 +158,10 @@ class SharedWindow:
         """Read the clocks."""
         return ClockReading.now(self._loop.time)
 
+    def is_current(self) -> bool:
+        """Return whether the store still has the data of the last exchange, as far as this process can tell."""
+        return self._is_current(self._generation)
+
     async def close(self) -> None:
         """Return all permits to the store, and fail the calls that wait.
 
@@ -146,7 +169,7 @@ class SharedWindow:
         until their lease ends.
         """
         self._is_closed = True
-        self._wait_queue.fail_all(lambda: ConfigurationError(CLOSED_MESSAGE))
+        self._wait_queue.fail_all(lambda: ConfigurationError(self._closed_message))
         self._wake()
         if self._task is not None:
             await asyncio.wait({self._task})
@@ -157,10 +180,10 @@ class SharedWindow:
             await self._synchronize()
 
     def _schedule_return(self, permit: SharedPermit, at: float, credit: float) -> None:
-        self._in_flight.pop(permit.id, None)
+        self._in_flight.pop(permit.number, None)
         if not self._returns:
             self._return_by = self._loop.time() + MAX_RETURN_DELAY * self._quota.window
-        self._returns.append(PermitReturn(permit.id, at, credit))
+        self._returns.append(PermitReturn(permit.number, at, credit))
         self._start_or_wake()
 
     def _start_or_wake(self) -> None:
@@ -206,7 +229,7 @@ class SharedWindow:
             if not permit.is_valid():  # the process stood still: another one may have got the permit from the store
                 self._schedule_return(permit, now, 0.0)
                 continue
-            self._in_flight[permit.id] = permit
+            self._in_flight[permit.number] = permit
             self._wait_queue.grant(permit)
         if not self._wait_queue:
             self._return_prefetched()
@@ -245,17 +268,21 @@ class SharedWindow:
         is_refused, self._is_throttle_unreported = self._is_throttle_unreported, False
         sent_at = self.now()
         renewed = [permit for permit in self._in_flight.values() if now >= permit.renewed_at.loop + PERMIT_LEASE / 4]
-        argument = self._common_argument(now) | {
-            "want": want,
-            "number": number,
-            "returns": [
-                item for one in returns for item in (one.id, _micros(one.at - now), int(one.credit * MICROSECONDS))
-            ],
-            "renew": [permit.id for permit in renewed],
-            "throttled": is_refused,
-        }
+        request = ExchangeRequest(
+            rules=self._rules,
+            process=self._process,
+            want=want,
+            number=number,
+            returns=tuple((one.number, micros(one.at - now), int(one.credit * MICROSECONDS)) for one in returns),
+            renew=tuple(permit.number for permit in renewed),
+            throttled=is_refused,
+            credit=int(self._round_trips.credit * MICROSECONDS),
+            generation=self._generation if now < self._last_reply_at + GENERATION_MEMORY else None,
+            was_away=self._share is not None,
+            clock_bound=None if self._clock_offset is None else int((now + self._clock_offset) * MICROSECONDS),
+        )
         try:
-            reply = _ExchangeReply.parse(await self._exchange(json.dumps(argument)))
+            reply = await self._exchange(request)
         except Exception as error:  # noqa: BLE001 - the user's Redis client may raise anything
             self._returns = returns + self._returns
             self._is_throttle_unreported = is_refused or self._is_throttle_unreported
@@ -266,9 +293,9 @@ class SharedWindow:
         self._outage_reason = self._share = None
         now = self._loop.time()
         for permit in renewed:
-            if self._in_flight.pop(permit.id, None):  # otherwise it was answered meanwhile
+            if self._in_flight.pop(permit.number, None):  # otherwise it was answered meanwhile
                 permit.renewed_at = sent_at
-                self._in_flight[permit.id] = permit
+                self._in_flight[permit.number] = permit
         self._effective, self._permits_out = reply.effective, reply.permits_out
         offset = reply.now / MICROSECONDS - sent_at.loop
         if self._generation == reply.generation and self._clock_offset is not None:
@@ -281,37 +308,10 @@ class SharedWindow:
         self._generation, self._last_reply_at, self._clock_offset = reply.generation, now, offset
         for index, delay in enumerate(reply.delays):
             start = now + min(delay / MICROSECONDS, 2 * self._quota.window)
-            self._prefetched.append(SharedPermit(self, f"{self._process}:{number + index}", start, sent_at))
+            self._prefetched.append(SharedPermit(self, number + index, start, sent_at))
         self._prefetched.sort(key=lambda permit: permit.start)
         wait = min(max(MIN_POLL_INTERVAL, reply.wait / MICROSECONDS), self._quota.window)
         self._request_at = now + wait if len(reply.delays) < want else now
-
-    def _common_argument(self, now: float) -> dict[str, Any]:
-        """Return the fields that do not depend on the permits: spans in microseconds, times to live in milliseconds."""
-        quota = self._quota
-        argument = {
-            "process": self._process,
-            "away": self._share is not None,
-            "credit": int(self._round_trips.credit * MICROSECONDS),
-            "limit": quota.limit,
-            "published": quota.published,
-            "window": _micros(quota.window),
-            "lease": _micros(PERMIT_LEASE + quota.window),
-            "forget": _micros(self._vendor_memory()),
-            "silence": _micros(quota.window + REDIS_TIMEOUT),
-            "remember": int((IDLE_TTL if quota.published else LEARNED_TTL) * 1000),
-            "keep": int(IDLE_TTL * 1000),
-            "growth": GROWTH_PER_WINDOW,
-            "learning": LEARNING_PER_WINDOW,
-            "shrink": SHRINK_FACTOR,
-            "burst": MAX_BURST,
-            "pace_cost": PACE_COST,
-        }
-        if self._generation is not None and now < self._last_reply_at + GENERATION_MEMORY:
-            argument["born"] = self._generation
-        if self._clock_offset is not None:
-            argument["now"] = int((now + self._clock_offset) * MICROSECONDS)
-        return argument
 
     def _vendor_memory(self) -> float:
         """Return the seconds after which the vendor no longer counts requests whose permits were lost.
@@ -324,7 +324,7 @@ class SharedWindow:
     def _record_outage(self, error: Exception) -> None:
         """Record that the store is unavailable."""
         now = self._loop.time()
-        reason = f"{type(error).__name__}: {error}"[:200]
+        reason = str(error) if isinstance(error, ModerationError) else f"{type(error).__name__}: {error}"[:200]
         if self._outage_reason is None:
             _log.warning("the store of quotas is unavailable: %s", reason)
         self._outage_reason = reason
@@ -364,35 +364,3 @@ class SharedWindow:
     def _wake(self) -> None:
         if self._wake_up is not None and not self._wake_up.done():
             self._wake_up.set_result(None)
-
-
-@attrs.frozen
-class _ExchangeReply:
-    """What the script returns: spans and times in microseconds."""
-
-    #: Identifies the store's data: it changes when the store has lost them.
-    generation: int
-    #: The time on the store's own clock.
-    now: int
-    effective: int
-    permits_out: int
-    wait: int
-    #: From now until each granted permit may be used.
-    delays: tuple[int, ...]
-
-    @classmethod
-    def parse(cls, reply: Any) -> "_ExchangeReply":
-        """Check a reply. Raises ``ValueError`` or ``TypeError`` if it is malformed."""
-        generation, now, effective, permits_out, wait, delays = reply
-        return cls(
-            int(generation),
-            int(now),
-            int(effective),
-            int(permits_out),
-            int(wait),
-            tuple(int(delay) for delay in delays),
-        )
-
-
-def _micros(seconds: float) -> int:
-    return ceil(seconds * MICROSECONDS)

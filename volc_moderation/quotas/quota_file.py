@@ -1,0 +1,242 @@
+"""The file of ``FileQuotas``, as one process opens, locks and replaces it.
+
+The lock is that of flock(2), which the system releases when its holder ends in any way. The file is replaced by a new
+one if it was removed or damaged, if it is of the time before a reboot, or if a process that was stopped (SIGSTOP)
+holds the lock. Nothing is known of what was sent before a file was created.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+import struct
+import time
+from pathlib import Path
+
+from volc_moderation.errors import ConfigurationError, QuotaUnavailable
+from volc_moderation.quotas.machine import clock_identity, machine_clock
+from volc_moderation.quotas.quota_path import check_shareable
+from volc_moderation.quotas.records import Records
+from volc_moderation.quotas.shared_permit import PERMIT_LEASE
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where FileQuotas raises an error before
+    fcntl = None  # type: ignore[assignment]
+
+#: A magic number, the generation of the data, when the file was created on the machine's clock (in microseconds), and
+#: the identity of that clock.
+_HEADER = struct.Struct("=8sQq16s")
+_MAGIC = b"vmodquo1"
+
+# Seconds between two attempts to take the lock.
+MIN_LOCK_POLL_INTERVAL = 0.0005
+MAX_LOCK_POLL_INTERVAL = 0.02
+#: The lock is held for microseconds. If the file does not change for this time, the holder has been stopped. By then
+#: none of the permits that it may have is valid.
+STUCK_LOCK_TIMEOUT = PERMIT_LEASE  # seconds
+#: A store that is being closed waits this long for the lock.
+CLOSING_LOCK_TIMEOUT = 1.0  # seconds
+#: A larger file is rewritten without the quotas that are no longer used.
+MAX_FILE_SIZE = 8 * 2**20  # bytes
+#: If another kernel has changed the file within this time, and this one has been running for longer, the file is not of
+#: the time before a reboot: both use it.
+REBOOT_TIME = 60.0  # seconds
+
+
+class QuotaFile:
+    """The file, which other processes change, too.
+
+    :param path: of the file. It is created if it does not exist, readable by its owner only.
+
+    Raises ``ConfigurationError`` if the processes of this machine cannot share it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        #: Identifies the data of the file.
+        self.generation = 0
+        #: When the file was created, on the machine's clock, in microseconds.
+        self.created = 0
+        self.is_closing = False
+        self._fd: int | None = None
+        self._pid = 0
+        self._identity = (0, 0)
+        self._records: Records | None = None
+        self._compact_above = MAX_FILE_SIZE
+        #: For how many seconds the lock was taken without a change to the file; the file's time of change in ns.
+        self._stuck_for = 0.0
+        self._changed_at = 0
+        self._open()
+        self.close()  # it is opened again after a fork, if there is one
+
+    def _open(self) -> None:
+        """Open the file that has the name now."""
+        self.close()
+        try:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise self.failure(error) from None
+        self._pid = os.getpid()
+        status = os.fstat(self._fd)
+        self._identity = status.st_dev, status.st_ino
+        self._records = None
+        try:
+            check_shareable(self.path, status)
+        except ConfigurationError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is locked."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def failure(self, error: OSError) -> ConfigurationError:
+        """Return the error for a file that cannot be opened, read or written."""
+        return ConfigurationError(f"the file of quotas {self.path} cannot be used: {error.strerror}")
+
+    def is_current(self) -> bool:
+        """Return whether the file that was locked last has its name still: otherwise what it says does not count."""
+        try:
+            status = self.path.lstat()
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._identity
+
+    def has_generation(self, generation: int | None) -> bool:
+        """Return whether the file has its name still, and its data are those of a generation."""
+        return generation == self.generation and self.is_current()
+
+    # The lock
+
+    async def lock(self) -> Records:
+        """Take the lock, and return the records. Nothing may be awaited until ``unlock``.
+
+        Raises ``OSError``, ``ConfigurationError`` if the file cannot be shared any more, and ``QuotaUnavailable`` if it
+        is being closed and the lock stays taken.
+        """
+        interval, waited = MIN_LOCK_POLL_INTERVAL, 0.0
+        while (records := self._try_to_lock()) is None:
+            await asyncio.sleep(interval)
+            waited += interval
+            if self.is_closing and waited > CLOSING_LOCK_TIMEOUT:
+                raise QuotaUnavailable(f"the file of quotas {self.path} is locked")
+            self._watch_holder(interval)
+            interval = min(2 * interval, MAX_LOCK_POLL_INTERVAL)
+        return records
+
+    def _try_to_lock(self) -> Records | None:
+        """Lock the file that has the name now, and return its records; None if another process has the lock."""
+        if self._pid != os.getpid():
+            self.close()  # this is the parent's, and both would have the same lock
+        while True:
+            if self._fd is None:
+                self._open()
+            assert self._fd is not None  # noqa: S101 - opened
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None
+            try:
+                if self.is_current():
+                    self._stuck_for = 0.0
+                    records = self._current_records(self._fd)
+                    if records.size <= self._compact_above:
+                        return records
+                    self._compact(records)
+            except BaseException:
+                self.unlock()
+                raise
+            self.close()  # it is no longer the file that has the name
+
+    def unlock(self) -> None:
+        """Release the lock."""
+        if self._fd is not None:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _watch_holder(self, seconds: float) -> None:
+        """Replace the file if the holder of the lock has been stopped.
+
+        :param seconds: since the last look. Only these count: this process may have been stopped itself.
+        """
+        assert self._fd is not None  # noqa: S101 - its lock is taken
+        changed_at = os.fstat(self._fd).st_mtime_ns
+        if changed_at != self._changed_at:
+            self._changed_at, self._stuck_for = changed_at, 0.0
+            return
+        self._stuck_for += seconds
+        if self._stuck_for >= STUCK_LOCK_TIMEOUT:
+            self._stuck_for = 0.0
+            self.replace()
+
+    # The content
+
+    def _current_records(self, fd: int) -> Records:
+        if self._records is None:
+            self._read_header(fd)
+            self._records = Records(fd, _HEADER.size)
+        return self._records
+
+    def _read_header(self, fd: int) -> None:
+        """Read the header, or write one if the file is new or of the time before a reboot."""
+        header = os.pread(fd, _HEADER.size, 0)
+        identity, now = clock_identity(), machine_clock()
+        if len(header) == _HEADER.size:
+            magic, self.generation, self.created, stored_identity = _HEADER.unpack(header)
+            if magic != _MAGIC:
+                raise ConfigurationError(f"{self.path} is not a file of quotas")
+            if stored_identity == identity and self.created <= now:
+                return
+            changed_ago = time.time() - os.fstat(fd).st_mtime
+            if stored_identity != identity and now > REBOOT_TIME * 1e6 and abs(changed_ago) < REBOOT_TIME:
+                raise ConfigurationError(
+                    f"the file of quotas {self.path} is used by another machine, or by a container with a clock of its"
+                    " own: share quotas with RedisQuotas"
+                )
+        elif header and not _MAGIC.startswith(header[: len(_MAGIC)]):
+            raise ConfigurationError(f"{self.path} is not a file of quotas")
+        os.ftruncate(fd, 0)
+        self.generation, self.created = secrets.randbits(48), now
+        _write(fd, self._header())
+
+    def _header(self) -> bytes:
+        return _HEADER.pack(_MAGIC, self.generation, self.created, clock_identity())
+
+    def replace(self) -> None:
+        """Replace the file by an empty one: what it says cannot be used any more. Raises ``OSError``."""
+        if self.is_current():
+            self.generation, self.created = secrets.randbits(48), machine_clock()
+            self._rewrite({})
+        self.close()
+
+    def _compact(self, records: Records) -> None:
+        """Replace a large file by one without the quotas that are no longer used."""
+        now = machine_clock()
+        kept = {one.digest: (one.content, one.keep_until) for one in records.all() if one.keep_until > now}
+        with contextlib.suppress(OSError):  # then it stays as it is
+            self._rewrite(kept)
+        self._compact_above = max(MAX_FILE_SIZE, 2 * records.size)
+
+    def _rewrite(self, contents: dict[bytes, tuple[bytes, int]]) -> None:
+        """Write a new file with these records, and give it the name."""
+        new = self.path.with_name(f"{self.path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            _write(fd, self._header())
+            records = Records(fd, _HEADER.size)
+            for digest, (content, keep_until) in contents.items():
+                records.write(None, digest, content, keep_until)
+            new.replace(self.path)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(fd)
+
+
+def _write(fd: int, header: bytes) -> None:
+    if os.pwrite(fd, header, 0) < len(header):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
