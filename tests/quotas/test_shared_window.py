@@ -12,13 +12,9 @@ from tests.quotas.processes import Processes
 from tests.quotas.vendor import SimulatedVendor, call
 from volc_moderation import ConfigurationError, QuotaUnavailable
 from volc_moderation.quotas import Permit, Priority, Quota
-from volc_moderation.quotas.shared_permit import (
-    PERMIT_LEASE,
-    PERMIT_LEASE_MARGIN,
-    ClockReading,
-    SharedPermit,
-    boot_time,
-)
+from volc_moderation.quotas.exchange import ExchangeReply, ExchangeRequest
+from volc_moderation.quotas.machine import boot_time
+from volc_moderation.quotas.shared_permit import PERMIT_LEASE, PERMIT_LEASE_MARGIN, ClockReading, SharedPermit
 from volc_moderation.quotas.shared_window import RECONNECT_INTERVAL, Outage, SharedWindow
 
 pytestmark = pytest.mark.looptime
@@ -209,9 +205,9 @@ async def test_a_permit_that_was_prefetched_too_long_ago_is_not_used(redis: Redi
         permit.renewed_at = ClockReading(
             permit.renewed_at.loop - PERMIT_LEASE, permit.renewed_at.boot
         )  # as if they had been granted long ago
-    stale = {permit.id for permit in prefetched}
+    stale = {permit.number for permit in prefetched}
     used = await asyncio.gather(*waiting)
-    assert not stale & {getattr(permit, "id", "") for permit in used}
+    assert not stale & {getattr(permit, "number", "") for permit in used}
 
 
 async def test_a_store_that_loses_its_data_causes_no_breach(redis: Redis) -> None:
@@ -231,13 +227,13 @@ async def test_permits_prefetched_before_the_store_lost_its_data_are_not_used(re
     processes = Processes(redis, Quota(60))
     process = processes.start()
     held, waiting = await prefetch_permits(process, answered=30)
-    prefetched = {permit.id for permit in process._prefetched}
+    prefetched = {permit.number for permit in process._prefetched}
     processes.lose_data()
     held[0].answered(0.01)  # reported to the store before the prefetched permits may be used
     await asyncio.sleep(0.2)
-    assert not prefetched & {permit.id for permit in process._prefetched}
+    assert not prefetched & {permit.number for permit in process._prefetched}
     used = await asyncio.gather(*waiting)
-    assert not prefetched & {getattr(permit, "id", "") for permit in used}
+    assert not prefetched & {getattr(permit, "number", "") for permit in used}
 
 
 @pytest.mark.parametrize("has_returns", [False, True])
@@ -362,8 +358,8 @@ async def test_all_processes_learn_an_unpublished_quota(redis: Redis) -> None:
 
 
 async def test_a_store_with_malformed_replies_is_unavailable(redis: Redis) -> None:
-    async def exchange(_: str) -> object:
-        return b"OK"
+    async def exchange(_: ExchangeRequest) -> ExchangeReply:
+        return ExchangeReply.parse(b"OK")
 
     process = Processes(redis, Quota(60)).start()
     process._exchange = exchange
@@ -418,14 +414,14 @@ async def test_a_bug_of_ours_fails_the_waiters(redis: Redis, caplog: pytest.LogC
     """It does not fail later calls."""
     process = Processes(redis, Quota(1)).start()
 
-    def broken(now: float) -> dict[str, object]:
+    def broken() -> int:
         raise ArithmeticError("a bug")
 
-    process._common_argument, original = broken, process._common_argument  # type: ignore[method-assign]
+    process._missing, original = broken, process._missing  # type: ignore[method-assign]
     with pytest.raises(QuotaUnavailable, match="the quota of the store failed: ArithmeticError"):
         await process.acquire("interactive")
     assert "a bug" in caplog.text
-    process._common_argument = original  # type: ignore[method-assign]
+    process._missing = original  # type: ignore[method-assign]
     await process.acquire("interactive")
 
 
