@@ -5,6 +5,7 @@ every store of quotas, is not measured. ``Worker`` starts such a process.
 """
 
 import asyncio
+import logging
 import signal
 import sys
 from contextlib import AsyncExitStack
@@ -82,6 +83,7 @@ class Worker:
 
 async def run(store: str, room_id: str, base_url: str, address: str) -> None:
     """Answer requests until standard input ends."""
+    logging.getLogger("volc_moderation").setLevel(logging.ERROR)  # refused calls are counted by the vendor
     loop = asyncio.get_running_loop()
     requests = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(requests), sys.stdin)
