@@ -71,6 +71,7 @@ def _no_keys_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         *("VOLC_ACCESSKEY", "VOLC_SECRETKEY", "ZEGO_APP_ID", "ZEGO_SERVER_SECRET", "ZEGO_BASE_URL"),
     ):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VOLC_MODERATION_QUOTAS", "window")  # commands of tests share no file with those of the user
 
 
 @pytest.fixture(autouse=True)

@@ -4,13 +4,18 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import pytest
 
 from volc_moderation import VolcengineClient, ZegoClient
 from volc_moderation.emulator import Emulator, Settings
+from volc_moderation.quotas import quota_file
+from volc_moderation.quotas.machine import machine_clock
+from volc_moderation.quotas.quota_file import QuotaFile
 
 KEYS = Settings()
 NOW = 1_795_219_200.0
@@ -123,3 +128,13 @@ def sequential_handler(*responses: httpx.Response | Exception) -> tuple[Handler,
 def json_body(request: httpx.Request) -> Any:
     """Return the JSON body of a request."""
     return json.loads(request.content)
+
+
+def aged_quota_file(path: Path) -> Path:
+    """Create a file for ``FileQuotas`` that seems to be ten seconds old, so that its permits are granted at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quota_file, "machine_clock", lambda: machine_clock() - 10_000_000)
+        file = QuotaFile(path)
+        assert file._try_to_lock() is not None
+    file.close()
+    return path

@@ -1,21 +1,35 @@
 """Creating clients: wrong settings are named; only ``from_env()`` reads the environment."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.doubles import (
+    aged_quota_file,
     environment,
     mocked,
     sequential_handler,
     volcengine_client,
+    volcengine_error,
     volcengine_success,
     zego_answer,
     zego_client,
 )
-from volc_moderation import ConfigurationError, VolcengineClient, ZegoClient
+from volc_moderation import (
+    ConfigurationError,
+    FileQuotas,
+    RedisQuotas,
+    RetryPolicy,
+    ThrottledError,
+    VolcengineClient,
+    WindowQuotas,
+    ZegoClient,
+)
+from volc_moderation.quotas import Quota, QuotaKey
+from volc_moderation.volcengine import StopWebcast
 
 STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
 
@@ -167,3 +181,79 @@ def test_the_account_that_quotas_are_counted_by() -> None:
         accounts = [make(base_url=host).account for host in hosts]
         assert accounts[0] != accounts[1] != accounts[2] == accounts[3]
     assert _zego(app_id=1).account != _zego(app_id=2).account != _zego(app_id=2, is_test=True).account
+
+
+# The store of quotas
+
+
+@pytest.mark.parametrize("value", ["", "window"])
+async def test_the_quotas_are_those_of_the_event_loop_by_default(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("VOLC_MODERATION_QUOTAS", value)
+    _set_keys(monkeypatch)
+    async with VolcengineClient.from_env() as client, ZegoClient.from_env() as other, _volcengine() as third:
+        assert isinstance(client.quotas, WindowQuotas)
+        assert client.quotas is other.quotas is third.quotas
+
+
+async def test_the_environment_may_name_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The client closes the store that it has created."""
+    monkeypatch.setenv("VOLC_MODERATION_QUOTAS", f"file:{aged_quota_file(tmp_path / 'quotas')}")
+    _set_keys(monkeypatch)
+    async with mocked(lambda _: volcengine_success()) as http_client:
+        async with VolcengineClient.from_env(http_client=http_client) as client, _volcengine() as other:
+            assert isinstance(client.quotas, FileQuotas)
+            assert client.quotas.path == tmp_path / "quotas"
+            assert isinstance(other.quotas, WindowQuotas)  # only from_env() reads the environment
+            await client.stop_webcast(**STOP)
+        with pytest.raises(ConfigurationError, match="these FileQuotas are closed"):
+            await client.quotas.acquire(QuotaKey("volcengine", "AK", "StopWebcast"), Quota(1))
+
+
+async def test_a_store_that_was_given_comes_before_that_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its owner closes it."""
+    monkeypatch.setenv("VOLC_MODERATION_QUOTAS", "redis://127.0.0.1:1")
+    _set_keys(monkeypatch)
+    async with FileQuotas(aged_quota_file(tmp_path / "quotas")) as quotas:
+        async with VolcengineClient.from_env(quotas=quotas) as client:
+            assert client.quotas is quotas
+        (await quotas.acquire(QuotaKey("volcengine", "AK", "StopWebcast"), Quota(1))).abandoned(None)
+    async with VolcengineClient.from_env(quotas=None) as client:
+        assert isinstance(client.quotas, WindowQuotas)
+
+
+async def test_the_environment_may_name_a_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOLC_MODERATION_QUOTAS", "redis://:password@127.0.0.1:1/0")
+    _set_keys(monkeypatch)
+    async with ZegoClient.from_env() as client:
+        assert isinstance(client.quotas, RedisQuotas)
+
+
+@pytest.mark.parametrize("value", ["file:", "File", "http://host", "rediss:/x", "memory", "redis:password"])
+def test_an_unknown_store_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("VOLC_MODERATION_QUOTAS", value)
+    _set_keys(monkeypatch)
+    for client_type in (VolcengineClient, ZegoClient):
+        with pytest.raises(ConfigurationError, match="VOLC_MODERATION_QUOTAS must be window, file, ") as caught:
+            client_type.from_env()
+        assert value not in str(caught.value).removeprefix("VOLC_MODERATION_QUOTAS must be window, file, file:/path")
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_a_refusal_names_the_stores_that_processes_share(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, is_shared: bool
+) -> None:
+    """Unless one of them is in use: then the likely cause is another one."""
+    quotas = FileQuotas(aged_quota_file(tmp_path / "quotas")) if is_shared else WindowQuotas()
+    handler, _ = sequential_handler(volcengine_error("FlowLimitExceeded", status=429), volcengine_success())
+    async with mocked(handler) as http_client, volcengine_client(quotas=quotas, http_client=http_client) as client:
+        with pytest.raises(ThrottledError):
+            await client.call(StopWebcast(**STOP), retry=RetryPolicy(attempts=1))
+    assert ("FileQuotas (on one machine) or RedisQuotas (on many)" in caplog.text) is not is_shared
+    assert "other programs use the quota too" in caplog.text
+
+
+def _set_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment("http://127.0.0.1:1").items():
+        monkeypatch.setenv(name, value)

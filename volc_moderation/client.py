@@ -23,8 +23,9 @@ from volc_moderation.errors import (
     ThrottledError,
     describe,
 )
+from volc_moderation.quotas.environment import SharedQuotas  # noqa: TC001 - in the type of an attribute
 from volc_moderation.quotas.permit import Priority, QuotaKey, Quotas
-from volc_moderation.quotas.window import default_quotas
+from volc_moderation.quotas.window import SHARING_HINT, WindowQuotas, default_quotas
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown, retrying
 from volc_moderation.transport import AsyncHTTPClient, BaseURL, Transport
 from volc_moderation.wire import DecodedResponse, Request, Response
@@ -84,6 +85,8 @@ class Client(ABC):
                 raise ConfigurationError(f"{name} must be {rule}; got {describe(option)}")
         self._base_url = BaseURL.parse(base_url)
         self._quotas = quotas
+        #: The store that this client closes: one that ``from_env`` has created.
+        self._owned_quotas: SharedQuotas | None = None
         self._retry = RetryPolicy() if retry is None else retry
         self._deadline = _check_seconds("deadline", deadline)
         self._priority = _check_priority(priority)
@@ -284,7 +287,8 @@ class Client(ABC):
         if now >= self._warned_at.get(action.name, -math.inf) + THROTTLE_WARNING_INTERVAL:
             self._warned_at[action.name] = now
             call.annotate(error)
-            _log.warning("%s: other programs use the quota too, or it is smaller than documented", error)
+            hint = SHARING_HINT if isinstance(self._quotas, WindowQuotas) else ""
+            _log.warning("%s: other programs use the quota too, or it is smaller than documented%s", error, hint)
 
     def _learn_clock_skew(self, response: Response) -> None:
         try:
@@ -339,6 +343,8 @@ class Client(ABC):
     async def aclose(self) -> None:
         """Close the client, and its HTTP client unless that one was given. Closing twice does nothing.
 
+        The store of quotas is closed if ``from_env`` created it.
+
         Calls whose next request has not been sent end at once. Raises ``ConfigurationError`` in another event loop.
         """
         if self._loop not in (None, asyncio.get_running_loop()):
@@ -351,6 +357,8 @@ class Client(ABC):
                 call.cancel_scope.reschedule(now)
                 call.is_closed = True
         await self._transport.aclose()
+        if self._owned_quotas is not None:
+            await self._owned_quotas.aclose()
 
     def _bind(self) -> asyncio.AbstractEventLoop:
         """Bind the client to the running loop, if it is not yet bound, and return that loop."""

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter, Token
 
 from volc_moderation import Action, ConfigurationError, InvalidActionError, ModerationError
 from volc_moderation.action import method_name
+from volc_moderation.cli.environment import open_quotas
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.client import Client
 from volc_moderation.coercion import is_list, model_type_in, parse_list, parser_for, types_in
@@ -78,7 +79,7 @@ async def _call(
     try:
         fields = {name: _field_value(action_type, name, value, annotations[name]) for name, value in values.items()}
         action = action_type(**fields)
-        async with client_type.from_env() as client:
+        async with open_quotas() as quotas, client_type.from_env(quotas=quotas) as client:
             reply = await client.call(action, deadline=deadline)
     except (InvalidActionError, ConfigurationError) as error:
         _print_json_error(error)

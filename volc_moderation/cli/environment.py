@@ -1,4 +1,4 @@
-"""The clients of a command: credentials from the environment, and the store of quotas."""
+"""The clients of a command: credentials from the environment, and the store of quotas, shared with other commands."""
 
 import contextlib
 import os
@@ -9,12 +9,15 @@ from typing import Annotated
 import attrs
 from cyclopts import Parameter
 
-from volc_moderation import ConfigurationError, RedisQuotas, SourceError, WindowQuotas
+from volc_moderation import ConfigurationError, FileQuotas, RedisQuotas, SourceError, WindowQuotas
 from volc_moderation.action import Action
 from volc_moderation.cli.rate import Rates
 from volc_moderation.client import Client
 from volc_moderation.credentials import redact_passwords
 from volc_moderation.jobs.clients import Clients
+from volc_moderation.quotas.environment import QUOTAS_VARIABLE, REDIS_SCHEMES, SharedQuotas, quotas_from_env
+from volc_moderation.quotas.permit import Quotas
+from volc_moderation.quotas.quota_path import HAS_FILE_LOCKS
 from volc_moderation.vendors import VENDORS
 
 #: The environment variable for ``--redis``. Other users of the machine can read arguments, but not this.
@@ -50,20 +53,16 @@ class Environment:
 async def open_environment(rates: Rates, redis: str | None) -> AsyncIterator[Environment]:
     """Open a client for each vendor whose credentials are in the environment.
 
-    :param redis: the address of the Redis that shares the quotas; without one they are those of this process.
+    :param redis: the address of the Redis that shares the quotas.
 
-    Raises ``SourceError`` if ``redis`` is not an address.
+    Raises ``SourceError`` if ``redis`` is not an address, and ``ConfigurationError`` if the store cannot be used.
     """
-    if redis and redis.partition("://")[0] not in {"redis", "rediss", "unix"}:
-        raise SourceError("--redis must be an address such as redis://localhost:6379")
     async with contextlib.AsyncExitStack() as stack:
         client_types = [vendor.client for vendor in VENDORS.values()]
         limits = {
             action: limit for client_type in client_types for action, limit in rates.limits_of(client_type).items()
         }
-        quotas: WindowQuotas | RedisQuotas = WindowQuotas(limits)
-        if redis:  # an empty variable counts as unset
-            quotas = await stack.enter_async_context(RedisQuotas(redis, limits))
+        quotas = await stack.enter_async_context(open_quotas(redis, limits))
         clients: list[Client] = []
         errors: dict[str, ConfigurationError] = {}
         for client_type in client_types:
@@ -72,6 +71,31 @@ async def open_environment(rates: Rates, redis: str | None) -> AsyncIterator[Env
             except ConfigurationError as error:
                 errors[client_type.vendor] = error
         yield Environment(clients, errors, rates)
+
+
+@contextlib.asynccontextmanager
+async def open_quotas(redis: str | None = None, limits: Mapping[str, int] | None = None) -> AsyncIterator[Quotas]:
+    """Open the store of quotas of a command.
+
+    That is the given Redis, else the store that ``VOLC_MODERATION_QUOTAS`` names, else the file that all commands of
+    this user share. Only systems without file locks keep the quotas in the process.
+
+    Raises ``SourceError`` if ``redis`` is not an address, and ``ConfigurationError`` if the store cannot be used.
+    """
+    if redis and not redis.startswith(REDIS_SCHEMES):
+        raise SourceError("--redis must be an address such as redis://localhost:6379")
+    store: SharedQuotas | None
+    if redis:  # an empty variable counts as unset
+        store = RedisQuotas(redis, limits)
+    elif os.environ.get(QUOTAS_VARIABLE) or not HAS_FILE_LOCKS:
+        store = quotas_from_env(limits)
+    else:
+        store = FileQuotas(limits=limits)
+    if store is None:
+        yield WindowQuotas(limits)
+    else:
+        async with store:
+            yield store
 
 
 def printable_redis(address: str | None) -> str | None:

@@ -10,7 +10,7 @@ import heapq
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 from aiolimiter import AsyncLimiter
@@ -35,6 +35,12 @@ PACE_HEADROOM = 1.5
 MAX_PACE_POLL_INTERVAL = 0.02  # seconds
 #: A timer of the loop may fire this much early: clocks have a resolution, and that of a virtual clock is coarse.
 TIMER_RESOLUTION = 0.000_01  # seconds
+
+#: What to do if another process uses the quota, too: the likely cause of refusals.
+SHARING_HINT = (
+    ". Processes share a quota with FileQuotas (on one machine) or RedisQuotas (on many): quotas=, or the variable"
+    " VOLC_MODERATION_QUOTAS"
+)
 
 
 class WindowQuotas(QuotaStore["LocalWindow"]):
@@ -67,12 +73,15 @@ class WindowQuotas(QuotaStore["LocalWindow"]):
         self._is_monotonic = False
 
     def inherit_permits(self, return_times: Mapping[QuotaKey, list[float]]) -> None:
-        """Take over the permits of a store whose loop has ended: the vendor still counts the requests of that loop.
+        """Take over the permits of a store that has ended: the vendor still counts the requests that were sent with it.
 
         :param return_times: when the permits return, by quota, on the clock of ``time.monotonic``.
         """
         for key, times in return_times.items():
-            self._inherited.setdefault(key, []).extend(times)
+            if key in self._windows and self._is_monotonic:
+                self._windows[key].inherit(times)
+            else:
+                self._inherited.setdefault(key, []).extend(times)
 
     def permit_return_times(self) -> dict[QuotaKey, list[float]]:
         """Return when the permits that are out return, for ``inherit_permits`` of the store of another loop.
@@ -202,6 +211,11 @@ class LocalWindow:
         in_flight = [now + LATE_ARRIVAL_ALLOWANCE] * self._in_flight
         times = [*self._abandoned, *(at + self._length for at in (*self._answered, *in_flight))]
         return [at for at in times if at > now]
+
+    def inherit(self, return_times: Iterable[float]) -> None:
+        """Take over permits that are out, and return at these times."""
+        for at in return_times:
+            heapq.heappush(self._abandoned, at)
 
     def is_idle(self) -> bool:
         """Return whether no permit is out, no call waits and nothing was learned: a new window would be the same."""

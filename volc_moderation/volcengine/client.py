@@ -9,6 +9,7 @@ from volc_moderation.action import Action
 from volc_moderation.client import DEFAULT_TIMEOUT, ClientOptions
 from volc_moderation.credentials import VolcengineCredentials, volcengine_keys_from_env
 from volc_moderation.errors import ConfigurationError, describe
+from volc_moderation.quotas.environment import quotas_from_env
 from volc_moderation.quotas.permit import Priority, Quotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.transport import AsyncHTTPClient
@@ -96,10 +97,16 @@ class VolcengineClient(VolcengineMethods):
 
         The keys are ``VOLCENGINE_ACCESS_KEY``, ``VOLCENGINE_SECRET_KEY`` and ``VOLCENGINE_SESSION_TOKEN``, or else
         ``VOLC_ACCESSKEY`` and ``VOLC_SECRETKEY``. ``VOLCENGINE_RTC_BASE_URL`` is the default of ``base_url``.
+        ``VOLC_MODERATION_QUOTAS`` is the default of ``quotas``: ``window``, ``file``, ``file:/path`` or the address of
+        a Redis. The client closes the store that it names.
         """
         access_key, secret_key, session_token = volcengine_keys_from_env()
         options.setdefault("base_url", os.environ.get("VOLCENGINE_RTC_BASE_URL") or BASE_URL)
-        return cls(access_key=access_key, secret_key=secret_key, session_token=session_token, **options)
+        owned_quotas = None if "quotas" in options else quotas_from_env()
+        options.setdefault("quotas", owned_quotas)
+        client = cls(access_key=access_key, secret_key=secret_key, session_token=session_token, **options)
+        client._owned_quotas = owned_quotas
+        return client
 
     @property
     def account(self) -> str:

@@ -12,6 +12,7 @@ from volc_moderation.action import Action, Quota
 from volc_moderation.client import DEFAULT_TIMEOUT, ClientOptions
 from volc_moderation.credentials import ZegoCredentials, zego_keys_from_env
 from volc_moderation.errors import ConfigurationError, describe
+from volc_moderation.quotas.environment import quotas_from_env
 from volc_moderation.quotas.permit import Priority, Quotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.transport import AsyncHTTPClient
@@ -94,11 +95,16 @@ class ZegoClient(ZegoMethods):
     def from_env(cls, **options: Unpack[ZegoClientOptions]) -> Self:
         """Create a client with keys from the environment: ``ZEGO_APP_ID`` and ``ZEGO_SERVER_SECRET``.
 
-        ``ZEGO_BASE_URL`` is the default of ``base_url``.
+        ``ZEGO_BASE_URL`` is the default of ``base_url``. ``VOLC_MODERATION_QUOTAS`` is the default of ``quotas``:
+        ``window``, ``file``, ``file:/path`` or the address of a Redis. The client closes the store that it names.
         """
         app_id, server_secret = zego_keys_from_env()
         options.setdefault("base_url", os.environ.get("ZEGO_BASE_URL") or BASE_URL)
-        return cls(app_id=app_id, server_secret=server_secret, **options)
+        owned_quotas = None if "quotas" in options else quotas_from_env()
+        options.setdefault("quotas", owned_quotas)
+        client = cls(app_id=app_id, server_secret=server_secret, **options)
+        client._owned_quotas = owned_quotas
+        return client
 
     @property
     def account(self) -> str:
