@@ -19,7 +19,7 @@ from typing import Self
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.exchange import ExchangeReply, ExchangeRequest, micros
-from volc_moderation.quotas.grant_permits import SharedState, grant_permits
+from volc_moderation.quotas.grant_permits import PROCESS_BITS, SharedState, grant_permits
 from volc_moderation.quotas.machine import machine_clock
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey
 from volc_moderation.quotas.quota_file import QuotaFile
@@ -92,7 +92,7 @@ class FileQuotas(QuotaStore[SharedWindow]):
         return await super().acquire(key, quota, priority)
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:  # noqa: ARG002 - the contract of QuotaStore
-        self._process = secrets.randbits(48)  # not earlier: the process may have forked
+        self._process = secrets.randbits(PROCESS_BITS)  # not earlier: the process may have forked
 
     def _create_window(self, key: QuotaKey, quota: Quota, loop: asyncio.AbstractEventLoop) -> SharedWindow:
         name = json.dumps([key.vendor, key.account, key.action, key.room]).encode()
@@ -103,6 +103,7 @@ class FileQuotas(QuotaStore[SharedWindow]):
             is_current=self._file.has_generation,
             process=self._process,
             bulk_share=self._bulk_share,
+            refill_at=0.0,
             store_name="FileQuotas",
         )
 
@@ -118,9 +119,11 @@ class FileQuotas(QuotaStore[SharedWindow]):
                     continue
                 finally:
                     self._file.unlock()
-                # If this process was stopped meanwhile, others may have replaced the file: then nothing has happened.
+                # Somebody may have removed the file, or others replaced it while this process was stopped: then
+                # nothing has happened.
                 if self._file.is_current():
                     return reply
+                self._file.close()
         except OSError as error:
             failure = self._file.failure(error)
         raise failure

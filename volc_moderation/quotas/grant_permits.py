@@ -16,6 +16,10 @@ from volc_moderation.quotas.adaptive import GROWTH_PER_WINDOW, LEARNING_PER_WIND
 from volc_moderation.quotas.exchange import ExchangeReply, ExchangeRequest
 from volc_moderation.quotas.window import MAX_BURST, PACE_COST
 
+#: The size of what identifies a process, and of the number of one of its permits.
+PROCESS_BITS = 31
+NUMBER_BITS = 32
+
 
 @attrs.define(kw_only=True)
 class SharedState:
@@ -34,8 +38,8 @@ class SharedState:
     #: When ``effective`` was computed, and when it last shrank.
     as_of: int = 0
     shrunk: int = 0
-    #: Permits in flight, by process and number: when they return if their process stays silent.
-    held: dict[tuple[int, int], int] = attrs.field(factory=dict)
+    #: Permits in flight, by ``permit_id``: when they return if their process stays silent.
+    held: dict[int, int] = attrs.field(factory=dict)
     #: Permits whose requests were answered: when the vendor no longer counts them, and their credits; in order.
     back: list[tuple[int, int]] = attrs.field(factory=list)
     #: Processes that got fewer permits than they wanted, in the order in which they first asked.
@@ -44,16 +48,23 @@ class SharedState:
     seen: dict[int, int] = attrs.field(factory=dict)
 
 
+def permit_id(process: int, number: int) -> int:
+    """Return the identity of a permit. When a number repeats, the permit that had it before has long returned."""
+    return process << NUMBER_BITS | number & (1 << NUMBER_BITS) - 1
+
+
 def grant_permits(state: SharedState, request: ExchangeRequest, now: int) -> tuple[SharedState, ExchangeReply]:
     """Return the state after an exchange at ``now``, and the reply."""
     rules = request.rules
     now = max(now, state.clock)
-    state = attrs.evolve(
-        state,
+    state = SharedState(
+        generation=state.generation,
         clock=now,
         resume=min(state.resume, now + rules.forget),
         pace=min(state.pace, now + 2 * rules.window),
+        effective=state.effective,
         as_of=min(state.as_of or now, now),
+        shrunk=min(state.shrunk, now),
         held=dict(state.held),
         back=list(state.back),
         line=list(state.line),
@@ -85,11 +96,11 @@ def _take_back(state: SharedState, request: ExchangeRequest) -> None:
     """Take the permits that return, renew those in flight, and drop those that are free."""
     rules, now = request.rules, state.clock
     for number, after, credit in request.returns:
-        state.held.pop((request.process, number), None)
+        state.held.pop(permit_id(request.process, number), None)
         if after > 0:
             bisect.insort(state.back, (now + min(after, rules.window + rules.forget), credit))
     for number in request.renew:
-        state.held[request.process, number] = now + rules.lease
+        state.held[permit_id(request.process, number)] = now + rules.lease
     if state.held and min(state.held.values()) <= now:
         state.held = {permit: at for permit, at in state.held.items() if at > now}
     del state.back[: bisect.bisect_right(state.back, now, key=lambda answered: answered[0])]
@@ -150,7 +161,7 @@ def _grant(state: SharedState, request: ExchangeRequest, quota: int, ahead: int)
         if quota > MAX_BURST:
             start = ceil(max(start, state.pace - (MAX_BURST - 1) * pace_step))
             state.pace = max(state.pace, start) + pace_step
-        state.held[request.process, request.number + len(delays)] = start + rules.lease
+        state.held[permit_id(request.process, request.number + len(delays))] = start + rules.lease
         delays.append(start - now)
     return delays, False
 

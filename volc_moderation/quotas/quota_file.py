@@ -55,6 +55,7 @@ class QuotaFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._name = str(path)
         #: Identifies the data of the file.
         self.generation = 0
         #: When the file was created, on the machine's clock, in microseconds.
@@ -101,7 +102,7 @@ class QuotaFile:
     def is_current(self) -> bool:
         """Return whether the file that was locked last has its name still: otherwise what it says does not count."""
         try:
-            status = self.path.lstat()
+            status = os.lstat(self._name)
         except OSError:
             return False
         return (status.st_dev, status.st_ino) == self._identity
@@ -114,6 +115,8 @@ class QuotaFile:
 
     async def lock(self) -> Records:
         """Take the lock, and return the records. Nothing may be awaited until ``unlock``.
+
+        What was read counts only if the file is still the current one after that.
 
         Raises ``OSError``, ``ConfigurationError`` if the file cannot be shared any more, and ``QuotaUnavailable`` if it
         is being closed and the lock stays taken.
@@ -129,7 +132,7 @@ class QuotaFile:
         return records
 
     def _try_to_lock(self) -> Records | None:
-        """Lock the file that has the name now, and return its records; None if another process has the lock."""
+        """Lock the file, and return its records; None if another process has the lock."""
         if self._pid != os.getpid():
             self.close()  # this is the parent's, and both would have the same lock
         while True:
@@ -141,16 +144,16 @@ class QuotaFile:
             except BlockingIOError:
                 return None
             try:
+                self._stuck_for = 0.0
+                records = self._current_records(self._fd)
+                if records.size <= self._compact_above:
+                    return records
                 if self.is_current():
-                    self._stuck_for = 0.0
-                    records = self._current_records(self._fd)
-                    if records.size <= self._compact_above:
-                        return records
                     self._compact(records)
             except BaseException:
                 self.unlock()
                 raise
-            self.close()  # it is no longer the file that has the name
+            self.close()  # it no longer has the name
 
     def unlock(self) -> None:
         """Release the lock."""

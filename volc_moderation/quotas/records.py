@@ -72,8 +72,8 @@ class Records:
 
     @property
     def size(self) -> int:
-        """The size of the file in bytes."""
-        return os.fstat(self._fd).st_size
+        """The size of the file in bytes, as far as this process has read it."""
+        return self._searched
 
     def read(self, digest: bytes) -> Record | None:
         """Return the record with a digest, or None if there is none. Raises ``DamagedFileError`` and ``OSError``."""
@@ -99,7 +99,7 @@ class Records:
             number, offset = record.slot_after()
             self._pwrite(_slot(number, content, keep_until), offset)
             return
-        offset, capacity = self.size, len(content) + SPARE_BYTES
+        offset, capacity = os.fstat(self._fd).st_size, len(content) + SPARE_BYTES
         try:
             self._pwrite(
                 _RECORD.pack(digest, 0, capacity)
@@ -123,7 +123,7 @@ class Records:
 
     def _search(self) -> None:
         """Find the records that have been added since the last search. The first one with a digest counts."""
-        size = self.size
+        size = os.fstat(self._fd).st_size
         while self._searched < size:
             digest, offset, capacity = self._place(self._searched)
             self._searched += _record_size(capacity)
@@ -131,7 +131,7 @@ class Records:
 
     def _place(self, offset: int) -> tuple[bytes, int, int]:
         digest, _, capacity = _RECORD.unpack(self._pread(_RECORD.size, offset))
-        if offset + _record_size(capacity) > self.size:
+        if offset + _record_size(capacity) > os.fstat(self._fd).st_size:
             raise DamagedFileError
         return digest, offset, capacity
 
@@ -157,14 +157,10 @@ def _slot(number: int, content: bytes, keep_until: int) -> bytes:
 
 def _newest(digest: bytes, data: bytes, offset: int, capacity: int) -> Record:
     """Return the newest content of a record that is complete."""
-    newest: Record | None = None
-    for begin in (_RECORD.size, _RECORD.size + _SLOT.size + capacity):
-        number, keep_until, length, checksum = _SLOT.unpack_from(data, begin)
-        content = data[begin + _SLOT.size : begin + _SLOT.size + length]
-        if length > capacity or checksum != crc32(content, crc32(_CHECKED.pack(number, keep_until, length))):
-            continue
-        if newest is None or number > newest._write_number:  # noqa: SLF001 - its own module
-            newest = Record(digest, content, keep_until, offset, capacity, number)
-    if newest is None:
-        raise DamagedFileError
-    return newest
+    begins = (_RECORD.size, _RECORD.size + _SLOT.size + capacity)
+    slots = sorted((*_SLOT.unpack_from(data, begin), begin + _SLOT.size) for begin in begins)
+    for number, keep_until, length, checksum, begin in reversed(slots):
+        content = data[begin : begin + length]
+        if length <= capacity and checksum == crc32(content, crc32(_CHECKED.pack(number, keep_until, length))):
+            return Record(digest, content, keep_until, offset, capacity, number)
+    raise DamagedFileError

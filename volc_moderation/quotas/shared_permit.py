@@ -13,6 +13,7 @@ PERMIT_LEASE = 9.0  # seconds
 #: A permit is not used in this last part of its lease, because a request takes time to arrive.
 PERMIT_LEASE_MARGIN = 2.0  # seconds
 
+
 @attrs.frozen
 class ClockReading:
     """One moment on two clocks, in seconds: the event loop's, and one that also runs while the machine sleeps."""
@@ -62,8 +63,11 @@ class SharedPermit:
 
     def is_valid(self) -> bool:
         """Return whether the store still holds it for us: not if the process stood still, or the machine slept."""
-        age = self.renewed_at.age(self.issuer.now())
-        return age < PERMIT_LEASE - PERMIT_LEASE_MARGIN and self.issuer.is_current()
+        return self.has_lease() and self.issuer.is_current()
+
+    def has_lease(self) -> bool:
+        """Return whether the store has been told of it recently enough."""
+        return self.renewed_at.age(self.issuer.now()) < PERMIT_LEASE - PERMIT_LEASE_MARGIN
 
     def answered(self, round_trip: float) -> None:
         """Return the permit after an answer that took ``round_trip`` seconds."""

@@ -55,6 +55,8 @@ class SharedWindow:
     :param processes: each of so many processes continues with an equal share during an outage.
     :param is_current: whether the store still has the data of a generation, as far as this process can tell without an
         exchange.
+    :param refill_at: ask for more permits when this part of those that may be prefetched is left: above 0 for a store
+        that takes time to reply.
     :param store_name: of the class, for messages.
     """
 
@@ -69,6 +71,7 @@ class SharedWindow:
         outage: Outage = "raise",
         processes: int = 1,
         is_current: Callable[[int | None], bool] = lambda _: True,
+        refill_at: float = 0.5,
         store_name: str = "RedisQuotas",
     ) -> None:
         self._quota = quota
@@ -78,6 +81,7 @@ class SharedWindow:
         self._outage = outage
         self._processes = processes
         self._is_current = is_current
+        self._refill_at = refill_at
         self._closed_message = f"these {store_name} are closed"
         self._rules = WindowRules(
             limit=quota.limit,
@@ -226,7 +230,7 @@ class SharedWindow:
         now = self._loop.time()
         while self._prefetched and self._wait_queue and self._prefetched[0].start <= now:
             permit = self._prefetched.pop(0)
-            if not permit.is_valid():  # the process stood still: another one may have got the permit from the store
+            if not permit.has_lease():  # the process stood still: another one may have got the permit from the store
                 self._schedule_return(permit, now, 0.0)
                 continue
             self._in_flight[permit.number] = permit
@@ -249,7 +253,7 @@ class SharedWindow:
     def _next_exchange_at(self) -> float | None:
         """Return when to talk to the store next; None if there is no reason to."""
         times = []
-        if self._missing() > 0 and len(self._prefetched) <= self._max_prefetched() // 2:
+        if self._missing() > 0 and len(self._prefetched) <= int(self._max_prefetched() * self._refill_at):
             times.append(self._request_at)
         if self._returns:
             times.append(self._return_by)
