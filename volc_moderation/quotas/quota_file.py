@@ -36,6 +36,8 @@ MAX_LOCK_POLL_INTERVAL = 0.02
 #: The lock is held for microseconds. If the file does not change for this time, the holder has been stopped. By then
 #: none of the permits that it may have is valid.
 STUCK_LOCK_TIMEOUT = PERMIT_LEASE  # seconds
+#: A longer time between two looks at the lock does not count: this process may have been stopped itself.
+MAX_LOOK_GAP = 0.5  # seconds
 #: A store that is being closed waits this long for the lock.
 CLOSING_LOCK_TIMEOUT = 1.0  # seconds
 #: A larger file is rewritten without the quotas that are no longer used.
@@ -66,8 +68,10 @@ class QuotaFile:
         self._identity = (0, 0)
         self._records: Records | None = None
         self._compact_above = MAX_FILE_SIZE
-        #: For how many seconds the lock was taken without a change to the file; the file's time of change in ns.
+        #: For how many seconds the lock was taken without a change to the file; when this process looked last, on
+        #: ``time.monotonic``; and the file's time of change in ns.
         self._stuck_for = 0.0
+        self._looked_at = 0.0
         self._changed_at = 0
         self._open()
         self.close()  # it is opened again after a fork, if there is one
@@ -127,7 +131,7 @@ class QuotaFile:
             waited += interval
             if self.is_closing and waited > CLOSING_LOCK_TIMEOUT:
                 raise QuotaUnavailable(f"the file of quotas {self.path} is locked")
-            self._watch_holder(interval)
+            self._watch_holder()
             interval = min(2 * interval, MAX_LOCK_POLL_INTERVAL)
         return records
 
@@ -142,7 +146,10 @@ class QuotaFile:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return None
+                if self.is_current():
+                    return None
+                self.close()  # its lock no longer matters
+                continue
             try:
                 self._stuck_for = 0.0
                 records = self._current_records(self._fd)
@@ -160,17 +167,16 @@ class QuotaFile:
         if self._fd is not None:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    def _watch_holder(self, seconds: float) -> None:
-        """Replace the file if the holder of the lock has been stopped.
-
-        :param seconds: since the last look. Only these count: this process may have been stopped itself.
-        """
-        assert self._fd is not None  # noqa: S101 - its lock is taken
-        changed_at = os.fstat(self._fd).st_mtime_ns
+    def _watch_holder(self) -> None:
+        """Replace the file if the holder of the lock has been stopped."""
+        if self._fd is None:
+            return
+        changed_at, now = os.fstat(self._fd).st_mtime_ns, time.monotonic()
         if changed_at != self._changed_at:
             self._changed_at, self._stuck_for = changed_at, 0.0
-            return
-        self._stuck_for += seconds
+        elif now < self._looked_at + MAX_LOOK_GAP:
+            self._stuck_for += now - self._looked_at
+        self._looked_at = now
         if self._stuck_for >= STUCK_LOCK_TIMEOUT:
             self._stuck_for = 0.0
             self.replace()
