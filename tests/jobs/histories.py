@@ -67,6 +67,7 @@ class SlowJournal(JournalThread):
         self._futures: set[asyncio.Future[Any]] = set()
         self.is_dead = False
         self._closed = False
+        self._journal = disk
 
     def _call_later(self, callback: Callable[[], None]) -> None:
         now = self._slow_loop.time()

@@ -257,7 +257,8 @@ async def test_a_journal_that_cannot_delete_old_jobs_is_used(
             while "cannot delete what was before 900" not in caplog.text:
                 await asyncio.sleep(0.01)
         assert (await jobs.wait(await jobs.submit(stop()))).state is JobState.DONE
-        assert not any(task.done() for task in jobs._tasks)
+        assert jobs._leadership._leader is not None
+        assert not any(task.done() for task in jobs._leadership._leader._tasks)
 
 
 @pytest.mark.slow
@@ -276,7 +277,7 @@ async def test_waiting_leaves_nothing_behind(path: Path) -> None:
     async with Jobs(path, clients=[volcengine()]) as jobs:
         keys = [await jobs.submit(stop(number)) for number in range(3)]
         await asyncio.gather(*(jobs.wait(key) for key in (*keys, *keys)))
-        assert not jobs._waiters
+        assert not jobs._listeners._waiters
 
 
 class Derived(StopWebcast):
@@ -328,8 +329,7 @@ async def test_wrong_use_is_refused(path: Path) -> None:
         with pytest.raises(ConfigurationError, match="a job is an action"):
             await jobs.submit("StopWebcast")  # type: ignore[arg-type]
         with pytest.raises(JournalError, match="is in use"):
-            async with Jobs(path, clients=[volcengine()]):
-                pass
+            Journal(path)
         with pytest.raises(ConfigurationError, match="another event loop"):
             await asyncio.to_thread(lambda: asyncio.run(jobs.submit(stop())))
     with pytest.raises(JournalError, match="closed"):

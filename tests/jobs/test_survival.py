@@ -186,7 +186,8 @@ async def test_waiters_are_released_when_the_runner_ends(path: Path, monkeypatch
         waiting = [asyncio.create_task(jobs.wait(key)) for _ in range(2)]
         watching = asyncio.create_task(anext(aiter(jobs.events()), None))
         await asyncio.sleep(0.05)
-        jobs._tasks[0].cancel()
+        assert jobs._leadership._leader is not None
+        jobs._leadership._leader.running.cancel()
         async with asyncio.timeout(5):
             outcomes = await asyncio.gather(*waiting, return_exceptions=True)
             assert await watching is None

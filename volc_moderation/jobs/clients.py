@@ -22,6 +22,14 @@ class Clients:
         #: By client, action and version.
         self._lanes: dict[tuple[Client, type[Action[Any]], str], Lane] = {}
 
+    def all(self) -> tuple[Client, ...]:
+        """Return the clients."""
+        return self._clients
+
+    def accounts(self) -> frozenset[tuple[str, str]]:
+        """Return the vendor, and the hash of the account, of each client."""
+        return frozenset((client.vendor, hash_account(client.account)) for client in self._clients)
+
     def lane_of(self, action: Action[Any], client: Client | None = None) -> Lane:
         """Return the lane of an action; ``client`` selects one if several could make the call.
 

@@ -1,6 +1,6 @@
 """What happened to a job just now."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -94,3 +94,22 @@ def redacted_parameters(action_type: type[Action[Any]], parameters: Mapping[str,
     names = wire_names(action_type)
     hidden = {names[field.name] for field in attrs.fields(action_type) if field.repr is False}  # type: ignore[arg-type]
     return {name: "***" if name in hidden else value for name, value in parameters.items()}
+
+
+def dump_event(event: JobEvent) -> list[Any]:
+    """Return an event as JSON values, for another process."""
+    return [list(event.lane), event.attempts, event.due, list(event._job), list(event._outcome)]  # noqa: SLF001 - ours
+
+
+def load_event(fields: Sequence[Any], action_type_of: Callable[[Lane], type[Action[Any]]]) -> JobEvent:
+    """Return the event of another process from what ``dump_event`` has returned.
+
+    Raises ``ValueError`` if it is none, and whatever ``action_type_of`` raises.
+    """
+    try:
+        lane, attempts, due, job, outcome = fields
+        lane, job, outcome = Lane(*lane), DueJob(*job), Outcome(*outcome)
+        outcome = outcome._replace(state=JobState(outcome.state))
+    except TypeError:
+        raise ValueError("no event") from None
+    return JobEvent(lane, attempts, due, action_type_of(lane), job, outcome)

@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from types import TracebackType
@@ -14,32 +12,34 @@ from typing import Any, Self
 from volc_moderation.action import Action
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError
-from volc_moderation.jobs.clients import dump_action
+from volc_moderation.jobs import socket_file
+from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import Job, JobState, check_delay, key_of
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread, open_journal
+from volc_moderation.jobs.leader import Leader
+from volc_moderation.jobs.leadership import Leadership
+from volc_moderation.jobs.listeners import Listeners
 from volc_moderation.jobs.runner import LocalRunner
+from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
-#: Events kept for a reader that is slow; beyond, the oldest are dropped.
-MAX_UNREAD_EVENTS = 10_000
-PURGE_INTERVAL = 3600.0  # seconds
 WEEK = 7 * 86_400.0  # seconds
 
-_RUNNER_ENDED = "jobs no longer run in the background; the rest is done at the next start"
 _CLOSED = "the jobs were closed; the rest is done at the next start"
-
-_log = logging.getLogger("volc_moderation")
 
 
 class Jobs:
     """Calls that must happen: ``async with Jobs("stops.db", clients=[volcengine, zego]) as jobs``.
 
     Submitted calls are made in the background at the quotas' full speed, retried as the vendors recommend, and resumed
-    after a restart or a crash. Calls of different actions run concurrently, in no particular order. One program at a
-    time can have the journal open.
+    after a restart or a crash. Calls of different actions run concurrently, in no particular order.
+
+    Several processes of one machine can have the journal open, such as the workers of a web server. Each of them
+    submits jobs and waits for them; one of them, the leader, makes the calls. When it ends, another one goes on. All of
+    them must have clients for the same accounts. On Windows, one process at a time can have the journal open.
 
     :param path: of the journal, an SQLite file on a local disk; it is created if it does not exist.
     :param clients: make the calls. They are not closed with the jobs; close them afterwards.
@@ -64,8 +64,9 @@ class Jobs:
         grace: float = 15.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        # No file is opened and no task started before the block is entered: a server may fork in between.
         self._path = path
-        self._clients = clients
+        self._client_list = clients
         self._retry = retry
         self._priority = priority
         self._keep = keep
@@ -73,37 +74,28 @@ class Jobs:
         self._clock = clock
         self._journal: JournalThread | None = None
         self._is_closing = False
-        #: By key. The result is None if the job has ended, else the reason why no more will be known of it.
-        self._waiters: dict[str, list[asyncio.Future[str | None]]] = {}
-        #: For each reader of events: those that it has not read, and what wakes it.
-        self._readers: list[tuple[deque[JobEvent], asyncio.Event]] = []
+        self._listeners = Listeners()
 
     async def __aenter__(self) -> Self:
         if self._journal is not None:
             raise ConfigurationError("Jobs can be entered only once; create new ones")
         self._loop = asyncio.get_running_loop()
-        self._journal = await open_journal(partial(Journal, self._path))
+        self._clients = Clients(self._client_list)
+        self._steady_clock = SteadyClock(self._clock)
+        open_file = partial(Journal, self._path, access="shared" if socket_file.IS_SUPPORTED else "exclusive")
+        self._journal = await open_journal(open_file)
+        self._leadership = Leadership(
+            self._journal,
+            self._listeners,
+            make_leader=partial(self._make_leader, self._journal),
+            clients=self._clients,
+            clock=self._steady_clock,
+        )
         try:
-            self._runner = LocalRunner(
-                self._journal,
-                self._clients,
-                retry=self._retry,
-                priority=self._priority,
-                clock=self._clock,
-                on_event=self._on_event,
-                run_forever=True,
-            )
-            recovered = await self._runner.prepare()
+            await self._leadership.start()
         except BaseException:
             await self._journal.aclose()
             raise
-        if recovered:
-            _log.info("%d jobs were in flight when the last process ended", recovered)
-        running = asyncio.create_task(self._runner.run(), name="jobs")
-        running.add_done_callback(self._on_runner_ended)
-        self._tasks = [running]
-        if self._keep is not None:
-            self._tasks.append(asyncio.create_task(self._purge_periodically(self._keep), name="purge of old jobs"))
         return self
 
     async def __aexit__(
@@ -111,39 +103,37 @@ class Jobs:
     ) -> None:
         assert self._journal is not None  # noqa: S101 - set by __aenter__
         self._is_closing = True
-        self._runner.stop()
-        running, *others = self._tasks
-        for task in others:
-            task.cancel()
         try:
-            await asyncio.wait([running], timeout=self._grace)
+            await self._leadership.aclose(self._grace)
         finally:
-            running.cancel()  # jobs whose request has left stay marked as sent
-            results = await asyncio.gather(*self._tasks, return_exceptions=True)
             try:
                 await self._journal.aclose()
             finally:
-                self._end_waiting(_CLOSED)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+                self._listeners.end(_CLOSED)
 
-    def _on_runner_ended(self, running: "asyncio.Task[None]") -> None:
-        """Release all waiters if the runner ended although the jobs were not closed."""
-        if not self._is_closing:
-            error = None if running.cancelled() else running.exception()
-            reason = type(error).__name__ if error else "cancelled"
-            _log.critical("jobs no longer run in the background: %s", reason, exc_info=error)
-            self._end_waiting(_RUNNER_ENDED)
+    def _make_leader(self, journal: JournalThread) -> Leader:
+        def make_runner(on_event: Callable[[JobEvent], None]) -> LocalRunner:
+            return LocalRunner(
+                journal,
+                self._client_list,
+                retry=self._retry,
+                priority=self._priority,
+                clock=self._clock,
+                steady_clock=self._steady_clock,
+                on_event=on_event,
+                run_forever=True,
+            )
 
-    def _end_waiting(self, reason: str) -> None:
-        for futures in self._waiters.values():
-            for future in futures:
-                if not future.done():
-                    future.set_result(reason)
-        for _, has_more in self._readers:
-            has_more.set()
-        self._readers = []
+        def purge(journal: Journal, keep: float) -> None:
+            journal.delete_done(before=self._clock() - keep)
+
+        return Leader(
+            journal,
+            self._listeners,
+            make_runner=make_runner,
+            wait=self.wait,
+            purge=None if self._keep is None else partial(purge, keep=self._keep),
+        )
 
     async def submit(self, action: Action[Any], *, delay: float = 0.0, client: Client | None = None) -> str:
         """Journal a call, safe from a crash and a power failure, and return its key. It runs in the background.
@@ -160,13 +150,15 @@ class Jobs:
         :param client: which client makes the call, if several could.
 
         Raises ``JournalError`` if the journal cannot be written, and ``ConfigurationError`` if no client makes the
-        call, or the delay is invalid.
+        call, also in the process that makes the calls, or the delay is invalid.
         """
-        journal, runner = self._check_open()
+        journal = self._check_open()
         check_delay(delay)
-        lane = runner.clients.lane_of(action, client)
+        lane = self._clients.lane_of(action, client)
+        if self._leadership.role is not None:
+            self._leadership.role.check_account(lane)
         key, parameters, now = key_of(lane, action), dump_action(action), self._clock()
-        due = runner.steady_clock() + delay
+        due = self._steady_clock() + delay
 
         def add(journal: Journal) -> int:
             lane_id = journal.lane_id(lane)
@@ -174,16 +166,16 @@ class Jobs:
             return lane_id
 
         # With ``then``, and not after ``await``: if this is cancelled meanwhile, the job is journaled all the same.
-        await journal.do(add, durable=True, then=lambda lane_id: runner.wake(lane_id, lane))
+        await journal.do(add, durable=True, then=lambda lane_id: self._leadership.wake(lane_id, lane))
         return key
 
     async def status(self, key: str) -> Job | None:
         """Return the job with a key, or None if there is none."""
-        return await self._check_open()[0].do(lambda journal: journal.find(key))
+        return await self._check_open().do(lambda journal: journal.find(key))
 
     async def counts(self) -> dict[JobState, int]:
         """Return the number of jobs in each state."""
-        return await self._check_open()[0].do(Journal.counts)
+        return await self._check_open().do(Journal.counts)
 
     async def wait(self, key: str) -> Job:
         """Wait until a job has ended, whether it succeeded or not, and return it.
@@ -191,23 +183,24 @@ class Jobs:
         Raises ``KeyError`` if there is no job with this key, and ``JournalError`` if the jobs are closed before it
         ends.
         """
-        self._check_open()
         while True:
-            ended: asyncio.Future[str | None] = self._loop.create_future()
-            self._waiters.setdefault(key, []).append(ended)
+            self._check_open()
+            future = self._listeners.add_waiter(key)
             try:
                 job = await self.status(key)
                 if job is None:
                     raise KeyError(key)
                 if job.state.has_ended:
                     return job
-                reason = await ended
+                if self._leadership.role is not None:
+                    self._leadership.role.watch(key)
+                reason = await future
                 if reason is not None:
                     raise JournalError(reason)
             finally:
-                self._waiters[key].remove(ended)
-                if not self._waiters[key]:
-                    del self._waiters[key]
+                is_last = self._listeners.remove_waiter(key, future)
+                if is_last and self._leadership.role is not None:
+                    self._leadership.role.unwatch(key)
 
     async def events(self) -> AsyncIterator[JobEvent]:
         """Yield an event for each job that ends or is deferred from now on.
@@ -216,45 +209,17 @@ class Jobs:
         stored while this program is down. ``wait`` and ``status`` miss nothing.
         """
         self._check_open()
-        reader: tuple[deque[JobEvent], asyncio.Event] = (deque(maxlen=MAX_UNREAD_EVENTS), asyncio.Event())
-        self._readers.append(reader)
-        events, has_more = reader
-        try:
-            while True:
-                while events:
-                    yield events.popleft()
-                if reader not in self._readers:
-                    return
-                has_more.clear()
-                await has_more.wait()
-        finally:
-            with contextlib.suppress(ValueError):
-                self._readers.remove(reader)
+        if self._leadership.role is not None:
+            self._leadership.role.want_events()
+        async with contextlib.aclosing(self._listeners.events()) as events:
+            async for event in events:
+                yield event
 
-    def _on_event(self, event: JobEvent) -> None:
-        for events, has_more in self._readers:
-            events.append(event)
-            has_more.set()
-        if event.state.has_ended:
-            for future in self._waiters.get(event.key, ()):
-                if not future.done():
-                    future.set_result(None)
-
-    async def _purge_periodically(self, keep: float) -> None:
-        journal, _ = self._check_open()
-        while True:
-            before = self._clock() - keep
-            try:
-                await journal.do(lambda journal, before=before: journal.delete_done(before=before))  # type: ignore[misc]
-            except JournalError as error:
-                _log.warning("%s", error)
-            await asyncio.sleep(PURGE_INTERVAL)
-
-    def _check_open(self) -> tuple[JournalThread, LocalRunner]:
+    def _check_open(self) -> JournalThread:
         if self._journal is None:
             raise ConfigurationError("Jobs are used as: async with Jobs(…) as jobs")
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigurationError("the jobs belong to another event loop")
-        if self._tasks[0].done() and not self._is_closing:
-            raise JournalError(_RUNNER_ENDED)
-        return self._journal, self._runner
+        if self._leadership.no_leader is not None and not self._is_closing:
+            raise JournalError(self._leadership.no_leader)
+        return self._journal

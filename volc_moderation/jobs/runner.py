@@ -28,6 +28,7 @@ class MultiLaneRunner(Generic[J]):
     :param retry: how often a job is attempted; by default as its client says.
     :param priority: of the calls when they wait for a quota.
     :param clock: returns the Unix time.
+    :param steady_clock: the clock by which jobs become due; by default a new one.
     :param on_event: called with each job that ended or was deferred.
     :param run_forever: keep running when nothing is left, when keys are refused, and when outcomes cannot be recorded.
     :param wait_for_deferred: wait for jobs whose next attempt is minutes away, instead of leaving them to a later run.
@@ -42,6 +43,7 @@ class MultiLaneRunner(Generic[J]):
         retry: RetryPolicy | None = None,
         priority: Priority = "bulk",
         clock: Callable[[], float] = time.time,
+        steady_clock: SteadyClock | None = None,
         on_event: Callable[[JobEvent], None] = lambda _: None,
         run_forever: bool = False,
         wait_for_deferred: bool = True,
@@ -49,7 +51,7 @@ class MultiLaneRunner(Generic[J]):
     ) -> None:
         self.clients = Clients(clients)
         #: Returns the Unix time by which jobs become due.
-        self.steady_clock = SteadyClock(clock)
+        self.steady_clock = steady_clock or SteadyClock(clock)
         self._store = store
         self._options = RunnerOptions(
             retry=retry,
@@ -108,8 +110,16 @@ class MultiLaneRunner(Generic[J]):
         for runner in self._runners.values():
             runner.stop()
 
+    def has_lane(self, lane_id: int) -> bool:
+        """Return whether a lane is known."""
+        return lane_id in self._runners
+
+    def wake_lane(self, lane_id: int) -> None:
+        """Check a known lane for due jobs."""
+        self._runners[lane_id].wake()
+
     def wake(self, lane_id: int, lane: Lane) -> None:
-        """Check a lane for due jobs; a new lane is started."""
+        """Check a lane for due jobs; a new lane is started. Raises ``ConfigurationError`` if no client has it."""
         if lane_id not in self._runners:
             self._to_start.put_nowait(self._add(lane_id, lane))
         self._runners[lane_id].wake()

@@ -10,12 +10,14 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 
 from volc_moderation.errors import JournalError
 from volc_moderation.jobs.journal.codec import attempt_record
+from volc_moderation.jobs.journal.file import Access
 from volc_moderation.jobs.journal.journal import Journal
 from volc_moderation.jobs.journal.schema import AttemptRecord, DueJob
 from volc_moderation.jobs.outcome import EndedAttempt
@@ -59,7 +61,7 @@ class _Request:
 class JournalThread:
     """Serves a journal to the tasks of an event loop."""
 
-    #: One process at a time has a journal.
+    #: One process at a time takes the jobs of a journal.
     is_shared = False
 
     def __init__(self, journal: Journal) -> None:
@@ -105,6 +107,31 @@ class JournalThread:
         """Like ``do``, but nobody awaits the result; an error is logged."""
         self._flush_records()
         self._inbox.put(_Request(function))
+
+    # Who else uses the journal
+
+    @property
+    def access(self) -> Access:
+        """Whether other processes may use the journal at the same time."""
+        return self._journal.access
+
+    @property
+    def socket_file(self) -> Path:
+        """The path of the socket of the process that runs the calls."""
+        return self._journal.socket_file
+
+    def take_lead(self) -> bool:
+        """Become the one process that runs the calls; return whether that succeeded. It does not wait.
+
+        Raises ``JournalError`` if the journal is closed, or the file of its lock was removed or replaced.
+        """
+        if self._closed:
+            raise JournalError("the journal is closed")
+        return self._journal.take_lead()
+
+    def release_lead(self) -> None:
+        """Let another process run the calls."""
+        self._journal.release_lead()
 
     # What a lane asks of its journal
 

@@ -1,0 +1,185 @@
+"""The process that runs the calls of a journal, for itself and for all others that have the journal open."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable
+
+from volc_moderation.errors import ConfigurationError, JournalError
+from volc_moderation.jobs.inheritance import begin_lead, end_lead
+from volc_moderation.jobs.job import Lane
+from volc_moderation.jobs.job_event import JobEvent
+from volc_moderation.jobs.journal import Journal, JournalThread
+from volc_moderation.jobs.leader_socket import LeaderSocket
+from volc_moderation.jobs.listeners import Listeners
+from volc_moderation.jobs.messages import Hello
+from volc_moderation.jobs.runner import LocalRunner
+from volc_moderation.jobs.standby import Standby
+
+PURGE_INTERVAL = 3600.0  # seconds
+#: Seconds between two looks for new jobs that nobody has told of.
+BACKSTOP_INTERVAL = 15.0
+#: Seconds within which a process says hello that leads although this one has the lead.
+OTHER_LEADER_TIMEOUT = 0.3
+
+_log = logging.getLogger("volc_moderation")
+
+
+class Leader:
+    """Runs the calls, and serves the standbys. The journal's lead must be this process's.
+
+    :param make_runner: returns the runner; its argument is what the runner does with events.
+    :param wait: waits until a job has ended; raises ``KeyError`` if there is none.
+    :param purge: deletes old jobs; None to keep them.
+    """
+
+    def __init__(
+        self,
+        journal: JournalThread,
+        listeners: Listeners,
+        *,
+        make_runner: Callable[[Callable[[JobEvent], None]], LocalRunner],
+        wait: Callable[[str], Awaitable[object]],
+        purge: Callable[[Journal], object] | None,
+    ) -> None:
+        self._journal = journal
+        self._is_shared = journal.access == "shared"
+        self._listeners = listeners
+        self._purge = purge
+        self._wait = wait
+        self._runner = make_runner(self._on_event)
+        #: None if the journal is this process's alone.
+        self._socket: LeaderSocket | None = None
+        self._may_have_new_jobs = asyncio.Event()
+        self._unserved_lanes: set[int] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Recover the jobs of an earlier process, and run.
+
+        Raises ``JournalError``, and ``ConfigurationError`` if an unfinished job belongs to an account that no client
+        has.
+        """
+        if self._is_shared:
+            await self._check_alone()
+        recovered = await self._runner.prepare()
+        if recovered:
+            _log.info("%d jobs were in flight when the last process ended", recovered)
+        await begin_lead(self._journal, self._runner.clients)
+        if self._is_shared:
+            hello = Hello(os.getpid(), self._runner.steady_clock.offset, self._runner.clients.accounts())
+            self._socket = LeaderSocket(self._journal.socket_file, hello, self, self._wait)
+            self._socket.open()
+        self.running = asyncio.create_task(self._runner.run(), name="jobs")
+        if self._is_shared:
+            self._tasks.append(asyncio.create_task(self._look_for_jobs(), name="new jobs"))
+        if self._purge is not None:
+            self._tasks.append(asyncio.create_task(self._purge_periodically(self._purge), name="purge of old jobs"))
+
+    async def _check_alone(self) -> None:
+        """Raise ``JournalError`` if another process leads: the file of the lock was removed while it was held."""
+        other = await Standby.connect(self._journal.socket_file, timeout=OTHER_LEADER_TIMEOUT)
+        if other is not None:
+            await other.aclose()
+            raise JournalError(
+                f"the lock of the journal was removed while process {other.hello.pid} used it; restart all processes"
+                " that use the journal"
+            )
+
+    async def stop(self, grace: float) -> None:
+        """Make no more calls, and let the next leader start.
+
+        :param grace: seconds to wait for calls in flight.
+
+        Raises whatever the runner has raised.
+        """
+        self._runner.stop()
+        for task in self._tasks:
+            task.cancel()
+        try:
+            await asyncio.wait([self.running], timeout=grace)
+        finally:
+            self.running.cancel()  # jobs whose request has left stay marked as sent
+            results = await asyncio.gather(self.running, *self._tasks, return_exceptions=True)
+            await self._hand_over()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _hand_over(self) -> None:
+        try:
+            await end_lead(self._journal, self._runner.clients)  # and the records of the last calls before
+        except JournalError as error:
+            _log.warning("%s", error)  # the lead ends with the journal
+        else:
+            if self._socket is not None:
+                await self._socket.refuse_new()
+                self._journal.release_lead()
+        if self._socket is not None:
+            await self._socket.aclose()  # the standbys notice, and one of them takes the lead
+
+    # For this process
+
+    def wake(self, lane_id: int, lane: Lane) -> None:
+        """Check a lane for due jobs."""
+        self._runner.wake(lane_id, lane)
+
+    def check_account(self, lane: Lane) -> None:
+        """Raise nothing: this process has submitted the job with a client that it has."""
+
+    def watch(self, key: str) -> None:
+        """Do nothing: ``_on_event`` wakes those who wait in this process."""
+
+    def unwatch(self, key: str) -> None:
+        """Do nothing."""
+
+    def want_events(self) -> None:
+        """Do nothing: those who read events in this process get all."""
+
+    def _on_event(self, event: JobEvent) -> None:
+        self._listeners.add_event(event)
+        if event.state.has_ended:
+            self._listeners.wake(event.key)
+        if self._socket is not None:
+            self._socket.broadcast(event)
+
+    # For standbys
+
+    def wake_lane(self, lane_id: int) -> None:
+        """Check a lane for due jobs; it may be new."""
+        if self._runner.has_lane(lane_id):
+            self._runner.wake_lane(lane_id)
+        elif lane_id not in self._unserved_lanes:
+            self.wake_all()
+
+    def wake_all(self) -> None:
+        """Check all lanes of the journal for due jobs."""
+        self._may_have_new_jobs.set()
+
+    async def _look_for_jobs(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BACKSTOP_INTERVAL):
+                    await self._may_have_new_jobs.wait()
+            self._may_have_new_jobs.clear()
+            try:
+                lanes = await self._journal.do(Journal.lanes)
+            except JournalError as error:
+                _log.warning("%s", error)
+                await asyncio.sleep(1)
+                continue
+            for lane_id in lanes.keys() - self._unserved_lanes:
+                try:
+                    self._runner.wake(lane_id, lanes[lane_id])
+                except ConfigurationError as error:
+                    self._unserved_lanes.add(lane_id)
+                    _log.warning("%s: give all Jobs of a journal the same clients", error)
+
+    async def _purge_periodically(self, purge: Callable[[Journal], object]) -> None:
+        while True:
+            try:
+                await self._journal.do(purge)
+            except JournalError as error:
+                _log.warning("%s", error)
+            await asyncio.sleep(PURGE_INTERVAL)

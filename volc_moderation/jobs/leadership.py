@@ -1,0 +1,245 @@
+"""Which of the processes that share a journal runs its calls: one has the lead, the others stand by to take it.
+
+A standby is connected to the leader. When the connection ends, the leader has ended or has died, which the lock of the
+journal shows: the operating system releases it with the process.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from volc_moderation.errors import ConfigurationError, JournalError
+from volc_moderation.jobs.clients import Clients
+from volc_moderation.jobs.job import Lane
+from volc_moderation.jobs.job_event import load_event
+from volc_moderation.jobs.journal import JournalThread
+from volc_moderation.jobs.leader import Leader
+from volc_moderation.jobs.listeners import Listeners
+from volc_moderation.jobs.messages import Ended, EventFields, Notice
+from volc_moderation.jobs.standby import Standby
+from volc_moderation.jobs.steady_clock import SteadyClock
+
+# Seconds between two attempts to take the lead or to find the leader, while neither works.
+MIN_SEEK_INTERVAL = 0.02
+MAX_SEEK_INTERVAL = 0.25
+#: Seconds for which a start waits for a leader that is about to start, or to end.
+MAX_START_TIME = 2.0
+#: Seconds after which a process that cannot run the calls, and finds no other that does, says so.
+NO_LEADER_TIMEOUT = 1.0
+#: Seconds between two checks that the leader still has the lead. Normally its end is noticed at once.
+BACKSTOP_INTERVAL = 15.0
+
+_log = logging.getLogger("volc_moderation")
+
+
+class Role(Protocol):
+    """What a process does for the tasks that submit jobs and wait for them: as the leader, or through the leader."""
+
+    def check_account(self, lane: Lane) -> None:
+        """Raise ``ConfigurationError`` if the leader cannot make the calls of a lane."""
+
+    def watch(self, key: str) -> None:
+        """Wake the listeners when a job has ended."""
+
+    def unwatch(self, key: str) -> None:
+        """Undo ``watch``."""
+
+    def want_events(self) -> None:
+        """Pass all events to the listeners."""
+
+
+class Leadership:
+    """Keeps this process either in the lead or connected to the leader.
+
+    :param make_leader: returns a leader that has not started.
+    :param clients: of this process.
+    :param clock: gets the offset of the leader's.
+    """
+
+    def __init__(
+        self,
+        journal: JournalThread,
+        listeners: Listeners,
+        *,
+        make_leader: Callable[[], Leader],
+        clients: Clients,
+        clock: SteadyClock,
+    ) -> None:
+        self._journal = journal
+        self._listeners = listeners
+        self._make_leader = make_leader
+        self._clients = clients
+        self._clock = clock
+        self._leader: Leader | None = None
+        self._standby: Standby | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        #: Why this process does not try to take the lead any more.
+        self._refusal: str | None = None
+        #: Why the last attempt to take the lead failed, until one succeeds.
+        self._last_error: str | None = None
+        #: What the runner has raised.
+        self._failure: Exception | None = None
+        #: Why nobody runs the calls, if this process cannot and finds no other.
+        self.no_leader: str | None = None
+
+    async def start(self) -> None:
+        """Take the lead, or connect to the leader.
+
+        Raises ``JournalError`` and ``ConfigurationError`` if the lead is free and this process cannot take it.
+        """
+        deadline = asyncio.get_running_loop().time() + MAX_START_TIME
+        pause = MIN_SEEK_INTERVAL
+        while not (await self._take_lead() or await self._connect()):
+            if asyncio.get_running_loop().time() > deadline:
+                break  # jobs can be submitted, and the leader will find them
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, MAX_SEEK_INTERVAL)
+        self._task = asyncio.create_task(self._run(), name="lead of the jobs")
+
+    async def aclose(self, grace: float) -> None:
+        """Leave the calls to another process. Raises what the runner has raised.
+
+        :param grace: seconds to wait for calls in flight.
+        """
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._standby is not None:
+            await self._standby.aclose()
+        if self._leader is not None:
+            await self._leader.stop(grace)
+        if self._failure is not None:
+            raise self._failure
+
+    # For the tasks of this process
+
+    @property
+    def role(self) -> Role | None:
+        """What this process does now; None while it looks for the leader."""
+        return self._leader or self._standby
+
+    def wake(self, lane_id: int, lane: Lane) -> None:
+        """Say that a lane has new jobs. A leader that is not known yet will look for them itself."""
+        if self._leader is not None:
+            self._leader.wake(lane_id, lane)
+        elif self._standby is not None:
+            self._standby.wake(lane_id)
+
+    # Taking and losing the lead
+
+    async def _run(self) -> None:
+        while True:
+            if self._leader is not None:
+                await asyncio.wait([self._leader.running])
+                await self._give_up_lead(self._leader)
+            elif self._standby is not None and self._listening is not None:
+                await asyncio.wait([self._listening], timeout=BACKSTOP_INTERVAL)
+                if not self._listening.done():
+                    await self._check_leader(self._standby)
+                    continue
+                self._standby = None
+            await self._seek()
+
+    async def _seek(self) -> None:
+        """Try to take the lead, and to connect to the leader, until one works."""
+        loop = asyncio.get_running_loop()
+        began, pause = loop.time(), MIN_SEEK_INTERVAL
+        while not (await self._take_lead_or_log() or await self._connect()):
+            if self._last_error is not None and loop.time() > began + NO_LEADER_TIMEOUT:
+                self._report_no_leader(self._last_error)
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, MAX_SEEK_INTERVAL)
+
+    async def _take_lead_or_log(self) -> bool:
+        if self._refusal is not None:
+            return False
+        try:
+            return await self._take_lead()
+        except JournalError as error:  # it may pass, such as a full disk
+            if str(error) != self._last_error:
+                _log.error("this process cannot run the jobs: %s", error)
+            self._last_error = str(error)
+        except ConfigurationError as error:
+            _log.critical("this process leaves the jobs to others: %s", error)
+            self._refusal = self._last_error = str(error)
+        except Exception as error:  # noqa: BLE001 - raised when the jobs are closed
+            _log.critical("this process leaves the jobs to others: %s", type(error).__name__, exc_info=error)
+            self._refusal = self._last_error = type(error).__name__
+            self._failure = error
+        return False
+
+    async def _take_lead(self) -> bool:
+        """Take the lead if it is free; return whether it was."""
+        is_shared = self._journal.access == "shared"
+        if is_shared and not self._journal.take_lead():
+            return False
+        leader = self._make_leader()
+        try:
+            await leader.start()
+        except BaseException:
+            if is_shared:
+                self._journal.release_lead()
+            raise
+        self._leader = leader
+        self._on_role()
+        return True
+
+    async def _connect(self) -> bool:
+        """Connect to the leader; return whether there is one."""
+        if self._journal.access != "shared":
+            return False
+        standby = await Standby.connect(self._journal.socket_file)
+        if standby is None:
+            return False
+        self._clock.offset = standby.hello.clock_offset
+        self._listening = standby.listen(self._on_notice)
+        if self._listeners.has_readers:
+            standby.want_events()
+        self._standby = standby
+        self._on_role()
+        return True
+
+    def _on_role(self) -> None:
+        self._last_error = self._refusal
+        self.no_leader = None
+        self._listeners.wake_all()  # a job may have ended meanwhile
+
+    async def _check_leader(self, standby: Standby) -> None:
+        """Drop a connection that is open although the leader has ended, for example because it has a child process."""
+        with contextlib.suppress(JournalError):
+            if self._refusal is None and self._journal.take_lead():
+                self._journal.release_lead()
+                await standby.aclose()
+
+    async def _give_up_lead(self, leader: Leader) -> None:
+        """Leave the calls to others, since the runner has ended by itself."""
+        error = None if leader.running.cancelled() else leader.running.exception()
+        reason = type(error).__name__ if error else "cancelled"
+        _log.critical("jobs no longer run in the background: %s", reason, exc_info=error)
+        self._refusal = self._last_error = f"jobs no longer run in the background of this process: {reason}"
+        try:
+            await leader.stop(0)
+        except Exception as failure:  # noqa: BLE001 - raised when the jobs are closed
+            self._failure = failure
+        self._leader = None
+        if self._journal.access != "shared":
+            self._report_no_leader(self._refusal)
+
+    def _report_no_leader(self, reason: str) -> None:
+        if self.no_leader is None:
+            self.no_leader = f"{reason}; the rest is done at the next start"
+            self._listeners.end(self.no_leader)
+
+    def _on_notice(self, notice: Notice) -> None:
+        match notice:
+            case Ended(key):
+                self._listeners.wake(key)
+            case EventFields(fields):
+                try:
+                    event = load_event(fields, lambda lane: self._clients.client_for(lane)[1])
+                except ConfigurationError:
+                    return  # of an action that this process does not know
+                self._listeners.add_event(event)
