@@ -1,4 +1,4 @@
-"""Processes that share a quota, in virtual time: the real script in a real store, or a real file, on the loop's clock."""
+"""Processes that share a quota, in virtual time: the real script in a real store, or file, on the loop's clock."""
 
 import asyncio
 import random

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from volc_moderation.quotas import Permit, Priority, Quota, QuotaKey, Quotas
+from volc_moderation.quotas.permit import is_valid
 
 KEY = QuotaKey("volcengine", "AK", "StopWebcast")
 
@@ -78,6 +79,9 @@ async def call(
 ) -> bool:
     """Make one call as the client does, and return whether it was accepted."""
     permit = await window.acquire(priority)
+    while not is_valid(permit):
+        permit.abandoned(None)
+        permit = await window.acquire(priority)
     sent_at = asyncio.get_running_loop().time()
     try:
         round_trip = await vendor()

@@ -17,7 +17,7 @@ from pathlib import Path
 from volc_moderation.errors import ConfigurationError, QuotaUnavailable
 from volc_moderation.quotas.machine import clock_identity, machine_clock
 from volc_moderation.quotas.quota_path import check_shareable
-from volc_moderation.quotas.records import Records
+from volc_moderation.quotas.records import DamagedFileError, Records
 from volc_moderation.quotas.shared_permit import PERMIT_LEASE
 
 try:
@@ -86,7 +86,6 @@ class QuotaFile:
         self._pid = os.getpid()
         status = os.fstat(self._fd)
         self._identity = status.st_dev, status.st_ino
-        self._records = None
         try:
             check_shareable(self.path, status)
         except ConfigurationError:
@@ -97,7 +96,7 @@ class QuotaFile:
         """Close the file; it is opened again when it is locked."""
         if self._fd is not None:
             os.close(self._fd)
-            self._fd = None
+        self._fd = self._records = None
 
     def failure(self, error: OSError) -> ConfigurationError:
         """Return the error for a file that cannot be opened, read or written."""
@@ -113,7 +112,8 @@ class QuotaFile:
 
     def has_generation(self, generation: int | None) -> bool:
         """Return whether the file has its name still, and its data are those of a generation."""
-        return generation == self.generation and self.is_current()
+        # Without records, the header has not been read: the generation is that of the file before.
+        return self._records is not None and generation == self.generation and self.is_current()
 
     # The lock
 
@@ -153,9 +153,11 @@ class QuotaFile:
             try:
                 self._stuck_for = 0.0
                 records = self._current_records(self._fd)
-                if records.size <= self._compact_above:
+                if records is not None and records.size <= self._compact_above:
                     return records
-                if self.is_current():
+                if records is None:
+                    self.replace()
+                elif self.is_current():
                     self._compact(records)
             except BaseException:
                 self.unlock()
@@ -183,14 +185,18 @@ class QuotaFile:
 
     # The content
 
-    def _current_records(self, fd: int) -> Records:
-        if self._records is None:
-            self._read_header(fd)
+    def _current_records(self, fd: int) -> Records | None:
+        """Return the records, or None if the file has to be replaced."""
+        if self._records is None and self._read_header(fd):
             self._records = Records(fd, _HEADER.size)
         return self._records
 
-    def _read_header(self, fd: int) -> None:
-        """Read the header, or write one if the file is new or of the time before a reboot."""
+    def _read_header(self, fd: int) -> bool:
+        """Read the header, and return whether it counts: not if the file is new, or of the time before a reboot.
+
+        A file that was cut short cannot be told from a new one, so that none is filled in place: the permits that other
+        processes have from it would stay valid.
+        """
         header = os.pread(fd, _HEADER.size, 0)
         identity, now = clock_identity(), machine_clock()
         if len(header) == _HEADER.size:
@@ -198,7 +204,7 @@ class QuotaFile:
             if magic != _MAGIC:
                 raise ConfigurationError(f"{self.path} is not a file of quotas")
             if stored_identity == identity and self.created <= now:
-                return
+                return True
             changed_ago = time.time() - os.fstat(fd).st_mtime
             if stored_identity != identity and now > REBOOT_TIME * 1e6 and abs(changed_ago) < REBOOT_TIME:
                 raise ConfigurationError(
@@ -207,9 +213,7 @@ class QuotaFile:
                 )
         elif header and not _MAGIC.startswith(header[: len(_MAGIC)]):
             raise ConfigurationError(f"{self.path} is not a file of quotas")
-        os.ftruncate(fd, 0)
-        self.generation, self.created = secrets.randbits(48), now
-        _write(fd, self._header())
+        return False
 
     def _header(self) -> bytes:
         return _HEADER.pack(_MAGIC, self.generation, self.created, clock_identity())
@@ -223,14 +227,18 @@ class QuotaFile:
 
     def _compact(self, records: Records) -> None:
         """Replace a large file by one without the quotas that are no longer used."""
-        now = machine_clock()
-        kept = {one.digest: (one.content, one.keep_until) for one in records.all() if one.keep_until > now}
+        now, size = machine_clock(), records.size
+        try:
+            kept = {one.digest: (one.content, one.keep_until) for one in records.all() if one.keep_until > now}
+        except DamagedFileError:
+            self.replace()
+            return
         with contextlib.suppress(OSError):  # then it stays as it is
-            self._rewrite(kept)
-        self._compact_above = max(MAX_FILE_SIZE, 2 * records.size)
+            size = self._rewrite(kept)
+        self._compact_above = max(MAX_FILE_SIZE, 2 * size)
 
-    def _rewrite(self, contents: dict[bytes, tuple[bytes, int]]) -> None:
-        """Write a new file with these records, and give it the name."""
+    def _rewrite(self, contents: dict[bytes, tuple[bytes, int]]) -> int:
+        """Write a new file with these records, give it the name, and return its size."""
         new = self.path.with_name(f"{self.path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -238,12 +246,14 @@ class QuotaFile:
             records = Records(fd, _HEADER.size)
             for digest, (content, keep_until) in contents.items():
                 records.write(None, digest, content, keep_until)
+            size = os.fstat(fd).st_size
             new.replace(self.path)
         except BaseException:
             new.unlink(missing_ok=True)
             raise
         finally:
             os.close(fd)
+        return size
 
 
 def _write(fd: int, header: bytes) -> None:

@@ -1,9 +1,12 @@
-"""Whatever the processes that share a quota and their store do, no second is above the quota (a state machine)."""
+"""Whatever processes that share a quota, their store and their machine do, no second is above it (a state machine)."""
 
 import asyncio
 import contextlib
+import itertools
+import os
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from looptime import new_event_loop
 from redis import Redis
 
-from tests.quotas.processes import Processes
+from tests.quotas.processes import FileProcesses, Processes, SharingProcesses
 from tests.quotas.vendor import RefusedError, SimulatedVendor
 from volc_moderation import QuotaUnavailable
-from volc_moderation.quotas import Priority, Quota
+from volc_moderation.quotas import Priority, Quota, shared_permit
+from volc_moderation.quotas.machine import boot_time
+from volc_moderation.quotas.permit import is_valid
 from volc_moderation.quotas.round_trips import LATE_ARRIVAL_ALLOWANCE
 from volc_moderation.quotas.shared_window import Outage, SharedWindow
 
@@ -43,6 +48,9 @@ class Process:
         except asyncio.CancelledError:
             self.was_cancelled_wrongly |= asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
             raise
+        if not is_valid(permit):
+            permit.abandoned(None)
+            return
         sent_at = self.now()
         # A request that was sent arrives, whatever happens to the sender.
         request = asyncio.get_running_loop().create_task(self._vendor(extra))
@@ -75,16 +83,17 @@ class Process:
 class SharedQuota(RuleBasedStateMachine):
     """Processes start, call, are cancelled and killed; their store becomes unavailable, returns and loses its data."""
 
-    redis: Redis
     limit: int
     outage: Outage
+    create_store: Callable[[], SharingProcesses]
+    #: Seconds for which the machine has slept. The loop's clock does not show them.
+    slept = 0.0
 
     def __init__(self) -> None:
         super().__init__()
-        self.redis.flushall()
         self.loop = new_event_loop()
         self.vendor = SimulatedVendor(0.01, 0.03)
-        self.store = Processes(self.redis, Quota(self.limit), outage=self.outage, processes=MAX_PROCESSES)
+        self.store = type(self).create_store()
         self.processes: list[Process] = []
         self.rng = random.Random(1)
         self.start(0.0)
@@ -146,10 +155,49 @@ class SharedQuota(RuleBasedStateMachine):
         self.run(asyncio.sleep(duration))
         self.store.error = None
 
+    @precondition(lambda self: isinstance(self.store, Processes))
     @rule(seconds=st.sampled_from([-60.0, -0.4, 0.4, 60.0, 3600.0, -3600.0]))
     def step(self, seconds: float) -> None:
         """Step the store's clock, as NTP does, or a failover to a machine whose clock is off."""
+        assert isinstance(self.store, Processes)
         self.store.clock_step += seconds
+
+    @precondition(lambda self: isinstance(self.store, FileProcesses))
+    @rule()
+    def remove_file(self) -> None:
+        """Remove the file while calls wait and others are in flight."""
+        self.store.lose_data()
+
+    @precondition(lambda self: isinstance(self.store, FileProcesses))
+    @rule(begin=st.floats(0, 1), size=st.integers(1, 2000), seed=st.integers(0, 1000))
+    def damage_file(self, begin: float, size: int, seed: int) -> None:
+        """Overwrite a part of the file."""
+        with self._opened_file() as fd:
+            rest = os.fstat(fd).st_size - 8  # without the magic number: what has another one is not ours
+            at = int(begin * rest)
+            os.pwrite(fd, random.Random(seed).randbytes(min(size, max(rest - at, 0))), 8 + at)
+
+    @precondition(lambda self: isinstance(self.store, FileProcesses))
+    @rule(part=st.sampled_from([0.0, 0.01, 0.5, 0.99]))
+    def truncate_file(self, part: float) -> None:
+        """Cut the file short."""
+        with self._opened_file() as fd:
+            os.ftruncate(fd, int(part * os.fstat(fd).st_size))
+
+    @contextlib.contextmanager
+    def _opened_file(self) -> Iterator[int]:
+        assert isinstance(self.store, FileProcesses)
+        self.store.path.touch()
+        fd = os.open(self.store.path, os.O_RDWR)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    @rule(seconds=st.sampled_from([1.0, 3600.0]))
+    def sleep(self, seconds: float) -> None:
+        """Let the machine sleep."""
+        type(self).slept += seconds
 
     @rule()
     def lose_data(self) -> None:
@@ -191,10 +239,14 @@ class SharedQuota(RuleBasedStateMachine):
         self.loop.close()
 
 
-@pytest.mark.no_coverage
-@pytest.mark.parametrize(("limit", "outage"), [(3, "raise"), (30, "wait"), (45, "share")])
-def test_the_quota_holds(redis: Redis, limit: int, outage: Outage) -> None:
-    SharedQuota.redis, SharedQuota.limit, SharedQuota.outage = redis, limit, outage
+@pytest.fixture(autouse=True)
+def _the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SharedQuota, "slept", 0.0)
+    monkeypatch.setattr(shared_permit, "boot_time", lambda: boot_time() + SharedQuota.slept)
+
+
+def run(limit: int, outage: Outage, create_store: Callable[[], SharingProcesses]) -> None:
+    SharedQuota.limit, SharedQuota.outage, SharedQuota.create_store = limit, outage, staticmethod(create_store)
     run_state_machine_as_test(
         SharedQuota,
         settings=settings(
@@ -204,3 +256,21 @@ def test_the_quota_holds(redis: Redis, limit: int, outage: Outage) -> None:
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )
+
+
+@pytest.mark.no_coverage
+@pytest.mark.parametrize(("limit", "outage"), [(3, "raise"), (30, "wait"), (45, "share")])
+def test_the_quota_holds_with_redis(redis: Redis, limit: int, outage: Outage) -> None:
+    def create() -> Processes:
+        redis.flushall()
+        return Processes(redis, Quota(limit), outage=outage, processes=MAX_PROCESSES)
+
+    run(limit, outage, create)
+
+
+@pytest.mark.no_coverage
+@pytest.mark.usefixtures("virtual_machine_clock")
+@pytest.mark.parametrize("limit", [3, 30])
+def test_the_quota_holds_with_a_file(tmp_path: Path, limit: int) -> None:
+    numbers = itertools.count()
+    run(limit, "raise", lambda: FileProcesses(tmp_path / str(next(numbers)), Quota(limit)))
