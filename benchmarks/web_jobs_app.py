@@ -1,12 +1,13 @@
 """A web app whose processes share a journal of jobs: ``web_jobs.py`` runs it with ``uvicorn --workers 4``.
 
 The environment has the keys of Volcengine, and JOBS: a folder for the journal, the quotas, and one file per process
-with the number of its calls that a kill may repeat.
+with the numbers of its calls that are in flight, and of those that a kill may repeat.
 """
 
 import asyncio
 import mmap
 import os
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,23 +23,26 @@ from volc_moderation.jobs import Jobs
 from volc_moderation.jobs.journal.thread import MAX_LINGER
 from volc_moderation.volcengine import StopWebcast
 
-FOLDER = Path(os.environ["JOBS"])
+FOLDER = Path(os.environ.get("JOBS", "."))
 #: The journal has recorded the end of a call this many seconds after it, commit included.
 RECORDED_AFTER = MAX_LINGER + 0.1
-#: Bytes of the number in the file of a process.
-SIZE = 4
+#: The numbers in the file of a process: of the calls in flight, and of these and those that may not be recorded yet.
+NUMBERS = struct.Struct("<II")
 
 jobs: Jobs
 
 
 class CountingClient(VolcengineClient):
-    """Counts its calls that are in flight, or not in the journal yet, in a file that outlives the process."""
+    """Counts its calls in a file that outlives the process."""
+
+    _in_flight = 0
+    _repeatable = 0
 
     def count_into(self, file: Path) -> None:
         """Create the file of this process."""
-        file.write_bytes(bytes(SIZE))
+        file.write_bytes(bytes(NUMBERS.size))
         with file.open("r+b") as opened:
-            self._memory = mmap.mmap(opened.fileno(), SIZE)
+            self._memory = mmap.mmap(opened.fileno(), NUMBERS.size)
 
     async def call(self, action: Any, *, on_send: Callable[[], None] | None = None, **options: Any) -> Any:
         """Carry out an action, and count it."""
@@ -48,7 +52,7 @@ class CountingClient(VolcengineClient):
             nonlocal is_sent
             if not is_sent:
                 is_sent = True
-                self._add(1)
+                self._add(1, 1)
             if on_send is not None:
                 on_send()
 
@@ -56,10 +60,13 @@ class CountingClient(VolcengineClient):
             return await super().call(action, on_send=count, **options)
         finally:
             if is_sent:
-                asyncio.get_running_loop().call_later(RECORDED_AFTER, self._add, -1)
+                self._add(-1, 0)
+                asyncio.get_running_loop().call_later(RECORDED_AFTER, self._add, 0, -1)
 
-    def _add(self, number: int) -> None:
-        self._memory[:] = (int.from_bytes(self._memory, "little") + number).to_bytes(SIZE, "little")
+    def _add(self, in_flight: int, repeatable: int) -> None:
+        self._in_flight += in_flight
+        self._repeatable += repeatable
+        NUMBERS.pack_into(self._memory, 0, self._in_flight, self._repeatable)
 
 
 @asynccontextmanager
