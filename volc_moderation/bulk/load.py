@@ -87,8 +87,13 @@ def load_actions(
     skip_bad_rows: bool,
     now: float,
     progress: LoadProgress,
+    check_lane: Callable[[Lane], None] = lambda _: None,
+    is_run: bool = True,
 ) -> None:
     """Write actions into a journal, within its transaction.
+
+    :param check_lane: called with each lane; raises if its calls cannot be made.
+    :param is_run: whether the same list adds nothing when it is loaded again.
 
     Raises ``SourceError``, and the transaction must be rolled back, if there is no call or if there were bad rows,
     unless ``skip_bad_rows`` is set. ``clients_of`` returns clients; it raises if one of the vendors with
@@ -104,11 +109,12 @@ def load_actions(
                 clients[vendor] = clients_of({vendor})
             lane = clients[vendor].lane_of(action)
             if lane not in lane_ids:
+                check_lane(lane)
                 lane_ids[lane] = journal.lane_id(lane)
             yield key_of(lane, action), lane_ids[lane], dump_action(action), line
 
     with contextlib.closing(actions):  # this closes the file as well if something fails
-        loaded = journal.load(jobs(), due=now, now=now)
+        loaded = journal.load(jobs(), due=now, now=now, is_run=is_run)
     progress.added_jobs, progress.reopened_jobs, progress.is_known_list = loaded.new, loaded.again, loaded.is_known
     if progress.bad_rows and not skip_bad_rows:
         raise SourceError("nothing was sent. Fix the bad rows, or skip them with --skip-bad")

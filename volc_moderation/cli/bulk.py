@@ -13,12 +13,13 @@ from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from volc_moderation import SourceError
+from volc_moderation import JournalError, SourceError
 from volc_moderation.bulk.load import LoadProgress, read_actions
 from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.bulk.sources import STDIN
 from volc_moderation.cli.environment import Redis, check_redis, printable_redis
 from volc_moderation.cli.exit_codes import ExitCode
+from volc_moderation.cli.hand_over import hand_over as hand_over_rows
 from volc_moderation.cli.load_files import check_files, load_files, parse_constants, paths_of
 from volc_moderation.cli.output import check_outputs, create_private
 from volc_moderation.cli.rate import Rate, parse_rates
@@ -26,6 +27,7 @@ from volc_moderation.cli.run import run_journal, summary_line
 from volc_moderation.cli.session import RunOptions, Session, run_session
 from volc_moderation.cli.terminal import print_error, stderr, stdout
 from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.journal.lock import JournalInUseError
 from volc_moderation.vendors import all_actions
 
 #: Seconds after which Python's threads take turns. At the default of 5 ms, the journal's thread waits that long at each
@@ -51,6 +53,7 @@ def bulk(
     queue: str = "moderation",
     on_temporary: Literal["wait", "defer"] = "wait",
     skip_bad: bool = False,
+    hand_over: bool = False,
     output: Path | None = None,
     report: Path | None = None,
 ) -> int:
@@ -100,6 +103,9 @@ def bulk(
         What to do about calls that the vendor wants repeated minutes later: wait for them, or defer them and end.
     skip_bad
         Skip bad rows instead of sending nothing.
+    hand_over
+        Add the calls to a journal that another process has open, such as a web app with Jobs, which sends them. This
+        command then ends at once, with the exit code 11.
     output
         Append each call to this file of JSON Lines when it ends. Only you can read a new file.
     report
@@ -112,15 +118,29 @@ def bulk(
         parser = RowParser(all_actions(), action=action, constants=parse_constants(set_))
         if dry_run:
             return _dry_run(files, parser, limit)
+        if hand_over:
+            _check_hand_over(
+                {
+                    "--resume": resume,
+                    "--retry-failed": retry_failed,
+                    "--retry-interrupted": retry_interrupted,
+                    "--rate": rate,
+                    "--redis": printable_redis(redis),
+                    "--engine": engine != "local",
+                    "--on-temporary": on_temporary != "wait",
+                    "--output": output,
+                    "--report": report,
+                }
+            )
+            path = _journal_path(files, journal, resume=False, retries=False)
+            return hand_over_rows(path, console, files, parser, limit=limit, skip_bad=skip_bad)
         rates = parse_rates(rate)
         if engine != "local":
             engine = "workers"
             check_redis(redis, wanted_by="--engine workers")
         path = _journal_path(files, journal, resume=resume, retries=retry_failed or retry_interrupted)
         check_outputs({"--output": output, "--report": report}, paths_of(files), journal=path)
-        for file in (output, report):
-            if file is not None:
-                create_private(file)
+        _create_outputs(output, report)
     except SourceError as error:
         return print_error(console, error)
     options = RunOptions(
@@ -169,7 +189,12 @@ def _open_journal(options: RunOptions, *, has_files: bool) -> Journal:
     Raises ``SourceError`` if the options do not fit the journal, and ``JournalError``.
     """
     path = options.journal
-    journal = Journal(path, keep_empty=False)
+    try:
+        journal = Journal(path, keep_empty=False)
+    except JournalInUseError as error:
+        if error.is_shared and has_files:
+            raise JournalError(f"{error}; to hand these calls to it, add --hand-over") from None
+        raise
     try:
         summary = journal.summary()
         if options.is_resumed:
@@ -186,6 +211,20 @@ def _open_journal(options: RunOptions, *, has_files: bool) -> Journal:
         journal.close()
         raise
     return journal
+
+
+def _check_hand_over(others: Mapping[str, object]) -> None:
+    """Raise ``SourceError`` if an option is set that has no effect if another process makes the calls."""
+    for option, value in others.items():
+        if value:
+            raise SourceError(f"--hand-over leaves the calls to the process that has the journal: omit {option}")
+
+
+def _create_outputs(*files: Path | None) -> None:
+    """Create the files that the run will write, or check that they are writable. Raises ``SourceError``."""
+    for file in files:
+        if file is not None:
+            create_private(file)
 
 
 def _dry_run(files: Sequence[str], parser: RowParser, limit: int | None) -> ExitCode:

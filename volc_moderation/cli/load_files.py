@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from volc_moderation import SourceError
 from volc_moderation.bulk.load import CANCELLED_MESSAGE, LoadProgress, load_actions, read_actions
@@ -12,6 +13,8 @@ from volc_moderation.bulk.sources import STDIN
 from volc_moderation.cli.session import Session
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.jobs.journal import Journal
+
+T = TypeVar("T")
 
 #: Seconds between two updates of the loading status.
 STATUS_INTERVAL = 0.1
@@ -71,7 +74,7 @@ async def load_files(
 
     def load(journal: Journal) -> None:
         actions = read_actions(
-            files, parser, limit=limit, on_bad_row=_first_bad_rows_printer(console), progress=progress
+            files, parser, limit=limit, on_bad_row=first_bad_rows_printer(console), progress=progress
         )
         load_actions(
             journal,
@@ -82,7 +85,16 @@ async def load_files(
             progress=progress,
         )
 
-    loading = session.journal.request(load, durable=True)
+    await show_loading(session, session.journal.request(load, durable=True), progress)
+    console.print(_load_message(progress), soft_wrap=True)
+
+
+async def show_loading(session: Session, loading: "asyncio.Future[T]", progress: LoadProgress) -> T:
+    """Show the progress until rows have been read, and return the result.
+
+    Raises ``SourceError`` if the reading does not end after an interrupt.
+    """
+    console = session.console
     updates_since_cancel = 0
     with console.status("Checking…") as status:
         while not loading.done():
@@ -90,14 +102,13 @@ async def load_files(
             status.update(f"Checking: {progress.good_rows:,} rows{bad}")
             await asyncio.wait([loading], timeout=STATUS_INTERVAL)
             updates_since_cancel += progress.is_cancelled
-            if updates_since_cancel > CANCEL_TIMEOUT / STATUS_INTERVAL or interrupts.count > 1:
+            if updates_since_cancel > CANCEL_TIMEOUT / STATUS_INTERVAL or session.interrupts.count > 1:
                 # The thread is blocked reading a silent terminal or pipe; it cannot be woken.
                 session.journal.abandon()
                 raise SourceError(CANCELLED_MESSAGE)
     if progress.bad_rows > MAX_BAD_ROWS_SHOWN:
         console.print(f"… and {progress.bad_rows - MAX_BAD_ROWS_SHOWN:,} more bad rows")
-    await loading
-    console.print(_load_message(progress), soft_wrap=True)
+    return await loading
 
 
 def _load_message(progress: LoadProgress) -> str:
@@ -114,7 +125,7 @@ def _load_message(progress: LoadProgress) -> str:
     return message + (f", {progress.bad_rows:,} bad rows skipped" if progress.bad_rows else "")
 
 
-def _first_bad_rows_printer(console: Terminal) -> Callable[[str], None]:
+def first_bad_rows_printer(console: Terminal) -> Callable[[str], None]:
     """Return a function that prints the messages of the first bad rows and drops the others."""
     printed = 0
 

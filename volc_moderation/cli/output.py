@@ -23,7 +23,7 @@ def check_outputs(
     """
     used = {_identity(path): f"the input file {path}" for path in inputs}
     if journal is not None:
-        for suffix in ("", "-wal", "-shm", "-lock"):
+        for suffix in ("", "-wal", "-shm", "-lock", "-sock"):
             used[_identity(journal.with_name(f"{journal.name}{suffix}"))] = f"the journal {journal}"
     for option, path in outputs.items():
         if path is None:

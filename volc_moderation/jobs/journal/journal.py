@@ -30,11 +30,15 @@ class Journal(JournalQueries):
 
     # Adding jobs
 
-    def load(self, jobs: Iterable[tuple[str, int, str, int | None]], *, due: float, now: float) -> LoadResult:
+    def load(
+        self, jobs: Iterable[tuple[str, int, str, int | None]], *, due: float, now: float, is_run: bool = True
+    ) -> LoadResult:
         """Add a list of calls, as tuples of key, lane id, parameters and line: all of them or none.
 
-        If exactly this list was loaded before, nothing is added, and the run continues with it. If another list was
-        loaded, calls that have ended are made again; pending calls and calls in flight are left alone.
+        If exactly this list was loaded before as a run, nothing is added, and the run continues with it. If another
+        list was loaded, calls that have ended are made again; pending calls and calls in flight are left alone.
+
+        :param is_run: whether the list is remembered, or else added to what others have submitted.
         """
         digest = blake2b(digest_size=16)
 
@@ -48,7 +52,7 @@ class Journal(JournalQueries):
             self._db.execute(f"CREATE TEMP TABLE listed ({columns})")
             try:
                 self._db.executemany("INSERT INTO listed VALUES (?, ?, ?, ?, ?, ?)", rows())
-                if self._db.execute("SELECT 1 FROM run WHERE digest = ?", (digest.hexdigest(),)).fetchone():
+                if is_run and self._db.execute("SELECT 1 FROM run WHERE digest = ?", (digest.hexdigest(),)).fetchone():
                     return LoadResult(new=0, again=0, is_known=True)
                 count_before = self._count()
                 changes_before = self._db.total_changes
@@ -66,7 +70,8 @@ class Journal(JournalQueries):
                 rows(),
             )
             result = LoadResult(new=self._count(), again=0, is_known=False)
-        self._db.execute("INSERT OR IGNORE INTO run (digest, created) VALUES (?, ?)", (digest.hexdigest(), now))
+        if is_run:
+            self._db.execute("INSERT OR IGNORE INTO run (digest, created) VALUES (?, ?)", (digest.hexdigest(), now))
         return result
 
     def _count(self) -> int:

@@ -1,0 +1,114 @@
+"""The command ``bulk --hand-over``: rows for a journal that a web app has open."""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import STOP, Command, received, rooms
+from volc_moderation import VolcengineClient, ZegoClient
+from volc_moderation.jobs import Jobs, JobState
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.testing import ModerationEmulator
+
+HAND_OVER = (*STOP, "--journal", "app.db", "--hand-over")
+
+
+@contextlib.contextmanager
+def app(*client_types: type[VolcengineClient] | type[ZegoClient]) -> Iterator[None]:
+    """Run ``Jobs`` in another thread, as an app does in another process."""
+    is_open, end = threading.Event(), threading.Event()
+
+    async def run() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(client_type.from_env()) for client_type in client_types]
+            async with Jobs("app.db", clients=clients):
+                is_open.set()
+                await asyncio.to_thread(end.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    try:
+        assert is_open.wait(10)
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def test_rows_are_handed_over_to_the_process_that_has_the_journal(
+    command: Command, folder: Path, vendor: ModerationEmulator
+) -> None:
+    """As often as the command is given: a call that has ended is made again."""
+    name = rooms(folder, 20)
+    with app(VolcengineClient):
+        for total in (20, 40):
+            code, _, errors = command("bulk", name, *HAND_OVER)
+            assert (code, errors) == (
+                11,
+                f"20 calls were handed over to process {os.getpid()}. Follow them with: volc-moderation jobs app.db\n",
+            )
+            for _ in range(500):
+                with contextlib.closing(Journal("app.db", access="read")) as journal:
+                    counts = journal.counts()
+                if counts[JobState.DONE] == 20 and received(vendor) == total:
+                    break
+                threading.Event().wait(0.01)
+            assert (counts[JobState.DONE], received(vendor)) == (20, total)
+
+
+def test_a_journal_in_use_is_named_with_the_way_out(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+    name = rooms(folder, 2)
+    with app(VolcengineClient):
+        code, _, errors = command("bulk", name, *STOP, "--journal", "app.db")
+    assert code == 1
+    assert f"is in use: process {os.getpid()} on " in errors
+    assert "to hand these calls to it, add --hand-over" in errors
+    assert received(vendor) == 0
+
+
+def test_nothing_is_handed_over_to_nobody(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+    name = rooms(folder, 2)
+    for _ in range(2):
+        code, _, errors = command("bulk", name, *HAND_OVER)
+        assert (code, errors) == (
+            2,
+            "no process runs the jobs of app.db: run the same command without --hand-over\n",
+        )
+        Journal("app.db").close()
+
+
+def test_bad_rows_and_accounts_that_the_app_does_not_have_are_refused(
+    command: Command, folder: Path, vendor: ModerationEmulator
+) -> None:
+    name = rooms(folder, 2)
+    with app(ZegoClient):
+        code, _, errors = command("bulk", name, *HAND_OVER)
+        assert (code, "has no client for this account of volcengine" in errors) == (3, True)
+    with app(VolcengineClient):
+        (folder / "bad.csv").write_text("room_id\nroom\n\x00\n")
+        code, _, errors = command("bulk", "bad.csv", *HAND_OVER)
+        assert (code, "Fix the bad rows" in errors) == (2, True)
+    with contextlib.closing(Journal("app.db")) as journal:
+        assert sum(journal.counts().values()) == 0
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--resume",),
+        ("--on-temporary", "defer"),
+        ("--output", "out.jsonl"),
+        ("--report", "report.html"),
+        ("--rate", "5"),
+        ("--redis", "redis://localhost"),
+        ("--engine", "workers"),
+    ],
+)
+def test_options_that_contradict_it_are_refused(command: Command, folder: Path, option: tuple[str, ...]) -> None:
+    code, _, errors = command("bulk", rooms(folder, 1), *HAND_OVER, *option)
+    assert (code, f"omit {option[0]}" in errors) == (2, True)

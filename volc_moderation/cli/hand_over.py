@@ -1,0 +1,121 @@
+"""``bulk --hand-over``: adds the calls of files to a journal whose jobs another process runs, such as a web app."""
+
+import asyncio
+import shlex
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from volc_moderation import SourceError
+from volc_moderation.bulk.load import LoadProgress, load_actions, read_actions
+from volc_moderation.bulk.row_parser import RowParser
+from volc_moderation.cli.exit_codes import ExitCode
+from volc_moderation.cli.load_files import first_bad_rows_printer, show_loading
+from volc_moderation.cli.session import RunOptions, Session, run_session
+from volc_moderation.cli.terminal import Terminal
+from volc_moderation.jobs import socket_file
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.standby import Standby
+
+T = TypeVar("T")
+
+# The leader may just be changing.
+CONNECT_ATTEMPTS = 10
+CONNECT_INTERVAL = 0.2  # seconds
+
+
+def hand_over(
+    path: Path, console: Terminal, files: Sequence[str], parser: RowParser, *, limit: int | None, skip_bad: bool
+) -> ExitCode:
+    """Check all rows, write their calls to the journal, and tell the process that runs it.
+
+    Raises ``SourceError`` if there is no journal.
+    """
+    no_leader = SourceError(f"no process runs the jobs of {path}: run the same command without --hand-over")
+    if not path.is_file() or not socket_file.IS_SUPPORTED:
+        raise no_leader
+
+    async def load_and_tell(session: Session) -> ExitCode:
+        leader = await _connect(session)
+        if leader is None:
+            raise no_leader
+        try:
+            return await _load(session, leader, files, parser, limit=limit, skip_bad=skip_bad)
+        finally:
+            await leader.aclose()
+
+    return run_session(RunOptions(journal=path), console, partial(Journal, path, access="shared"), load_and_tell)
+
+
+async def _connect(session: Session) -> Standby | None:
+    for _ in range(CONNECT_ATTEMPTS):
+        leader = await Standby.connect(session.journal.socket_file)
+        if leader is not None:
+            return leader
+        await asyncio.sleep(CONNECT_INTERVAL)
+    return None
+
+
+async def _load(
+    session: Session, leader: Standby, files: Sequence[str], parser: RowParser, *, limit: int | None, skip_bad: bool
+) -> ExitCode:
+    progress = LoadProgress()
+    session.interrupts.set_handlers(progress.cancel, progress.cancel)
+    printer = first_bad_rows_printer(session.console)
+    # All rows are read first: nobody else can write the journal during the transaction that adds them.
+    reading = _in_thread(lambda: list(read_actions(files, parser, limit=limit, on_bad_row=printer, progress=progress)))
+    actions = await show_loading(session, reading, progress)
+    now = asyncio.get_running_loop().time() + leader.hello.clock_offset
+
+    def load(journal: Journal) -> set[int]:
+        load_actions(
+            journal,
+            (action for action in actions),
+            session.environment.require_vendors,
+            skip_bad_rows=skip_bad,
+            now=now,
+            progress=progress,
+            check_lane=leader.check_account,
+            is_run=False,
+        )
+        return journal.unfinished_lanes()
+
+    for lane_id in await session.journal.do(load, durable=True):
+        leader.wake(lane_id)
+    await asyncio.sleep(0)  # it is sent in the next iteration of the event loop
+    known = progress.good_rows - progress.added_jobs - progress.reopened_jobs
+    session.console.print(
+        f"{progress.good_rows:,} calls were handed over to process {leader.hello.pid}"
+        + (f" ({known:,} of them it had already)" if known else "")
+        + (f", {progress.bad_rows:,} bad rows skipped" if progress.bad_rows else "")
+        + f". Follow them with: volc-moderation jobs {shlex.quote(str(session.options.journal))}",
+        soft_wrap=True,
+    )
+    return ExitCode.SOME_DEFERRED
+
+
+def _in_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
+    """Call a function in a thread that does not keep the process from ending, as one that reads a terminal would."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def finish(result: T | None, error: Exception | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type] # without an error, it is one
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = function()
+        except Exception as error:  # noqa: BLE001 - raised where the result is awaited
+            failure = error
+        loop.call_soon_threadsafe(finish, result, failure)
+
+    threading.Thread(target=run, name="rows", daemon=True).start()
+    return future
