@@ -21,7 +21,7 @@ _RECORD = struct.Struct("=16sQQ")
 _SLOT = struct.Struct("=QqII")
 _CHECKED = struct.Struct("=QqI")
 _OFFSET = struct.Struct("=Q")
-#: Free bytes in the slots of a new record, and the smallest slot: the content grows with the processes that use it.
+#: Free bytes in the slots of a new record, or as many as it has content: that grows with the processes that use it.
 SPARE_BYTES = 512
 DIGEST_SIZE = 16  # bytes
 
@@ -99,11 +99,11 @@ class Records:
             number, offset = record.slot_after()
             self._pwrite(_slot(number, content, keep_until), offset)
             return
-        offset, capacity = os.fstat(self._fd).st_size, len(content) + SPARE_BYTES
+        offset, capacity = os.fstat(self._fd).st_size, len(content) + max(SPARE_BYTES, len(content))
         try:
             self._pwrite(
                 _RECORD.pack(digest, 0, capacity)
-                + (_slot(0, content, keep_until) + bytes(SPARE_BYTES))
+                + (_slot(0, content, keep_until) + bytes(capacity - len(content)))
                 + bytes(_SLOT.size + capacity),
                 offset,
             )
