@@ -42,6 +42,7 @@ def steps(draw: st.DrawFn) -> dict[str, Any]:
         "process": draw(st.integers(1, 4)),
         "milliseconds": draw(st.sampled_from([1, 7, 40, 200, 999, 1000, 1500, 3000, 12_000])),
         "want": draw(st.sampled_from([0, 1, 1, 2, 5, 20])),
+        "waiting": draw(st.sampled_from([0, 0, 1, 60])),
         "returns": draw(
             st.lists(
                 st.tuples(
@@ -94,6 +95,7 @@ def test_the_replies_are_those_of_the_script_in_redis(
         request = ExchangeRequest(
             rules=rules(limit, published=published, window=window),
             process=step["process"],
+            weight=step["want"] + step["waiting"],
             want=step["want"],
             number=issued,
             returns=tuple((number, *rest) for number, rest in returns.items()),
@@ -121,6 +123,7 @@ class Store:
         self.state = SharedState(generation=GENERATION)
 
     def exchange(self, at: float, process: int = 1, **of_the_request: Any) -> ExchangeReply:
+        of_the_request.setdefault("weight", of_the_request.get("want", 0))
         request = ExchangeRequest(rules=self.rules, process=process, **of_the_request)
         self.state, reply = grant_permits(self.state, request, NOW + int(at * SECOND))
         return reply
@@ -133,6 +136,22 @@ def test_no_more_permits_than_the_limit_are_granted() -> None:
     assert reply.delays == (0,)
     assert reply.permits_out == 3
     assert reply.wait == SECOND - SECOND // 10
+
+
+def test_a_process_is_told_how_many_calls_wait_in_the_others() -> None:
+    store = Store()
+    assert store.exchange(0, 1, weight=5).others == 0
+    assert store.exchange(0.1, 2, weight=7).others == 5
+    assert store.exchange(0.2, 3).others == 12
+    assert store.exchange(0.3, 1, weight=0).others == 7
+    assert store.exchange(0.4, 2, weight=7).others == 0
+
+
+def test_a_process_that_is_silent_does_not_count() -> None:
+    store = Store()
+    store.exchange(0, 1, weight=5)
+    assert store.exchange(1.9, 2, weight=1).others == 5
+    assert store.exchange(2.1, 2, weight=1).others == 0
 
 
 def test_an_answered_permit_is_granted_ahead_of_time_less_the_smaller_credit() -> None:
