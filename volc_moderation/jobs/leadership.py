@@ -132,16 +132,27 @@ class Leadership:
 
     async def _run(self) -> None:
         while True:
+            try:
+                await self._play_role()
+                await self._seek()
+            except Exception:  # noqa: BLE001 - a bug; without this task, this process would never lead again
+                _log.exception("looking for the leader of the jobs failed")
+                await asyncio.sleep(MAX_SEEK_INTERVAL)
+
+    async def _play_role(self) -> None:
+        """Wait until this process no longer leads, or has lost its connection to the leader."""
+        while True:
             if self._leader is not None:
                 await asyncio.wait([self._leader.running])
                 await self._give_up_lead(self._leader)
-            elif self._standby is not None and self._listening is not None:
+                return
+            if self._standby is not None and self._listening is not None:
                 await asyncio.wait([self._listening], timeout=BACKSTOP_INTERVAL)
                 if not self._listening.done():
                     await self._check_leader(self._standby)
                     continue
                 self._standby = None
-            await self._seek()
+            return
 
     async def _seek(self) -> None:
         """Try to take the lead, and to connect to the leader, until one works."""

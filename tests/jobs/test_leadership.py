@@ -1,0 +1,166 @@
+"""What a new leader inherits, and what becomes of the jobs when the lead changes hands."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.doubles import mocked, volcengine_client, volcengine_success, zego_answer, zego_client
+from tests.jobs.test_crash import serve_emulator
+from tests.jobs.test_jobs import START, Vendor, stop, volcengine
+from tests.jobs.test_shared_journal import processes
+from volc_moderation import JournalError, NoQuotas, WindowQuotas
+from volc_moderation.jobs import Jobs, JobState
+from volc_moderation.jobs.job import INTERRUPTED
+from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.lane_runner import LaneRunner
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "stops.db"
+
+
+class CountingVendor:
+    """Keeps when calls arrived."""
+
+    def __init__(self) -> None:
+        self.arrived: list[float] = []
+
+    def client(self, limit: int = 3) -> Any:
+        def answer(_: httpx.Request) -> httpx.Response:
+            self.arrived.append(time.monotonic())
+            return volcengine_success()
+
+        return volcengine_client(http_client=mocked(answer), quotas=WindowQuotas({"StopWebcast": limit}))
+
+
+@pytest.mark.slow
+async def test_a_new_leader_knows_what_the_last_one_has_sent(path: Path) -> None:
+    """Also at a restart: the vendor counts calls of the last second, whoever has sent them."""
+    vendor = CountingVendor()
+    for first in (0, 3):
+        async with Jobs(path, clients=[vendor.client()]) as jobs:
+            keys = [await jobs.submit(stop(number)) for number in range(first, first + 3)]
+            await asyncio.gather(*map(jobs.wait, keys))
+    assert len(vendor.arrived) == 6
+    assert vendor.arrived[3] - vendor.arrived[2] > 0.9
+
+
+@pytest.mark.slow
+async def test_after_a_kill_a_leader_assumes_that_all_permits_are_out(path: Path) -> None:
+    vendor = CountingVendor()
+    async with Jobs(path, clients=[vendor.client()]) as jobs:
+        await jobs.wait(await jobs.submit(stop()))
+    with contextlib.closing(Journal(path)) as journal, journal.transaction():
+        boot = journal.note("permits")
+        assert boot is not None
+        journal.note("leader", boot.split('"')[1])
+    async with Jobs(path, clients=[vendor.client()]) as jobs:
+        await jobs.wait(await jobs.submit(stop()))
+    assert 1.4 < vendor.arrived[1] - vendor.arrived[0] < 4
+
+
+@pytest.mark.parametrize("note", ["", "[]", "nonsense", '{"boot": 1}'])
+async def test_notes_that_cannot_be_read_are_ignored(path: Path, note: str) -> None:
+    with contextlib.closing(Journal(path)) as journal, journal.transaction():
+        journal.note("permits", note)
+        journal.note("leader", note)
+    async with Jobs(path, clients=[CountingVendor().client()]) as jobs:
+        assert (await jobs.wait(await jobs.submit(stop()))).state is JobState.DONE
+
+
+async def test_another_process_goes_on_if_the_runner_fails(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those who wait in the process that has failed get their result."""
+
+    def broken(self: LaneRunner, *_: object) -> None:
+        monkeypatch.undo()
+        raise ArithmeticError("a bug")
+
+    vendor = Vendor()
+    vendor.release.set()
+    leader = Jobs(path, clients=[volcengine()])
+    await leader.__aenter__()
+    async with Jobs(path, clients=[vendor.client]), asyncio.timeout(5):
+        monkeypatch.setattr(LaneRunner, "_record", broken)
+        key = await leader.submit(stop())
+        assert (await leader.wait(key)).state is JobState.DONE
+        assert vendor.calls == 1
+        assert (await leader.wait(await leader.submit(stop(1)))).state is JobState.DONE
+        assert "jobs no longer run in the background" in caplog.text
+        with pytest.raises(ExceptionGroup):
+            await leader.__aexit__(None, None, None)
+
+
+async def test_a_call_in_flight_that_must_not_be_repeated_is_interrupted(path: Path) -> None:
+    """When the lead changes hands without an end of the call, as after a kill."""
+    zego = zego_client(http_client=mocked(lambda _: zego_answer(data={"TaskId": "t"})), quotas=NoQuotas())
+
+    async def hang(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(60)
+        return zego_answer()
+
+    hanging = zego_client(http_client=httpx.AsyncClient(transport=httpx.MockTransport(hang)), quotas=NoQuotas())
+    leader = Jobs(path, clients=[hanging, volcengine()], grace=0.05)
+    await leader.__aenter__()
+    async with Jobs(path, clients=[zego, volcengine()]) as standby, asyncio.timeout(5):
+        key = await standby.submit(START)
+        waiting = asyncio.create_task(standby.wait(key))
+        other = await standby.submit(stop())
+        assert (await standby.wait(other)).attempts == 1
+        await leader.__aexit__(None, None, None)
+        job = await waiting
+        assert (job.state, job.code, job.maybe_sent) == (JobState.FAILED, INTERRUPTED, True)
+        assert (await standby.wait(other)).attempts == 1
+
+
+async def test_a_lost_wake_delays_a_job_at_most(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process was killed after it had journaled a job, and before it told the leader."""
+    async with Jobs(path, clients=[volcengine()]) as leader:
+        standby = Jobs(path, clients=[volcengine()])
+        await standby.__aenter__()
+        monkeypatch.setattr(standby._leadership, "wake", lambda *_: None)
+        key = await standby.submit(stop())
+        await standby.__aexit__(None, None, None)
+        async with asyncio.timeout(5):
+            assert (await leader.wait(key)).state is JobState.DONE
+
+
+async def test_a_closed_leader_is_no_standby_of_itself(path: Path) -> None:
+    async with Jobs(path, clients=[volcengine()]) as jobs:
+        pass
+    with pytest.raises(JournalError, match="closed"):
+        await jobs.counts()
+    assert not path.with_name("stops.db-sock").exists()
+
+
+@pytest.mark.slow
+async def test_only_calls_in_flight_are_made_twice(path: Path) -> None:
+    async with serve_emulator() as (base_url, arrived), processes(path, base_url) as started:
+        leader = await started.start("submit 0 200")
+        others = [await started.start("stand") for _ in range(2)]
+        await started.wait_for("submitted")
+        await started.kill(leader["pid"])
+        with contextlib.closing(Journal(path, access="read")) as journal:
+            in_flight = {str(job.parameters["RoomId"]) for job in journal.jobs() if job.state is JobState.SENT}
+        began = time.monotonic()
+        last = await started.start("submit 200 1")
+        accepted = await started.wait_for("accepted", pid=last["pid"])
+        waiting = await started.start(f"wait {accepted['key']}")
+        await started.wait_for("ended", pid=waiting["pid"])
+        assert time.monotonic() - began < 2
+        async with asyncio.timeout(5):
+            while len(arrived) < 201:
+                await asyncio.sleep(0.01)
+        for process in others:
+            os.kill(process["pid"], signal.SIGTERM)
+            await started.wait_for("closed", pid=process["pid"])
+    assert {room for room, count in arrived.items() if count > 1} <= in_flight
