@@ -253,7 +253,7 @@ STATES = st.builds(
     held=st.dictionaries(NUMBERS, NUMBERS, max_size=5),
     back=st.lists(st.tuples(NUMBERS, NUMBERS), max_size=5),
     line=st.lists(NUMBERS, max_size=5),
-    seen=st.dictionaries(NUMBERS, NUMBERS, max_size=5),
+    seen=st.dictionaries(NUMBERS, st.tuples(NUMBERS, NUMBERS), max_size=5),
 )
 
 

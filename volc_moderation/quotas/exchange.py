@@ -40,6 +40,8 @@ class ExchangeRequest:
     rules: WindowRules
     #: Identifies the process; its permits are numbered.
     process: int
+    #: How many calls wait in the process; bulk calls count only up to a limit.
+    weight: int = 0
     #: The permits that are wanted, and the number that the first one gets.
     want: int = 0
     number: int = 0
@@ -74,19 +76,22 @@ class ExchangeReply:
     permits_out: int
     #: The span until it makes sense to ask for more permits.
     wait: int
+    #: The weights of the other processes together.
+    others: int
     #: For each granted permit: the span from now until it may be used.
     delays: tuple[int, ...]
 
     @classmethod
     def parse(cls, reply: Any) -> "ExchangeReply":
         """Check the list that a script returns. Raises ``ValueError`` or ``TypeError`` if it is malformed."""
-        generation, now, effective, permits_out, wait, delays = reply
+        generation, now, effective, permits_out, wait, others, delays = reply
         return cls(
             generation=int(generation),
             now=int(now),
             effective=int(effective),
             permits_out=int(permits_out),
             wait=int(wait),
+            others=int(others),
             delays=tuple(int(delay) for delay in delays),
         )
 

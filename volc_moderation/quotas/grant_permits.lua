@@ -6,12 +6,13 @@
 --   held   permits in flight, sorted by when they return if their process stays silent
 --   back   permits whose requests were answered, sorted by when the vendor no longer counts them
 --   line   processes that got fewer permits than they wanted, sorted by when they first asked
---   seen   when those processes last asked
+--   seen   processes in which calls wait, sorted by when they last said so
+--   weights  a hash: how many calls wait in these processes
 -- All times are in microseconds on one clock, which is kept here and never steps: see below.
 -- A permit that has not returned yet is granted ahead of time, with the moment from which it may be used. So processes
 -- use permits in the order of their requests, and need not ask again.
 
-local state, held, back, line, seen = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local state, held, back, line, seen, weights = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local request = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
 local wall = time[1] * 1000000 + time[2]
@@ -86,12 +87,27 @@ if request.throttled and now >= shrunk + request.window then
 end
 local quota = math.floor(effective)
 
+-- How many calls wait in this process, and in the others.
+if request.weight > 0 then
+  redis.call('ZADD', seen, now, request.process)
+  redis.call('HSET', weights, request.process, request.weight)
+else
+  redis.call('ZREM', seen, request.process)
+  redis.call('HDEL', weights, request.process)
+end
+for _, process in ipairs(redis.call('ZRANGEBYSCORE', seen, '-inf', now - request.silence)) do
+  redis.call('ZREM', seen, process)
+  redis.call('HDEL', weights, process)
+end
+local others = -request.weight
+for _, weight in ipairs(redis.call('HVALS', weights)) do
+  others = others + tonumber(weight)
+end
+
 -- A process that got fewer permits than it wanted stays in line as long as it keeps asking. One permit is left to each
 -- process that is ahead of this one.
 local ahead = 0
 if request.want > 0 then
-  redis.call('ZADD', seen, now, request.process)
-  redis.call('ZREMRANGEBYSCORE', seen, '-inf', now - request.silence)
   for _, process in ipairs(redis.call('ZRANGE', line, 0, -1)) do
     if process == request.process then
       break
@@ -157,7 +173,7 @@ if this_node then
   redis.call('HSET', state, 'node', this_node)
 end
 redis.call('PEXPIRE', state, request.remember)
-for i = 2, 5 do
+for i = 2, 6 do
   redis.call('PEXPIRE', KEYS[i], request.keep)
 end
-return {born, now, quota, in_flight + answered, math.ceil(math.max(0, wait)), delays}
+return {born, now, quota, in_flight + answered, math.ceil(math.max(0, wait)), others, delays}

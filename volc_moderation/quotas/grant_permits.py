@@ -44,8 +44,8 @@ class SharedState:
     back: list[tuple[int, int]] = attrs.field(factory=list)
     #: Processes that got fewer permits than they wanted, in the order in which they first asked.
     line: list[int] = attrs.field(factory=list)
-    #: When these processes last asked.
-    seen: dict[int, int] = attrs.field(factory=dict)
+    #: Processes in which calls wait: when they last said so, and their weights.
+    seen: dict[int, tuple[int, int]] = attrs.field(factory=dict)
 
 
 def permit_id(process: int, number: int) -> int:
@@ -75,6 +75,7 @@ def grant_permits(state: SharedState, request: ExchangeRequest, now: int) -> tup
         state.resume = now + rules.forget
     _take_back(state, request)
     quota = _adapt(state, request)
+    others = _weigh(state, request)
     ahead = _processes_ahead(state, request)
     delays, is_short = _grant(state, request, quota, ahead)
     if request.process in state.line and (delays or not request.want):
@@ -87,6 +88,7 @@ def grant_permits(state: SharedState, request: ExchangeRequest, now: int) -> tup
         effective=quota,
         permits_out=len(state.held) + len(state.back),
         wait=max(0, _wait(state, request, is_short=is_short)),
+        others=others,
         delays=tuple(delays),
     )
     return state, reply
@@ -121,6 +123,17 @@ def _adapt(state: SharedState, request: ExchangeRequest) -> int:
     return floor(effective)
 
 
+def _weigh(state: SharedState, request: ExchangeRequest) -> int:
+    """Record how many calls wait in this process; return how many wait in the others."""
+    state.seen.pop(request.process, None)
+    since = state.clock - request.rules.silence
+    state.seen = {process: (at, weight) for process, (at, weight) in state.seen.items() if at > since}
+    others = sum(weight for _, weight in state.seen.values())
+    if request.weight:
+        state.seen[request.process] = state.clock, request.weight
+    return others
+
+
 def _processes_ahead(state: SharedState, request: ExchangeRequest) -> int:
     """Return how many processes are ahead of this one in line: one permit is left to each of them.
 
@@ -128,9 +141,6 @@ def _processes_ahead(state: SharedState, request: ExchangeRequest) -> int:
     """
     if not request.want:
         return 0
-    state.seen[request.process] = state.clock
-    since = state.clock - request.rules.silence
-    state.seen = {process: at for process, at in state.seen.items() if at > since}
     end = state.line.index(request.process) if request.process in state.line else len(state.line)
     before = [process for process in state.line[:end] if process in state.seen]
     state.line[:end] = before

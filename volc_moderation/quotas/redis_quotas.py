@@ -29,7 +29,7 @@ from volc_moderation.redis_client import cancellable, client_or_error
 
 SCRIPT = Path(__file__).with_name("grant_permits.lua").read_text(encoding="utf-8")
 #: The ends of the names of a quota's keys, in the order of the script's KEYS.
-KEY_SUFFIXES = ("state", "held", "back", "line", "seen")
+KEY_SUFFIXES = ("state", "held", "back", "line", "seen", "weights")
 
 #: At most this many exchanges are in flight: fewer than redis-py allows a client connections, which is 50 or more.
 MAX_EXCHANGES = 32
@@ -167,6 +167,7 @@ def script_argument(request: ExchangeRequest, memory: float) -> str:
     rules = request.rules
     argument = {
         "process": str(request.process),  # a number of Lua would lose digits in the name of a permit
+        "weight": request.weight,
         "want": request.want,
         "number": request.number,
         "returns": [value for permit in request.returns for value in permit],

@@ -20,9 +20,14 @@ from volc_moderation.quotas.window import TIMER_RESOLUTION, LocalWindow
 
 #: What happens to calls while the store is unavailable.
 Outage = Literal["raise", "wait", "share"]
-#: A process requests at most this part of the quota ahead of time. Every busy process therefore has equally many
-#: permits queued at the store, and so an equal share of the quota.
-MAX_PREFETCH = 1 / 30
+#: All processes together request at most this part of the quota ahead of time, each as much as its calls are a part of
+#: those that wait. So all calls wait equally long, whichever process they are in.
+MAX_PREFETCH = 0.2
+#: The part that one process requests before it knows of the others.
+INITIAL_PREFETCH = 1 / 30
+#: The most bulk calls that count as waiting, as a part of the quota: a process with a long list must not hold up those
+#: in which somebody waits.
+MAX_BULK_WEIGHT = 1 / 30
 #: The store has this long to reply.
 REDIS_TIMEOUT = 1.0  # seconds
 #: An unavailable store is tried again after this.
@@ -105,6 +110,8 @@ class SharedWindow:
         #: The store's clock is ahead of the loop's by at most this; None before the first reply of this generation.
         self._clock_offset: float | None = None
         self._effective = quota.limit
+        #: The weights of the other processes; None before the first reply.
+        self._others: int | None = None
         self._permits_out = 0
         self._request_at = 0.0
         # While the store is unavailable: why, when to try again, and the share of the quota that is used meanwhile.
@@ -248,7 +255,15 @@ class SharedWindow:
         return min(len(self._wait_queue), self._max_prefetched()) - len(self._prefetched)
 
     def _max_prefetched(self) -> int:
-        return ceil(self._effective * MAX_PREFETCH)
+        if self._others is None:
+            return ceil(self._effective * INITIAL_PREFETCH)
+        own = max(1, self._weight())
+        return ceil(self._effective * MAX_PREFETCH * own / (own + self._others))
+
+    def _weight(self) -> int:
+        """Return how many calls wait, as far as they count."""
+        interactive = min(self._wait_queue.count("interactive"), self._effective)
+        return interactive + min(self._wait_queue.count("bulk"), ceil(self._effective * MAX_BULK_WEIGHT))
 
     def _next_exchange_at(self) -> float | None:
         """Return when to talk to the store next; None if there is no reason to."""
@@ -275,6 +290,7 @@ class SharedWindow:
         request = ExchangeRequest(
             rules=self._rules,
             process=self._process,
+            weight=self._weight(),
             want=want,
             number=number,
             returns=tuple((one.number, micros(one.at - now), int(one.credit * MICROSECONDS)) for one in returns),
@@ -300,7 +316,7 @@ class SharedWindow:
             if self._in_flight.pop(permit.number, None):  # otherwise it was answered meanwhile
                 permit.renewed_at = sent_at
                 self._in_flight[permit.number] = permit
-        self._effective, self._permits_out = reply.effective, reply.permits_out
+        self._effective, self._permits_out, self._others = reply.effective, reply.permits_out, reply.others
         offset = reply.now / MICROSECONDS - sent_at.loop
         if self._generation == reply.generation and self._clock_offset is not None:
             offset = min(offset, self._clock_offset)

@@ -9,8 +9,8 @@ from volc_moderation.quotas.grant_permits import SharedState
 #: The generation, four times, the pace, the limit in use, and the lengths of the four parts with numbers. The bytes
 #: have the machine's order: the processes of one machine share it.
 _FIXED = struct.Struct("=Qqqqqdd4I")
-#: Numbers per entry of these parts: permits in flight, answered permits, processes in line, when processes asked.
-_WIDTHS = (2, 2, 1, 2)
+#: Numbers per entry of these parts: permits in flight, answered permits, processes in line, and those where calls wait.
+_WIDTHS = (2, 2, 1, 3)
 #: Stands for the limit in use of a quota that nobody has used yet.
 _UNUSED = 0.0
 
@@ -22,7 +22,7 @@ def dump_state(state: SharedState) -> bytes:
     lengths = len(held), len(back), len(line), len(seen)
     times = state.clock, state.resume, state.as_of, state.shrunk
     return _FIXED.pack(state.generation, *times, state.pace, effective, *lengths) + _numbers(_count(lengths)).pack(
-        *held, *held.values(), *chain.from_iterable(back), *line, *seen, *seen.values()
+        *held, *held.values(), *chain.from_iterable(back), *line, *seen, *chain.from_iterable(seen.values())
     )
 
 
@@ -51,7 +51,13 @@ def load_state(content: bytes) -> SharedState:
         held=dict(zip(numbers[:held], numbers[held:back_from], strict=True)),
         back=list(zip(numbers[back_from:line_from:2], numbers[back_from + 1 : line_from : 2], strict=True)),
         line=list(numbers[line_from:seen_from]),
-        seen=dict(zip(numbers[seen_from : seen_from + seen], numbers[seen_from + seen :], strict=True)),
+        seen=dict(
+            zip(
+                numbers[seen_from : seen_from + seen],
+                zip(numbers[seen_from + seen :: 2], numbers[seen_from + seen + 1 :: 2], strict=True),
+                strict=True,
+            )
+        ),
     )
 
 

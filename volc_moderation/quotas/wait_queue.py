@@ -36,6 +36,10 @@ class WaitQueue(Generic[P]):
         """Return the number of waiters. Cancelled waiters count until they are removed."""
         return len(self._interactive) + len(self._bulk)
 
+    def count(self, priority: Priority) -> int:
+        """Return the number of waiters of one class."""
+        return len(self._bulk if priority == "bulk" else self._interactive)
+
     def enqueue(self, priority: Priority) -> asyncio.Future[P]:
         """Add a waiter, for which ``wait`` must be awaited."""
         waiter: asyncio.Future[P] = asyncio.get_running_loop().create_future()
