@@ -149,18 +149,19 @@ async def test_only_calls_in_flight_are_made_twice(path: Path) -> None:
         others = [await started.start("stand") for _ in range(2)]
         await started.wait_for("submitted")
         await started.kill(leader["pid"])
-        with contextlib.closing(Journal(path, access="read")) as journal:
-            in_flight = {str(job.parameters["RoomId"]) for job in journal.jobs() if job.state is JobState.SENT}
         began = time.monotonic()
         last = await started.start("submit 200 1")
         accepted = await started.wait_for("accepted", pid=last["pid"])
         waiting = await started.start(f"wait {accepted['key']}")
         await started.wait_for("ended", pid=waiting["pid"])
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4  # 0.1 on an idle machine
         async with asyncio.timeout(5):
             while len(arrived) < 201:
                 await asyncio.sleep(0.01)
         for process in others:
             os.kill(process["pid"], signal.SIGTERM)
             await started.wait_for("closed", pid=process["pid"])
+    with contextlib.closing(Journal(path)) as journal:
+        in_flight = {str(job.parameters["RoomId"]) for job in journal.jobs() if job.maybe_sent}
+        assert journal.counts()[JobState.DONE] == 201
     assert {room for room, count in arrived.items() if count > 1} <= in_flight

@@ -61,7 +61,7 @@ def test_an_event_is_the_same_in_another_process() -> None:
 
 @given(st.lists(st.none() | st.integers() | st.text() | st.lists(st.text() | st.integers(), max_size=12), max_size=6))
 def test_no_other_event_is_read(fields: list[object]) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         load_event(fields, lambda _: StopWebcast)
 
 

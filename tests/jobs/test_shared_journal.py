@@ -109,7 +109,7 @@ async def test_a_standby_submits_and_the_leader_makes_the_call(path: Path) -> No
         key = await standby.submit(stop())
         ended = await asyncio.gather(standby.wait(key), leader.wait(key))
         assert [job.state for job in ended] == 2 * [JobState.DONE]
-        assert asyncio.get_running_loop().time() - began < 2
+        assert asyncio.get_running_loop().time() - began < 4  # 0.1 on an idle machine
         assert await standby.status(key) == await leader.status(key)
         assert await standby.counts() == await leader.counts()
         with pytest.raises(KeyError):
@@ -437,7 +437,7 @@ async def test_a_standby_takes_over_when_the_leader_is_killed(path: Path) -> Non
         accepted = await started.wait_for("accepted", pid=other["pid"])
         waiting = await started.start(f"wait {accepted['key']}")
         await started.wait_for("ended", pid=waiting["pid"])
-        assert asyncio.get_running_loop().time() - began < 2
+        assert asyncio.get_running_loop().time() - began < 4  # 0.1 on an idle machine
         await started.wait_for("event", pid=reader["pid"])
         os.kill(other["pid"], signal.SIGTERM)
         await started.wait_for("closed", pid=other["pid"])
