@@ -32,7 +32,7 @@ from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE
 
 
 class FileQuotas(QuotaStore[SharedWindow]):
-    """Window permits for all processes of this machine that use the same file; in each, first come, first served.
+    """Window permits for all processes of this machine that use the same file: all calls wait equally long.
 
     Nothing has to be set up, and no other process is needed. Use it as ``async with FileQuotas() as quotas``, one per
     event loop, or call ``aclose()`` at the end, so that the permits return at once. The permits of a process that dies
@@ -42,7 +42,8 @@ class FileQuotas(QuotaStore[SharedWindow]):
         all of its processes find, whatever their environment: ``/run/lock/volc_moderation-UID/quotas``, or below
         ``/tmp`` if there is no such directory.
     :param limits: as for ``WindowQuotas``; the same in all processes.
-    :param bulk_share: as for ``WindowQuotas``. Interactive calls go before the bulk calls of their own process.
+    :param bulk_share: as for ``WindowQuotas``. Interactive calls go before the bulk calls of their own process; between
+        processes, ``docs/quotas.md`` says who gets how much.
 
     Raises ``ConfigurationError`` for a wrong setting, and for a file that cannot be shared: it belongs to another user,
     is on a network file system, or cannot be written. On Windows, there are no ``FileQuotas``.

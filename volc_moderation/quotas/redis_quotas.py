@@ -50,7 +50,7 @@ class _Redis(Protocol):
 
 
 class RedisQuotas(QuotaStore[SharedWindow]):
-    """Window permits for all processes that use the same Redis or Valkey; in each, first come, first served.
+    """Window permits for all processes that use the same Redis or Valkey: all calls wait equally long.
 
     Use it as ``async with RedisQuotas("redis://…") as quotas``, one per event loop, or call ``aclose()`` at the end, so
     that the permits return at once. The permits of a process that dies return by themselves after 10 s.
@@ -58,7 +58,8 @@ class RedisQuotas(QuotaStore[SharedWindow]):
     :param client: an address such as ``redis://host:6379/0`` or ``rediss://…`` (extra ``redis``), or a
         ``redis.asyncio`` client, also one of a cluster or from Sentinel. Whoever created the client closes it.
     :param limits: as for ``WindowQuotas``; the same in all processes.
-    :param bulk_share: as for ``WindowQuotas``. Interactive calls go before the bulk calls of their own process.
+    :param bulk_share: as for ``WindowQuotas``. Interactive calls go before the bulk calls of their own process; between
+        processes, ``docs/quotas.md`` says who gets how much.
     :param outage: what happens to calls while the store is unavailable. ``"raise"``: ``QuotaUnavailable`` at once.
         ``"wait"``: they wait for the store, until their deadline if they have one. ``"share"``: each of the
         ``processes`` continues with its share of the quota, after a pause, because it cannot know what the others have
