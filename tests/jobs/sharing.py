@@ -1,8 +1,8 @@
 """A program whose processes share a journal.
 
 ``python -m tests.jobs.sharing JOURNAL BASE_URL`` reads a line for each process to start from standard input: "submit
-FIRST COUNT", "wait KEY", "events" or "stand". A process enters ``Jobs``, does that, and closes them at SIGTERM. The
-processes are forked, so Python starts once. Each of them writes lines of JSON to standard output.
+FIRST COUNT", "wait KEY", "events", "fork" or "stand". A process enters ``Jobs``, does that, and closes them at SIGTERM.
+The processes are forked, so Python starts once. Each of them writes lines of JSON to standard output.
 """
 
 import asyncio
@@ -43,6 +43,11 @@ async def act(jobs: Jobs, what: str, *details: str) -> None:
     elif what == "wait":
         job = await jobs.wait(*details)
         say("ended", state=job.state)
+    elif what == "fork":
+        if os.fork() == 0:
+            time.sleep(4)  # noqa: ASYNC251 - the child has no event loop
+            os._exit(0)
+        say("forked")
     elif what == "events":
         async for event in jobs.events():
             say("event", state=event.state, parameters=event.parameters)

@@ -165,3 +165,17 @@ async def test_only_calls_in_flight_are_made_twice(path: Path) -> None:
         in_flight = {str(job.parameters["RoomId"]) for job in journal.jobs() if job.maybe_sent}
         assert journal.counts()[JobState.DONE] == 201
     assert {room for room, count in arrived.items() if count > 1} <= in_flight
+
+
+@pytest.mark.slow
+async def test_a_child_of_a_killed_leader_does_not_hide_its_end(path: Path) -> None:
+    """A child that was forked has the sockets of its parent, unless it closes them."""
+    async with serve_emulator() as (base_url, _), processes(path, base_url) as started:
+        leader = await started.start("fork")
+        standby = await started.start("stand")
+        await started.wait_for("forked", pid=leader["pid"])
+        await started.kill(leader["pid"])
+        async with asyncio.timeout(3):
+            with contextlib.closing(Journal(path, access="read")) as journal:
+                while f"process {standby['pid']} " not in (journal.note("owner") or ""):
+                    await asyncio.sleep(0.01)
