@@ -44,8 +44,9 @@ async def act(jobs: Jobs, what: str, *details: str) -> None:
         job = await jobs.wait(*details)
         say("ended", state=job.state)
     elif what == "fork":
+        await asyncio.sleep(0.5)  # until others are connected
         if os.fork() == 0:
-            time.sleep(4)  # noqa: ASYNC251 - the child has no event loop
+            time.sleep(2.5)  # noqa: ASYNC251 - the child has no event loop
             os._exit(0)
         say("forked")
     elif what == "events":

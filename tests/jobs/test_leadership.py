@@ -175,7 +175,7 @@ async def test_a_child_of_a_killed_leader_does_not_hide_its_end(path: Path) -> N
         standby = await started.start("stand")
         await started.wait_for("forked", pid=leader["pid"])
         await started.kill(leader["pid"])
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(2):  # before the child ends
             with contextlib.closing(Journal(path, access="read")) as journal:
                 while f"process {standby['pid']} " not in (journal.note("owner") or ""):
                     await asyncio.sleep(0.01)
