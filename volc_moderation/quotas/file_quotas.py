@@ -16,19 +16,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import attrs
+
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.exchange import ExchangeReply, ExchangeRequest, micros
 from volc_moderation.quotas.grant_permits import PROCESS_BITS, SharedState, grant_permits
 from volc_moderation.quotas.machine import machine_clock
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey
-from volc_moderation.quotas.quota_file import QuotaFile
+from volc_moderation.quotas.quota_file import MAX_REPLACEMENTS, QuotaFile
 from volc_moderation.quotas.quota_path import HAS_FILE_LOCKS, create_private_directory, default_path
 from volc_moderation.quotas.records import DIGEST_SIZE, DamagedFileError, Records
-from volc_moderation.quotas.shared_window import SharedWindow, memory_of
+from volc_moderation.quotas.shared_window import LEARNED_TTL, SharedWindow
 from volc_moderation.quotas.state_codec import dump_state, load_state
 from volc_moderation.quotas.store import QuotaStore
 from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE
+
+#: The file keeps an unused quota for this long. After that it is as if it had never been used.
+IDLE_TTL = 120.0  # seconds
 
 
 class FileQuotas(QuotaStore[SharedWindow]):
@@ -100,7 +105,11 @@ class FileQuotas(QuotaStore[SharedWindow]):
         return SharedWindow(
             quota,
             loop,
-            exchange=partial(self._exchange, blake2b(name, digest_size=DIGEST_SIZE).digest(), micros(memory_of(quota))),
+            exchange=partial(
+                self._exchange,
+                blake2b(name, digest_size=DIGEST_SIZE).digest(),
+                micros(IDLE_TTL if quota.published else LEARNED_TTL),
+            ),
             is_current=self._file.has_generation,
             process=self._process,
             bulk_share=self._bulk_share,
@@ -111,7 +120,7 @@ class FileQuotas(QuotaStore[SharedWindow]):
     async def _exchange(self, digest: bytes, memory: int, request: ExchangeRequest) -> ExchangeReply:
         """Carry out an exchange with the file. Raises ``ConfigurationError`` if it cannot be read or written."""
         try:
-            while True:
+            for _ in range(MAX_REPLACEMENTS):
                 records = await self._file.lock()
                 try:
                     reply = self._change(records, digest, memory, request)
@@ -125,6 +134,7 @@ class FileQuotas(QuotaStore[SharedWindow]):
                 if self._file.is_current():
                     return reply
                 self._file.close()
+            failure = self._file.instability()
         except OSError as error:
             failure = self._file.failure(error)
         raise failure
@@ -140,6 +150,10 @@ class FileQuotas(QuotaStore[SharedWindow]):
                 state = load_state(record.content)
             except ValueError:
                 raise DamagedFileError from None
+        # A process that knows another generation had it from a file that was replaced, and the new file has waited for
+        # what that process had sent.
+        if request.generation != self._file.generation:
+            request = attrs.evolve(request, generation=None)
         state, reply = grant_permits(state, request, now)
         records.write(record, digest, dump_state(state), now + memory)
         return reply

@@ -8,11 +8,13 @@ holds the lock. Nothing is known of what was sent before a file was created.
 import asyncio
 import contextlib
 import errno
+import glob
 import os
 import secrets
 import struct
 import time
 from pathlib import Path
+from zlib import crc32
 
 from volc_moderation.errors import ConfigurationError, QuotaUnavailable
 from volc_moderation.quotas.machine import clock_identity, machine_clock
@@ -25,10 +27,13 @@ try:
 except ImportError:  # on Windows, where FileQuotas raises an error before
     fcntl = None  # type: ignore[assignment]
 
-#: A magic number, the generation of the data, when the file was created on the machine's clock (in microseconds), and
-#: the identity of that clock.
-_HEADER = struct.Struct("=8sQq16s")
+#: A magic number, the generation of the data, when the file was created on the machine's clock (in microseconds), the
+#: identity of that clock, and a checksum.
+_HEADER = struct.Struct("=8sQq16sI")
+_CHECKSUM_OFFSET = _HEADER.size - 4
 _MAGIC = b"vmodquo1"
+#: What the name of a file begins with that is to replace another one, after that file's name.
+_NEW_SUFFIX = ".new-"
 
 # Seconds between two attempts to take the lock.
 MIN_LOCK_POLL_INTERVAL = 0.0005
@@ -41,7 +46,11 @@ MAX_LOOK_GAP = 0.5  # seconds
 #: A store that is being closed waits this long for the lock.
 CLOSING_LOCK_TIMEOUT = 1.0  # seconds
 #: A larger file is rewritten without the quotas that are no longer used.
-MAX_FILE_SIZE = 8 * 2**20  # bytes
+MAX_FILE_SIZE = 2**20  # bytes: Debian's /run/lock has room for five of them
+#: A file that has lost its name this often in a row is on a file system that does not work for this.
+MAX_REPLACEMENTS = 20
+#: A file that is to replace another one, which takes milliseconds, was left behind when it is older than this.
+LEFTOVER_TIMEOUT = 60.0  # seconds
 #: If another kernel has changed the file within this time, and this one has been running for longer, the file is not of
 #: the time before a reboot: both use it.
 REBOOT_TIME = 60.0  # seconds
@@ -68,6 +77,8 @@ class QuotaFile:
         self._identity = (0, 0)
         self._records: Records | None = None
         self._compact_above = MAX_FILE_SIZE
+        #: Held by the only task that waits for the lock.
+        self._waiting = asyncio.Lock()
         #: For how many seconds the lock was taken without a change to the file; when this process looked last, on
         #: ``time.monotonic``; and the file's time of change in ns.
         self._stuck_for = 0.0
@@ -102,6 +113,10 @@ class QuotaFile:
         """Return the error for a file that cannot be opened, read or written."""
         return ConfigurationError(f"the file of quotas {self.path} cannot be used: {error.strerror}")
 
+    def instability(self) -> ConfigurationError:
+        """Return the error for a file that loses its name again and again."""
+        return ConfigurationError(f"the file of quotas {self.path} does not keep its name: give a path on a local disk")
+
     def is_current(self) -> bool:
         """Return whether the file that was locked last has its name still: otherwise what it says does not count."""
         try:
@@ -125,21 +140,24 @@ class QuotaFile:
         Raises ``OSError``, ``ConfigurationError`` if the file cannot be shared any more, and ``QuotaUnavailable`` if it
         is being closed and the lock stays taken.
         """
-        interval, waited = MIN_LOCK_POLL_INTERVAL, 0.0
-        while (records := self._try_to_lock()) is None:
-            await asyncio.sleep(interval)
-            waited += interval
-            if self.is_closing and waited > CLOSING_LOCK_TIMEOUT:
-                raise QuotaUnavailable(f"the file of quotas {self.path} is locked")
-            self._watch_holder()
-            interval = min(2 * interval, MAX_LOCK_POLL_INTERVAL)
+        if not self._waiting.locked() and (records := self._try_to_lock()) is not None:
+            return records
+        async with self._waiting:
+            interval, waited = MIN_LOCK_POLL_INTERVAL, 0.0
+            while (records := self._try_to_lock()) is None:
+                await asyncio.sleep(interval)
+                waited += interval
+                if self.is_closing and waited > CLOSING_LOCK_TIMEOUT:
+                    raise QuotaUnavailable(f"the file of quotas {self.path} is locked")
+                self._watch_holder()
+                interval = min(2 * interval, MAX_LOCK_POLL_INTERVAL)
         return records
 
     def _try_to_lock(self) -> Records | None:
         """Lock the file, and return its records; None if another process has the lock."""
         if self._pid != os.getpid():
             self.close()  # this is the parent's, and both would have the same lock
-        while True:
+        for _ in range(MAX_REPLACEMENTS):
             if self._fd is None:
                 self._open()
             assert self._fd is not None  # noqa: S101 - opened
@@ -163,6 +181,7 @@ class QuotaFile:
                 self.unlock()
                 raise
             self.close()  # it no longer has the name
+        raise self.instability()
 
     def unlock(self) -> None:
         """Release the lock."""
@@ -199,10 +218,12 @@ class QuotaFile:
         """
         header = os.pread(fd, _HEADER.size, 0)
         identity, now = clock_identity(), machine_clock()
+        if header and not header.startswith(_MAGIC[: len(header)]):
+            raise ConfigurationError(f"{self.path} is not a file of quotas")
         if len(header) == _HEADER.size:
-            magic, self.generation, self.created, stored_identity = _HEADER.unpack(header)
-            if magic != _MAGIC:
-                raise ConfigurationError(f"{self.path} is not a file of quotas")
+            _, self.generation, self.created, stored_identity, checksum = _HEADER.unpack(header)
+            if checksum != crc32(header[:_CHECKSUM_OFFSET]):
+                return False
             if stored_identity == identity and self.created <= now:
                 return True
             changed_ago = time.time() - os.fstat(fd).st_mtime
@@ -211,12 +232,11 @@ class QuotaFile:
                     f"the file of quotas {self.path} is used by another machine, or by a container with a clock of its"
                     " own: share quotas with RedisQuotas"
                 )
-        elif header and not _MAGIC.startswith(header[: len(_MAGIC)]):
-            raise ConfigurationError(f"{self.path} is not a file of quotas")
         return False
 
     def _header(self) -> bytes:
-        return _HEADER.pack(_MAGIC, self.generation, self.created, clock_identity())
+        fields = _MAGIC, self.generation, self.created, clock_identity()
+        return _HEADER.pack(*fields, crc32(_HEADER.pack(*fields, 0)[:_CHECKSUM_OFFSET]))
 
     def replace(self) -> None:
         """Replace the file by an empty one: what it says cannot be used any more. Raises ``OSError``."""
@@ -239,7 +259,8 @@ class QuotaFile:
 
     def _rewrite(self, contents: dict[bytes, tuple[bytes, int]]) -> int:
         """Write a new file with these records, give it the name, and return its size."""
-        new = self.path.with_name(f"{self.path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        self._remove_leftovers()
+        new = self.path.with_name(f"{self.path.name}{_NEW_SUFFIX}{secrets.token_hex(8)}")
         fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             _write(fd, self._header())
@@ -254,6 +275,13 @@ class QuotaFile:
         finally:
             os.close(fd)
         return size
+
+    def _remove_leftovers(self) -> None:
+        """Remove what processes have left that were killed while they wrote a new file."""
+        for leftover in self.path.parent.glob(f"{glob.escape(self.path.name)}{_NEW_SUFFIX}*"):
+            with contextlib.suppress(OSError):
+                if abs(time.time() - leftover.stat().st_mtime) > LEFTOVER_TIMEOUT:
+                    leftover.unlink()
 
 
 def _write(fd: int, header: bytes) -> None:
