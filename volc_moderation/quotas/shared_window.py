@@ -36,6 +36,9 @@ RECONNECT_INTERVAL = 0.25  # seconds
 MIN_POLL_INTERVAL = 0.02  # seconds
 #: Answered permits go back to the store after this part of a window, unless an exchange happens before.
 MAX_RETURN_DELAY = 0.1
+#: A permit that was granted ahead of time is not used if the store has not replied for this part of a window: it may
+#: have lost its data.
+MAX_UNCONFIRMED = 0.1
 #: A process remembers the generation of the store's data for this long after a reply.
 GENERATION_MEMORY = 60.0  # seconds
 #: The store keeps an unused quota for this long. Its keys expire by its own clock: a step of an hour does no harm.
@@ -58,7 +61,7 @@ class SharedWindow:
     :param process: identifies this process in the store.
     :param outage: what happens to calls while the store is unavailable.
     :param processes: each of so many processes continues with an equal share during an outage.
-    :param is_current: whether the store still has the data of a generation, as far as this process can tell without an
+    :param is_current: whether the store still has the data of a generation, if this process can tell without an
         exchange.
     :param refill_at: ask for more permits when this part of those that may be prefetched is left: above 0 for a store
         that takes time to reply.
@@ -75,7 +78,7 @@ class SharedWindow:
         bulk_share: float,
         outage: Outage = "raise",
         processes: int = 1,
-        is_current: Callable[[int | None], bool] = lambda _: True,
+        is_current: Callable[[int | None], bool] | None = None,
         refill_at: float = 0.5,
         store_name: str = "RedisQuotas",
     ) -> None:
@@ -171,7 +174,7 @@ class SharedWindow:
 
     def is_current(self) -> bool:
         """Return whether the store still has the data of the last exchange, as far as this process can tell."""
-        return self._is_current(self._generation)
+        return self._is_current is None or self._is_current(self._generation)
 
     async def close(self) -> None:
         """Return all permits to the store, and fail the calls that wait.
@@ -235,7 +238,7 @@ class SharedWindow:
 
     def _grant_permits(self) -> None:
         now = self._loop.time()
-        while self._prefetched and self._wait_queue and self._prefetched[0].start <= now:
+        while self._wait_queue and self._prefetched and self._prefetched[0].start <= now <= self._confirmed_until():
             permit = self._prefetched.pop(0)
             if not permit.has_lease():  # the process stood still: another one may have got the permit from the store
                 self._schedule_return(permit, now, 0.0)
@@ -244,6 +247,10 @@ class SharedWindow:
             self._wait_queue.grant(permit)
         if not self._wait_queue:
             self._return_prefetched()
+
+    def _confirmed_until(self) -> float:
+        """Return until when permits may be used that were granted ahead of time."""
+        return inf if self._is_current else self._last_reply_at + MAX_UNCONFIRMED * self._quota.window
 
     def _return_prefetched(self) -> None:
         permits, self._prefetched = self._prefetched, []
@@ -272,6 +279,8 @@ class SharedWindow:
             times.append(self._request_at)
         if self._returns:
             times.append(self._return_by)
+        if self._prefetched and self._wait_queue:
+            times.append(max(self._prefetched[0].start, self._confirmed_until()))
         if oldest := next(iter(self._in_flight.values()), None):
             times.append(oldest.renewed_at.loop + PERMIT_LEASE / 2)
         if not times:
@@ -339,7 +348,8 @@ class SharedWindow:
         Where each process continues with its share, the processes return to the store one after the other.
         """
         reconnect = REDIS_TIMEOUT + RECONNECT_INTERVAL if self._outage == "share" else 0.0
-        return self._quota.window + LATE_ARRIVAL_ALLOWANCE + reconnect
+        unconfirmed = 0.0 if self._is_current else MAX_UNCONFIRMED * self._quota.window
+        return self._quota.window + LATE_ARRIVAL_ALLOWANCE + reconnect + unconfirmed
 
     def _record_outage(self, error: Exception) -> None:
         """Record that the store is unavailable."""
