@@ -9,6 +9,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from volc_moderation.jobs.queue.redis_queue import RedisQueue
 from volc_moderation.quotas import RedisQuotas
+from volc_moderation.quotas.exchange import ExchangeRequest, WindowRules
 from volc_moderation.redis_client import cancellable
 from volc_moderation.webhooks import RedisDedupeStore
 
@@ -60,7 +61,8 @@ async def listen(redis: CancellationSwallowingRedis) -> None:
 
 async def exchange(redis: CancellationSwallowingRedis) -> None:
     quotas = RedisQuotas(redis)
-    await quotas._exchange(["key"], "{}")
+    rules = WindowRules(limit=1, published=True, window=1, lease=1, forget=1, silence=1)
+    await quotas._exchange(["key"], 1.0, ExchangeRequest(rules=rules, process=1))
 
 
 async def begin(redis: CancellationSwallowingRedis) -> None:

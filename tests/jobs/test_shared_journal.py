@@ -109,7 +109,7 @@ async def test_a_standby_submits_and_the_leader_makes_the_call(path: Path) -> No
         key = await standby.submit(stop())
         ended = await asyncio.gather(standby.wait(key), leader.wait(key))
         assert [job.state for job in ended] == 2 * [JobState.DONE]
-        assert asyncio.get_running_loop().time() - began < 4  # 0.1 on an idle machine
+        assert asyncio.get_running_loop().time() - began < 2  # 0.1 on an idle machine
         assert await standby.status(key) == await leader.status(key)
         assert await standby.counts() == await leader.counts()
         with pytest.raises(KeyError):
@@ -351,10 +351,19 @@ async def test_long_paths_have_a_socket(tmp_path: Path, length: int) -> None:
     assert not socket.exists()
 
 
-async def test_a_name_that_is_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(JournalError, match="is too long; give the journal a shorter one"):
-        async with Jobs(tmp_path / ("s" * 120), clients=[volcengine()]):
+async def test_a_journal_whose_name_is_too_long_for_a_socket_has_one_with_another_name(tmp_path: Path) -> None:
+    path = tmp_path / ("s" * 200)
+    async with Jobs(path, clients=[volcengine()]), Jobs(path, clients=[volcengine()]) as jobs:
+        assert jobs._leadership._standby is not None
+        await jobs.wait(await jobs.submit(stop()))
+
+
+async def test_a_file_with_the_name_of_the_socket_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "stops.db-sock").write_text("mine")
+    with pytest.raises(JournalError, match=r"stops\.db-sock cannot be created: Address already in use"):
+        async with Jobs(tmp_path / "stops.db", clients=[volcengine()]):
             pass
+    assert (tmp_path / "stops.db-sock").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -437,7 +446,7 @@ async def test_a_standby_takes_over_when_the_leader_is_killed(path: Path) -> Non
         accepted = await started.wait_for("accepted", pid=other["pid"])
         waiting = await started.start(f"wait {accepted['key']}")
         await started.wait_for("ended", pid=waiting["pid"])
-        assert asyncio.get_running_loop().time() - began < 4  # 0.1 on an idle machine
+        assert asyncio.get_running_loop().time() - began < 2  # 0.1 on an idle machine
         await started.wait_for("event", pid=reader["pid"])
         os.kill(other["pid"], signal.SIGTERM)
         await started.wait_for("closed", pid=other["pid"])

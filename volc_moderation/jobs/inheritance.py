@@ -5,19 +5,20 @@ It matters to quotas that this process keeps by itself (``WindowQuotas``). A sha
 
 import contextlib
 import json
-import os
 import time
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError
 from volc_moderation.jobs.clients import Clients
 from volc_moderation.jobs.job import Lane, hash_account
 from volc_moderation.jobs.journal import Journal, JournalThread
+from volc_moderation.quotas.machine import clock_identity
 from volc_moderation.quotas.permit import QuotaKey
-from volc_moderation.quotas.round_trips import LATE_ARRIVAL_ALLOWANCE
 from volc_moderation.quotas.window import WindowQuotas, default_quotas
+
+#: Permits that return later than this are of an earlier boot, on a system that cannot tell one boot from another.
+MAX_RETURN_TIME = 60.0  # seconds
 
 # Notes of the journal.
 #: The boot of the machine in which a leader started that has not ended cleanly.
@@ -39,12 +40,10 @@ async def begin_lead(journal: JournalThread, clients: Clients) -> None:
 
     lanes = await journal.do(Journal.lanes)
     leader, permits = await journal.do(replace_notes)
-    # A leader that was killed has noted nothing.
-    inherited = _all_permits(lanes.values(), clients) if leader == boot else _noted_permits(permits, boot, clients)
-    for client, key, times in inherited:
-        store = _store_of(client)
-        if store is not None:
-            store.inherit_permits({key: times})
+    if leader == boot:  # it was killed, and has noted nothing
+        _assume_used(lanes.values(), clients)
+    else:
+        _inherit(permits, boot, clients)
 
 
 async def end_lead(journal: JournalThread, clients: Clients) -> None:
@@ -63,30 +62,28 @@ async def end_lead(journal: JournalThread, clients: Clients) -> None:
     await journal.do(write_notes)
 
 
-def _all_permits(lanes: Iterable[Lane], clients: Clients) -> Iterator[tuple[Client, QuotaKey, list[float]]]:
-    """Yield all permits of each quota, as if they had been used right now."""
-    now, seen = time.monotonic(), set()
+def _assume_used(lanes: Iterable[Lane], clients: Clients) -> None:
+    """Let all permits of the quotas of lanes be out; a quota that several versions share is used once."""
+    used = set()
     for lane in lanes:
-        try:
+        with contextlib.suppress(ConfigurationError):  # this process makes no such calls
             client, action_type = clients.client_for(lane)
-            key = QuotaKey(client.vendor, client.account, action_type.name)
-            store = _store_of(client)
-            if store is None or key in seen:
-                continue
-            quota = store._configured_quota(key, client.quota_of(action_type))  # noqa: SLF001 - with the user's limit
-        except ConfigurationError:
-            continue  # this process makes no such calls
-        seen.add(key)
-        yield client, key, quota.limit * [now + quota.window + LATE_ARRIVAL_ALLOWANCE]
+            key, store = QuotaKey(client.vendor, client.account, action_type.name), _store_of(client)
+            if store is not None and key not in used:
+                store.assume_used(key, client.quota_of(action_type))
+                used.add(key)
 
 
-def _noted_permits(note: str | None, boot: str, clients: Clients) -> Iterator[tuple[Client, QuotaKey, list[float]]]:
-    """Yield the permits of a note, with a client whose permits they are."""
+def _inherit(note: str | None, boot: str, clients: Clients) -> None:
+    """Take over the permits of a note, with a client whose permits they are."""
+    latest = time.monotonic() + MAX_RETURN_TIME
     with contextlib.suppress(ValueError, TypeError, AttributeError):  # another program has written the note
         for vendor, account, action, room, times in json.loads(note or "{}").get(boot, []):
             for client in clients.all():
-                if client.vendor == vendor and hash_account(client.account) == account:
-                    yield client, QuotaKey(vendor, client.account, action, room), [float(at) for at in times]
+                store = _store_of(client)
+                if store is not None and (client.vendor, hash_account(client.account)) == (vendor, account):
+                    key = QuotaKey(vendor, client.account, action, room)
+                    store.inherit_permits({key: [float(at) for at in times if at < latest]})
                     break
 
 
@@ -98,7 +95,4 @@ def _store_of(client: Client) -> WindowQuotas | None:
 
 def _boot() -> str:
     """Return a text that is the same as long as ``time.monotonic`` goes on, in every process of the machine."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return f"{os.name} {round((time.time() - time.monotonic()) / 100)}"
+    return clock_identity().hex()

@@ -27,7 +27,8 @@ def listen_at(file: Path) -> socket.socket:
     """
     listener = _new_socket()
     try:
-        file.unlink(missing_ok=True)
+        if file.is_socket():  # of an earlier process; anything else is the user's
+            file.unlink()
         with _short_name(file) as name:
             listener.bind(name)
         file.chmod(0o600)  # before anybody can connect

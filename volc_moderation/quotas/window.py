@@ -83,6 +83,15 @@ class WindowQuotas(QuotaStore["LocalWindow"]):
             else:
                 self._inherited.setdefault(key, []).extend(times)
 
+    def assume_used(self, key: QuotaKey, quota: Quota) -> None:
+        """Let all permits of a quota be out, as if each had just been used: another process may have used them.
+
+        :param quota: the documented quota; a limit of the user's replaces it.
+        """
+        applied = self._configured_quota(key, quota)
+        at = time.monotonic() + LATE_ARRIVAL_ALLOWANCE + applied.window
+        self.inherit_permits({key: applied.limit * [at]})
+
     def permit_return_times(self) -> dict[QuotaKey, list[float]]:
         """Return when the permits that are out return, for ``inherit_permits`` of the store of another loop.
 

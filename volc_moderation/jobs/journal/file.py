@@ -13,6 +13,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,8 @@ Access = Literal["read", "shared", "exclusive"]
 PAGE_CACHE_KIB = 8000
 #: Bytes to which the write-ahead log is truncated once it is copied into the journal. It grows beyond during a read.
 MAX_LOG_BYTES = 16 * 2**20
+#: A socket's name has about a hundred bytes, directory included; that of a journal may have more.
+MAX_SOCKET_STEM_BYTES = 60
 # Seconds. While another process commits, which takes a few milliseconds, this one tries again and again. SQLite's own
 # waiting soon sleeps for 25 ms and longer, which would be most of the time that a submit takes.
 MIN_BUSY_PAUSE = 0.0005
@@ -140,7 +143,10 @@ class JournalFile:
 
     @property
     def socket_file(self) -> Path:
-        """The path of the socket of the process that runs the calls."""
+        """The path of the socket of the process that runs the calls: beside the journal, with a name that fits."""
+        name = os.fsencode(self._file.name)
+        if len(name) > MAX_SOCKET_STEM_BYTES:
+            return self._file.with_name(f"{blake2b(name, digest_size=16).hexdigest()}-sock")
         return _with_suffix(self._file, "-sock")
 
     def _take_lock(self) -> None:

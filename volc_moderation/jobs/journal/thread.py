@@ -1,7 +1,7 @@
 """The journal's thread: it executes the requests of an event loop, many of them in one commit.
 
 A commit costs as much as writing a hundred rows, so all requests that are waiting share one. The records of attempts,
-which nobody awaits, wait up to a quarter of a second for more of them.
+which nobody awaits, wait for more of them for up to 20 ms.
 """
 
 import asyncio
@@ -26,8 +26,10 @@ T = TypeVar("T")
 
 #: Records and requests in one commit, at most.
 MAX_BATCH_SIZE = 200
-#: Seconds that a record waits for others, at most.
-MAX_LINGER = 0.25
+#: Seconds that a record waits for others, at most. If the process is killed meanwhile, the call is made again.
+MAX_LINGER = 0.02
+#: Seconds after which a write that failed is tried again.
+WRITE_RETRY_INTERVAL = 0.25
 
 _log = logging.getLogger("volc_moderation")
 
@@ -205,7 +207,7 @@ class JournalThread:
         """Wait for work; return the requests, and whether to go on. Records are added to ``_unwritten``."""
         requests: list[_Request] = []
         with contextlib.suppress(queue.Empty):
-            message = self._inbox.get(timeout=MAX_LINGER if self._unwritten else None)
+            message = self._inbox.get(timeout=WRITE_RETRY_INTERVAL if self._unwritten else None)
             while message is not None:
                 if isinstance(message, _Request):
                     requests.append(message)
