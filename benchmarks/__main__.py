@@ -18,6 +18,7 @@ BENCHMARKS = (
     "web",
     "jobs",
     "submits",
+    "lead",
     "web_jobs",
     "distributed",
 )
