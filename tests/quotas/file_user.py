@@ -86,9 +86,9 @@ def fork(quotas: FileQuotas | None, path: Path, limit: int, end: float, number: 
         os.write(1, f"{pid} started\n".encode())
         return
     if "killed-in-write" in options and number < 3:
-        signal_at_write(("before", "middle", "after")[number], 15 + 10 * number, signal.SIGKILL)
+        signal_at_write(("before", "middle", "after")[number], 5 + 3 * number, signal.SIGKILL)
     if "stopped-in-lock" in options and number == 0:
-        signal_at_write("after", 10, signal.SIGSTOP)
+        signal_at_write("after", 5, signal.SIGSTOP)
     asyncio.run(keep_calling(quotas or FileQuotas(path), limit, end))
     os._exit(0)
 

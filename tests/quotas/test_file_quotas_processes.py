@@ -110,18 +110,18 @@ def test_processes_that_open_a_new_file_at_once_then_one_is_killed_and_one_stopp
 
 
 def test_processes_that_are_killed_while_they_write(tmp_path: Path) -> None:
-    with users(tmp_path / "quotas", 4, 5.5, "killed-in-write") as running:
+    with users(tmp_path / "quotas", 4, 5, "killed-in-write") as running:
         pass
     assert running.max_in_a_second() <= LIMIT
     assert max(map(running.count, running.pids[:3])) < running.count(running.pids[3])
-    assert running.arrivals[running.pids[3]][-1] == running.all_arrivals()[-1]
-    assert running.count() > 1.6 * LIMIT
-    assert running.longest_pause() < 2
+    assert max(running.arrivals[pid][-1] for pid in running.pids[:3]) < running.arrivals[running.pids[3]][-1] - 0.5
+    assert running.count() > 1.3 * LIMIT
+    assert running.longest_pause() < LEASE + 1.5  # the permits of the dead ones return after the lease and a window
 
 
 def test_a_process_that_is_stopped_while_it_holds_the_lock(tmp_path: Path) -> None:
     """The others go on with a new file; when it continues, what it has written does not count."""
-    with users(tmp_path / "quotas", 3, 8.5, "stopped-in-lock") as running:
+    with users(tmp_path / "quotas", 3, 7, "stopped-in-lock") as running:
         running.wait_for_calls(5)
         stopped = running.pids[0]
         while "State:\tT" not in Path(f"/proc/{stopped}/status").read_text():
@@ -138,9 +138,9 @@ def test_a_process_that_is_stopped_while_it_holds_the_lock(tmp_path: Path) -> No
 @pytest.mark.parametrize("option", ["shared-object", "used-before"])
 def test_a_process_that_forks(tmp_path: Path, option: str) -> None:
     """Parent and children go on: with an object that was created before, or with a file that was used before."""
-    with users(tmp_path / "quotas", 2, 3.5, option) as running:
+    with users(tmp_path / "quotas", 2, 3, option) as running:
         pass
     assert len(running.arrivals) == 3
     assert min(map(len, running.arrivals.values())) > 10
     assert running.max_in_a_second() <= LIMIT
-    assert running.count() > 1.6 * LIMIT
+    assert running.count() > 1.3 * LIMIT
