@@ -92,8 +92,9 @@ def bulk(
         Calls per second of each action, within its quota. ACTION=NUMBER, such as StopWebcast=300, sets the rate of one
         action; it may exceed the documented quota if the vendor has raised it for the account.
     redis
-        Share the quotas through this Redis or Valkey, such as redis://localhost. Put an address with a password in the
-        environment, where other users of the machine cannot read it.
+        Share the quotas through this Redis or Valkey, such as redis://localhost, instead of only with the commands of
+        this user on this machine. Put an address with a password in the environment, where other users of the machine
+        cannot read it.
     engine
         What sends the calls: this process, or the workers of a queue (see volc-moderation worker), which needs --redis.
         streaq is a former name of workers.

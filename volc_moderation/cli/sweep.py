@@ -71,7 +71,7 @@ def sweep(
         Calls per second of each action, or of one action: ListDetectionTask=50. By default the rate is learned, because
         the vendor publishes no quota.
     redis
-        Share the quotas through this Redis or Valkey.
+        Share the quotas through this Redis or Valkey, instead of only with the commands of this user on this machine.
     output
         Append each call to this file of JSON Lines when it ends.
 
