@@ -27,11 +27,13 @@ from redis.asyncio import Redis
 from volcenginesdkcore.signv4 import SignerV4
 
 from volc_moderation import FileQuotas, ModerationError, RedisQuotas, VolcengineClient, WindowQuotas
-from volc_moderation.quotas import Quotas
+from volc_moderation.quotas import Quota, QuotaKey, Quotas
 
 QUOTA = 150  # calls per second
 #: Calls in flight: more than the quota needs at any delay of these benchmarks.
 CONCURRENCY = 100
+#: The round trip of calls that are not made.
+ROUND_TRIP = 0.07  # seconds
 #: Threads for the official SDK, which has no asyncio.
 SDK_THREADS = 32
 #: Calls per second of the program that uses the same quota and knows of no other.
@@ -156,6 +158,28 @@ async def file(stack: AsyncExitStack, room_id: str, base_url: str, path: str) ->
     return await _volc_moderation(stack, quotas, room_id, base_url)
 
 
+async def _permits(quotas: Quotas) -> Call:
+    """Take permits as calls do, without making them: what is left is the cost of the permits."""
+    key, quota = QuotaKey("volcengine", "AK", "StopWebcast"), Quota(QUOTA)
+
+    async def call() -> None:
+        permit = await quotas.acquire(key, quota)
+        await asyncio.sleep(ROUND_TRIP)
+        permit.answered(ROUND_TRIP)
+
+    return call
+
+
+async def permits_on_valkey(stack: AsyncExitStack, _: str, __: str, redis_url: str) -> Call:
+    """Take permits from Redis."""
+    return await _permits(await stack.enter_async_context(RedisQuotas(redis_url, outage="wait")))
+
+
+async def permits_in_file(stack: AsyncExitStack, _: str, __: str, path: str) -> Call:
+    """Take permits from a file."""
+    return await _permits(await stack.enter_async_context(FileQuotas(path)))
+
+
 async def _httpx_call(
     stack: AsyncExitStack, room_id: str, base_url: str, permit: Callable[[], Awaitable[object]], attempts: int = 5
 ) -> Call:
@@ -249,6 +273,8 @@ async def official(stack: AsyncExitStack, room_id: str, base_url: str, _: str) -
 
 PROGRAMS: dict[str, Callable[[AsyncExitStack, str, str, str], Awaitable[Call]]] = {
     "volc_moderation": window,
+    "permits, Valkey": permits_on_valkey,
+    "permits, file": permits_in_file,
     "volc_moderation, httpx2": window_httpx2,
     "volc_moderation, Valkey": shared,
     "volc_moderation, file": file,

@@ -1,7 +1,8 @@
 """1, 2, 4 and 8 processes at one quota: this package on a file and on Valkey, and each peer as its users run it.
 
 ``python -m benchmarks.shared``. A share is what a process got, divided by an equal part; ``scripts`` is the number of
-scripts that ran in the store, per call that the vendor received.
+scripts that ran in the store, per call that the vendor received. ``permit_us`` is the CPU of the processes for a
+permit, without a call and without the store's own.
 """
 
 import asyncio
@@ -30,8 +31,11 @@ PEERS = (
     "pyrate-limiter, multiprocess",
     "throttled-py, Valkey",
 )
-#: The peers whose store is a file.
-ON_A_FILE = {FILE, "pyrate-limiter, SQLite"}
+#: What takes permits from the same stores, without making calls.
+PERMITS = {FILE: "permits, file", VALKEY: "permits, Valkey"}
+PERMIT_SECONDS = 10
+#: The programs whose store is a file.
+ON_A_FILE = {FILE, PERMITS[FILE], "pyrate-limiter, SQLite"}
 #: The least part of the quota that a file must make usable, by the number of processes.
 FILE_SHARE_GOALS = {1: 0.95, 2: 0.95, 4: 0.95, 8: 0.94}
 PROCESSES = (1, 2, 4, 8)
@@ -53,6 +57,8 @@ class Row:
     share: float
     lost: int
     cpu_ms: float
+    #: None for peers.
+    permit_us: float | None
     least: float
     largest: float
     #: None without a store that runs scripts.
@@ -74,6 +80,7 @@ async def measure(name: str, processes: int, store: ValkeyServer) -> Row:
             outcomes = await asyncio.gather(*(program.result() for program in programs))
             report = await server.report()
         statistics = connection.info("commandstats")
+        permit_us = await permit_cost(name, processes, address) if name in PERMITS else None
     scripts = sum(statistics.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha"))
     rate = partial(report.accepted_per_second, WARM_UP, SECONDS - 1)
     total_rate = rate()
@@ -87,10 +94,20 @@ async def measure(name: str, processes: int, store: ValkeyServer) -> Row:
         share=total_rate / QUOTA,
         lost=sum(outcome.lost for outcome in outcomes),
         cpu_ms=sum(outcome.cpu for outcome in outcomes) / max(1, sum(outcome.done for outcome in outcomes)) * 1e3,
+        permit_us=permit_us,
         least=min(shares),
         largest=max(shares),
         scripts=scripts / max(1, len(report.arrivals)) if address == url else None,
     )
+
+
+async def permit_cost(name: str, processes: int, address: str) -> float:
+    """Return the microseconds of CPU of a permit."""
+    async with running([PERMITS[name]] * processes, "", address) as programs:
+        for program in programs:
+            program.go(PERMIT_SECONDS)
+        outcomes = await asyncio.gather(*(program.result() for program in programs))
+    return sum(outcome.cpu for outcome in outcomes) / sum(outcome.done for outcome in outcomes) * 1e6
 
 
 def draw(rows: list[Row], panels: list[Axes]) -> None:
@@ -125,7 +142,7 @@ async def main() -> None:
             for way in (*OURS, *PEERS):
                 rows.append(await measure(way, processes, store))
                 result.add(**attrs.asdict(rows[-1]))
-    valkey_cpu = {row.processes: row.cpu_ms for row in rows if row.way == VALKEY}
+    valkey_cost = {row.processes: row.permit_us for row in rows if row.way == VALKEY}
     for row in rows:
         if row.way not in OURS:
             continue
@@ -138,7 +155,8 @@ async def main() -> None:
         result.goal(f"{of}: least share", row.least, at_least=0.9)
         result.goal(f"{of}: largest share", row.largest, at_most=1.1)
         if is_file:
-            result.goal(f"{of}: CPU to that on Valkey", row.cpu_ms / valkey_cpu[row.processes], at_most=1)
+            ratio = (row.permit_us or 0) / (valkey_cost[row.processes] or 1)
+            result.goal(f"{of}: CPU of a permit to that on Valkey", ratio, at_most=1)
         elif row.scripts is not None and row.processes == PROCESSES_OF_SCRIPT_GOAL:
             result.goal(f"{of}: scripts per call", row.scripts, at_most=2.5)
     result.finish(partial(draw, rows), panels=2, height=5)
