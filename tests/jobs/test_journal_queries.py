@@ -120,3 +120,22 @@ def test_outcomes_are_counted(journal: Journal) -> None:
     assert outcomes[2] == OutcomeCount(1, JobState.FAILED, False, True, "No", 1, "no")
     assert len(outcomes) == 8
     assert journal.outcomes(3) == outcomes[:3]
+
+
+def test_the_queries_of_a_snapshot_see_the_same_moment_while_another_process_writes(tmp_path: Path) -> None:
+    path = tmp_path / "stops.db"
+    with (
+        contextlib.closing(Journal(path, access="shared")) as writer,
+        contextlib.closing(Journal(path, access="read")) as reader,
+    ):
+
+        def submit(key: str) -> None:
+            with writer.transaction():
+                writer.submit(key, writer.lane_id(LANE), "{}", due=NOW, now=NOW)
+
+        submit("first")
+        with reader.snapshot():
+            assert reader.summary().left == 1
+            submit("second")
+            assert reader.counts()[JobState.PENDING] == reader.summary().left == 1
+        assert reader.summary().left == 2

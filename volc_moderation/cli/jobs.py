@@ -103,16 +103,18 @@ def _job_filter(state: StateOption | None, action: str | None, code: str | None,
 
 def _show_counts(journal: Journal) -> None:
     """Print the number of jobs by action and state."""
-    _show_summary(journal)
     table = Table("action", "state", "jobs", box=SIMPLE_HEAD)
-    for action, state, count in journal.counts_by_action():
+    with journal.snapshot():
+        summary, counts = _summary(journal), journal.counts_by_action()
+    stdout().print(summary, soft_wrap=True)
+    for action, state, count in counts:
         table.add_row(action, state.value, f"{count:,}")
     stdout().print(table)
 
 
 def _show_jobs(journal: Journal, selected: Iterable[Job]) -> None:
     """Print a table of jobs."""
-    _show_summary(journal)
+    stdout().print(_summary(journal), soft_wrap=True)
     table = Table("line", "key", "action", "state", "attempts", "code", "message", "parameters", box=SIMPLE_HEAD)
     for job in selected:
         table.add_row(
@@ -128,9 +130,8 @@ def _show_jobs(journal: Journal, selected: Iterable[Job]) -> None:
     stdout().print(table)
 
 
-def _show_summary(journal: Journal) -> None:
-    owner = journal.note("owner")
-    stdout().print(f"{journal.path}, last written by {owner}: {summary_line(journal.summary())}", soft_wrap=True)
+def _summary(journal: Journal) -> str:
+    return f"{journal.path}, last written by {journal.note('owner')}: {summary_line(journal.summary())}"
 
 
 def _export(selected: Iterable[Job]) -> None:

@@ -259,6 +259,20 @@ class JournalFile:
             raise JournalError(f"the journal {self.path} failed: {_DAMAGED} ({damage})")
 
     @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all queries of the block see the journal of one moment, while other processes write it."""
+        if self._db.in_transaction:
+            yield
+            return
+        with self._translated_errors():
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+
+    @contextlib.contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
         """Commit everything at the end, or nothing if the block raises.
 

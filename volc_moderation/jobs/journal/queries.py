@@ -221,8 +221,8 @@ class JournalQueries(JournalFile):
 
     def summary(self) -> JobSummary:
         """Return the number of jobs of each kind."""
-        counts = self.counts()
-        with self.reading():
+        with self.snapshot(), self.reading():
+            counts = self.counts()
             (gone,) = self._db.execute("SELECT count(*) FROM job WHERE state = 'done' AND was_gone").fetchone()
             waiting = self.deferred().values()
         deferred = sum(lane.count for lane in waiting)
