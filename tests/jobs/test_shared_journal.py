@@ -202,9 +202,10 @@ async def test_an_account_that_the_leader_does_not_have_is_refused(path: Path) -
         assert sum((await standby.counts()).values()) == 0
 
 
-async def test_a_process_without_the_clients_leaves_the_lead_to_others(
+async def test_a_process_without_the_clients_leads_only_if_no_other_does(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Then it runs the jobs that it can run, and the others stay pending."""
     vendor = Vendor()
     leader = Jobs(path, clients=[vendor.client], grace=0.01)
     await leader.__aenter__()
@@ -214,16 +215,19 @@ async def test_a_process_without_the_clients_leaves_the_lead_to_others(
     async with Jobs(path, clients=[zego]) as poor:
         waiting = asyncio.create_task(poor.wait(key))
         await leader.__aexit__(None, None, None)
-        async with asyncio.timeout(5):
-            while "leaves the jobs to others: there are jobs of StopWebcast" not in caplog.text:
-                await asyncio.sleep(0.01)
-        async with Jobs(path, clients=[volcengine()]), asyncio.timeout(5):
+        async with Jobs(path, clients=[volcengine()]) as rich, asyncio.timeout(5):
             assert (await waiting).state is JobState.DONE
-        with pytest.raises(JournalError, match="there are jobs of StopWebcast"):  # nobody runs them any more
-            async with asyncio.timeout(5):
-                while True:
-                    await poor.counts()
-                    await asyncio.sleep(0.02)
+            later = await rich.submit(stop(), delay=60)
+        async with asyncio.timeout(5):
+            while "there are jobs of StopWebcast" not in caplog.text:
+                await asyncio.sleep(0.01)
+            assert (await poor.wait(await poor.submit(START))).attempts == 1
+            pending = await poor.status(later)
+        assert pending is not None
+        assert pending.state is JobState.PENDING
+    with pytest.raises(ConfigurationError, match="run them with the clients that they were submitted with"):
+        async with Jobs(path, clients=[zego]):
+            pass
 
 
 async def test_due_times_agree_after_a_step_of_the_clock(path: Path) -> None:

@@ -542,6 +542,22 @@ def test_a_file_of_another_user_is_refused(path: Path, monkeypatch: pytest.Monke
         FileQuotas(path)
 
 
+def test_the_file_of_another_user_that_cannot_be_opened_is_told_from_others(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.touch()
+
+    def open_file(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", open_file)
+    with pytest.raises(ConfigurationError, match="cannot be used: Permission denied"):
+        FileQuotas(path)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(ConfigurationError, match=r"belongs to user \d+, and this is user \d+: .* RedisQuotas"):
+        FileQuotas(path)
+
+
 def test_what_is_not_a_regular_file_is_refused(path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(ConfigurationError, match=f"{path} is not a regular file"):

@@ -1,13 +1,14 @@
 """Limits that a user sets: by action, and by the number of processes."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from attrs import frozen
 
 from tests.quotas.vendor import KEY, KeyWindow, SimulatedVendor, call
-from volc_moderation import ConfigurationError, Quota, RedisQuotas, WindowQuotas
+from volc_moderation import ConfigurationError, NoQuotas, Quota, RedisQuotas, WindowQuotas
 from volc_moderation.quotas import QuotaKey
 from volc_moderation.volcengine import Acknowledgement, VolcengineAction
 
@@ -121,3 +122,13 @@ async def test_a_snapshot_does_not_count_permits_that_have_returned() -> None:
 
 def test_the_repr_of_a_key_shows_little_of_the_account() -> None:
     assert "account='AKLT***'" in repr(QuotaKey("volcengine", "AKLTsecret", "StopWebcast"))
+
+
+@pytest.mark.parametrize("create", [NoQuotas, WindowQuotas])
+async def test_stores_that_share_nothing_are_used_like_those_that_do(
+    create: Callable[[], NoQuotas | WindowQuotas],
+) -> None:
+    """So that a program can choose one without another change."""
+    async with create() as quotas:
+        (await quotas.acquire(KEY, Quota(1))).abandoned(None)
+    await quotas.aclose()

@@ -13,6 +13,7 @@ from volc_moderation.errors import InvalidActionError, SourceError
 from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import Lane, key_of
 from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.journal.schema import LoadResult
 from volc_moderation.vendors import vendor_of
 
 #: The message of the ``SourceError`` after ``LoadProgress.cancel``.
@@ -87,17 +88,30 @@ def load_actions(
     skip_bad_rows: bool,
     now: float,
     progress: LoadProgress,
-    check_lane: Callable[[Lane], None] = lambda _: None,
-    is_run: bool = True,
 ) -> None:
     """Write actions into a journal, within its transaction.
-
-    :param check_lane: called with each lane; raises if its calls cannot be made.
-    :param is_run: whether the same list adds nothing when it is loaded again.
 
     Raises ``SourceError``, and the transaction must be rolled back, if there is no call or if there were bad rows,
     unless ``skip_bad_rows`` is set. ``clients_of`` returns clients; it raises if one of the vendors with
     these names has none.
+    """
+    with contextlib.closing(actions):  # this closes the file as well if something fails
+        loaded = load_jobs(journal, actions, clients_of, now=now)
+    progress.added_jobs, progress.reopened_jobs, progress.is_known_list = loaded.new, loaded.again, loaded.is_known
+    check_loaded(progress, skip_bad_rows=skip_bad_rows)
+
+
+def load_jobs(
+    journal: Journal,
+    actions: Iterable[tuple[int, Action[object]]],
+    clients_of: Callable[[set[str]], Clients],
+    *,
+    now: float,
+    is_run: bool = True,
+) -> LoadResult:
+    """Write actions into a journal, within its transaction.
+
+    :param is_run: whether the same list adds nothing when it is loaded again.
     """
     lane_ids: dict[Lane, int] = {}
     clients: dict[str, Clients] = {}
@@ -109,13 +123,14 @@ def load_actions(
                 clients[vendor] = clients_of({vendor})
             lane = clients[vendor].lane_of(action)
             if lane not in lane_ids:
-                check_lane(lane)
                 lane_ids[lane] = journal.lane_id(lane)
             yield key_of(lane, action), lane_ids[lane], dump_action(action), line
 
-    with contextlib.closing(actions):  # this closes the file as well if something fails
-        loaded = journal.load(jobs(), due=now, now=now, is_run=is_run)
-    progress.added_jobs, progress.reopened_jobs, progress.is_known_list = loaded.new, loaded.again, loaded.is_known
+    return journal.load(jobs(), due=now, now=now, is_run=is_run)
+
+
+def check_loaded(progress: LoadProgress, *, skip_bad_rows: bool) -> None:
+    """Raise ``SourceError`` if there is no call, or if there were bad rows, unless ``skip_bad_rows`` is set."""
     if progress.bad_rows and not skip_bad_rows:
         raise SourceError("nothing was sent. Fix the bad rows, or skip them with --skip-bad")
     if not progress.good_rows:

@@ -91,11 +91,8 @@ async def open_quotas(redis: str | None = None, limits: Mapping[str, int] | None
         store = quotas_from_env(limits)
     else:
         store = FileQuotas(limits=limits)
-    if store is None:
-        yield WindowQuotas(limits)
-    else:
-        async with store:
-            yield store
+    async with store or WindowQuotas(limits) as opened:
+        yield opened
 
 
 def printable_redis(address: str | None) -> str | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from volc_moderation import SourceError
-from volc_moderation.bulk.load import LoadProgress, load_actions, read_actions
+from volc_moderation.action import Action
+from volc_moderation.bulk.load import LoadProgress, check_loaded, load_jobs, read_actions
 from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.load_files import first_bad_rows_printer, show_loading
@@ -18,12 +19,17 @@ from volc_moderation.cli.terminal import Terminal
 from volc_moderation.jobs import socket_file
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.standby import Standby
+from volc_moderation.vendors import vendor_of
 
 T = TypeVar("T")
 
 # The leader may just be changing.
 CONNECT_ATTEMPTS = 10
 CONNECT_INTERVAL = 0.2  # seconds
+#: Nobody else can write the journal during a commit, which takes a tenth of a second for so many rows.
+ROWS_PER_COMMIT = 10_000
+#: In which others write the journal.
+PAUSE_BETWEEN_COMMITS = 0.02  # seconds
 
 
 def hand_over(
@@ -64,28 +70,28 @@ async def _load(
     progress = LoadProgress()
     session.interrupts.set_handlers(progress.cancel, progress.cancel)
     printer = first_bad_rows_printer(session.console)
-    # All rows are read first: nobody else can write the journal during the transaction that adds them.
+    # All rows are read first: nobody else can write the journal during a transaction that adds rows.
     reading = _in_thread(lambda: list(read_actions(files, parser, limit=limit, on_bad_row=printer, progress=progress)))
     actions = await show_loading(session, reading, progress)
+    check_loaded(progress, skip_bad_rows=skip_bad)
+    clients = session.environment.require_vendors({vendor_of(action).name for _, action in actions})
+    for action in {type(action): action for _, action in actions}.values():
+        leader.check_account(clients.lane_of(action))
     now = asyncio.get_running_loop().time() + leader.hello.clock_offset
 
-    def load(journal: Journal) -> set[int]:
-        load_actions(
-            journal,
-            (action for action in actions),
-            session.environment.require_vendors,
-            skip_bad_rows=skip_bad,
-            now=now,
-            progress=progress,
-            check_lane=leader.check_account,
-            is_run=False,
-        )
-        return journal.unfinished_lanes()
+    def load(journal: Journal, chunk: Sequence[tuple[int, Action[object]]]) -> tuple[int, set[int]]:
+        loaded = load_jobs(journal, chunk, session.environment.require_vendors, now=now, is_run=False)
+        return loaded.new + loaded.again, journal.unfinished_lanes()
 
-    for lane_id in await session.journal.do(load, durable=True):
-        leader.wake(lane_id)
-    await asyncio.sleep(0)  # it is sent in the next iteration of the event loop
-    known = progress.good_rows - progress.added_jobs - progress.reopened_jobs
+    added = 0
+    for start in range(0, len(actions), ROWS_PER_COMMIT):
+        chunk = actions[start : start + ROWS_PER_COMMIT]
+        count, lane_ids = await session.journal.do(partial(load, chunk=chunk), durable=True)
+        added += count
+        for lane_id in lane_ids:
+            leader.wake(lane_id)
+        await asyncio.sleep(PAUSE_BETWEEN_COMMITS)
+    known = progress.good_rows - added
     session.console.print(
         f"{progress.good_rows:,} calls were handed over to process {leader.hello.pid}"
         + (f" ({known:,} of them it had already)" if known else "")

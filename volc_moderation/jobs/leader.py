@@ -55,15 +55,17 @@ class Leader:
         self._unserved_lanes: set[int] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
+    async def start(self, *, is_strict: bool) -> None:
         """Recover the jobs of an earlier process, and run.
 
-        Raises ``JournalError``, and ``ConfigurationError`` if an unfinished job belongs to an account that no client
-        has.
+        :param is_strict: whether an unfinished job of an account that no client has raises ``ConfigurationError``.
+            Otherwise it is logged, and the other jobs run.
+
+        Raises ``JournalError``.
         """
         if self._is_shared:
             await self._check_alone()
-        recovered = await self._runner.prepare()
+        recovered = await self._runner.prepare(is_strict=is_strict)
         if recovered:
             _log.info("%d jobs were in flight when the last process ended", recovered)
         await begin_lead(self._journal, self._runner.clients)

@@ -26,7 +26,8 @@ MIN_SEEK_INTERVAL = 0.02
 MAX_SEEK_INTERVAL = 0.25
 #: Seconds for which a start waits for a leader that is about to start, or to end.
 MAX_START_TIME = 2.0
-#: Seconds after which a process that cannot run the calls, and finds no other that does, says so.
+#: Seconds after which a process that finds no leader says so, if it cannot lead; and leads if it can run only a part of
+#: the jobs.
 NO_LEADER_TIMEOUT = 1.0
 #: Seconds between two checks that the leader still has the lead. Normally its end is noticed at once.
 BACKSTOP_INTERVAL = 15.0
@@ -92,7 +93,7 @@ class Leadership:
         """
         deadline = asyncio.get_running_loop().time() + MAX_START_TIME
         pause = MIN_SEEK_INTERVAL
-        while not (await self._take_lead() or await self._connect()):
+        while not (await self._take_lead(is_strict=True) or await self._connect()):
             if asyncio.get_running_loop().time() > deadline:
                 break  # jobs can be submitted, and the leader will find them
             await asyncio.sleep(pause)
@@ -158,38 +159,43 @@ class Leadership:
         """Try to take the lead, and to connect to the leader, until one works."""
         loop = asyncio.get_running_loop()
         began, pause = loop.time(), MIN_SEEK_INTERVAL
-        while not (await self._take_lead_or_log() or await self._connect()):
+        # At first the lead is left to a process that can run all jobs. Without one, some jobs are better than none.
+        while not (
+            await self._take_lead_or_log(is_strict=loop.time() < began + NO_LEADER_TIMEOUT) or await self._connect()
+        ):
             if self._last_error is not None and loop.time() > began + NO_LEADER_TIMEOUT:
                 self._report_no_leader(self._last_error)
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, MAX_SEEK_INTERVAL)
 
-    async def _take_lead_or_log(self) -> bool:
+    async def _take_lead_or_log(self, *, is_strict: bool) -> bool:
         if self._refusal is not None:
             return False
         try:
-            return await self._take_lead()
+            return await self._take_lead(is_strict=is_strict)
         except JournalError as error:  # it may pass, such as a full disk
             if str(error) != self._last_error:
                 _log.error("this process cannot run the jobs: %s", error)
             self._last_error = str(error)
         except ConfigurationError as error:
-            _log.critical("this process leaves the jobs to others: %s", error)
-            self._refusal = self._last_error = str(error)
+            self._last_error = str(error)
         except Exception as error:  # noqa: BLE001 - raised when the jobs are closed
             _log.critical("this process leaves the jobs to others: %s", type(error).__name__, exc_info=error)
             self._refusal = self._last_error = type(error).__name__
             self._failure = error
         return False
 
-    async def _take_lead(self) -> bool:
-        """Take the lead if it is free; return whether it was."""
+    async def _take_lead(self, *, is_strict: bool) -> bool:
+        """Take the lead if it is free; return whether it was.
+
+        :param is_strict: whether an unfinished job that this process cannot run is an error.
+        """
         is_shared = self._journal.access == "shared"
         if is_shared and not self._journal.take_lead():
             return False
         leader = self._make_leader()
         try:
-            await leader.start()
+            await leader.start(is_strict=is_strict)
         except BaseException:
             if is_shared:
                 self._journal.release_lead()

@@ -1,6 +1,7 @@
 """Runs lanes concurrently, each at the full speed of its quota, until all of their jobs have ended."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
@@ -19,6 +20,10 @@ from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
 J = TypeVar("J", bound=JobStore)
+
+_HOW_TO_RUN_FOREIGN_JOBS = "; run them with the clients that they were submitted with"
+
+_log = logging.getLogger("volc_moderation")
 
 
 class MultiLaneRunner(Generic[J]):
@@ -128,8 +133,10 @@ class MultiLaneRunner(Generic[J]):
 class LocalRunner(MultiLaneRunner[JournalThread]):
     """Runs the jobs of a journal in this process."""
 
-    async def prepare(self) -> int:
+    async def prepare(self, *, is_strict: bool = True) -> int:
         """Recover the jobs that an earlier process left in flight; return their number.
+
+        :param is_strict: whether a job that nobody can run is an error. Otherwise it is logged, and the others run.
 
         Raises ``JournalError``, and ``ConfigurationError`` if an unfinished job belongs to an account that no client
         has.
@@ -143,9 +150,11 @@ class LocalRunner(MultiLaneRunner[JournalThread]):
         for lane_id, lane in lanes.items():
             try:
                 repeatable = self._add(lane_id, lane).action_type.repeatable
-            except ConfigurationError:
+            except ConfigurationError as error:
                 if lane_id in unfinished:
-                    raise
+                    if is_strict:
+                        raise ConfigurationError(f"{error}{_HOW_TO_RUN_FOREIGN_JOBS}") from None
+                    _log.error("%s%s", error, _HOW_TO_RUN_FOREIGN_JOBS)
                 continue
             recovered += await self._store.do(
                 lambda journal, lane_id=lane_id, repeatable=repeatable: journal.recover(  # type: ignore[misc]

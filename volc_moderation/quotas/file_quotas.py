@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import attrs
 
@@ -70,14 +68,6 @@ class FileQuotas(QuotaStore[SharedWindow]):
     def path(self) -> Path:
         """The path of the file."""
         return self._file.path
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Return all permits, and close the file. Closing twice does nothing."""

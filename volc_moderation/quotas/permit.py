@@ -1,6 +1,7 @@
 """The contract between a call and a store of quotas."""
 
-from typing import Literal, Protocol
+from types import TracebackType
+from typing import Literal, Protocol, Self
 
 import attrs
 
@@ -79,6 +80,17 @@ class NoQuotas:
     async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:  # noqa: ARG002 - the contract of Quotas
         """Return a permit at once."""
         return _UNLIMITED_PERMIT
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Do nothing; other stores are closed."""
 
     def __repr__(self) -> str:
         return "NoQuotas()"

@@ -93,6 +93,9 @@ class QuotaFile:
         try:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
+            if isinstance(error, PermissionError):
+                with contextlib.suppress(OSError):
+                    check_shareable(self.path, self.path.lstat())  # the file of another user, most likely
             raise self.failure(error) from None
         self._pid = os.getpid()
         status = os.fstat(self._fd)

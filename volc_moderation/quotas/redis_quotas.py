@@ -13,8 +13,7 @@ import secrets
 from collections.abc import Awaitable, Mapping
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self, cast, get_args
+from typing import Any, Protocol, cast, get_args
 
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, describe
@@ -107,14 +106,6 @@ class RedisQuotas(QuotaStore[SharedWindow]):
         self._exchange_slots = asyncio.Semaphore(MAX_EXCHANGES)
         self._process = 0
         self._is_closed = False
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Return all permits, and close the client if it was created for an address. Closing twice does nothing."""

@@ -4,7 +4,8 @@ import asyncio
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Generic, Protocol, TypeVar
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
 
 import attrs
 
@@ -85,6 +86,17 @@ class QuotaStore(ABC, Generic[W]):
                 self._prune_idle_windows()
             window = self._windows[key] = self._create_window(key, self._configured_quota(key, quota), loop)
         return await window.acquire(priority)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Return what is shared with other processes. A store that shares nothing does nothing."""
 
     def snapshot(self) -> dict[QuotaKey, QuotaState]:
         """Return the status of each quota that was used recently."""
