@@ -1,11 +1,15 @@
-"""A fixture for files of quotas in virtual time."""
+"""Fixtures for stores that processes share, in virtual time."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
-from tests.quotas.processes import EPOCH
-from volc_moderation.quotas import file_quotas, quota_file
+from tests.quotas.processes import EPOCH, FileProcesses, Processes, SharingProcesses
+from volc_moderation.quotas import Quota, file_quotas, quota_file
+
+#: A store, and a quota in it, for the fixture ``processes``.
+STORES = [("Redis", 3), ("file", 3)]
 
 
 @pytest.fixture
@@ -17,3 +21,12 @@ def virtual_machine_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (file_quotas, quota_file):
         monkeypatch.setattr(module, "machine_clock", machine_clock)
+
+
+@pytest.fixture
+def processes(request: pytest.FixtureRequest, tmp_path: Path) -> SharingProcesses:
+    """Let processes share a quota through a store, which the parameter names together with the quota."""
+    store, limit = request.param
+    if store == "file":
+        return FileProcesses(tmp_path / "quotas", Quota(limit))
+    return Processes(request.getfixturevalue("redis"), Quota(limit))

@@ -12,8 +12,8 @@ from redis import Redis
 from tests.quotas.vendor import KEY
 from volc_moderation.quotas import FileQuotas, Quota
 from volc_moderation.quotas.exchange import ExchangeReply, ExchangeRequest
-from volc_moderation.quotas.redis_quotas import KEY_SUFFIXES, SCRIPT, script_argument
-from volc_moderation.quotas.shared_window import IDLE_TTL, REDIS_TIMEOUT, Outage, SharedWindow
+from volc_moderation.quotas.redis_quotas import IDLE_TTL, KEY_SUFFIXES, SCRIPT, script_argument
+from volc_moderation.quotas.shared_window import REDIS_TIMEOUT, Outage, SharedWindow
 
 #: How the script reads the time.
 TIME_CALL = "redis.call('TIME')"

@@ -458,14 +458,13 @@ async def test_a_file_that_another_kernel_uses_is_an_error_until_it_stops(
     async with FileQuotas(path) as quotas:
         await quotas.acquire(KEY, Quota(5))
     monkeypatch.setattr(quota_file, "clock_identity", lambda: bytes(16))
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match=r"is used by another machine.*RedisQuotas") as caught:
+        FileQuotas(path)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+    os.utime(path, (time.time() - 61, time.time() - 61))
     async with FileQuotas(path) as quotas:
-        before = path.read_bytes()
-        with pytest.raises(QuotaUnavailable, match=r"is used by another machine.*RedisQuotas") as caught:
-            await quotas.acquire(KEY, Quota(5))
-        assert str(path) in str(caught.value)
-        assert path.read_bytes() == before
-        os.utime(path, (time.time() - 61, time.time() - 61))
-        await asyncio.sleep(1)
         await quotas.acquire(KEY, Quota(5))
 
 
@@ -589,12 +588,20 @@ async def test_a_file_of_somebody_else_stays_untouched(path: Path) -> None:
     before = path.read_bytes()
     for content in (before, b"v", b"hello", b"{}" * 50):
         path.write_bytes(content)
-        async with FileQuotas(path) as quotas:
-            if content == b"v":  # as after a write that was cut short
-                continue
-            with pytest.raises(QuotaUnavailable, match=f"{path} is not a file of quotas"):
-                await quotas.acquire(KEY, Quota(1))
+        if content == b"v":  # as after a write that was cut short
+            FileQuotas(path)
+            continue
+        with pytest.raises(ConfigurationError, match=f"{path} is not a file of quotas"):
+            FileQuotas(path)
         assert path.read_bytes() == content
+
+
+async def test_a_file_that_somebody_else_has_put_in_its_place_stays_untouched(path: Path) -> None:
+    async with FileQuotas(path) as quotas:
+        path.write_text("mine")
+        with pytest.raises(QuotaUnavailable, match=f"{path} is not a file of quotas"):
+            await quotas.acquire(KEY, Quota(1))
+        assert path.read_text() == "mine"
 
 
 @virtual
@@ -767,7 +774,9 @@ def test_a_directory_that_cannot_be_created_is_named(runtime: list[Path], monkey
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    with pytest.raises(ConfigurationError, match=f"{runtime[0]}/.* cannot be created: Read-only file system"):
+    with pytest.raises(
+        ConfigurationError, match=f"{runtime[0]}/.* cannot be used: Read-only file system; name another"
+    ):
         FileQuotas()
 
 

@@ -2,28 +2,26 @@
 
 import asyncio
 import statistics
-from pathlib import Path
 
 import pytest
 
-from tests.quotas.processes import FileProcesses, Processes, SharingProcesses
+from tests.quotas.processes import SharingProcesses
 from tests.quotas.vendor import SimulatedVendor, call
-from volc_moderation.quotas import Priority, Quota
+from volc_moderation.quotas import Priority
 from volc_moderation.quotas.shared_window import SharedWindow
 
-pytestmark = [pytest.mark.looptime, pytest.mark.no_coverage, pytest.mark.usefixtures("virtual_machine_clock")]
-
 QUOTA = 150
+
+pytestmark = [
+    pytest.mark.looptime,
+    pytest.mark.no_coverage,
+    pytest.mark.usefixtures("virtual_machine_clock"),
+    pytest.mark.parametrize("processes", [("Redis", QUOTA), ("file", QUOTA)], indirect=True),
+]
+
 #: When the processes know their round trips, and when the calls end, in seconds.
 WARM = 4.0
 END = 10.0
-
-
-@pytest.fixture(params=["Redis", "file"])
-def processes(request: pytest.FixtureRequest, tmp_path: Path) -> SharingProcesses:
-    if request.param == "file":
-        return FileProcesses(tmp_path / "quotas", Quota(QUOTA))
-    return Processes(request.getfixturevalue("redis"), Quota(QUOTA))
 
 
 async def latencies(

@@ -25,14 +25,20 @@ def quotas_from_env(limits: Mapping[str, int] | None = None) -> SharedQuotas | N
 
     Raises ``ConfigurationError``, which does not show the value: an address may have a password.
     """
-    value = os.environ.get(QUOTAS_VARIABLE) or "window"
-    if value == "window":
+    # No variable of this frame holds the value: a traceback that shows variables must show no password.
+    kind, _, path = _store_in(os.environ.get(QUOTAS_VARIABLE) or "window").partition(":")
+    if kind == "window":
         return None
-    if value == "file":
-        return FileQuotas(limits=limits)
-    scheme, _, path = value.partition(":")
-    if scheme == "file" and path:
-        return FileQuotas(path, limits)
-    if value.startswith(REDIS_SCHEMES):
-        return RedisQuotas(value, limits)
+    if kind == "file":
+        return FileQuotas(path or None, limits)
+    if kind == "redis":
+        return RedisQuotas(os.environ[QUOTAS_VARIABLE], limits)
     raise ConfigurationError(f"{QUOTAS_VARIABLE} must be window, file, file:/path or the address of a Redis")
+
+
+def _store_in(value: str) -> str:
+    """Return the value without the address of a Redis; empty if it names no store."""
+    if value.startswith(REDIS_SCHEMES):
+        return "redis"
+    is_known = value in {"window", "file"} or (value.startswith("file:") and value != "file:")
+    return value if is_known else ""

@@ -22,16 +22,18 @@ from volc_moderation.quotas.exchange import ExchangeReply, ExchangeRequest, micr
 from volc_moderation.quotas.grant_permits import PROCESS_BITS, SharedState, grant_permits
 from volc_moderation.quotas.machine import machine_clock
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey
-from volc_moderation.quotas.quota_file import MAX_REPLACEMENTS, QuotaFile
-from volc_moderation.quotas.quota_path import HAS_FILE_LOCKS, create_private_directory, default_path
+from volc_moderation.quotas.quota_file import CLOSING_LOCK_TIMEOUT, MAX_REPLACEMENTS, QuotaFile
+from volc_moderation.quotas.quota_path import HAS_FILE_LOCKS, default_path
 from volc_moderation.quotas.records import DIGEST_SIZE, DamagedFileError, Records
-from volc_moderation.quotas.shared_window import LEARNED_TTL, SharedWindow
+from volc_moderation.quotas.shared_window import SharedWindow
 from volc_moderation.quotas.state_codec import dump_state, load_state
-from volc_moderation.quotas.store import QuotaStore
+from volc_moderation.quotas.store import LEARNED_TTL, QuotaStore
 from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE
 
-#: The file keeps an unused quota for this long. After that it is as if it had never been used.
-IDLE_TTL = 120.0  # seconds
+#: A quota that was not used for this long may be dropped from the file: it is as if it had never been used.
+UNUSED_TTL = 120.0  # seconds
+#: The clocks of the machine's processors may differ by less than this.
+CLOCK_TOLERANCE = 1_000_000  # microseconds
 
 
 class FileQuotas(QuotaStore[SharedWindow]):
@@ -60,7 +62,7 @@ class FileQuotas(QuotaStore[SharedWindow]):
         bulk_share: float = DEFAULT_BULK_SHARE,
     ) -> None:
         super().__init__(limits, bulk_share)
-        self._file = QuotaFile(_checked_path(path))
+        self._file = QuotaFile(_checked_path(path), creates_directory=path is None)
         self._process = 0
         self._is_closed = False
 
@@ -73,9 +75,12 @@ class FileQuotas(QuotaStore[SharedWindow]):
         """Return all permits, and close the file. Closing twice does nothing."""
         if self._is_closed:
             return
-        self._is_closed = self._file.is_closing = True
-        await asyncio.gather(*(window.close() for window in self._windows.values()))
-        self._file.close()
+        self._is_closed = True
+        self._file.closing_deadline = asyncio.get_running_loop().time() + CLOSING_LOCK_TIMEOUT
+        try:
+            await asyncio.gather(*(window.close() for window in self._windows.values()))
+        finally:
+            self._file.close()
 
     async def acquire(self, key: QuotaKey, quota: Quota, priority: Priority = "interactive") -> Permit:
         """Wait for a permit.
@@ -98,9 +103,9 @@ class FileQuotas(QuotaStore[SharedWindow]):
             exchange=partial(
                 self._exchange,
                 blake2b(name, digest_size=DIGEST_SIZE).digest(),
-                micros(IDLE_TTL if quota.published else LEARNED_TTL),
+                micros(UNUSED_TTL if quota.published else LEARNED_TTL),
             ),
-            is_current=self._file.has_generation,
+            has_generation=self._file.has_generation,
             process=self._process,
             bulk_share=self._bulk_share,
             refill_at=0.0,
@@ -121,7 +126,7 @@ class FileQuotas(QuotaStore[SharedWindow]):
                     self._file.unlock()
                 # Somebody may have removed the file, or others replaced it while this process was stopped: then
                 # nothing has happened.
-                if self._file.is_current():
+                if self._file.has_name():
                     return reply
                 self._file.close()
             failure = self._file.instability()
@@ -140,6 +145,8 @@ class FileQuotas(QuotaStore[SharedWindow]):
                 state = load_state(record.content)
             except ValueError:
                 raise DamagedFileError from None
+            if state.clock > now + CLOCK_TOLERANCE:  # of the time before a reboot, on a system that does not tell
+                raise DamagedFileError
         # A process that knows another generation had it from a file that was replaced, and the new file has waited for
         # what that process had sent.
         if request.generation != self._file.generation:
@@ -154,12 +161,7 @@ def _checked_path(path: str | os.PathLike[str] | None) -> Path:
     if not HAS_FILE_LOCKS:
         raise ConfigurationError("FileQuotas needs file locks (flock), which this system lacks; use RedisQuotas")
     if path is None:
-        found = default_path()
-        try:
-            create_private_directory(found.parent)
-        except OSError as error:
-            raise ConfigurationError(f"{found.parent} cannot be created: {error.strerror}") from None
-        return found
+        return default_path()
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str) or not str(path):
         raise ConfigurationError(f"path must be a str or a path; got {describe(path)}")
     # Absolute, because the program may change its directory; without links, so that all names are one file.

@@ -18,7 +18,7 @@ from zlib import crc32
 
 from volc_moderation.errors import ConfigurationError, QuotaUnavailable
 from volc_moderation.quotas.machine import clock_identity, machine_clock
-from volc_moderation.quotas.quota_path import check_shareable
+from volc_moderation.quotas.quota_path import check_shareable, create_private_directory
 from volc_moderation.quotas.records import DamagedFileError, Records
 from volc_moderation.quotas.shared_permit import PERMIT_LEASE
 
@@ -60,18 +60,21 @@ class QuotaFile:
     """The file, which other processes change, too.
 
     :param path: of the file. It is created if it does not exist, readable by its owner only.
+    :param creates_directory: whether to create its directory, too, which only this user can enter.
 
     Raises ``ConfigurationError`` if the processes of this machine cannot share it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, creates_directory: bool = False) -> None:
         self.path = path
+        self._creates_directory = creates_directory
         self._name = str(path)
         #: Identifies the data of the file.
         self.generation = 0
         #: When the file was created, on the machine's clock, in microseconds.
         self.created = 0
-        self.is_closing = False
+        #: When a store that is being closed stops waiting for the lock, on the loop's clock; None if it is in use.
+        self.closing_deadline: float | None = None
         self._fd: int | None = None
         self._pid = 0
         self._identity = (0, 0)
@@ -84,13 +87,21 @@ class QuotaFile:
         self._stuck_for = 0.0
         self._looked_at = 0.0
         self._changed_at = 0
-        self._open()
-        self.close()  # it is opened again after a fork, if there is one
+        self._locked_at = 0.0
+        try:
+            if self._try_to_lock() is not None:  # which checks what is in the file
+                self.unlock()
+        except OSError as error:
+            raise self.failure(error) from None
+        finally:
+            self.close()  # it is opened again after a fork, if there is one
 
     def _open(self) -> None:
         """Open the file that has the name now."""
         self.close()
         try:
+            if self._creates_directory:
+                create_private_directory(self.path.parent)
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             if isinstance(error, PermissionError):
@@ -114,13 +125,14 @@ class QuotaFile:
 
     def failure(self, error: OSError) -> ConfigurationError:
         """Return the error for a file that cannot be opened, read or written."""
-        return ConfigurationError(f"the file of quotas {self.path} cannot be used: {error.strerror}")
+        hint = "; name another one, as in VOLC_MODERATION_QUOTAS=file:/path" if self._creates_directory else ""
+        return ConfigurationError(f"the file of quotas {self.path} cannot be used: {error.strerror}{hint}")
 
     def instability(self) -> ConfigurationError:
         """Return the error for a file that loses its name again and again."""
         return ConfigurationError(f"the file of quotas {self.path} does not keep its name: give a path on a local disk")
 
-    def is_current(self) -> bool:
+    def has_name(self) -> bool:
         """Return whether the file that was locked last has its name still: otherwise what it says does not count."""
         try:
             status = os.lstat(self._name)
@@ -131,7 +143,7 @@ class QuotaFile:
     def has_generation(self, generation: int | None) -> bool:
         """Return whether the file has its name still, and its data are those of a generation."""
         # Without records, the header has not been read: the generation is that of the file before.
-        return self._records is not None and generation == self.generation and self.is_current()
+        return self._records is not None and generation == self.generation and self.has_name()
 
     # The lock
 
@@ -146,11 +158,11 @@ class QuotaFile:
         if not self._waiting.locked() and (records := self._try_to_lock()) is not None:
             return records
         async with self._waiting:
-            interval, waited = MIN_LOCK_POLL_INTERVAL, 0.0
+            interval = MIN_LOCK_POLL_INTERVAL
             while (records := self._try_to_lock()) is None:
                 await asyncio.sleep(interval)
-                waited += interval
-                if self.is_closing and waited > CLOSING_LOCK_TIMEOUT:
+                now = asyncio.get_running_loop().time()
+                if self.closing_deadline is not None and now > self.closing_deadline:
                     raise QuotaUnavailable(f"the file of quotas {self.path} is locked")
                 self._watch_holder()
                 interval = min(2 * interval, MAX_LOCK_POLL_INTERVAL)
@@ -167,10 +179,11 @@ class QuotaFile:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if self.is_current():
+                if self.has_name():
                     return None
                 self.close()  # its lock no longer matters
                 continue
+            self._locked_at = time.monotonic()
             try:
                 self._stuck_for = 0.0
                 records = self._current_records(self._fd)
@@ -178,7 +191,7 @@ class QuotaFile:
                     return records
                 if records is None:
                     self.replace()
-                elif self.is_current():
+                elif self.has_name():
                     self._compact(records)
             except BaseException:
                 self.unlock()
@@ -237,16 +250,13 @@ class QuotaFile:
                 )
         return False
 
-    def _header(self) -> bytes:
-        fields = _MAGIC, self.generation, self.created, clock_identity()
-        return _HEADER.pack(*fields, crc32(_HEADER.pack(*fields, 0)[:_CHECKSUM_OFFSET]))
-
     def replace(self) -> None:
         """Replace the file by an empty one: what it says cannot be used any more. Raises ``OSError``."""
-        if self.is_current():
-            self.generation, self.created = secrets.randbits(48), machine_clock()
-            self._rewrite({})
-        self.close()
+        try:
+            if self.has_name():
+                self._rewrite({}, began=None)
+        finally:
+            self.close()
 
     def _compact(self, records: Records) -> None:
         """Replace a large file by one without the quotas that are no longer used."""
@@ -257,27 +267,40 @@ class QuotaFile:
             self.replace()
             return
         with contextlib.suppress(OSError):  # then it stays as it is
-            size = self._rewrite(kept)
+            size = self._rewrite(kept, began=self._locked_at)
         self._compact_above = max(MAX_FILE_SIZE, 2 * size)
 
-    def _rewrite(self, contents: dict[bytes, tuple[bytes, int]]) -> int:
-        """Write a new file with these records, give it the name, and return its size."""
+    def _rewrite(self, contents: dict[bytes, tuple[bytes, int]], *, began: float | None) -> int:
+        """Write a new file, give it the name, and return its size.
+
+        This process may be stopped at any moment, and others may replace the file meanwhile. So the header, without
+        which a file does not count, is written last, when the new file has the name and is locked.
+
+        :param contents: its records, by digest: their content, and until when they are kept.
+        :param began: when the file that the records are from was locked, on ``time.monotonic``; None for a new
+            generation.
+        """
         self._remove_leftovers()
         new = self.path.with_name(f"{self.path.name}{_NEW_SUFFIX}{secrets.token_hex(8)}")
         fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            _write(fd, self._header())
+            _write(fd, _MAGIC.ljust(_HEADER.size, b"\0"))
             records = Records(fd, _HEADER.size)
             for digest, (content, keep_until) in contents.items():
                 records.write(None, digest, content, keep_until)
-            size = os.fstat(fd).st_size
+            fcntl.flock(fd, fcntl.LOCK_EX)  # at once: nobody else knows the file
             new.replace(self.path)
+            if began is None or time.monotonic() > began + STUCK_LOCK_TIMEOUT / 2:
+                os.ftruncate(fd, _HEADER.size)
+                _write(fd, _header(secrets.randbits(48), machine_clock()))
+            else:
+                _write(fd, _header(self.generation, self.created))
+            return os.fstat(fd).st_size
         except BaseException:
             new.unlink(missing_ok=True)
             raise
         finally:
             os.close(fd)
-        return size
 
     def _remove_leftovers(self) -> None:
         """Remove what processes have left that were killed while they wrote a new file."""
@@ -285,6 +308,11 @@ class QuotaFile:
             with contextlib.suppress(OSError):
                 if abs(time.time() - leftover.stat().st_mtime) > LEFTOVER_TIMEOUT:
                     leftover.unlink()
+
+
+def _header(generation: int, created: int) -> bytes:
+    fields = _MAGIC, generation, created, clock_identity()
+    return _HEADER.pack(*fields, crc32(_HEADER.pack(*fields, 0)[:_CHECKSUM_OFFSET]))
 
 
 def _write(fd: int, header: bytes) -> None:

@@ -20,8 +20,8 @@ from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.adaptive import GROWTH_PER_WINDOW, LEARNING_PER_WINDOW, SHRINK_FACTOR
 from volc_moderation.quotas.exchange import ExchangeReply, ExchangeRequest
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey
-from volc_moderation.quotas.shared_window import IDLE_TTL, REDIS_TIMEOUT, Outage, SharedWindow, memory_of
-from volc_moderation.quotas.store import QuotaStore
+from volc_moderation.quotas.shared_window import REDIS_TIMEOUT, Outage, SharedWindow
+from volc_moderation.quotas.store import LEARNED_TTL, QuotaStore
 from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE
 from volc_moderation.quotas.window import MAX_BURST, PACE_COST
 from volc_moderation.redis_client import cancellable, client_or_error
@@ -30,6 +30,8 @@ SCRIPT = Path(__file__).with_name("grant_permits.lua").read_text(encoding="utf-8
 #: The ends of the names of a quota's keys, in the order of the script's KEYS.
 KEY_SUFFIXES = ("state", "held", "back", "line", "seen", "weights")
 
+#: The Redis keeps an unused quota for this long. Its keys expire by its own clock: a step of an hour does no harm.
+IDLE_TTL = 7200.0  # seconds
 #: At most this many exchanges are in flight: fewer than redis-py allows a client connections, which is 50 or more.
 MAX_EXCHANGES = 32
 
@@ -137,7 +139,7 @@ class RedisQuotas(QuotaStore[SharedWindow]):
         return SharedWindow(
             quota,
             loop,
-            exchange=partial(self._exchange, keys, memory_of(quota)),
+            exchange=partial(self._exchange, keys, IDLE_TTL if quota.published else LEARNED_TTL),
             process=self._process,
             bulk_share=self._bulk_share,
             outage=self._outage,

@@ -60,10 +60,17 @@ class SharedPermit:
     start: float
     #: When the store was last asked for the permit, or informed that it is still in use.
     renewed_at: ClockReading
+    #: Whether it was renewed after its lease: another process may have got it meanwhile.
+    is_lost: bool = False
 
     def is_valid(self) -> bool:
         """Return whether the store still holds it for us: not if the process stood still, or the machine slept."""
-        return self.has_lease() and self.issuer.is_current()
+        return not self.is_lost and self.has_lease() and self.issuer.is_current()
+
+    def renew(self, renewed_at: ClockReading) -> None:
+        """Record that the store was informed, as it now has been. A lease that has ended meanwhile stays ended."""
+        self.is_lost = self.is_lost or not self.has_lease()
+        self.renewed_at = renewed_at
 
     def has_lease(self) -> bool:
         """Return whether the store has been told of it recently enough."""

@@ -32,37 +32,27 @@ MAX_BULK_WEIGHT = 1 / 30
 REDIS_TIMEOUT = 1.0  # seconds
 #: An unavailable store is tried again after this.
 RECONNECT_INTERVAL = 0.25  # seconds
-#: The shortest wait before the next request for permits that the store did not have.
-MIN_POLL_INTERVAL = 0.02  # seconds
+# Seconds until permits are requested again that the store did not have; twice as long each time.
+MIN_POLL_INTERVAL = 0.02
+MAX_POLL_INTERVAL = 0.16
+#: A process that got fewer permits than it wanted keeps its place for this time and a window without another request.
+MAX_SILENCE = 1.0  # seconds
 #: Answered permits go back to the store after this part of a window, unless an exchange happens before.
 MAX_RETURN_DELAY = 0.1
 #: A permit that was granted ahead of time is not used if the store has not replied for this part of a window: it may
 #: have lost its data.
 MAX_UNCONFIRMED = 0.1
-#: A process remembers the generation of the store's data for this long after a reply.
-GENERATION_MEMORY = 60.0  # seconds
-#: The store keeps an unused quota for this long. Its keys expire by its own clock: a step of an hour does no harm.
-IDLE_TTL = 7200.0  # seconds
-#: The store keeps what was learned of an unpublished quota for this long.
-LEARNED_TTL = 86_400.0  # seconds
+GENERATION_MEMORY = 60.0  # seconds for which a process remembers the generation of the store's data
 
 _log = logging.getLogger("volc_moderation")
-
-
-def memory_of(quota: Quota) -> float:
-    """Return for how many seconds a store keeps a quota that nobody uses."""
-    return IDLE_TTL if quota.published else LEARNED_TTL
 
 
 class SharedWindow:
     """The permits of one key that this process holds, and the calls that wait for them.
 
-    :param exchange: carries out an exchange with the store.
     :param process: identifies this process in the store.
-    :param outage: what happens to calls while the store is unavailable.
-    :param processes: each of so many processes continues with an equal share during an outage.
-    :param is_current: whether the store still has the data of a generation, if this process can tell without an
-        exchange.
+    :param processes: each of so many processes continues with an equal share of the quota during an outage.
+    :param has_generation: whether the store still has the data of a generation; None if only an exchange can tell.
     :param refill_at: ask for more permits when this part of those that may be prefetched is left: above 0 for a store
         that takes time to reply.
     :param store_name: of the class, for messages.
@@ -78,7 +68,7 @@ class SharedWindow:
         bulk_share: float,
         outage: Outage = "raise",
         processes: int = 1,
-        is_current: Callable[[int | None], bool] | None = None,
+        has_generation: Callable[[int | None], bool] | None = None,
         refill_at: float = 0.5,
         store_name: str = "RedisQuotas",
     ) -> None:
@@ -88,7 +78,7 @@ class SharedWindow:
         self._process = process
         self._outage = outage
         self._processes = processes
-        self._is_current = is_current
+        self._has_generation = has_generation
         self._refill_at = refill_at
         self._closed_message = f"these {store_name} are closed"
         self._rules = WindowRules(
@@ -97,7 +87,7 @@ class SharedWindow:
             window=micros(quota.window),
             lease=micros(PERMIT_LEASE + quota.window),
             forget=micros(self._vendor_memory()),
-            silence=micros(quota.window + REDIS_TIMEOUT),
+            silence=micros(quota.window + MAX_SILENCE),
         )
         self._wait_queue: WaitQueue[Permit] = WaitQueue(bulk_share)
         self._prefetched: list[SharedPermit] = []  # in the order of their start
@@ -109,6 +99,7 @@ class SharedWindow:
         self._is_throttle_unreported = False
         # From the last reply of the store.
         self._generation: int | None = None
+        self._asked_at = 0.0
         self._last_reply_at = 0.0
         #: The store's clock is ahead of the loop's by at most this; None before the first reply of this generation.
         self._clock_offset: float | None = None
@@ -117,6 +108,9 @@ class SharedWindow:
         self._others: int | None = None
         self._permits_out = 0
         self._request_at = 0.0
+        self._poll_interval = MIN_POLL_INTERVAL
+        #: The weight that the store knows.
+        self._reported_weight = 0
         # While the store is unavailable: why, when to try again, and the share of the quota that is used meanwhile.
         self._outage_reason: str | None = None
         self._reconnect_at = 0.0
@@ -174,7 +168,7 @@ class SharedWindow:
 
     def is_current(self) -> bool:
         """Return whether the store still has the data of the last exchange, as far as this process can tell."""
-        return self._is_current is None or self._is_current(self._generation)
+        return self._has_generation is None or self._has_generation(self._generation)
 
     async def close(self) -> None:
         """Return all permits to the store, and fail the calls that wait.
@@ -250,7 +244,9 @@ class SharedWindow:
 
     def _confirmed_until(self) -> float:
         """Return until when permits may be used that were granted ahead of time."""
-        return inf if self._is_current else self._last_reply_at + MAX_UNCONFIRMED * self._quota.window
+        if self._has_generation is not None:
+            return inf
+        return max(self._asked_at + MAX_UNCONFIRMED * self._quota.window, self._last_reply_at + MIN_POLL_INTERVAL)
 
     def _return_prefetched(self) -> None:
         permits, self._prefetched = self._prefetched, []
@@ -279,6 +275,8 @@ class SharedWindow:
             times.append(self._request_at)
         if self._returns:
             times.append(self._return_by)
+        if self._reported_weight and not self._wait_queue:
+            times.append(self._last_reply_at + MAX_RETURN_DELAY * self._quota.window)
         if self._prefetched and self._wait_queue:
             times.append(max(self._prefetched[0].start, self._confirmed_until()))
         if oldest := next(iter(self._in_flight.values()), None):
@@ -296,10 +294,11 @@ class SharedWindow:
         is_refused, self._is_throttle_unreported = self._is_throttle_unreported, False
         sent_at = self.now()
         renewed = [permit for permit in self._in_flight.values() if now >= permit.renewed_at.loop + PERMIT_LEASE / 4]
+        weight = self._weight()
         request = ExchangeRequest(
             rules=self._rules,
             process=self._process,
-            weight=self._weight(),
+            weight=weight,
             want=want,
             number=number,
             returns=tuple((one.number, micros(one.at - now), int(one.credit * MICROSECONDS)) for one in returns),
@@ -323,9 +322,10 @@ class SharedWindow:
         now = self._loop.time()
         for permit in renewed:
             if self._in_flight.pop(permit.number, None):  # otherwise it was answered meanwhile
-                permit.renewed_at = sent_at
+                permit.renew(sent_at)
                 self._in_flight[permit.number] = permit
         self._effective, self._permits_out, self._others = reply.effective, reply.permits_out, reply.others
+        self._reported_weight = weight
         offset = reply.now / MICROSECONDS - sent_at.loop
         if self._generation == reply.generation and self._clock_offset is not None:
             offset = min(offset, self._clock_offset)
@@ -334,12 +334,15 @@ class SharedWindow:
             self._prefetched.clear()
             for permit in self._in_flight.values():
                 permit.renewed_at = attrs.evolve(permit.renewed_at, loop=-inf)
-        self._generation, self._last_reply_at, self._clock_offset = reply.generation, now, offset
+        self._generation, self._clock_offset = reply.generation, offset
+        self._asked_at, self._last_reply_at = sent_at.loop, now
         for index, delay in enumerate(reply.delays):
             start = now + min(delay / MICROSECONDS, 2 * self._quota.window)
             self._prefetched.append(SharedPermit(self, number + index, start, sent_at))
         self._prefetched.sort(key=lambda permit: permit.start)
-        wait = min(max(MIN_POLL_INTERVAL, reply.wait / MICROSECONDS), self._quota.window)
+        is_empty = want > 0 and not reply.delays
+        self._poll_interval = min(2 * self._poll_interval, MAX_POLL_INTERVAL) if is_empty else MIN_POLL_INTERVAL
+        wait = min(max(self._poll_interval, reply.wait / MICROSECONDS), self._quota.window)
         self._request_at = now + wait if len(reply.delays) < want else now
 
     def _vendor_memory(self) -> float:
@@ -348,7 +351,7 @@ class SharedWindow:
         Where each process continues with its share, the processes return to the store one after the other.
         """
         reconnect = REDIS_TIMEOUT + RECONNECT_INTERVAL if self._outage == "share" else 0.0
-        unconfirmed = 0.0 if self._is_current else MAX_UNCONFIRMED * self._quota.window
+        unconfirmed = MAX_UNCONFIRMED * self._quota.window if self._has_generation is None else 0.0
         return self._quota.window + LATE_ARRIVAL_ALLOWANCE + reconnect + unconfirmed
 
     def _record_outage(self, error: Exception) -> None:
@@ -358,6 +361,7 @@ class SharedWindow:
         if self._outage_reason is None:
             _log.warning("the store of quotas is unavailable: %s", reason)
         self._outage_reason = reason
+        self._reported_weight = 0
         self._reconnect_at = now + RECONNECT_INTERVAL
         self._return_prefetched()
         share = self._quota.limit // self._processes

@@ -13,6 +13,8 @@ from volc_moderation.action import Action, Quota, actions_derived_from, method_n
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, QuotaState
 
+#: A shared store keeps what was learned of an unpublished quota for this long.
+LEARNED_TTL = 86_400.0  # seconds
 #: Windows that a store keeps before it looks for idle ones to drop.
 PRUNE_THRESHOLD = 1000
 
