@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.commands import STOP, Command, received, rooms
 from volc_moderation import VolcengineClient, ZegoClient
+from volc_moderation.cli.hand_over import _in_thread
 from volc_moderation.jobs import Jobs, JobState
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.testing import ModerationEmulator
@@ -112,3 +113,19 @@ def test_bad_rows_and_accounts_that_the_app_does_not_have_are_refused(
 def test_options_that_contradict_it_are_refused(command: Command, folder: Path, option: tuple[str, ...]) -> None:
     code, _, errors = command("bulk", rooms(folder, 1), *HAND_OVER, *option)
     assert (code, f"omit {option[0]}" in errors) == (2, True)
+
+
+def test_rows_that_are_read_when_the_command_was_interrupted_disturb_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    go_on = threading.Event()
+
+    async def start() -> threading.Thread:
+        _in_thread(go_on.wait)
+        (thread,) = (thread for thread in threading.enumerate() if thread.name == "rows")
+        return thread
+
+    reading = asyncio.run(start())
+    go_on.set()
+    reading.join(5)
+    assert not errors

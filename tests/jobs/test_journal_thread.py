@@ -1,8 +1,9 @@
 """The thread of a journal: which requests share a commit, and what happens if one cannot be written."""
 
 import asyncio
+import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ from tests.jobs.journals import LANE, all_jobs, record
 from volc_moderation import JournalError
 from volc_moderation.jobs.job import JobState
 from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.journal.file import Access
+from volc_moderation.jobs.journal.lock import JournalBusyError
 from volc_moderation.jobs.journal.thread import MAX_BATCH_SIZE, JournalThread
 
 
 class CountingJournal(Journal):
     """Counts its transactions, and fails on demand."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, access: Access = "exclusive") -> None:
         self.commits: list[bool] = []
         self.is_full = False
-        super().__init__(path)
+        super().__init__(path, access=access)
 
     def transaction(self, *, durable: bool = False) -> Any:
         if self.is_full:
@@ -190,3 +193,87 @@ async def test_closing_reports_records_that_could_not_be_written(journal: Counti
     again = Journal(journal.path)
     assert [job.state for job in all_jobs(again)] == [JobState.SENT]
     again.close()
+
+
+# Several processes
+
+
+@contextlib.contextmanager
+def suspended_writer(path: Path) -> Iterator[sqlite3.Connection]:
+    """Hold the journal, as a process does that was suspended in the middle of a commit."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+
+
+async def test_all_who_wait_for_a_journal_that_is_busy_wait_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("volc_moderation.jobs.journal.file.MAX_BUSY_TIME", 0.1)
+    thread = JournalThread(Journal(tmp_path / "stops.db", access="shared"))
+    with suspended_writer(tmp_path / "stops.db"):
+        async with asyncio.timeout(0.8):  # the first may wait alone, and the others after it
+            results = await asyncio.gather(*(counts(thread) for _ in range(20)), return_exceptions=True)
+    assert [type(result) for result in results] == 20 * [JournalBusyError]
+    assert (await counts(thread))[JobState.DONE] == 0
+    await thread.aclose()
+
+
+async def test_closing_does_not_wait_long_for_a_journal_that_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("volc_moderation.jobs.journal.thread.MAX_BUSY_TIME_AT_END", 0.1, raising=False)
+    thread = JournalThread(Journal(tmp_path / "stops.db", access="shared"))
+    with suspended_writer(tmp_path / "stops.db") as other:
+        requests = [thread.request(Journal.counts) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        requests += [thread.request(Journal.counts) for _ in range(2 * MAX_BATCH_SIZE)]
+        try:
+            async with asyncio.timeout(1):
+                await thread.aclose()
+        finally:
+            other.execute("ROLLBACK")
+    results = await asyncio.gather(*requests, return_exceptions=True)
+    assert {type(result) for result in results} == {JournalBusyError}
+
+
+async def test_the_lead_is_released_after_what_was_asked_before(tmp_path: Path) -> None:
+    path = tmp_path / "stops.db"
+    thread = JournalThread(Journal(path, access="shared"))
+    with contextlib.closing(Journal(path, access="shared")) as next_leader:
+        assert thread.take_lead()
+        with suspended_writer(path) as other:
+            adding = thread.request(lambda journal: load_and_take(journal, 1))
+            releasing = thread.release_lead()
+            await asyncio.sleep(0.02)
+            assert not next_leader.take_lead()
+            assert not thread.take_lead()
+            other.execute("COMMIT")
+        assert len(await adding) == 1
+        await releasing
+        assert thread.is_lead_free()
+        assert next_leader.take_lead()
+        assert not thread.is_lead_free()
+        await thread.aclose()
+        await thread.release_lead()
+        with pytest.raises(JournalError, match="closed"):
+            thread.is_lead_free()
+
+
+async def test_the_lead_is_kept_until_the_records_are_written(tmp_path: Path) -> None:
+    """Another process would make these calls again."""
+    journal = CountingJournal(tmp_path / "stops.db", access="shared")
+    thread = JournalThread(journal)
+    (job_id,) = await thread.do(lambda journal: load_and_take(journal, 1))
+    assert thread.take_lead()
+    journal.is_full = True
+    thread.record(record(job_id))
+    releasing = thread.release_lead()
+    await asyncio.sleep(0.02)
+    with contextlib.closing(Journal(tmp_path / "stops.db", access="shared")) as next_leader:
+        assert not next_leader.take_lead()
+        journal.is_full = False
+        await releasing
+        assert next_leader.take_lead()
+        assert [job.state for job in all_jobs(next_leader)] == [JobState.DONE]
+    await thread.aclose()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.doubles import mocked, volcengine_client, volcengine_success, zego_answer, zego_client
+from tests.doubles import NOW, mocked, volcengine_client, volcengine_success, zego_answer, zego_client
+from tests.jobs.journals import all_jobs, fill
 from tests.jobs.test_crash import serve_emulator
 from tests.jobs.test_jobs import START, Vendor, stop, volcengine
 from tests.jobs.test_shared_journal import processes
-from volc_moderation import JournalError, NoQuotas, WindowQuotas
+from volc_moderation import ConfigurationError, JournalError, NoQuotas, WindowQuotas
 from volc_moderation.jobs import Jobs, JobState
+from volc_moderation.jobs.inheritance import begin_lead
 from volc_moderation.jobs.job import INTERRUPTED
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.lane_runner import LaneRunner
@@ -140,6 +143,164 @@ async def test_a_closed_leader_is_no_standby_of_itself(path: Path) -> None:
     with pytest.raises(JournalError, match="closed"):
         await jobs.counts()
     assert not path.with_name("stops.db-sock").exists()
+
+
+@pytest.mark.parametrize("grace", [0.0, 60.0])
+@pytest.mark.parametrize("times", [1, 50])
+async def test_a_close_that_is_cancelled_leaves_the_lead_to_others(path: Path, grace: float, times: int) -> None:
+    """Whatever it is waiting for, and also if everything that it awaits afterwards is cancelled."""
+    socket = path.with_name("stops.db-sock")
+    async with asyncio.timeout(10):
+        for steps in range(1, 12):
+            vendor = Vendor()
+            jobs = Jobs(path, clients=[vendor.client], grace=grace)
+            await jobs.__aenter__()
+            await jobs.submit(stop())
+            await vendor.wait_for_calls(1)
+            leader = jobs._leadership._leader
+            assert leader is not None
+            closing = asyncio.create_task(jobs.__aexit__(None, None, None))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            for _ in range(times):
+                closing.cancel()
+                await asyncio.sleep(0)
+            await asyncio.wait([closing])
+            assert not socket.exists()
+            await asyncio.wait([leader.running])
+            with contextlib.closing(Journal(path, access="shared")) as journal:
+                while not journal.take_lead():
+                    await asyncio.sleep(0.001)
+
+
+async def test_a_takeover_that_is_cancelled_ends_before_another_one_begins(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would recover the jobs that the other leader has in flight."""
+    recovers, go_on = threading.Event(), threading.Event()
+    real = Journal.recover
+
+    def recover(self: Journal, *arguments: Any, **options: Any) -> int:
+        recovers.set()
+        assert go_on.wait(5)
+        return real(self, *arguments, **options)
+
+    async with Jobs(path, clients=[volcengine()]) as jobs:
+        await jobs.submit(stop(), delay=60)
+    monkeypatch.setattr(Journal, "recover", recover)
+    with contextlib.closing(Journal(path, access="shared")) as other:
+        entering = asyncio.create_task(Jobs(path, clients=[volcengine()]).__aenter__())
+        async with asyncio.timeout(3):
+            while not recovers.is_set():
+                await asyncio.sleep(0.001)
+            entering.cancel()
+            await asyncio.sleep(0.02)
+            assert not other.take_lead()
+            go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await entering
+            assert other.take_lead()
+
+
+async def test_a_lane_that_is_new_while_the_lead_is_taken_runs_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def begin(*arguments: Any) -> None:
+        await begin_lead(*arguments)
+        keys.append(await standby.submit(stop()))
+
+    keys: list[str] = []
+    leader = Jobs(path, clients=[volcengine()])
+    await leader.__aenter__()
+    async with Jobs(path, clients=[volcengine()]) as standby, asyncio.timeout(3):
+        monkeypatch.setattr("volc_moderation.jobs.leader.begin_lead", begin)
+        await leader.__aexit__(None, None, None)
+        while not keys:
+            await asyncio.sleep(0.01)
+        assert (await standby.wait(keys[0])).state is JobState.DONE
+
+
+@pytest.mark.parametrize("cause", ["socket", "clients"])
+async def test_a_takeover_that_fails_changes_nothing(path: Path, cause: str) -> None:
+    """It is tried again and again."""
+    with contextlib.closing(Journal(path)) as journal:
+        fill(journal, [stop()], volcengine())
+        with journal.transaction():
+            assert journal.take(1, 1, due=NOW, now=NOW)[0]
+            journal.note("incarnation", "of a queue")
+    if cause == "socket":
+        path.with_name("stops.db-sock").mkdir()
+    client = volcengine() if cause == "socket" else zego_client(http_client=mocked(lambda _: zego_answer()))
+    with pytest.raises(JournalError if cause == "socket" else ConfigurationError):
+        async with Jobs(path, clients=[client]):
+            pass
+    with contextlib.closing(Journal(path, access="read")) as journal:
+        assert [(job.state, job.maybe_sent) for job in all_jobs(journal)] == [(JobState.SENT, False)]
+        assert (journal.note("leader"), journal.note("incarnation")) == (None, "of a queue")
+
+
+async def test_a_process_that_has_stopped_leading_has_no_role(path: Path) -> None:
+    """What it submits before its journal is closed is for the next leader."""
+    async with Jobs(path, clients=[volcengine()]) as jobs:
+        await jobs._leadership.aclose(1)
+        assert jobs._leadership.role is None
+        async with Jobs(path, clients=[volcengine()]) as other, asyncio.timeout(3):
+            key = await jobs.submit(stop())
+            await other.submit(stop(1))
+            assert (await other.wait(key)).state is JobState.DONE
+        async with Jobs(path, clients=[volcengine()]) as other:
+            await jobs._leadership.aclose(1)
+            assert other._leadership._leader is not None
+
+
+async def test_readers_of_events_outlast_a_time_without_a_leader(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who wait for a job are told why it does not run."""
+
+    async def fail(*_: object) -> None:
+        raise JournalError("the disk is full")
+
+    monkeypatch.setattr("volc_moderation.jobs.leadership.NO_LEADER_TIMEOUT", 0.05)
+    vendor = Vendor()
+    leader = Jobs(path, clients=[vendor.client], grace=0)
+    await leader.__aenter__()
+    async with Jobs(path, clients=[volcengine()]) as standby, asyncio.timeout(5):
+        reading = asyncio.ensure_future(anext(standby.events()))
+        key = await standby.submit(stop())
+        await vendor.wait_for_calls(1)
+        waiting = asyncio.create_task(standby.wait(key))
+        await asyncio.sleep(0.01)
+        with monkeypatch.context() as patch:
+            patch.setattr("volc_moderation.jobs.leader.begin_lead", fail)
+            await leader.__aexit__(None, None, None)
+            with pytest.raises(JournalError, match="no process runs the jobs: the disk is full"):
+                await waiting
+        assert (await reading).key == key
+
+
+async def test_a_runner_that_ignores_its_cancellation_keeps_no_close_waiting(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one with a transport that does."""
+    monkeypatch.setattr("volc_moderation.jobs.leader.CANCEL_TIMEOUT", 0.05)
+    release = asyncio.Event()
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+        return volcengine_success()
+
+    client = volcengine_client(http_client=httpx.AsyncClient(transport=httpx.MockTransport(answer)), quotas=NoQuotas())
+    async with asyncio.timeout(3):
+        async with Jobs(path, clients=[client], grace=0.05) as jobs:
+            key = await jobs.submit(stop())
+            await asyncio.sleep(0.05)
+            leader = jobs._leadership._leader
+            assert leader is not None
+        async with Jobs(path, clients=[volcengine()]) as other:
+            assert (await other.wait(key)).maybe_sent
+        release.set()
+        await asyncio.wait([leader.running])
 
 
 @pytest.mark.slow

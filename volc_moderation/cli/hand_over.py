@@ -1,6 +1,7 @@
 """``bulk --hand-over``: adds the calls of files to a journal whose jobs another process runs, such as a web app."""
 
 import asyncio
+import contextlib
 import shlex
 import threading
 from collections.abc import Callable, Sequence
@@ -57,9 +58,10 @@ def hand_over(
 
 async def _connect(session: Session) -> Standby | None:
     for _ in range(CONNECT_ATTEMPTS):
-        leader = await Standby.connect(session.journal.socket_file)
-        if leader is not None:
-            return leader
+        with contextlib.suppress(TimeoutError):
+            leader = await Standby.connect(session.journal.socket_file)
+            if leader is not None:
+                return leader
         await asyncio.sleep(CONNECT_INTERVAL)
     return None
 
@@ -121,7 +123,8 @@ def _in_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
             result = function()
         except Exception as error:  # noqa: BLE001 - raised where the result is awaited
             failure = error
-        loop.call_soon_threadsafe(finish, result, failure)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the command was interrupted
+            loop.call_soon_threadsafe(finish, result, failure)
 
     threading.Thread(target=run, name="rows", daemon=True).start()
     return future

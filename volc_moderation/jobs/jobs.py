@@ -28,7 +28,7 @@ from volc_moderation.retry import RetryPolicy
 
 WEEK = 7 * 86_400.0  # seconds
 
-_CLOSED = "the jobs were closed; the rest is done at the next start"
+_CLOSED = "the jobs were closed; those that have not ended run in another process, or at the next start"
 
 
 class Jobs:
@@ -46,7 +46,8 @@ class Jobs:
     :param retry: how often a job is attempted; by default as its client says.
     :param priority: of the calls when they wait for a quota; by default behind calls that somebody awaits.
     :param keep: seconds for which jobs that are done are kept; None to keep them all. Failed ones are always kept.
-    :param grace: seconds that the end of the block waits for calls in flight. The rest is done at the next start.
+    :param grace: seconds that the end of the block waits for calls in flight. Another process makes the rest of the
+        calls, or they are made at the next start.
     :param clock: returns the Unix time.
 
     A job fails if its call raises an exception from outside this package, such as one of your own transport. The other

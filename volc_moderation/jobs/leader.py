@@ -18,10 +18,13 @@ from volc_moderation.jobs.runner import LocalRunner
 from volc_moderation.jobs.standby import Standby
 
 PURGE_INTERVAL = 3600.0  # seconds
-#: Seconds between two looks for new jobs that nobody has told of.
+#: Seconds between two looks for what others have normally told at once: new jobs, or the end of the leader.
 BACKSTOP_INTERVAL = 15.0
 #: Seconds within which a process says hello that leads although this one has the lead.
 OTHER_LEADER_TIMEOUT = 0.3
+# Seconds that a leader that stops waits for the end of cancelled calls, and for the journal.
+CANCEL_TIMEOUT = 2.0
+PASS_ON_TIMEOUT = 2.0
 
 _log = logging.getLogger("volc_moderation")
 
@@ -54,6 +57,8 @@ class Leader:
         self._may_have_new_jobs = asyncio.Event()
         self._unserved_lanes: set[int] = set()
         self._tasks: list[asyncio.Task[None]] = []
+        #: Whether the lead is still to be released.
+        self._has_lead = self._is_shared
 
     async def start(self, *, is_strict: bool) -> None:
         """Recover the jobs of an earlier process, and run.
@@ -63,34 +68,45 @@ class Leader:
 
         Raises ``JournalError``.
         """
-        if self._is_shared:
-            await self._check_alone()
-        recovered = await self._runner.prepare(is_strict=is_strict)
-        if recovered:
-            _log.info("%d jobs were in flight when the last process ended", recovered)
-        await begin_lead(self._journal, self._runner.clients)
-        if self._is_shared:
-            hello = Hello(os.getpid(), self._runner.steady_clock.offset, self._runner.clients.accounts())
-            self._socket = LeaderSocket(self._journal.socket_file, hello, self, self._wait)
-            self._socket.open()
+        try:
+            if self._is_shared:
+                await self._check_alone()
+                hello = Hello(os.getpid(), self._runner.steady_clock.offset, self._runner.clients.accounts())
+                self._socket = LeaderSocket(self._journal.socket_file, hello, self, self._wait)
+                self._socket.listen()  # it may fail, so it is done before anything is written
+            recovered = await self._runner.prepare(is_strict=is_strict)
+            if recovered:
+                _log.info("%d jobs were in flight when the last process ended", recovered)
+            await begin_lead(self._journal, self._runner.clients)
+        except BaseException:
+            if self._socket is not None:
+                self._socket.close()
+            raise
         self.running = asyncio.create_task(self._runner.run(), name="jobs")
-        if self._is_shared:
+        if self._socket is not None:
+            self._socket.accept()
+            self._may_have_new_jobs.set()  # a lane may have been added since ``prepare``
             self._tasks.append(asyncio.create_task(self._look_for_jobs(), name="new jobs"))
         if self._purge is not None:
             self._tasks.append(asyncio.create_task(self._purge_periodically(self._purge), name="purge of old jobs"))
 
     async def _check_alone(self) -> None:
         """Raise ``JournalError`` if another process leads: the file of the lock was removed while it was held."""
-        other = await Standby.connect(self._journal.socket_file, timeout=OTHER_LEADER_TIMEOUT)
-        if other is not None:
-            await other.aclose()
-            raise JournalError(
-                f"the lock of the journal was removed while process {other.hello.pid} used it; restart all processes"
-                " that use the journal"
-            )
+        try:
+            other = await Standby.connect(self._journal.socket_file, timeout=OTHER_LEADER_TIMEOUT)
+        except TimeoutError:  # its event loop is blocked
+            name = "another process"
+        else:
+            if other is None:
+                return
+            other.abort()
+            name = f"process {other.hello.pid}"
+        raise JournalError(
+            f"the lock of the journal was removed while {name} used it; restart all processes that use the journal"
+        )
 
     async def stop(self, grace: float) -> None:
-        """Make no more calls, and let the next leader start.
+        """Make no more calls, and let the next leader start. If this is cancelled, that happens at once.
 
         :param grace: seconds to wait for calls in flight.
 
@@ -103,23 +119,41 @@ class Leader:
             await asyncio.wait([self.running], timeout=grace)
         finally:
             self.running.cancel()  # jobs whose request has left stay marked as sent
-            results = await asyncio.gather(self.running, *self._tasks, return_exceptions=True)
-            await self._hand_over()
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+            try:
+                await asyncio.wait([self.running, *self._tasks], timeout=CANCEL_TIMEOUT)
+                if self.running.done():
+                    await self._pass_on_lead()
+            finally:
+                self._drop_lead()
+        for task in (self.running, *self._tasks):
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
 
-    async def _hand_over(self) -> None:
+    async def _pass_on_lead(self) -> None:
+        """Note what the next leader must know, and let it start."""
         try:
-            await end_lead(self._journal, self._runner.clients)  # and the records of the last calls before
+            async with asyncio.timeout(PASS_ON_TIMEOUT):
+                await end_lead(self._journal, self._runner.clients)  # and the records of the last calls before
+                if self._socket is not None:
+                    self._socket.refuse_new()
+                    self._has_lead = False
+                    await self._journal.release_lead()
         except JournalError as error:
-            _log.warning("%s", error)  # the lead ends with the journal
-        else:
-            if self._socket is not None:
-                await self._socket.refuse_new()
+            _log.warning("%s", error)
+        except TimeoutError:
+            _log.warning("the journal is busy; the next process runs the jobs once this one has written its records")
+
+    def _drop_lead(self) -> None:
+        """Let the next leader start, at the latest when the calls and the journal of this one are closed."""
+        if self._socket is None:
+            return
+        self._socket.close()  # the standbys notice, and one of them takes the lead
+        if self._has_lead:
+            self._has_lead = False
+            if self.running.done():
                 self._journal.release_lead()
-        if self._socket is not None:
-            await self._socket.aclose()  # the standbys notice, and one of them takes the lead
+            else:  # it still writes
+                self.running.add_done_callback(lambda _: self._journal.release_lead())
 
     # For this process
 

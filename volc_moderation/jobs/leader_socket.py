@@ -53,27 +53,32 @@ class LeaderSocket:
         self._serving: set[asyncio.Task[None]] = set()
         self._event_readers: set[asyncio.StreamWriter] = set()
 
-    def open(self) -> None:
-        """Listen. Raises ``JournalError`` if that is impossible."""
+    def listen(self) -> None:
+        """Let standbys connect; they wait until ``accept``. Raises ``JournalError`` if that is impossible."""
         self._listener = socket_file.listen_at(self._file)
+
+    def accept(self) -> None:
+        """Serve those that connect."""
+        assert self._listener is not None  # noqa: S101 - set by ``listen``
         self._accepting = asyncio.create_task(self._accept(self._listener), name="socket of a journal")
 
-    async def refuse_new(self) -> None:
+    def refuse_new(self) -> None:
         """Remove the socket: new connections are those of the next leader."""
-        if self._listener is not None and self._accepting is not None:
+        if self._listener is None:
+            return
+        if self._accepting is not None:
             self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
-            self._listener.close()
-            self._listener = None
-            with contextlib.suppress(OSError):
-                self._file.unlink()
+            asyncio.get_running_loop().remove_reader(self._listener)  # before its number may be that of another file
+        self._listener.close()
+        self._listener = None
+        with contextlib.suppress(OSError):
+            self._file.unlink()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """End all connections."""
-        await self.refuse_new()
+        self.refuse_new()
         for task in self._serving:
             task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
 
     def broadcast(self, event: JobEvent) -> None:
         """Send an event to the standbys that want events, and are fast enough."""

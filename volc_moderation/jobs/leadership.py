@@ -15,7 +15,7 @@ from volc_moderation.jobs.clients import Clients
 from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.job_event import load_event
 from volc_moderation.jobs.journal import JournalThread
-from volc_moderation.jobs.leader import Leader
+from volc_moderation.jobs.leader import BACKSTOP_INTERVAL, Leader
 from volc_moderation.jobs.listeners import Listeners
 from volc_moderation.jobs.messages import Ended, EventFields, Notice
 from volc_moderation.jobs.standby import Standby
@@ -29,8 +29,8 @@ MAX_START_TIME = 2.0
 #: Seconds after which a process that finds no leader says so, if it cannot lead; and leads if it can run only a part of
 #: the jobs.
 NO_LEADER_TIMEOUT = 1.0
-#: Seconds between two checks that the leader still has the lead. Normally its end is noticed at once.
-BACKSTOP_INTERVAL = 15.0
+#: Seconds that closing waits for the end of an attempt to take the lead, which is cancelled.
+CANCEL_TIMEOUT = 5.0
 
 _log = logging.getLogger("volc_moderation")
 
@@ -101,17 +101,26 @@ class Leadership:
         self._task = asyncio.create_task(self._run(), name="lead of the jobs")
 
     async def aclose(self, grace: float) -> None:
-        """Leave the calls to another process. Raises what the runner has raised.
+        """Leave the calls to another process, also if this is cancelled. Raises what the runner has raised.
 
         :param grace: seconds to wait for calls in flight.
         """
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self._standby is not None:
-            await self._standby.aclose()
-        if self._leader is not None:
-            await self._leader.stop(grace)
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task], timeout=CANCEL_TIMEOUT)
+            if self._standby is not None:
+                await self._standby.aclose()
+        except BaseException:
+            grace = 0.0  # it is in a hurry
+            raise
+        finally:
+            self._standby = None
+            try:
+                if self._leader is not None:
+                    await self._leader.stop(grace)
+            finally:
+                self._leader = None
         if self._failure is not None:
             raise self._failure
 
@@ -150,7 +159,7 @@ class Leadership:
             if self._standby is not None and self._listening is not None:
                 await asyncio.wait([self._listening], timeout=BACKSTOP_INTERVAL)
                 if not self._listening.done():
-                    await self._check_leader(self._standby)
+                    self._check_leader(self._standby)
                     continue
                 self._standby = None
             return
@@ -173,7 +182,7 @@ class Leadership:
             return False
         try:
             return await self._take_lead(is_strict=is_strict)
-        except JournalError as error:  # it may pass, such as a full disk
+        except (JournalError, OSError) as error:  # it may pass, such as a full disk
             if str(error) != self._last_error:
                 _log.error("this process cannot run the jobs: %s", error)
             self._last_error = str(error)
@@ -181,7 +190,7 @@ class Leadership:
             self._last_error = str(error)
         except Exception as error:  # noqa: BLE001 - raised when the jobs are closed
             _log.critical("this process leaves the jobs to others: %s", type(error).__name__, exc_info=error)
-            self._refusal = self._last_error = type(error).__name__
+            self._refusal = self._last_error = f"this one failed to take the lead: {type(error).__name__}"
             self._failure = error
         return False
 
@@ -193,22 +202,25 @@ class Leadership:
         is_shared = self._journal.access == "shared"
         if is_shared and not self._journal.take_lead():
             return False
-        leader = self._make_leader()
         try:
+            leader = self._make_leader()
             await leader.start(is_strict=is_strict)
         except BaseException:
             if is_shared:
-                self._journal.release_lead()
+                self._journal.release_lead()  # after what a start that is cancelled has asked of the journal
             raise
         self._leader = leader
         self._on_role()
         return True
 
     async def _connect(self) -> bool:
-        """Connect to the leader; return whether there is one."""
+        """Connect to the leader; return whether there is one that responds."""
         if self._journal.access != "shared":
             return False
-        standby = await Standby.connect(self._journal.socket_file)
+        try:
+            standby = await Standby.connect(self._journal.socket_file)
+        except (TimeoutError, JournalError):
+            return False
         if standby is None:
             return False
         self._clock.offset = standby.hello.clock_offset
@@ -224,31 +236,32 @@ class Leadership:
         self.no_leader = None
         self._listeners.wake_all()  # a job may have ended meanwhile
 
-    async def _check_leader(self, standby: Standby) -> None:
+    def _check_leader(self, standby: Standby) -> None:
         """Drop a connection that is open although the leader has ended, for example because it has a child process."""
         with contextlib.suppress(JournalError):
-            if self._refusal is None and self._journal.take_lead():
-                self._journal.release_lead()
-                await standby.aclose()
+            if self._refusal is None and self._journal.is_lead_free():
+                standby.abort()
 
     async def _give_up_lead(self, leader: Leader) -> None:
         """Leave the calls to others, since the runner has ended by itself."""
         error = None if leader.running.cancelled() else leader.running.exception()
         reason = type(error).__name__ if error else "cancelled"
         _log.critical("jobs no longer run in the background: %s", reason, exc_info=error)
-        self._refusal = self._last_error = f"jobs no longer run in the background of this process: {reason}"
+        self._refusal = self._last_error = f"they no longer run in the background of this one: {reason}"
+        self._failure = error if isinstance(error, Exception) else None  # raised when the jobs are closed
         try:
             await leader.stop(0)
-        except Exception as failure:  # noqa: BLE001 - raised when the jobs are closed
+        except Exception as failure:  # noqa: BLE001 - mostly the same
             self._failure = failure
-        self._leader = None
+        finally:
+            self._leader = None
         if self._journal.access != "shared":
             self._report_no_leader(self._refusal)
 
     def _report_no_leader(self, reason: str) -> None:
         if self.no_leader is None:
-            self.no_leader = f"{reason}; the rest is done at the next start"
-            self._listeners.end(self.no_leader)
+            self.no_leader = f"no process runs the jobs: {reason}"
+            self._listeners.release_waiters(self.no_leader)
 
     def _on_notice(self, notice: Notice) -> None:
         match notice:

@@ -70,10 +70,14 @@ class Listeners:
             with contextlib.suppress(ValueError):
                 self._readers.remove(reader)
 
-    def end(self, reason: str) -> None:
-        """Release all who wait, and let those who read events end."""
+    def release_waiters(self, reason: str) -> None:
+        """Release all who wait for a job."""
         for futures in self._waiters.values():
             _resolve(futures, reason)
+
+    def end(self, reason: str) -> None:
+        """Release all who wait, and let those who read events end."""
+        self.release_waiters(reason)
         for _, has_more in self._readers:
             has_more.set()
         self._readers = []

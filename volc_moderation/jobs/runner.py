@@ -142,20 +142,21 @@ class LocalRunner(MultiLaneRunner[JournalThread]):
         has.
         """
         now, due = self._options.clock(), self.steady_clock()
-        await self._store.do(Journal.forget_queue)
-        await self._store.do(lambda journal: journal.clamp_due_times(now=due))
         lanes = await self._store.do(Journal.lanes)
         unfinished = await self._store.do(Journal.unfinished_lanes)
-        recovered = 0
-        for lane_id, lane in lanes.items():
+        known = []
+        for lane_id, lane in lanes.items():  # before anything is written
             try:
-                repeatable = self._add(lane_id, lane).action_type.repeatable
+                known.append((lane_id, self._add(lane_id, lane).action_type.repeatable))
             except ConfigurationError as error:
                 if lane_id in unfinished:
                     if is_strict:
                         raise ConfigurationError(f"{error}{_HOW_TO_RUN_FOREIGN_JOBS}") from None
                     _log.error("%s%s", error, _HOW_TO_RUN_FOREIGN_JOBS)
-                continue
+        await self._store.do(Journal.forget_queue)
+        await self._store.do(lambda journal: journal.clamp_due_times(now=due))
+        recovered = 0
+        for lane_id, repeatable in known:
             recovered += await self._store.do(
                 lambda journal, lane_id=lane_id, repeatable=repeatable: journal.recover(  # type: ignore[misc]
                     lane_id, repeatable=repeatable, due=due, now=now

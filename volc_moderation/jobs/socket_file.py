@@ -25,7 +25,7 @@ def listen_at(file: Path) -> socket.socket:
 
     Raises ``JournalError`` if that is impossible.
     """
-    listener = _new_socket()
+    listener = _new_socket(file)
     try:
         if file.is_socket():  # of an earlier process; anything else is the user's
             file.unlink()
@@ -35,7 +35,7 @@ def listen_at(file: Path) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise JournalError(f"the socket {file} cannot be created: {error.strerror}") from None
+        raise _error(file, error) from None
     except BaseException:
         listener.close()
         raise
@@ -43,11 +43,18 @@ def listen_at(file: Path) -> socket.socket:
 
 
 def connect_to(file: Path) -> socket.socket | None:
-    """Return a socket that is connected to the one that listens at a file, or None if there is none."""
-    connection = _new_socket()
+    """Return a socket that is connected to the one that listens at a file, or None if there is none.
+
+    Raises ``TimeoutError`` if too many others wait to be accepted, and ``JournalError`` if this process can have no
+    more sockets.
+    """
+    connection = _new_socket(file)
     try:
         with _short_name(file) as name:
-            connection.connect(name)  # at once, or not at all: a listener whose backlog is full does not respond
+            connection.connect(name)
+    except BlockingIOError:
+        connection.close()
+        raise TimeoutError from None
     except (OSError, JournalError):
         connection.close()
         return None
@@ -61,8 +68,15 @@ async def accept_at(listener: socket.socket) -> socket.socket:
     return connection
 
 
-def _new_socket() -> socket.socket:
-    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _error(file: Path, error: OSError) -> JournalError:
+    return JournalError(f"the socket {file} cannot be created: {error.strerror}")
+
+
+def _new_socket(file: Path) -> socket.socket:
+    try:
+        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:  # too many open files
+        raise _error(file, error) from None
     opened.setblocking(False)  # noqa: FBT003 - of the standard library
     _opened.add(opened)
     return opened

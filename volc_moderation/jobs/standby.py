@@ -10,7 +10,6 @@ from volc_moderation.jobs import messages, socket_file
 from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.messages import (
     Hello,
-    MessageError,
     Notice,
     Unwatch,
     Wake,
@@ -20,6 +19,10 @@ from volc_moderation.jobs.messages import (
 
 #: Seconds that the leader may take to say hello; its event loop may be busy.
 HELLO_TIMEOUT = 1.0
+#: Seconds in which the last messages must have been sent when a connection is closed; the leader may be suspended.
+CLOSE_TIMEOUT = 1.0
+#: Bytes that the leader has not read, from which on it is not told of new jobs: it will look for them by itself.
+MAX_UNREAD_WAKE_BYTES = 64 * 1024
 
 
 class Standby:
@@ -38,7 +41,11 @@ class Standby:
 
     @classmethod
     async def connect(cls, file: Path, *, timeout: float = HELLO_TIMEOUT) -> "Standby | None":  # noqa: ASYNC109
-        """Connect to the leader whose socket has a name; return None if there is none, or it does not respond."""
+        """Connect to the leader whose socket has a name; return None if there is none, or it has just ended.
+
+        Raises ``TimeoutError`` if a process listens there and does not say hello in time, and ``JournalError`` if this
+        process can have no more sockets.
+        """
         connection = socket_file.connect_to(file)
         if connection is None:
             return None
@@ -52,7 +59,7 @@ class Standby:
                 hello = messages.decode_notice(await reader.readline())
             if isinstance(hello, Hello):
                 return cls(hello, reader, writer)
-        except (TimeoutError, ValueError, ConnectionError):
+        except (ValueError, ConnectionError):
             pass
         except BaseException:
             writer.close()
@@ -89,7 +96,8 @@ class Standby:
         self._lanes_to_wake.add(lane_id)
 
     def _send_wake(self) -> None:
-        self._send(Wake(sorted(self._lanes_to_wake)))
+        if self._writer.transport.get_write_buffer_size() <= MAX_UNREAD_WAKE_BYTES:
+            self._send(Wake(sorted(self._lanes_to_wake)))
         self._lanes_to_wake.clear()
 
     def watch(self, key: str) -> None:
@@ -109,10 +117,17 @@ class Standby:
             self._writer.write(messages.encode(message))
 
     async def aclose(self) -> None:
-        """End the connection, once what was said has been sent."""
-        with contextlib.suppress(ConnectionError, MessageError):
-            self._writer.close()
-            if self._reading is not None:
-                self._reading.cancel()
-                await asyncio.gather(self._reading, return_exceptions=True)
-            await self._writer.wait_closed()
+        """End the connection, once what was said has been sent, or that has taken too long."""
+        self._writer.close()
+        if self._reading is not None:
+            self._reading.cancel()
+        try:
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self._writer.wait_closed()
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._writer.transport.abort()

@@ -7,6 +7,7 @@ may also remove and rename files.
 
 import contextlib
 import itertools
+import math
 import os
 import socket
 import sqlite3
@@ -18,7 +19,13 @@ from pathlib import Path
 from typing import Literal
 
 from volc_moderation.errors import JournalError
-from volc_moderation.jobs.journal.lock import JournalInUseError, JournalLock, create_private_file, identity_of
+from volc_moderation.jobs.journal.lock import (
+    JournalBusyError,
+    JournalInUseError,
+    JournalLock,
+    create_private_file,
+    identity_of,
+)
 from volc_moderation.jobs.journal.schema import APPLICATION_ID, SCHEMA, TABLES, UPGRADES
 
 #: How a process uses a journal: it reads it, writes it together with others, or has it alone.
@@ -54,6 +61,8 @@ class JournalFile:
         self._identity: tuple[int, int] | None = None
         self._keep_empty = keep_empty or access != "exclusive"
         self._is_durable: bool | None = None
+        #: The time, on ``time.monotonic``, from which on nothing waits for another process that writes.
+        self.busy_deadline = math.inf
         #: The name under which ``set_aside`` keeps the previous journal.
         self.aside: Path | None = None
         with self.reading():
@@ -297,8 +306,8 @@ class JournalFile:
         self._db.execute("BEGIN IMMEDIATE")
 
     def _retry_while_busy(self, attempt: Callable[[], object]) -> None:
-        """Call a function, and again while another process holds the journal."""
-        pause, deadline = MIN_BUSY_PAUSE, time.monotonic() + MAX_BUSY_TIME
+        """Call a function, and again while another process holds the journal. Raises ``JournalBusyError``."""
+        pause, began = MIN_BUSY_PAUSE, time.monotonic()
         while True:
             try:
                 attempt()
@@ -307,9 +316,10 @@ class JournalFile:
                     raise
             else:
                 return
-            if time.monotonic() > deadline:
-                raise JournalError(
-                    f"another process has held the journal {self.path} for {MAX_BUSY_TIME:g} s; is it suspended?"
+            if time.monotonic() > min(began + MAX_BUSY_TIME, self.busy_deadline):
+                raise JournalBusyError(
+                    f"another process has held the journal {self.path} for {time.monotonic() - began:.1f} s;"
+                    " is it suspended?"
                 )
             time.sleep(pause)
             pause = min(2 * pause, MAX_BUSY_PAUSE)

@@ -33,6 +33,10 @@ class JournalInUseError(JournalError):
     is_shared = False
 
 
+class JournalBusyError(JournalError):
+    """Another process is in the middle of writing the journal, and does not end."""
+
+
 class JournalLock:
     """The lock of a journal in this process. It is not held yet.
 
@@ -76,7 +80,7 @@ class JournalLock:
         return lock is not None
 
     def take_lead(self) -> bool:
-        """Become the one that runs the calls; return whether that succeeded.
+        """Become the one that runs the calls; return whether that succeeded: the lead must be free.
 
         Raises ``JournalError`` if the lock's file is not the one that this process has locked: a process that came
         later may have the lock of another file, and run the calls as well.
@@ -86,14 +90,16 @@ class JournalLock:
                 f"{self.file} was removed or replaced while this process used it; restart all processes that use the"
                 " journal"
             )
+        if self._lead is not None:
+            return False  # it will be released
         self._lead = self._locked("BEGIN IMMEDIATE")
         return self._lead is not None
 
     def release_lead(self) -> None:
         """Let another process run the calls."""
-        if self._lead is not None:
-            self._lead.close()
-            self._lead = None
+        lead, self._lead = self._lead, None
+        if lead is not None:
+            lead.close()
 
     def release(self) -> None:
         """Release everything."""

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from volc_moderation.errors import JournalError
 from volc_moderation.jobs.journal.codec import attempt_record
 from volc_moderation.jobs.journal.file import Access
 from volc_moderation.jobs.journal.journal import Journal
+from volc_moderation.jobs.journal.lock import JournalBusyError
 from volc_moderation.jobs.journal.schema import AttemptRecord, DueJob
 from volc_moderation.jobs.outcome import EndedAttempt
 
@@ -30,6 +32,8 @@ MAX_BATCH_SIZE = 200
 MAX_LINGER = 0.02
 #: Seconds after which a write that failed is tried again.
 WRITE_RETRY_INTERVAL = 0.25
+#: Seconds that closing waits for another process that writes the journal.
+MAX_BUSY_TIME_AT_END = 1.5
 
 _log = logging.getLogger("volc_moderation")
 
@@ -60,6 +64,14 @@ class _Request:
     then: Callable[[Any], None] | None = None
 
 
+@attrs.frozen(eq=False)
+class _Release:
+    """Release the lead once everything before is written."""
+
+    #: Gets None.
+    future: "asyncio.Future[None]"
+
+
 class JournalThread:
     """Serves a journal to the tasks of an event loop."""
 
@@ -73,9 +85,11 @@ class JournalThread:
         self._records: list[AttemptRecord] = []
         self._timer: asyncio.TimerHandle | None = None
         #: To the thread: requests, records, and None to end.
-        self._inbox: queue.SimpleQueue[_Request | list[AttemptRecord] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Request | list[AttemptRecord] | _Release | None] = queue.SimpleQueue()
         #: The thread's own: records that are not written yet. They are kept if a write fails, and written first.
         self._unwritten: list[AttemptRecord] = []
+        #: The thread's own: what waits until the records are written.
+        self._releases: list[_Release] = []
         self._thread = threading.Thread(target=self._run, name=f"journal {journal.path.name}", daemon=True)
         self._closed = False
         self._thread.start()
@@ -125,15 +139,34 @@ class JournalThread:
     def take_lead(self) -> bool:
         """Become the one process that runs the calls; return whether that succeeded. It does not wait.
 
+        It fails as long as an earlier lead of this process is still to be released.
+
         Raises ``JournalError`` if the journal is closed, or the file of its lock was removed or replaced.
         """
         if self._closed:
             raise JournalError("the journal is closed")
         return self._journal.take_lead()
 
-    def release_lead(self) -> None:
-        """Let another process run the calls."""
+    def is_lead_free(self) -> bool:
+        """Return whether no process has the lead. Raises ``JournalError`` like ``take_lead``."""
+        if not self.take_lead():
+            return False
         self._journal.release_lead()
+        return True
+
+    def release_lead(self) -> "asyncio.Future[None]":
+        """Let another process run the calls, once everything that was asked of the journal before is done.
+
+        The lead is released also if the future is cancelled. If records of attempts cannot be written, it is kept until
+        they can, or until the journal is closed: another process would make these calls again.
+        """
+        future: asyncio.Future[None] = self._loop.create_future()
+        if self._closed:
+            future.set_result(None)  # the lead ends with the journal
+            return future
+        self._flush_records()
+        self._inbox.put(_Release(future))
+        return future
 
     # What a lane asks of its journal
 
@@ -174,11 +207,15 @@ class JournalThread:
             self._records = []
 
     async def aclose(self) -> None:
-        """Write the remaining records, and close the journal. Raises ``JournalError`` if they cannot be written."""
+        """Write the remaining records, and close the journal. Raises ``JournalError`` if they cannot be written.
+
+        If another process holds the journal, this waits for it ``MAX_BUSY_TIME_AT_END`` seconds, whatever is left.
+        """
         if self._closed:
             return
         self._closed = True
         self._flush_records()
+        self._journal.busy_deadline = time.monotonic() + MAX_BUSY_TIME_AT_END
         self._inbox.put(None)
         await asyncio.shield(self._loop.run_in_executor(None, self._thread.join))
         if self._unwritten:
@@ -199,9 +236,14 @@ class JournalThread:
         try:
             while is_open:
                 requests, is_open = self._receive()
-                self._commit(requests)
+                if requests or self._unwritten:
+                    self._commit(requests)
+                if self._releases and not self._unwritten:
+                    self._journal.release_lead()
+                    self._resolve_releases()
         finally:
             self._journal.close()
+            self._resolve_releases()
 
     def _receive(self) -> tuple[list[_Request], bool]:
         """Wait for work; return the requests, and whether to go on. Records are added to ``_unwritten``."""
@@ -211,6 +253,9 @@ class JournalThread:
             while message is not None:
                 if isinstance(message, _Request):
                     requests.append(message)
+                elif isinstance(message, _Release):
+                    self._releases.append(message)
+                    return requests, True
                 else:
                     self._unwritten += message
                 if len(self._unwritten) + len(requests) >= MAX_BATCH_SIZE:
@@ -226,6 +271,8 @@ class JournalThread:
                 if self._unwritten:
                     self._journal.record(self._unwritten)
                 results += [(request, request.function(self._journal)) for request in requests]
+        except JournalBusyError as error:  # each would wait as long again
+            results = [(request, error) for request in requests]
         except Exception as error:  # noqa: BLE001 - raised where the result is awaited
             if len(requests) > 1:  # one by one, the error hits only the request that causes it
                 for request in requests:
@@ -237,6 +284,17 @@ class JournalThread:
         if results:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(_resolve, results)
+
+    def _resolve_releases(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            for release in self._releases:
+                self._loop.call_soon_threadsafe(_resolve_release, release.future)
+        self._releases.clear()
+
+
+def _resolve_release(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _resolve(results: list[tuple[_Request, object]]) -> None:
