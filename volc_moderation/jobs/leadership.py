@@ -7,6 +7,7 @@ journal shows: the operating system releases it with the process.
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Callable
 from typing import Protocol
 
@@ -79,8 +80,10 @@ class Leadership:
         self._task: asyncio.Task[None] | None = None
         #: Why this process does not try to take the lead any more.
         self._refusal: str | None = None
-        #: Why the last attempt to take the lead failed, until one succeeds.
+        #: Why the last attempt to take the lead failed; None if another process has it.
         self._last_error: str | None = None
+        #: The last reason that was logged since this process had a role.
+        self._logged_error: str | None = None
         #: What the runner has raised.
         self._failure: Exception | None = None
         #: Why nobody runs the calls, if this process cannot and finds no other.
@@ -96,8 +99,7 @@ class Leadership:
         while not (await self._take_lead(is_strict=True) or await self._connect()):
             if asyncio.get_running_loop().time() > deadline:
                 break  # jobs can be submitted, and the leader will find them
-            await asyncio.sleep(pause)
-            pause = min(1.5 * pause, MAX_SEEK_INTERVAL)
+            pause = await _sleep(pause)
         self._task = asyncio.create_task(self._run(), name="lead of the jobs")
 
     async def aclose(self, grace: float) -> None:
@@ -169,29 +171,33 @@ class Leadership:
         loop = asyncio.get_running_loop()
         began, pause = loop.time(), MIN_SEEK_INTERVAL
         # At first the lead is left to a process that can run all jobs. Without one, some jobs are better than none.
-        while not (
-            await self._take_lead_or_log(is_strict=loop.time() < began + NO_LEADER_TIMEOUT) or await self._connect()
-        ):
-            if self._last_error is not None and loop.time() > began + NO_LEADER_TIMEOUT:
+        while True:
+            is_late = loop.time() > began + NO_LEADER_TIMEOUT
+            if await self._take_lead_or_log(is_strict=not is_late) or await self._connect():
+                return
+            if is_late and self._last_error is not None:
                 self._report_no_leader(self._last_error)
-            await asyncio.sleep(pause)
-            pause = min(1.5 * pause, MAX_SEEK_INTERVAL)
+            pause = await _sleep(pause)
 
     async def _take_lead_or_log(self, *, is_strict: bool) -> bool:
         if self._refusal is not None:
             return False
         try:
-            return await self._take_lead(is_strict=is_strict)
+            is_taken = await self._take_lead(is_strict=is_strict)
         except (JournalError, OSError) as error:  # it may pass, such as a full disk
-            if str(error) != self._last_error:
+            if str(error) != self._logged_error:
                 _log.error("this process cannot run the jobs: %s", error)
-            self._last_error = str(error)
+            self._last_error = self._logged_error = str(error)
         except ConfigurationError as error:
             self._last_error = str(error)
         except Exception as error:  # noqa: BLE001 - raised when the jobs are closed
             _log.critical("this process leaves the jobs to others: %s", type(error).__name__, exc_info=error)
             self._refusal = self._last_error = f"this one failed to take the lead: {type(error).__name__}"
             self._failure = error
+        else:
+            if not is_taken:
+                self._last_error = None
+            return is_taken
         return False
 
     async def _take_lead(self, *, is_strict: bool) -> bool:
@@ -219,7 +225,7 @@ class Leadership:
             return False
         try:
             standby = await Standby.connect(self._journal.socket_file)
-        except (TimeoutError, JournalError):
+        except (OSError, JournalError):  # also a timeout
             return False
         if standby is None:
             return False
@@ -233,7 +239,7 @@ class Leadership:
 
     def _on_role(self) -> None:
         self._last_error = self._refusal
-        self.no_leader = None
+        self._logged_error = self.no_leader = None
         self._listeners.wake_all()  # a job may have ended meanwhile
 
     def _check_leader(self, standby: Standby) -> None:
@@ -273,3 +279,13 @@ class Leadership:
                 except ConfigurationError:
                     return  # of an action that this process does not know
                 self._listeners.add_event(event)
+
+
+async def _sleep(pause: float) -> float:
+    """Sleep up to so many seconds, and return the next pause.
+
+    Their length is random: otherwise one process would look again and again just while another one tries in vain to
+    take the lead.
+    """
+    await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+    return min(1.5 * pause, MAX_SEEK_INTERVAL)
