@@ -28,7 +28,7 @@ RUNTIME_EXTRAS = ("httpx2", "webhooks", "redis", "emulator", "cli", "parquet")
 def tests(session: nox.Session) -> None:
     """Run all tests, or those that the arguments name: ``nox -s tests-3.11 -- -m 'not slow'``."""
     session.install("-e", ".[test]")
-    session.run("python", "-m", "pytest", "-q", "-n", "3", *session.posargs)
+    session.run("python", "-m", "pytest", "-q", "-n", "4", *session.posargs)
 
 
 @nox.session(python=PYTHONS[:1])
@@ -37,7 +37,7 @@ def lowest(session: nox.Session) -> None:
     constraints = Path(session.create_tmp()) / "lowest.txt"
     constraints.write_text("\n".join(_lowest_versions()), encoding="utf-8")
     session.install("-e", ".[test]", "-c", str(constraints))
-    session.run("python", "-m", "pytest", "-q", "-n", "3", *session.posargs)
+    session.run("python", "-m", "pytest", "-q", "-n", "4", *session.posargs)
 
 
 @nox.session(python=PYTHONS[:1])
