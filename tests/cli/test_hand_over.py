@@ -6,14 +6,18 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.commands import STOP, Command, received, rooms
-from volc_moderation import VolcengineClient, ZegoClient
+from volc_moderation import JournalError, VolcengineClient, ZegoClient
+from volc_moderation.bulk import load
+from volc_moderation.cli import hand_over
 from volc_moderation.cli.hand_over import _in_thread
 from volc_moderation.jobs import Jobs, JobState
 from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.journal.schema import LoadResult
 from volc_moderation.testing import ModerationEmulator
 
 HAND_OVER = (*STOP, "--journal", "app.db", "--hand-over")
@@ -60,6 +64,31 @@ def test_rows_are_handed_over_to_the_process_that_has_the_journal(
                     break
                 threading.Event().wait(0.01)
             assert (counts[JobState.DONE], received(vendor)) == (20, total)
+
+
+def test_a_hand_over_that_was_cut_short_is_continued(
+    command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written stays; the same command adds the rest."""
+    name, parts = rooms(folder, 5), 0
+
+    def load_jobs(*arguments: Any, **options: Any) -> LoadResult:
+        nonlocal parts
+        parts += 1
+        if parts == 2:
+            raise JournalError("the disk is full")
+        return load.load_jobs(*arguments, **options)
+
+    monkeypatch.setattr(hand_over, "ROWS_PER_COMMIT", 2)
+    monkeypatch.setattr(hand_over, "load_jobs", load_jobs)
+    with app(VolcengineClient):
+        code, _, errors = command("bulk", name, *HAND_OVER)
+        assert (code, errors) == (1, "the disk is full\n")
+        code, _, errors = command("bulk", name, *HAND_OVER)
+        assert code == 11
+        assert "5 calls were handed over" in errors
+        with contextlib.closing(Journal("app.db", access="read")) as journal:
+            assert sum(journal.counts().values()) == 5
 
 
 def test_a_journal_in_use_is_named_with_the_way_out(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
