@@ -19,12 +19,11 @@ import attrs
 import pytest
 
 from tests.quotas.processes import FileProcesses
-from tests.quotas.vendor import KEY, KeyWindow, SimulatedVendor, call
+from tests.quotas.vendor import KEY, KeyWindow, SimulatedVendor, call, keep_calling
 from volc_moderation import ConfigurationError, FileQuotas, QuotaUnavailable
 from volc_moderation.quotas import Priority, Quota, QuotaKey, file_quotas, quota_file, quota_path
 from volc_moderation.quotas.permit import is_valid
 from volc_moderation.quotas.shared_permit import PERMIT_LEASE, PERMIT_LEASE_MARGIN
-from volc_moderation.quotas.shared_window import SharedWindow
 
 virtual = pytest.mark.usefixtures("virtual_machine_clock")
 #: A permit of a file that is new may be used after this: what was sent before is unknown.
@@ -46,22 +45,6 @@ def processes(path: Path) -> Callable[..., FileProcesses]:
         return FileProcesses(path, Quota(limit, window=window, published=published))
 
     return create
-
-
-async def keep_calling(process: SharedWindow, vendor: SimulatedVendor, until: float, callers: int = 60) -> int:
-    """Call as fast as possible, and return the number of calls."""
-
-    async def caller() -> int:
-        calls = 0
-        while now() < until:
-            with contextlib.suppress(QuotaUnavailable):
-                await call(process, vendor)
-                calls += 1
-                continue
-            await asyncio.sleep(0.1)
-        return calls
-
-    return sum(await asyncio.gather(*(caller() for _ in range(callers))))
 
 
 # Speed, and no breach

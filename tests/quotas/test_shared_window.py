@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from tests.quotas.processes import Processes
-from tests.quotas.vendor import SimulatedVendor, call
+from tests.quotas.vendor import SimulatedVendor, call, keep_calling
 from volc_moderation import ConfigurationError, QuotaUnavailable
 from volc_moderation.quotas import Permit, Priority, Quota
 from volc_moderation.quotas.exchange import ExchangeReply, ExchangeRequest
@@ -24,22 +24,6 @@ UNREACHABLE = ConnectionError("gone")
 
 def now() -> float:
     return asyncio.get_running_loop().time()
-
-
-async def keep_calling(process: SharedWindow, vendor: SimulatedVendor, until: float, callers: int = 60) -> int:
-    """Call as fast as possible, and return the number of calls."""
-
-    async def caller() -> int:
-        calls = 0
-        while now() < until:
-            with contextlib.suppress(QuotaUnavailable):
-                await call(process, vendor)
-                calls += 1
-                continue
-            await asyncio.sleep(0.1)
-        return calls
-
-    return sum(await asyncio.gather(*(caller() for _ in range(callers))))
 
 
 @pytest.mark.no_coverage

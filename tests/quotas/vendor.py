@@ -1,11 +1,13 @@
 """A simulated vendor that counts arrivals in any second, after a delay each way, and a call to it with a permit."""
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from volc_moderation import QuotaUnavailable
 from volc_moderation.quotas import Permit, Priority, Quota, QuotaKey, Quotas
 from volc_moderation.quotas.permit import is_valid
 
@@ -93,3 +95,19 @@ async def call(
         raise
     permit.answered(round_trip)
     return True
+
+
+async def keep_calling(process: PermitSource, vendor: SimulatedVendor, until: float, callers: int = 60) -> int:
+    """Call as fast as possible, and return the number of calls."""
+
+    async def caller() -> int:
+        calls = 0
+        while asyncio.get_running_loop().time() < until:
+            with contextlib.suppress(QuotaUnavailable):
+                await call(process, vendor)
+                calls += 1
+                continue
+            await asyncio.sleep(0.1)
+        return calls
+
+    return sum(await asyncio.gather(*(caller() for _ in range(callers))))
