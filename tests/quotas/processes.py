@@ -13,7 +13,8 @@ from tests.quotas.vendor import KEY
 from volc_moderation.quotas import FileQuotas, Quota
 from volc_moderation.quotas.exchange import ExchangeReply, ExchangeRequest
 from volc_moderation.quotas.redis_quotas import IDLE_TTL, KEY_SUFFIXES, SCRIPT, script_argument
-from volc_moderation.quotas.shared_window import REDIS_TIMEOUT, Outage, SharedWindow
+from volc_moderation.quotas.shared_window import SharedWindow
+from volc_moderation.quotas.store_outage import REDIS_TIMEOUT, Outage
 
 #: How the script reads the time.
 TIME_CALL = "redis.call('TIME')"

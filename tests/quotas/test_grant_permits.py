@@ -42,6 +42,7 @@ def steps(draw: st.DrawFn) -> dict[str, Any]:
         "process": draw(st.integers(1, 4)),
         "milliseconds": draw(st.sampled_from([1, 7, 40, 200, 999, 1000, 1500, 3000, 12_000])),
         "want": draw(st.sampled_from([0, 1, 1, 2, 5, 20])),
+        "prefetch": draw(st.sampled_from([0, 1, 3, 20])),
         "waiting": draw(st.sampled_from([0, 0, 1, 60])),
         "returns": draw(
             st.lists(
@@ -97,6 +98,7 @@ def test_the_replies_are_those_of_the_script_in_redis(
             process=step["process"],
             weight=step["want"] + step["waiting"],
             want=step["want"],
+            prefetch=step["prefetch"],
             number=issued,
             returns=tuple((number, *rest) for number, rest in returns.items()),
             renew=tuple(number for number in sorted(step["renew"] - returns.keys()) if number < issued),
@@ -124,6 +126,7 @@ class Store:
 
     def exchange(self, at: float, process: int = 1, **of_the_request: Any) -> ExchangeReply:
         of_the_request.setdefault("weight", of_the_request.get("want", 0))
+        of_the_request.setdefault("prefetch", of_the_request.get("want", 0))
         request = ExchangeRequest(rules=self.rules, process=process, **of_the_request)
         self.state, reply = grant_permits(self.state, request, NOW + int(at * SECOND))
         return reply
@@ -208,11 +211,31 @@ def test_a_silent_process_loses_its_place_in_line() -> None:
     assert store.state.line == []
 
 
-def test_permits_keep_the_pace() -> None:
-    """At most three at once; then one after the other."""
-    delays = Store(100).exchange(0, want=6).delays
+def test_permits_keep_the_pace_from_half_of_the_quota_on() -> None:
+    """At most three more at once; then one after the other."""
+    store = Store(100)
+    assert store.exchange(0, want=50, prefetch=0).delays == (0,) * 50
+    delays = store.exchange(0, 2, want=6).delays
     assert delays[:3] == (0, 0, 0)
     assert [later - earlier for earlier, later in pairwise(delays[2:])] == [9_900] * 3
+
+
+def test_half_of_the_quota_waits_for_nothing_when_another_process_has_used_the_rest_long_ago() -> None:
+    store = Store(20)
+    store.exchange(0, want=20)
+    store.exchange(0.1, returns=tuple((number, SECOND, 0) for number in range(20)))
+    assert store.exchange(1.2, 2, want=10).delays == (0,) * 10
+
+
+def test_no_more_permits_are_granted_ahead_of_time_than_are_wanted() -> None:
+    """Those that are free are granted at once all the same, and the process does not wait in line for more."""
+    store = Store(4)
+    store.exchange(0, want=3)
+    store.exchange(0.1, returns=((0, SECOND, 0), (1, SECOND, 0)))
+    reply = store.exchange(0.2, 2, want=3, prefetch=1)
+    assert reply.delays == (0, 900_000)
+    assert reply.wait == 0
+    assert not store.state.line
 
 
 def test_a_throttled_call_lowers_the_limit_once_per_window() -> None:

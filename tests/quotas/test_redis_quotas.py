@@ -27,7 +27,7 @@ from volc_moderation import (
 )
 from volc_moderation.emulator import EmulatorProcess
 from volc_moderation.quotas import Quota, QuotaKey, redis_quotas
-from volc_moderation.quotas.shared_window import REDIS_TIMEOUT
+from volc_moderation.quotas.store_outage import REDIS_TIMEOUT
 
 UNREACHABLE = "redis://:hush-hush@127.0.0.1:1"
 

@@ -23,7 +23,8 @@ from volc_moderation.quotas import Priority, Quota, shared_permit
 from volc_moderation.quotas.machine import boot_time
 from volc_moderation.quotas.permit import is_valid
 from volc_moderation.quotas.round_trips import LATE_ARRIVAL_ALLOWANCE
-from volc_moderation.quotas.shared_window import Outage, SharedWindow
+from volc_moderation.quotas.shared_window import SharedWindow
+from volc_moderation.quotas.store_outage import Outage
 
 #: Processes at a time. Each has a third of the quota while the store is unavailable.
 MAX_PROCESSES = 3

@@ -97,15 +97,17 @@ async def call(
     return True
 
 
-async def keep_calling(process: PermitSource, vendor: SimulatedVendor, until: float, callers: int = 60) -> int:
-    """Call as fast as possible, and return the number of calls."""
+async def keep_calling(
+    process: PermitSource, vendor: SimulatedVendor, until: float, callers: int = 60, *, counted_from: float = 0.0
+) -> int:
+    """Call as fast as possible, and return the number of calls that ended after ``counted_from``."""
 
     async def caller() -> int:
         calls = 0
         while asyncio.get_running_loop().time() < until:
             with contextlib.suppress(QuotaUnavailable):
                 await call(process, vendor)
-                calls += 1
+                calls += asyncio.get_running_loop().time() >= counted_from
                 continue
             await asyncio.sleep(0.1)
         return calls

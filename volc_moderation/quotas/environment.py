@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Mapping
+from typing import TypeAlias
 
+from volc_moderation import quotas
 from volc_moderation.errors import ConfigurationError
-from volc_moderation.quotas.file_quotas import FileQuotas
-from volc_moderation.quotas.redis_quotas import RedisQuotas
 
 #: The variable that ``from_env()`` and the commands read.
 QUOTAS_VARIABLE = "VOLC_MODERATION_QUOTAS"
@@ -13,10 +13,10 @@ QUOTAS_VARIABLE = "VOLC_MODERATION_QUOTAS"
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 #: The stores that several processes share. They have to be closed.
-SharedQuotas = FileQuotas | RedisQuotas
+SharedQuotas: TypeAlias = "quotas.FileQuotas | quotas.RedisQuotas"
 
 
-def quotas_from_env(limits: Mapping[str, int] | None = None) -> SharedQuotas | None:
+def quotas_from_env(limits: Mapping[str, int] | None = None) -> "SharedQuotas | None":
     """Return a new store as ``VOLC_MODERATION_QUOTAS`` says; None for the quotas of the event loop.
 
     The variable is ``window`` (also if it is empty or not set), ``file``, ``file:/path`` or the address of a Redis.
@@ -30,9 +30,9 @@ def quotas_from_env(limits: Mapping[str, int] | None = None) -> SharedQuotas | N
     if kind == "window":
         return None
     if kind == "file":
-        return FileQuotas(path or None, limits)
+        return quotas.FileQuotas(path or None, limits)
     if kind == "redis":
-        return RedisQuotas(os.environ[QUOTAS_VARIABLE], limits)
+        return quotas.RedisQuotas(os.environ[QUOTAS_VARIABLE], limits)
     raise ConfigurationError(f"{QUOTAS_VARIABLE} must be window, file, file:/path or the address of a Redis")
 
 

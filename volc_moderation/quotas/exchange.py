@@ -42,8 +42,10 @@ class ExchangeRequest:
     process: int
     #: How many calls wait in the process; bulk calls count only up to a limit.
     weight: int = 0
-    #: The permits that are wanted, and the number that the first one gets.
+    #: The permits that are wanted, how many of them may be granted ahead of time, and the number that the first one
+    #: gets.
     want: int = 0
+    prefetch: int = 0
     number: int = 0
     #: Permits that go back: number, the span until the vendor no longer counts the request, and the credit by which
     #: the next request may leave earlier.

@@ -121,40 +121,49 @@ end
 
 -- Grant the free permits, then those that return next.
 local pace_step = request.pace_cost * request.window / quota
-local delays, is_short = {}, false
-local function grant(from)
-  local start = math.max(now, from)
-  if quota > request.burst then
-    start = math.ceil(math.max(start, pace - (request.burst - 1) * pace_step))
-    pace = math.max(pace, start) + pace_step
+local delays, prefetched, is_short = {}, 0, false
+while #delays < request.want do
+  -- The permits before this one return earlier, but exceed the quota or are left to other processes.
+  local used = in_flight + answered
+  local index = used - quota + ahead
+  if now < resume or index >= answered then
+    is_short = true
+    break
   end
-  redis.call('ZADD', held, start + request.lease, request.process .. ':' .. (request.number + #delays))
-  in_flight = in_flight + 1
-  delays[#delays + 1] = start - now
-end
-while #delays < request.want and now >= resume do
-  local over = in_flight + answered - quota
-  if over + ahead < 0 then
-    grant(now)
-  else
-    -- The permits before this one return earlier, but exceed the quota or are left to other processes.
-    local next_return = redis.call('ZRANGE', back, over + ahead, over + ahead, 'WITHSCORES')
-    if #next_return == 0 then
-      is_short = true
+  local start, next_return = now, nil
+  if index >= 0 then
+    next_return = redis.call('ZRANGE', back, index, index, 'WITHSCORES')
+    local credit = math.min(request.credit, tonumber(string.match(next_return[1], '%d+$')))
+    start = math.max(now, tonumber(next_return[2]) - credit)
+  end
+  local is_paced = quota > request.burst and used >= request.paced_from * quota
+  if is_paced then
+    start = math.ceil(math.max(start, pace - (request.burst - 1) * pace_step))
+  end
+  if start > now then
+    if prefetched == request.prefetch then
       break
     end
+    prefetched = prefetched + 1
+  end
+  if is_paced then
+    pace = math.max(pace, start) + pace_step
+  end
+  if next_return then
     redis.call('ZREM', back, next_return[1])
     answered = answered - 1
     if not request.published then
       effective = effective + request.learning * request.limit / effective
     end
-    grant(tonumber(next_return[2]) - math.min(request.credit, tonumber(string.match(next_return[1], '%d+$'))))
   end
+  redis.call('ZADD', held, start + request.lease, request.process .. ':' .. (request.number + #delays))
+  in_flight = in_flight + 1
+  delays[#delays + 1] = start - now
 end
 if #delays > 0 or request.want == 0 then
   redis.call('ZREM', line, request.process)
 end
-if #delays < request.want then
+if is_short then
   redis.call('ZADD', line, 'NX', now, request.process)
 end
 

@@ -3,8 +3,8 @@
 ``FileQuotas`` uses this function; in Redis, the same rules are the script ``grant_permits.lua``. A test compares the
 replies of both.
 
-A permit that has not returned yet is granted ahead of time, with the moment from which it may be used. So processes
-use permits in the order of their requests, and need not ask again.
+A permit that is free is granted at once. One that has not returned yet is granted ahead of time, with the moment from
+which it may be used. So processes use permits in the order of their requests, and need not ask again.
 """
 
 import bisect
@@ -14,7 +14,7 @@ import attrs
 
 from volc_moderation.quotas.adaptive import GROWTH_PER_WINDOW, LEARNING_PER_WINDOW, SHRINK_FACTOR
 from volc_moderation.quotas.exchange import ExchangeReply, ExchangeRequest
-from volc_moderation.quotas.window import MAX_BURST, PACE_COST
+from volc_moderation.quotas.window import MAX_BURST, PACE_COST, PACED_FROM
 
 #: The size of what identifies a process, and of the number of one of its permits.
 PROCESS_BITS = 31
@@ -80,7 +80,7 @@ def grant_permits(state: SharedState, request: ExchangeRequest, now: int) -> tup
     delays, is_short = _grant(state, request, quota, ahead)
     if request.process in state.line and (delays or not request.want):
         state.line.remove(request.process)
-    if len(delays) < request.want and request.process not in state.line:
+    if is_short and request.process not in state.line:
         state.line.append(request.process)
     reply = ExchangeReply(
         generation=state.generation,
@@ -155,22 +155,31 @@ def _grant(state: SharedState, request: ExchangeRequest, quota: int, ahead: int)
     rules, now = request.rules, state.clock
     pace_step = PACE_COST * rules.window / quota
     delays: list[int] = []
-    while len(delays) < request.want and now >= state.resume:
-        over = len(state.held) + len(state.back) - quota
-        free_at = now
-        if over + ahead >= 0:
-            # The permits before this one return earlier, but exceed the quota or are left to other processes.
-            if over + ahead >= len(state.back):
-                return delays, True
-            at, credit = state.back.pop(over + ahead)
+    prefetched = 0
+    while len(delays) < request.want:
+        used = len(state.held) + len(state.back)
+        # The permits before this one return earlier, but exceed the quota or are left to other processes.
+        index = used - quota + ahead
+        if now < state.resume or index >= len(state.back):
+            return delays, True
+        start = now
+        if index >= 0:
+            at, credit = state.back[index]
+            start = max(now, at - min(request.credit, credit))
+        is_paced = quota > MAX_BURST and used >= PACED_FROM * quota
+        if is_paced:
+            start = ceil(max(start, state.pace - (MAX_BURST - 1) * pace_step))
+        if start > now:
+            if prefetched == request.prefetch:
+                break
+            prefetched += 1
+        if is_paced:
+            state.pace = max(state.pace, start) + pace_step
+        if index >= 0:
+            del state.back[index]
             if not rules.published:
                 effective = state.effective or rules.limit
                 state.effective = effective + LEARNING_PER_WINDOW * rules.limit / effective
-            free_at = at - min(request.credit, credit)
-        start = max(now, free_at)
-        if quota > MAX_BURST:
-            start = ceil(max(start, state.pace - (MAX_BURST - 1) * pace_step))
-            state.pace = max(state.pace, start) + pace_step
         state.held[permit_id(request.process, request.number + len(delays))] = start + rules.lease
         delays.append(start - now)
     return delays, False

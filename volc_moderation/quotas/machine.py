@@ -1,5 +1,6 @@
 """The clocks of the machine, which its processes share, and the identity of these clocks."""
 
+import asyncio
 import contextlib
 import time
 from hashlib import blake2b
@@ -17,6 +18,12 @@ _TIME_NAMESPACE = Path("/proc/self/ns/time")
 def boot_time() -> float:
     """Return seconds since an arbitrary moment, including those in which the machine slept."""
     return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
+
+
+def clock_resolution(loop: asyncio.AbstractEventLoop) -> float:
+    """Return by how many seconds the clock of an event loop may be behind."""
+    # asyncio has no public API for this. uvloop counts whole milliseconds.
+    return float(getattr(loop, "_clock_resolution", 0.001))
 
 
 def machine_clock() -> int:

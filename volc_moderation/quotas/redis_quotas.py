@@ -20,10 +20,11 @@ from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.adaptive import GROWTH_PER_WINDOW, LEARNING_PER_WINDOW, SHRINK_FACTOR
 from volc_moderation.quotas.exchange import ExchangeReply, ExchangeRequest
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey
-from volc_moderation.quotas.shared_window import REDIS_TIMEOUT, Outage, SharedWindow
+from volc_moderation.quotas.shared_window import SharedWindow
 from volc_moderation.quotas.store import LEARNED_TTL, QuotaStore
+from volc_moderation.quotas.store_outage import REDIS_TIMEOUT, Outage
 from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE
-from volc_moderation.quotas.window import MAX_BURST, PACE_COST
+from volc_moderation.quotas.window import MAX_BURST, PACE_COST, PACED_FROM
 from volc_moderation.redis_client import cancellable, client_or_error
 
 SCRIPT = Path(__file__).with_name("grant_permits.lua").read_text(encoding="utf-8")
@@ -163,6 +164,7 @@ def script_argument(request: ExchangeRequest, memory: float) -> str:
         "process": str(request.process),  # a number of Lua would lose digits in the name of a permit
         "weight": request.weight,
         "want": request.want,
+        "prefetch": request.prefetch,
         "number": request.number,
         "returns": [value for permit in request.returns for value in permit],
         "renew": request.renew,
@@ -180,6 +182,7 @@ def script_argument(request: ExchangeRequest, memory: float) -> str:
         "growth": GROWTH_PER_WINDOW,
         "learning": LEARNING_PER_WINDOW,
         "shrink": SHRINK_FACTOR,
+        "paced_from": PACED_FROM,
         "burst": MAX_BURST,
         "pace_cost": PACE_COST,
     }

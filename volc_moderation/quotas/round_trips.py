@@ -2,53 +2,90 @@
 
 Holding a permit until the answer costs a round trip. Most of that can be regained. The next request of a permit arrives
 at least the shortest one-way time after the permit was granted; its previous request had arrived at least the shortest
-one-way time before its answer came. So a permit may return earlier by the smallest possible round trip. Only the
-smallest *observed* one is known, hence the margin and the minimum number of answers. The smallest possible one may also
-drop at any moment, hence the upper bound.
+one-way time before its answer came. So a permit may return earlier by the smallest possible round trip: the credit.
+Only the smallest *observed* one is known, hence the margin and the minimum number of answers.
+
+The smallest possible one may drop at any moment, and the first answer that shows it comes a whole way back later. The
+requests that are sent meanwhile arrive too early if the credit exceeds the new way there plus the old way back. So the
+credit is at most about the way back as long as the route is on trial. After a trial in which no round trip was shorter
+than expected, the credit is nearly the whole round trip. If the route becomes shorter then, the calls of the time that
+it gained are refused, once. The next trial takes twice as long, and round trips are remembered for twice as long, so
+that a route that changes again and again does not cost this again and again.
 """
 
 from collections import deque
+from math import inf
 
 #: The smallest observed round trip exceeds the smallest possible one, mostly at a cold start, by up to this.
 CREDIT_MARGIN = 0.010  # seconds
 #: Answers in the last minute before any permit returns early.
 MIN_ANSWERS = 100
-#: A permit returns early by at most this, or by at most half of the round trip if that is more. If the way to the
-#: vendor suddenly becomes shorter, the requests sent before still need the way back, which is about the other half.
-MIN_CREDIT_LIMIT = 0.050  # seconds
+#: On trial, a permit returns early by at most this, or by at most half of the round trip if that is more: about the way
+#: back.
+TRIAL_CREDIT_LIMIT = 0.050  # seconds
+FIRST_TRIAL = 30.0  # seconds
+MAX_TRIAL = 64 * FIRST_TRIAL  # seconds
 #: An abandoned request may still arrive: for as long as the slowest round trip of the last minute takes, and for at
 #: least this long.
 LATE_ARRIVAL_ALLOWANCE = 0.5  # seconds
-#: Round trips are remembered for this many slices of this length: a minute.
-SLICE_COUNT = 6
+#: Round trips are recorded in slices of time of this length.
 SLICE_LENGTH = 10.0  # seconds
+#: The slices of a minute. The smallest round trip is remembered for longer: for two trials.
+SLICE_COUNT = 6
 
 
 class RoundTrips:
-    """The smallest and the largest round trip of the last minute."""
+    """The smallest and the largest recent round trip, and the credit that follows."""
 
     def __init__(self) -> None:
-        self._slices: deque[_Slice] = deque(maxlen=SLICE_COUNT)
-        self._largest = 0.0
+        self._slice = _Slice(-SLICE_COUNT)
+        self._earlier: deque[_Slice] = deque()
+        # Of the earlier slices of the last minute.
+        self._earlier_largest = 0.0
+        self._earlier_count = 0
+        self._smallest = inf
+        self._trial = FIRST_TRIAL
+        self._trial_ends_at = inf
         #: Seconds by which a permit may return early.
         self.credit = 0.0
 
     def add(self, round_trip: float, now: float) -> None:
         """Record a round trip, in seconds."""
         number = int(now // SLICE_LENGTH)
-        if not self._slices or self._slices[-1].number != number:
-            self._slices.append(_Slice(number))
-            while self._slices[0].number <= number - SLICE_COUNT:
-                self._slices.popleft()
-        self._slices[-1].add(round_trip)
-        self._largest = max(one.largest for one in self._slices)
-        enough = sum(one.count for one in self._slices) >= MIN_ANSWERS
-        smallest = min(one.smallest for one in self._slices)
-        self.credit = max(0.0, min(smallest - CREDIT_MARGIN, max(MIN_CREDIT_LIMIT, smallest / 2))) if enough else 0.0
+        if number != self._slice.number:
+            self._begin_slice(number)
+        if round_trip < self._smallest - CREDIT_MARGIN:  # the route is new, or shorter than it was
+            if round_trip < self.credit:
+                self._trial = min(2 * self._trial, MAX_TRIAL)
+            self._trial_ends_at = now + self._trial
+        self._slice.add(round_trip)
+        self._smallest = min(self._smallest, round_trip)
+        self.credit = self._compute_credit(now)
 
     def remaining_transit(self, age: float, window: float) -> float:
         """Return for how many seconds a request that was abandoned ``age`` seconds after it was sent may arrive."""
-        return max(0.0, min(max(self._largest, LATE_ARRIVAL_ALLOWANCE), window) - age)
+        largest = max(self._earlier_largest, self._slice.largest, LATE_ARRIVAL_ALLOWANCE)
+        return max(0.0, min(largest, window) - age)
+
+    def _compute_credit(self, now: float) -> float:
+        if self._earlier_count + self._slice.count < MIN_ANSWERS:
+            return 0.0
+        credit = self._smallest - CREDIT_MARGIN
+        if now < self._trial_ends_at:
+            credit = min(credit, max(TRIAL_CREDIT_LIMIT, self._smallest / 2))
+        return max(0.0, credit)
+
+    def _begin_slice(self, number: int) -> None:
+        """Begin a new slice, and forget old ones."""
+        self._earlier.append(self._slice)
+        self._slice = _Slice(number)
+        memory = int(2 * self._trial / SLICE_LENGTH)
+        while self._earlier and self._earlier[0].number <= number - memory:
+            self._earlier.popleft()
+        last_minute = [one for one in self._earlier if one.number > number - SLICE_COUNT]
+        self._earlier_largest = max((one.largest for one in last_minute), default=0.0)
+        self._earlier_count = sum(one.count for one in last_minute)
+        self._smallest = min((one.smallest for one in self._earlier), default=inf)
 
 
 class _Slice:
@@ -57,7 +94,7 @@ class _Slice:
     def __init__(self, number: int) -> None:
         self.number = number
         self.count = 0
-        self.smallest = float("inf")
+        self.smallest = inf
         self.largest = 0.0
 
     def add(self, round_trip: float) -> None:

@@ -4,34 +4,30 @@ import asyncio
 import logging
 from collections.abc import Callable
 from math import ceil, inf
-from typing import Literal
 
 import attrs
 
 from volc_moderation.action import Quota
-from volc_moderation.errors import ConfigurationError, ModerationError, QuotaUnavailable
+from volc_moderation.errors import ConfigurationError, QuotaUnavailable
 from volc_moderation.quotas.adaptive import ThrottleCounter
 from volc_moderation.quotas.exchange import MICROSECONDS, Exchange, ExchangeRequest, WindowRules, micros
+from volc_moderation.quotas.machine import clock_resolution
 from volc_moderation.quotas.permit import Permit, Priority, QuotaState
-from volc_moderation.quotas.round_trips import LATE_ARRIVAL_ALLOWANCE, RoundTrips
+from volc_moderation.quotas.round_trips import CREDIT_MARGIN, LATE_ARRIVAL_ALLOWANCE, RoundTrips
 from volc_moderation.quotas.shared_permit import PERMIT_LEASE, ClockReading, PermitReturn, SharedPermit
+from volc_moderation.quotas.store_outage import RECONNECT_INTERVAL, REDIS_TIMEOUT, Outage, StoreOutage
 from volc_moderation.quotas.wait_queue import WaitQueue
-from volc_moderation.quotas.window import TIMER_RESOLUTION, LocalWindow
+from volc_moderation.quotas.window import TIMER_RESOLUTION
 
-#: What happens to calls while the store is unavailable.
-Outage = Literal["raise", "wait", "share"]
 #: All processes together request at most this part of the quota ahead of time, each as much as its calls are a part of
-#: those that wait. So all calls wait equally long, whichever process they are in.
+#: those that wait. So all calls wait equally long, whichever process they are in. Permits that are free are granted at
+#: once, however many calls wait.
 MAX_PREFETCH = 0.2
 #: The part that one process requests before it knows of the others.
 INITIAL_PREFETCH = 1 / 30
 #: The most bulk calls that count as waiting, as a part of the quota: a process with a long list must not hold up those
 #: in which somebody waits.
 MAX_BULK_WEIGHT = 1 / 30
-#: The store has this long to reply.
-REDIS_TIMEOUT = 1.0  # seconds
-#: An unavailable store is tried again after this.
-RECONNECT_INTERVAL = 0.25  # seconds
 # Seconds until permits are requested again that the store did not have; twice as long each time.
 MIN_POLL_INTERVAL = 0.02
 MAX_POLL_INTERVAL = 0.16
@@ -74,19 +70,21 @@ class SharedWindow:
     ) -> None:
         self._quota = quota
         self._loop = loop
+        #: For how long a permit is held after an answer.
+        self._length = quota.window + clock_resolution(loop)
         self._exchange = exchange
         self._process = process
-        self._outage = outage
-        self._processes = processes
         self._has_generation = has_generation
         self._refill_at = refill_at
         self._closed_message = f"these {store_name} are closed"
+        memory = _vendor_memory(quota, outage, is_confirmed=has_generation is not None)
+        self._outage = StoreOutage(quota, loop, mode=outage, memory=memory, processes=processes)
         self._rules = WindowRules(
             limit=quota.limit,
             published=quota.published,
             window=micros(quota.window),
             lease=micros(PERMIT_LEASE + quota.window),
-            forget=micros(self._vendor_memory()),
+            forget=micros(memory),
             silence=micros(quota.window + MAX_SILENCE),
         )
         self._wait_queue: WaitQueue[Permit] = WaitQueue(bulk_share)
@@ -111,10 +109,6 @@ class SharedWindow:
         self._poll_interval = MIN_POLL_INTERVAL
         #: The weight that the store knows.
         self._reported_weight = 0
-        # While the store is unavailable: why, when to try again, and the share of the quota that is used meanwhile.
-        self._outage_reason: str | None = None
-        self._reconnect_at = 0.0
-        self._share: LocalWindow | None = None
         self._next_number = 0
         self._task: asyncio.Task[None] | None = None
         self._wake_up: asyncio.Future[None] | None = None
@@ -130,9 +124,11 @@ class SharedWindow:
 
     def answered(self, permit: SharedPermit, round_trip: float) -> None:
         """Take a permit back after an answer."""
-        now = self._loop.time()
+        now, credit = self._loop.time(), self._round_trips.credit
         self._round_trips.add(round_trip, now)
-        self._schedule_return(permit, now + self._quota.window, self._round_trips.credit)
+        if credit > self._round_trips.credit + CREDIT_MARGIN:
+            self._postpone(credit - self._round_trips.credit)
+        self._schedule_return(permit, now + self._length, self._round_trips.credit)
 
     def throttled(self, permit: SharedPermit, round_trip: float) -> None:
         """Take a permit back after a throttled response, which is reported to the store at once."""
@@ -145,7 +141,7 @@ class SharedWindow:
         """Take a permit back after a request whose outcome is unknown, or that was not sent."""
         at = max(self._loop.time(), permit.start)
         if age is not None:
-            at += self._round_trips.remaining_transit(age, self._quota.window) + self._quota.window
+            at += self._round_trips.remaining_transit(age, self._quota.window) + self._length
         self._schedule_return(permit, at, 0.0)
 
     def state(self) -> QuotaState:
@@ -184,7 +180,7 @@ class SharedWindow:
         self._return_prefetched()
         for permit in list(self._in_flight.values()):
             self.abandoned(permit, 0.0)
-        if self._returns and self._outage_reason is None:
+        if self._returns and not self._outage.is_on:
             await self._synchronize()
 
     def _schedule_return(self, permit: SharedPermit, at: float, credit: float) -> None:
@@ -209,8 +205,10 @@ class SharedWindow:
             while not self._is_closed:
                 self._grant_permits()
                 now = self._loop.time()
-                if self._outage_reason is not None and now < self._reconnect_at and self._wait_queue:
-                    await self._handle_outage()
+                if self._outage.is_on and now < self._outage.retry_at and self._wait_queue:
+                    retry_at = await self._outage.handle(self._wait_queue)
+                    if retry_at is not None:
+                        await self._wait_until(retry_at)
                     continue
                 due = self._next_exchange_at()
                 if due is not None and due <= now:
@@ -253,9 +251,14 @@ class SharedWindow:
         for permit in permits:
             self.abandoned(permit, None)
 
+    def _postpone(self, seconds: float) -> None:
+        """Use the prefetched permits later: the route is shorter than the credit that they were granted with."""
+        for permit in self._prefetched:
+            permit.start += seconds
+
     def _missing(self) -> int:
         """Return the number of permits to request."""
-        return min(len(self._wait_queue), self._max_prefetched()) - len(self._prefetched)
+        return min(len(self._wait_queue), self._effective) - len(self._prefetched)
 
     def _max_prefetched(self) -> int:
         if self._others is None:
@@ -283,12 +286,13 @@ class SharedWindow:
             times.append(oldest.renewed_at.loop + PERMIT_LEASE / 2)
         if not times:
             return None
-        return min(times) if self._outage_reason is None else max(self._reconnect_at, min(times))
+        return max(self._outage.retry_at, min(times)) if self._outage.is_on else min(times)
 
     async def _synchronize(self) -> None:
         """Return permits to the store, renew those in flight and request new ones, in one exchange."""
         now = self._loop.time()
         want = max(0, self._missing()) if now >= self._request_at else 0
+        prefetch = max(0, self._max_prefetched() - len(self._prefetched))
         number, self._next_number = self._next_number, self._next_number + want
         returns, self._returns = self._returns, []
         is_refused, self._is_throttle_unreported = self._is_throttle_unreported, False
@@ -300,13 +304,14 @@ class SharedWindow:
             process=self._process,
             weight=weight,
             want=want,
+            prefetch=prefetch,
             number=number,
             returns=tuple((one.number, micros(one.at - now), int(one.credit * MICROSECONDS)) for one in returns),
             renew=tuple(permit.number for permit in renewed),
             throttled=is_refused,
             credit=int(self._round_trips.credit * MICROSECONDS),
             generation=self._generation if now < self._last_reply_at + GENERATION_MEMORY else None,
-            was_away=self._share is not None,
+            was_away=self._outage.has_own_share,
             clock_bound=None if self._clock_offset is None else int((now + self._clock_offset) * MICROSECONDS),
         )
         try:
@@ -314,11 +319,11 @@ class SharedWindow:
         except Exception as error:  # noqa: BLE001 - the user's Redis client may raise anything
             self._returns = returns + self._returns
             self._is_throttle_unreported = is_refused or self._is_throttle_unreported
-            self._record_outage(error)
+            self._outage.begin(error)
+            self._reported_weight = 0
+            self._return_prefetched()
             return
-        if self._outage_reason is not None:
-            _log.info("the store of quotas is available again")
-        self._outage_reason = self._share = None
+        self._outage.end()
         now = self._loop.time()
         for permit in renewed:
             if self._in_flight.pop(permit.number, None):  # otherwise it was answered meanwhile
@@ -343,47 +348,8 @@ class SharedWindow:
         is_empty = want > 0 and not reply.delays
         self._poll_interval = min(2 * self._poll_interval, MAX_POLL_INTERVAL) if is_empty else MIN_POLL_INTERVAL
         wait = min(max(self._poll_interval, reply.wait / MICROSECONDS), self._quota.window)
-        self._request_at = now + wait if len(reply.delays) < want else now
-
-    def _vendor_memory(self) -> float:
-        """Return the seconds after which the vendor no longer counts requests whose permits were lost.
-
-        Where each process continues with its share, the processes return to the store one after the other.
-        """
-        reconnect = REDIS_TIMEOUT + RECONNECT_INTERVAL if self._outage == "share" else 0.0
-        unconfirmed = MAX_UNCONFIRMED * self._quota.window if self._has_generation is None else 0.0
-        return self._quota.window + LATE_ARRIVAL_ALLOWANCE + reconnect + unconfirmed
-
-    def _record_outage(self, error: Exception) -> None:
-        """Record that the store is unavailable."""
-        now = self._loop.time()
-        reason = str(error) if isinstance(error, ModerationError) else f"{type(error).__name__}: {error}"[:200]
-        if self._outage_reason is None:
-            _log.warning("the store of quotas is unavailable: %s", reason)
-        self._outage_reason = reason
-        self._reported_weight = 0
-        self._reconnect_at = now + RECONNECT_INTERVAL
-        self._return_prefetched()
-        share = self._quota.limit // self._processes
-        if self._outage == "share" and self._share is None and share:
-            quota = attrs.evolve(self._quota, limit=share, published=True)
-            self._share = LocalWindow(quota, self._loop, 0.0, [now + self._vendor_memory()] * share)
-
-    async def _handle_outage(self) -> None:
-        """While the store is unavailable: fail the waiters, let them wait, or serve the next one from our share."""
-        if self._outage == "wait":
-            await self._wait_until(self._reconnect_at)
-        elif self._share is None:
-            self._wait_queue.fail_all(
-                lambda: QuotaUnavailable(f"the store of quotas is unavailable: {self._outage_reason}")
-            )
-        else:
-            try:
-                async with asyncio.timeout(self._reconnect_at - self._loop.time() + TIMER_RESOLUTION):
-                    permit = await self._share.acquire("interactive")
-            except TimeoutError:
-                return
-            self._wait_queue.grant(permit)
+        is_short = len(reply.delays) < want and sum(delay > 0 for delay in reply.delays) < prefetch
+        self._request_at = now + wait if is_short else now
 
     async def _wait_until(self, when: float) -> None:
         """Wait until ``when``, or until something happens."""
@@ -398,3 +364,15 @@ class SharedWindow:
     def _wake(self) -> None:
         if self._wake_up is not None and not self._wake_up.done():
             self._wake_up.set_result(None)
+
+
+def _vendor_memory(quota: Quota, outage: Outage, *, is_confirmed: bool) -> float:
+    """Return the seconds after which the vendor no longer counts requests whose permits were lost.
+
+    Where each process continues with its share, the processes return to the store one after the other.
+
+    :param is_confirmed: whether the store confirms that it still has its data before a permit is used.
+    """
+    reconnect = REDIS_TIMEOUT + RECONNECT_INTERVAL if outage == "share" else 0.0
+    unconfirmed = 0.0 if is_confirmed else MAX_UNCONFIRMED * quota.window
+    return quota.window + LATE_ARRIVAL_ALLOWANCE + reconnect + unconfirmed

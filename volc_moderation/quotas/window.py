@@ -18,6 +18,7 @@ from aiolimiter import AsyncLimiter
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, QuotaUnavailable, describe
 from volc_moderation.quotas.adaptive import AdaptiveLimit, ThrottleCounter
+from volc_moderation.quotas.machine import clock_resolution
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, QuotaState
 from volc_moderation.quotas.round_trips import LATE_ARRIVAL_ALLOWANCE, RoundTrips
 from volc_moderation.quotas.store import QuotaStore
@@ -25,7 +26,10 @@ from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE, WaitQueue
 
 # The pace of permits. With Redis, ``grant_permits.lua`` keeps the same pace.
 
-#: At most this many permits are granted at once: bursts make an HTTP pool collapse.
+#: Permits are paced while at least this part of a quota is used. Below it, none is scarce, and no call waits.
+PACED_FROM = 0.5
+#: While they are paced, at most this many are granted at once: what is sent in a burst returns in a burst, and more of
+#: it is refused when the route to the vendor becomes shorter.
 MAX_BURST = 3
 #: What a permit takes of the pacer's capacity: a little less than 1, so that a coarse clock does not delay it twice.
 PACE_COST = 0.99
@@ -156,7 +160,8 @@ class LocalWindow:
         self._quota = quota
         self._limit = AdaptiveLimit(quota)
         self._refusals = ThrottleCounter()
-        self._length = quota.window
+        #: For how long a permit is held after an answer.
+        self._length = quota.window + clock_resolution(loop)
         self._loop = loop
         self._set_pace(quota.limit)
         self._wait_queue: WaitQueue[Permit] = WaitQueue(bulk_share)
@@ -166,15 +171,21 @@ class LocalWindow:
         self._in_flight = 0
         self._answered: deque[float] = deque()  # the times of the answers, in order
         self._abandoned = inherited  # the times of the returns, a heap
+        #: The times of the answers of the last window whose permits returned early, in order.
+        self._returned_early: deque[float] = deque()
         heapq.heapify(self._abandoned)
         self._round_trips = RoundTrips()
 
     async def acquire(self, priority: Priority) -> Permit:
         """Wait for a permit."""
-        if not self._is_granting() and self._is_on_pace() and self._has_free_permit():
-            self._in_flight += 1
-            await self._take_pace()
-            return self
+        if not self._is_granting() and self._has_free_permit():
+            if not self._is_paced():
+                self._in_flight += 1
+                return self
+            if self._is_on_pace():
+                self._in_flight += 1
+                await self._take_pace()
+                return self
         waiter = self._wait_queue.enqueue(priority)
         if not self._is_granting():
             self._granter = self._loop.create_task(self._grant_permits(), name="volc_moderation quota")
@@ -238,6 +249,14 @@ class LocalWindow:
         self._pacer = AsyncLimiter(MAX_BURST, MAX_BURST * self._length / limit) if limit > MAX_BURST else None
         self._pace_poll_interval = min(self._length / limit, MAX_PACE_POLL_INTERVAL)
 
+    def _is_paced(self) -> bool:
+        """Return whether enough of the quota is used to pace permits.
+
+        Permits that returned early count too: if the route became shorter, the vendor still counts their requests.
+        """
+        used = self._permits_out() + len(self._returned_early)
+        return used >= PACED_FROM * self._limit.current(self._loop.time())
+
     def _is_on_pace(self) -> bool:
         return self._pacer is None or self._pacer.has_capacity(PACE_COST)
 
@@ -253,7 +272,9 @@ class LocalWindow:
         now = self._loop.time()
         early = self._length - self._round_trips.credit
         while self._answered and self._answered[0] + early <= now:
-            self._answered.popleft()
+            self._returned_early.append(self._answered.popleft())
+        while self._returned_early and self._returned_early[0] + self._length <= now:
+            self._returned_early.popleft()
         while self._abandoned and self._abandoned[0] <= now:
             heapq.heappop(self._abandoned)
         return self._permits_out() < self._limit.current(now)
@@ -265,10 +286,11 @@ class LocalWindow:
         """Grant permits while calls wait: the only task that waits for them, however many calls do."""
         try:
             while self._wait_queue:
-                # The pacer's own wait never ends on a clock that stands still between timers, as in virtual time.
-                while not self._is_on_pace():  # noqa: ASYNC110
-                    await asyncio.sleep(self._pace_poll_interval)
-                await self._take_pace()
+                if not self._has_free_permit() or self._is_paced():
+                    # The pacer's own wait never ends on a clock that stands still between timers, as in virtual time.
+                    while not self._is_on_pace():  # noqa: ASYNC110
+                        await asyncio.sleep(self._pace_poll_interval)
+                    await self._take_pace()
                 if not self._has_free_permit():
                     self._record_shortage()
                     await self._wait_until_free()
