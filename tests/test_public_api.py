@@ -53,12 +53,13 @@ def defined_names(module: str) -> set[str]:
     path = importlib.import_module(module).__file__
     assert path is not None
     names = set()
-    for node in ast.parse(Path(path).read_text(encoding="utf-8")).body:
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if path.endswith("__init__.py") else tree.body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             names.add(node.name)
         elif isinstance(node, ast.ImportFrom) and path.endswith("__init__.py"):
             names |= {alias.asname or alias.name for alias in node.names}
-    return {name for name in names if not name.startswith("_")}
+    return {name for name in names if not name.startswith("_")} - {"TYPE_CHECKING", "lazy_names"}
 
 
 @pytest.mark.parametrize("module", PUBLIC_MODULES)

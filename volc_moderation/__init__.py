@@ -1,7 +1,8 @@
 """Asyncio SDK for real-time audio and video moderation at Volcengine RTC and ZEGO, signed, retried and within quota."""
 
+from typing import TYPE_CHECKING
+
 from volc_moderation.action import Action, Quota
-from volc_moderation.call_state import Reply
 from volc_moderation.errors import (
     APIError,
     AuthenticationError,
@@ -24,10 +25,26 @@ from volc_moderation.errors import (
     TransportError,
 )
 from volc_moderation.event import Event, Evidence, Media, Verdict
-from volc_moderation.quotas import FileQuotas, NoQuotas, RedisQuotas, WindowQuotas
-from volc_moderation.retry import RetryPolicy
-from volc_moderation.volcengine import VolcengineClient
-from volc_moderation.zego import ZegoClient
+from volc_moderation.lazy_imports import lazy_names
+
+if TYPE_CHECKING:
+    from volc_moderation.call_state import Reply
+    from volc_moderation.quotas import FileQuotas, NoQuotas, RedisQuotas, WindowQuotas
+    from volc_moderation.retry import RetryPolicy
+    from volc_moderation.volcengine import VolcengineClient
+    from volc_moderation.zego import ZegoClient
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "call_state": ["Reply"],
+            "quotas": ["FileQuotas", "NoQuotas", "RedisQuotas", "WindowQuotas"],
+            "retry": ["RetryPolicy"],
+            "validators": [],
+            "volcengine": ["VolcengineClient"],
+            "zego": ["ZegoClient"],
+        },
+    )
 
 __all__ = [
     "APIError",

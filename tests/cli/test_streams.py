@@ -113,7 +113,7 @@ def test_an_os_error_of_a_file_is_not_taken_for_one_of_the_output(
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, "something else", "a file")
 
-    monkeypatch.setattr("volc_moderation.cli.app.app", fail)
+    monkeypatch.setattr("volc_moderation.cli.app.make_app", lambda arguments: fail)
     with pytest.raises(OSError, match="something else"):
         command("jobs", "stops.csv.jobs")
 

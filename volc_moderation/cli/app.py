@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -9,24 +10,37 @@ from volc_moderation import __version__
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.terminal import prepare_streams, print_error, stderr
 
-app = App(
-    name="volc-moderation",
-    version=__version__,
-    help="Call the vendors' moderation APIs for real-time audio and video at the full speed of their quotas.",
-    default_parameter=Parameter(negative=()),
-)
+#: The commands, and their descriptions in the list of commands: the first paragraph of each one's own help page.
 #: Each command is a function, or an app of cyclopts, in the module of its name. The module is imported when the command
 #: runs, and imports only what the command needs.
-COMMANDS = ("demo", "emulator", "bulk", "sweep", "jobs", "worker", "call")
-for name in COMMANDS:
-    app.command(f"volc_moderation.cli.{name}:{name}")
+COMMANDS = {
+    "demo": "Start and stop a thousand tasks from a journal at full quota, against an emulator in a separate process.",
+    "emulator": "Emulate both vendors on one port until interrupted.",
+    "bulk": "Send the calls of CSV, JSON Lines (also compressed) or Parquet files; - is standard input.",
+    "sweep": "List the moderations of rooms at Volcengine, and stop those that are still running.",
+    "jobs": "Show how many jobs of each kind a journal has, or, with a filter, which jobs.",
+    "worker": "Send the calls of a queue until SIGINT or SIGTERM.",
+    "call": "Make one call with the credentials in the environment, and print the result as JSON.",
+}
+
+
+def make_app(arguments: Sequence[str]) -> App:
+    """Return the app for the given arguments, in which the other commands are only described, and not imported."""
+    app = App(
+        name="volc-moderation",
+        version=__version__,
+        help="Call the vendors' moderation APIs for real-time audio and video at the full speed of their quotas.",
+        default_parameter=Parameter(negative=()),
+    )
+    for name, description in COMMANDS.items():
+        app.command(f"volc_moderation.cli.{name}:{name}", help=None if name in arguments else description)
+    return app
 
 
 def run(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     prepare_streams()
-    if not arguments or arguments[0] not in {*COMMANDS, "--version"}:
-        app.resolved_commands()  # the help lists their descriptions
+    app = make_app(arguments)
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()

@@ -1,6 +1,8 @@
 """Volcengine RTC: content moderation, webcasts, and a moderator's actions on the users in a room."""
 
-from volc_moderation.volcengine import callbacks
+from typing import TYPE_CHECKING
+
+from volc_moderation.lazy_imports import lazy_names
 from volc_moderation.volcengine.actions import (
     Acknowledgement,
     DetectionStatus,
@@ -41,6 +43,11 @@ from volc_moderation.volcengine.room import (
     UnbanUserStream,
     UpdateBanRoomUserRule,
 )
+
+if TYPE_CHECKING:
+    from volc_moderation.volcengine import callbacks
+else:
+    __getattr__, __dir__ = lazy_names(__name__, {"callbacks": []})
 
 __all__ = [
     "Acknowledgement",

@@ -1,6 +1,8 @@
 """ZEGO: streaming moderation, and a moderator's actions on the users and streams in a room."""
 
-from volc_moderation.zego import callbacks
+from typing import TYPE_CHECKING
+
+from volc_moderation.lazy_imports import lazy_names
 from volc_moderation.zego.actions import (
     AudioParam,
     CensorTask,
@@ -59,6 +61,11 @@ from volc_moderation.zego.rules import (
     SetForbidStreamRule,
     SetForbidUserRule,
 )
+
+if TYPE_CHECKING:
+    from volc_moderation.zego import callbacks
+else:
+    __getattr__, __dir__ = lazy_names(__name__, {"callbacks": []})
 
 __all__ = [
     "AudioParam",
