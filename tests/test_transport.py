@@ -21,7 +21,7 @@ from volc_moderation import (
     RetryPolicy,
     ThrottledError,
     TransportError,
-    transport,
+    http_clients,
 )
 from volc_moderation.emulator import EmulatorProcess, Fault
 from volc_moderation.errors import DecodeError
@@ -277,7 +277,7 @@ async def test_clients_share_certificates_of_the_same_environment_only(
     created: list[ssl.SSLContext] = []
     original = library.create_ssl_context
     monkeypatch.setattr(library, "create_ssl_context", create)
-    monkeypatch.setattr(transport, "_certificates_by_location", weakref.WeakValueDictionary())
+    monkeypatch.setattr(http_clients, "_certificates_by_location", weakref.WeakValueDictionary())
     async with secure_server() as base_url, volcengine_client(base_url=base_url) as first, zego_client():
         assert len(created) == 1
         monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))

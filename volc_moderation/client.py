@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self, TypedDict, TypeVar, Unpack
 
 from volc_moderation.action import Action, Quota, actions_derived_from
+from volc_moderation.base_url import BaseURL
 from volc_moderation.call_state import AttemptPermits, Call, PermitLost, Reply
 from volc_moderation.errors import (
     AuthenticationError,
@@ -23,11 +24,12 @@ from volc_moderation.errors import (
     ThrottledError,
     describe,
 )
+from volc_moderation.http_clients import AsyncHTTPClient
 from volc_moderation.quotas.environment import SharedQuotas  # noqa: TC001 - in the type of an attribute
 from volc_moderation.quotas.permit import Priority, QuotaKey, Quotas
 from volc_moderation.quotas.window import SHARING_HINT, WindowQuotas, default_quotas
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown, retrying
-from volc_moderation.transport import AsyncHTTPClient, BaseURL, Transport
+from volc_moderation.transport import Transport
 from volc_moderation.wire import DecodedResponse, Request, Response
 
 R = TypeVar("R")

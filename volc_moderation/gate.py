@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from volc_moderation import aiohttp_adapter
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE, WaitQueue
 
@@ -47,8 +48,11 @@ def width_for(client: Any, url: Any) -> int:
     public API for the size of the pool; if the private attributes change, this is ``MAX_IN_FLIGHT``. A connection of
     HTTP/2 carries many requests.
     """
+    transport = aiohttp_adapter.transport_for(client, url)
+    if aiohttp_adapter.is_aiohttp(transport):
+        return max(1, min(MAX_IN_FLIGHT, aiohttp_adapter.connection_limit(transport) or MAX_IN_FLIGHT))
     try:
-        pool = client._transport_for_url(url)._pool  # noqa: SLF001
+        pool = transport._pool  # noqa: SLF001
         width = MAX_IN_FLIGHT if pool._http2 else min(MAX_IN_FLIGHT, pool._max_connections)  # noqa: SLF001
     except (AttributeError, TypeError):
         return MAX_IN_FLIGHT

@@ -1,88 +1,28 @@
 """Sends signed bytes, and returns the status, headers and bytes of the response.
 
-This is the only module of the SDK that imports httpx; the emulator and the test fixtures do so, too.
-
 The client may be an ``httpx.AsyncClient`` or an ``httpx2.AsyncClient``: it receives nothing but str, bytes, floats and
-callables, and the exceptions caught are those of the library that its class comes from.
+callables, and the exceptions caught are those of the library that its class comes from. Either may send with aiohttp:
+``aiohttp_adapter.py`` is about the differences.
 """
 
 import asyncio
 import logging
-import os
 import re
 import ssl
-import sys
-import weakref
 from collections.abc import Awaitable, Callable
-from types import ModuleType
-from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-import attrs
 import httpx
 
-from volc_moderation.errors import ConfigurationError, TransportError, describe
-from volc_moderation.gate import MAX_IN_FLIGHT, Gate, width_for
+from volc_moderation import aiohttp_adapter
+from volc_moderation.base_url import BaseURL
+from volc_moderation.errors import TransportError
+from volc_moderation.gate import Gate, width_for
+from volc_moderation.http_clients import AsyncHTTPClient, default_http_client, library_of
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.wire import Request, Response
 
 #: The longest response, decompressed: far longer than any real one, and short enough not to exhaust the memory.
 MAX_RESPONSE_BYTES = 16 * 2**20
-
-
-class AsyncHTTPClient(Protocol):
-    """What this package uses of an ``httpx.AsyncClient`` or an ``httpx2.AsyncClient``."""
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the client is closed, and can send no more requests."""
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-
-
-@attrs.frozen
-class BaseURL:
-    """The address of a vendor: http or https, without a path."""
-
-    url: str
-    #: The Host header that is sent and signed: in lower case, with the port unless it is the scheme's default.
-    host: str
-    is_loopback: bool
-
-    @property
-    def account_suffix(self) -> str:
-        """Distinguishes the accounts of an emulator from those of the vendor, whose hosts all share their quotas."""
-        return f"@{self.host}" if self.is_loopback else ""
-
-    @classmethod
-    def parse(cls, base_url: object) -> "BaseURL":
-        """Parse an address. Raises ``ConfigurationError`` if it is not one."""
-        rule = "base_url must be like 'https://host' or 'http://127.0.0.1:8000', without path, query or user"
-        if not isinstance(base_url, str):
-            raise ConfigurationError(f"{rule}; got {describe(base_url)}")
-        try:
-            parts = urlsplit(base_url)
-            name, port = parts.hostname, parts.port
-        except ValueError:
-            raise ConfigurationError(rule) from None
-        if (
-            parts.scheme not in {"http", "https"}
-            or not name
-            or not base_url.isascii()
-            or not base_url.isprintable()
-            or " " in base_url
-            or parts.path not in {"", "/"}
-            or parts.query
-            or parts.fragment
-            or "@" in parts.netloc
-        ):
-            raise ConfigurationError(rule)
-        host = f"[{name}]" if ":" in name else name
-        if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
-            host += f":{port}"
-        is_loopback = name in {"localhost", "::1"} or name.startswith("127.")
-        return cls(f"{parts.scheme}://{host}", host, is_loopback)
 
 
 class Transport:
@@ -91,15 +31,26 @@ class Transport:
     def __init__(self, client: AsyncHTTPClient | None, *, timeout: float, base_url: BaseURL) -> None:
         self._owns_client = client is None
         if client is None:
-            client = _make_client(base_url)
+            client = default_http_client(base_url)
         self._client: httpx.AsyncClient = client  # type: ignore[assignment]  # or its twin of httpx2
-        self._library = _library_of(client)
+        self._library = library_of(client)
         self._host = base_url.host
         self._url = base_url.url
         self._timeout = timeout
-        # The gate is as wide as the pool, so requests do not wait in the pool. Connecting may take half of the time.
-        self._timeouts = (timeout / 2, timeout, timeout, None)  # connect, read, write, pool
-        self._gate = Gate(width_for(client, self._library.URL(base_url.url)))
+        url = self._library.URL(base_url.url)
+        # The gate is as wide as the pool, so requests do not wait in the pool.
+        self._gate = Gate(width_for(client, url))
+        #: What the client raises besides ``OSError``. httpx parses a redirect's address even if it does not follow it.
+        self._errors: tuple[type[Exception], ...] = (self._library.HTTPError, self._library.InvalidURL, UnicodeError)
+        transport = aiohttp_adapter.transport_for(client, url)
+        self._is_aiohttp: bool = aiohttp_adapter.is_aiohttp(transport)
+        if self._is_aiohttp:
+            aiohttp_adapter.prepare(transport)
+            self._errors += aiohttp_adapter.error_types()
+        # Connecting may take half of the time. aiohttp's timeout of that name covers only TCP and TLS; what it takes as
+        # the timeout of the pool also covers finding the address, and the proxy.
+        pool_timeout = timeout / 2 if self._is_aiohttp else None
+        self._timeouts = (timeout / 2, timeout, timeout, pool_timeout)  # connect, read, write, pool
 
     @property
     def is_closed(self) -> bool:
@@ -145,8 +96,7 @@ class Transport:
                 body = await _read(response)
         except TimeoutError:
             error = TransportError(f"no response within {self._timeout:g} s{self._route()}", maybe_sent=True)
-        except (self._library.HTTPError, self._library.InvalidURL, UnicodeError) as caught:
-            # httpx parses a redirect's address even if it does not follow the redirect.
+        except self._errors as caught:
             error = self._to_transport_error(caught, request)
         except OSError as caught:
             reason = f"the connection failed: {type(caught).__name__}{self._route()}"
@@ -167,21 +117,28 @@ class Transport:
         raise error
 
     def _to_transport_error(self, error: Exception, request: Request) -> TransportError:
-        library = self._library
-        not_sent = (
-            library.ConnectError,
-            library.ConnectTimeout,
-            library.PoolTimeout,
-            library.ProxyError,
-            library.UnsupportedProtocol,
-        )
-        reason = f"{type(error).__name__} ({self._host}{self._route()})" + (f": {error}" if str(error) else "")
+        library, text = self._library, str(error)
+        if self._is_aiohttp:
+            error, text = aiohttp_adapter.cause_of(error)
+            maybe_sent = not aiohttp_adapter.proves_nothing_sent(error)
+        else:
+            maybe_sent = not isinstance(
+                error,
+                (
+                    library.ConnectError,
+                    library.ConnectTimeout,
+                    library.PoolTimeout,
+                    library.ProxyError,
+                    library.UnsupportedProtocol,
+                ),
+            )
+        reason = f"{type(error).__name__} ({self._host}{self._route()})" + (f": {text}" if text else "")
         is_untrusted = _is_untrusted(error)
         if is_untrusted:
             reason += "; if the certificate is right, set SSL_CERT_FILE to the file of its authority"
         return TransportError(
             _without_signature(request.redact(reason)),
-            maybe_sent=not isinstance(error, not_sent),
+            maybe_sent=maybe_sent,
             # An event hook of the user's client may call raise_for_status().
             status=error.response.status_code if isinstance(error, library.HTTPStatusError) else None,
             is_permanent=is_untrusted,
@@ -192,8 +149,11 @@ class Transport:
 
         Neither library has a public API for this. If the private attributes change, the proxy is not named.
         """
+        transport = aiohttp_adapter.transport_for(self._client, self._library.URL(self._url))
         try:
-            transport: Any = self._client._transport_for_url(self._library.URL(self._url))  # noqa: SLF001
+            if self._is_aiohttp:
+                proxy = transport.proxy.url
+                return f" through the proxy {proxy.scheme}://{proxy.host}:{proxy.port}"
             proxy = transport._pool._proxy_url  # noqa: SLF001
             return f" through the proxy {proxy.scheme.decode()}://{proxy.host.decode()}:{proxy.port}"
         except AttributeError:
@@ -219,38 +179,6 @@ async def _read(response: httpx.Response) -> bytes | None:
     return None
 
 
-def _make_client(base_url: BaseURL) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
-    try:
-        verify = _certificates()
-        if base_url.is_loopback:
-            # A proxy of the environment is for other machines, not for an emulator on this one: httpx uses no proxy if
-            # it is given a transport. The certificates of the environment apply here too.
-            return httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(verify=verify, limits=limits))
-        return httpx.AsyncClient(verify=verify, limits=limits)
-    except (ImportError, OSError) as error:
-        reason = str(error)
-    except (httpx.InvalidURL, ValueError) as error:
-        reason = type(error).__name__  # its message may contain the proxy's password
-    raise ConfigurationError(f"httpx cannot use the proxies or certificates of the environment: {reason}")
-
-
-#: Reading the certificates takes 30 ms and 0.8 MB, so clients that exist at the same time share them. The keys are the
-#: values of ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``.
-_certificates_by_location: "weakref.WeakValueDictionary[tuple[str | None, ...], ssl.SSLContext]" = (
-    weakref.WeakValueDictionary()
-)
-
-
-def _certificates() -> ssl.SSLContext:
-    """Return the certificates that httpx trusts: those of the environment, else its own."""
-    location = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-    context = _certificates_by_location.get(location)
-    if context is None:
-        context = _certificates_by_location[location] = httpx.create_ssl_context()
-    return context
-
-
 def _is_untrusted(error: BaseException | None) -> bool:
     """Return whether an error, or one that it is chained to, is a refused certificate."""
     for _ in range(_MAX_CHAIN_LENGTH):
@@ -262,19 +190,6 @@ def _is_untrusted(error: BaseException | None) -> bool:
 
 #: There are about five exceptions from httpx down to the ssl module. A chain may be circular.
 _MAX_CHAIN_LENGTH = 20
-
-
-def _library_of(client: object) -> ModuleType:
-    """Return the module whose exceptions the client raises."""
-    if getattr(client, "params", None):
-        raise ConfigurationError("http_client must not have params of its own: httpx would replace the query with them")
-    for cls in type(client).__mro__:
-        root = cls.__module__.partition(".")[0]
-        if cls.__name__ == "AsyncClient" and root in {"httpx", "httpx2"}:
-            return sys.modules[root]
-    raise ConfigurationError(
-        f"http_client must be an httpx.AsyncClient or an httpx2.AsyncClient; got {describe(client)}"
-    )
 
 
 _SIGNATURE = re.compile(r"(?<=[?&]Signature=)[^&\s\"']+")

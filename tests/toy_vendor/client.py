@@ -10,8 +10,8 @@ from tests.toy_vendor.actions import Closed, CloseStage, CountListeners, Listene
 from volc_moderation import Action, ConfigurationError, RetryPolicy
 from volc_moderation.client import DEFAULT_TIMEOUT, Client, ClientOptions
 from volc_moderation.credentials import Secret
+from volc_moderation.http_clients import AsyncHTTPClient
 from volc_moderation.quotas import Priority, Quotas
-from volc_moderation.transport import AsyncHTTPClient
 from volc_moderation.wire import DecodedResponse, Request, Response
 
 R = TypeVar("R")

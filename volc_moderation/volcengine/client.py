@@ -9,10 +9,10 @@ from volc_moderation.action import Action
 from volc_moderation.client import DEFAULT_TIMEOUT, ClientOptions
 from volc_moderation.credentials import VolcengineCredentials, volcengine_keys_from_env
 from volc_moderation.errors import ConfigurationError, describe
+from volc_moderation.http_clients import AsyncHTTPClient
 from volc_moderation.quotas.environment import quotas_from_env
 from volc_moderation.quotas.permit import Priority, Quotas
 from volc_moderation.retry import RetryPolicy
-from volc_moderation.transport import AsyncHTTPClient
 from volc_moderation.volcengine import protocol
 from volc_moderation.volcengine.actions import VolcengineAction
 from volc_moderation.volcengine.methods import VolcengineMethods

@@ -12,10 +12,10 @@ from volc_moderation.action import Action, Quota
 from volc_moderation.client import DEFAULT_TIMEOUT, ClientOptions
 from volc_moderation.credentials import ZegoCredentials, zego_keys_from_env
 from volc_moderation.errors import ConfigurationError, describe
+from volc_moderation.http_clients import AsyncHTTPClient
 from volc_moderation.quotas.environment import quotas_from_env
 from volc_moderation.quotas.permit import Priority, Quotas
 from volc_moderation.retry import RetryPolicy
-from volc_moderation.transport import AsyncHTTPClient
 from volc_moderation.wire import DecodedResponse, Request, Response
 from volc_moderation.zego import protocol
 from volc_moderation.zego.actions import ZegoAction
