@@ -34,14 +34,12 @@ from volc_moderation.wire import DecodedResponse, Request, Response
 
 R = TypeVar("R")
 
-#: Spans of this length or more mean no limit: about thirty years.
-NO_LIMIT = 1e9  # seconds
+NO_LIMIT = 1e9  # seconds, about thirty years: spans of this length or more mean no limit
 
 #: For one request, from connecting to the last byte of the answer: as in Volcengine's Go SDK.
 DEFAULT_TIMEOUT = 10.0  # seconds
 
-#: Throttled responses to an action are logged at most once in this interval.
-THROTTLE_WARNING_INTERVAL = 60.0  # seconds
+THROTTLE_WARNING_INTERVAL = 60.0  # seconds from one log record about throttled responses to an action to the next
 
 _log = logging.getLogger("volc_moderation")
 
