@@ -29,6 +29,7 @@ from volc_moderation.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from volc_moderation.call_state import Reply
+    from volc_moderation.http_clients import fastest_http_client
     from volc_moderation.quotas import FileQuotas, NoQuotas, RedisQuotas, WindowQuotas
     from volc_moderation.retry import RetryPolicy
     from volc_moderation.volcengine import VolcengineClient
@@ -38,6 +39,7 @@ else:
         __name__,
         {
             "call_state": ["Reply"],
+            "http_clients": ["fastest_http_client"],
             "quotas": ["FileQuotas", "NoQuotas", "RedisQuotas", "WindowQuotas"],
             "retry": ["RetryPolicy"],
             "validators": [],
@@ -80,6 +82,7 @@ __all__ = [
     "VolcengineClient",
     "WindowQuotas",
     "ZegoClient",
+    "fastest_http_client",
 ]
 
 __version__ = "0.2.0"

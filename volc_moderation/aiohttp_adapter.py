@@ -8,6 +8,8 @@ has gone, the client is left as it is.
 import base64
 from typing import TYPE_CHECKING, Any
 
+from volc_moderation.errors import ConfigurationError
+
 if TYPE_CHECKING:
     import aiohttp
     import yarl
@@ -32,11 +34,13 @@ def is_aiohttp(transport: object) -> bool:
 def prepare(transport: Any) -> None:
     """Make a transport of httpx-aiohttp send each request once, as it was signed, and keep the proxy's password.
 
-    It may be prepared several times.
+    It may be prepared several times. Raises ``ConfigurationError`` if its proxy is one that aiohttp cannot use.
     """
     import aiohttp  # noqa: PLC0415 - an extra
 
     proxy = transport.proxy
+    if proxy is not None and proxy.url.scheme not in {"http", "https"}:
+        raise ConfigurationError(f"aiohttp cannot use a proxy of the scheme {proxy.url.scheme}: give a client of httpx")
     if proxy is not None and proxy.auth:
         # As ``proxy_auth``, the password would be in the names of connections, which aiohttp logs. aiohttp sends this
         # header of the proxy as Proxy-Authorization.
@@ -100,7 +104,15 @@ def cause_of(error: Exception) -> tuple[Exception, str]:
 
     if isinstance(error.__cause__, aiohttp.ClientError):
         error = error.__cause__
-    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            text = ""
+        case aiohttp.ClientHttpProxyError():
+            text = f"{error.status} {error.message}"
+        case aiohttp.ClientResponseError():
+            text = error.message
+        case _:
+            text = str(error)
     return error, " ".join(text.split())
 
 
