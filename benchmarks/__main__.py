@@ -8,10 +8,12 @@ import sys
 
 BENCHMARKS = (
     "signing",
-    "overhead",
+    "startup",
+    "throughput",
     "webhooks",
     "quota",
     "burst",
+    "idle",
     "waiters",
     "shared",
     "recovery",

@@ -14,19 +14,16 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from types import ModuleType
 
 import attrs
-import httpx
-import httpx2
 from matplotlib.axes import Axes
 
-from benchmarks.overhead import captured_request
-from benchmarks.programs import KEYS, QUOTA
+from benchmarks.http_clients import Call, bare_call, our_call
+from benchmarks.programs import QUOTA
 from benchmarks.quota import FAR_DELAY
 from benchmarks.quota_server import QuotaServer
 from benchmarks.results import Result, bars
-from volc_moderation import NoQuotas, VolcengineClient, WindowQuotas
+from volc_moderation import NoQuotas, WindowQuotas
 from volc_moderation.gate import MAX_IN_FLIGHT
 
 CALLS = (1000, 5000, 20_000)
@@ -36,46 +33,29 @@ CASE_TIMEOUT = 60.0  # seconds
 NO_QUOTA = 1_000_000_000  # calls per second
 TASK = {"app_id": "app", "room_id": "p0", "task_id": "task"}
 
-Call = Callable[[], Awaitable[object]]
+
+async def ours(stack: AsyncExitStack, client: str, base_url: str, quota: int) -> Call:
+    return await our_call(stack, client, base_url, NoQuotas() if quota == NO_QUOTA else WindowQuotas(), **TASK)
 
 
-async def ours(stack: AsyncExitStack, library: ModuleType, base_url: str, quota: int) -> Call:
-    limits = library.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
-    http_client = await stack.enter_async_context(library.AsyncClient(limits=limits, trust_env=False))
-    quotas = NoQuotas() if quota == NO_QUOTA else WindowQuotas()
-    client = VolcengineClient(**KEYS, base_url=base_url, quotas=quotas, http_client=http_client)
-    return lambda: client.stop_webcast(**TASK)
+async def bare(stack: AsyncExitStack, client: str, base_url: str, _: int) -> Call:
+    return await bare_call(stack, client, base_url, **TASK)
 
 
-async def bare(stack: AsyncExitStack, library: ModuleType, base_url: str, _: int) -> Call:
-    limits = library.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
-    timeout = library.Timeout(10, pool=None)
-    client = library.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
-    http_client = await stack.enter_async_context(client)
-    request = await captured_request(base_url, **TASK)
-    url, headers, body = str(request.url), dict(request.headers), request.content
-
-    async def call() -> None:
-        response = await http_client.post(url, headers=headers, content=body)
-        response.raise_for_status()
-
-    return call
-
-
-WAYS: dict[str, tuple[Callable[[AsyncExitStack, ModuleType, str, int], Awaitable[Call]], ModuleType]] = {
-    "volc_moderation": (ours, httpx),
-    "volc_moderation, httpx2": (ours, httpx2),
-    "bare httpx": (bare, httpx),
-    "bare httpx2": (bare, httpx2),
+WAYS: dict[str, tuple[Callable[[AsyncExitStack, str, str, int], Awaitable[Call]], str]] = {
+    "volc_moderation": (ours, "httpx"),
+    "volc_moderation, httpx2": (ours, "httpx2"),
+    "bare httpx": (bare, "httpx"),
+    "bare httpx2": (bare, "httpx2"),
 }
 OURS = list(WAYS)[:2]
 
 
 async def run(way: str, calls: str, base_url: str, quota: str) -> None:
     """Run one case, and print its number of errors, its duration and its CPU time."""
-    make, library = WAYS[way]
+    make, client = WAYS[way]
     async with AsyncExitStack() as stack:
-        call = await make(stack, library, base_url, int(quota))
+        call = await make(stack, client, base_url, int(quota))
         began = time.monotonic()
         outcomes = await asyncio.gather(*(call() for _ in range(int(calls))), return_exceptions=True)
         seconds = time.monotonic() - began

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -21,7 +22,7 @@ Cell = str | int | float | None
 
 
 class Result:
-    """The result of one benchmark: goals, and rows that all have the same columns."""
+    """The result of one benchmark: goals, and rows. Successive rows with the same columns are one table."""
 
     def __init__(self, name: str, title: str, *packages: str, **settings: Cell) -> None:
         self._name = name
@@ -49,9 +50,8 @@ class Result:
 
         Without ``draw``, nothing is saved. Raises ``SystemExit`` if a goal is missed.
         """
-        for title, rows in ((self._title, self._rows), ("goals", self._goals)):
-            if rows:
-                self._console.print(_table(title, rows))
+        for _, rows in groupby((*self._rows, *self._goals), key=tuple):
+            self._console.print(_table(list(rows)))
         self._console.print("  ".join(f"{key} {value}" for key, value in self._machine.items()), highlight=False)
         if draw is not None:
             self._save(draw, panels, height)
@@ -90,8 +90,8 @@ def bars(axes: Axes, names: list[str], values: list[float], label: str, *, mark:
         axes.spines[side].set_visible(False)
 
 
-def _table(title: str, rows: list[dict[str, Cell]]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+def _table(rows: list[dict[str, Cell]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in rows[0]:
         table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right", overflow="fold")
     for row in rows:
