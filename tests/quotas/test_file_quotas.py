@@ -57,7 +57,7 @@ def processes(path: Path) -> Callable[..., FileProcesses]:
 async def test_full_speed_without_a_breach(processes: Callable[..., FileProcesses], number: int) -> None:
     """Measured after the first hundred answers of each process, before which no permit returns early."""
     store, vendor = processes(150), SimulatedVendor(0.02, 0.05)
-    calls = await asyncio.gather(*(keep_calling(store.start(), vendor, 10, counted_from=1.5) for _ in range(number)))
+    calls = await asyncio.gather(*(keep_calling(store.start(), vendor, 10, counted_from=3) for _ in range(number)))
     assert vendor.max_in_a_second <= 150
     assert vendor.quota_share(150, 6, 10) >= 0.94
     assert max(calls) / min(calls) < 1.15

@@ -15,7 +15,7 @@ from tests.quotas.vendor import KEY, KeyWindow, SimulatedVendor, call
 from volc_moderation import ConfigurationError, QuotaUnavailable, WindowQuotas
 from volc_moderation.quotas import Quota, QuotaKey, window
 from volc_moderation.quotas.round_trips import RoundTrips
-from volc_moderation.quotas.window import default_quotas
+from volc_moderation.quotas.window import MAX_BURST, default_quotas
 
 
 @pytest.mark.no_coverage
@@ -89,11 +89,38 @@ async def test_first_come_first_served() -> None:
 
 
 @pytest.mark.looptime
-async def test_permits_are_not_granted_in_one_burst() -> None:
+@pytest.mark.parametrize(("quota", "calls"), [(150, 48), (150, 75), (20, 10), (2, 1), (1, 1)])
+async def test_calls_wait_for_nothing_while_less_than_half_of_the_quota_is_used(quota: int, calls: int) -> None:
+    quotas, loop = WindowQuotas(), asyncio.get_running_loop()
+    for _ in range(3):
+        began = loop.time()
+        permits = await asyncio.gather(*(quotas.acquire(KEY, Quota(quota)) for _ in range(calls)))
+        assert loop.time() == began
+        for permit in permits:
+            permit.answered(0.0)
+        await asyncio.sleep(1.01)
+
+
+@pytest.mark.looptime
+async def test_sequential_calls_wait_for_nothing_while_less_than_half_of_the_quota_is_used() -> None:
+    quotas, vendor, loop = WindowQuotas(), SimulatedVendor(0.007, 0.007), asyncio.get_running_loop()
+    for _ in range(300):
+        began = loop.time()
+        permit = await quotas.acquire(KEY, Quota(150))
+        assert loop.time() == began
+        permit.answered(await vendor())
+
+
+@pytest.mark.looptime
+async def test_the_second_half_of_a_quota_is_not_granted_in_one_burst() -> None:
+    """What is sent in a burst returns in a burst; the next ones are paced all the same."""
     quotas, vendor = WindowQuotas(), SimulatedVendor(0.0, 0.0)
-    await asyncio.gather(*(call(KeyWindow(quotas, Quota(150)), vendor) for _ in range(150)))
-    in_first_tenth = [arrival for arrival in vendor.arrivals if arrival <= vendor.arrivals[0] + 0.1]
-    assert len(in_first_tenth) <= 150 / 10 + 5
+    await asyncio.gather(*(call(KeyWindow(quotas, Quota(150)), vendor) for _ in range(450)))
+    after = [arrival - vendor.arrivals[0] for arrival in vendor.arrivals]
+    assert sum(at == 0 for at in after) == 75 + MAX_BURST
+    for begin in (0.01, 0.2, 1.0, 1.05, 1.5, 2.0):
+        assert sum(begin < at <= begin + 0.1 for at in after) <= 150 / 10 + MAX_BURST
+    assert after[-1] < 3
 
 
 @pytest.mark.no_coverage
@@ -423,6 +450,7 @@ def test_round_trips_of_the_last_minute() -> None:
     trips.add(0.05, 0.0)
     assert trips.credit == pytest.approx(0.04)
     trips.add(9.0, 1.0)
-    assert trips._largest == 9
+    assert trips.remaining_transit(1.0, 60.0) == 8
     trips.add(0.1, 61.0)
-    assert (trips._largest, trips.credit) == (0.1, 0)
+    assert trips.remaining_transit(0.1, 60.0) == pytest.approx(0.4)
+    assert trips.credit == 0

@@ -53,7 +53,7 @@ class RoundTrips:
         """Record a round trip, in seconds."""
         number = int(now // SLICE_LENGTH)
         if number != self._slice.number:
-            self._begin_slice(number)
+            self._begin_slice(number, now)
         if round_trip < self._smallest - CREDIT_MARGIN:  # the route is new, or shorter than it was
             if round_trip < self.credit:
                 self._trial = min(2 * self._trial, MAX_TRIAL)
@@ -75,7 +75,7 @@ class RoundTrips:
             credit = min(credit, max(TRIAL_CREDIT_LIMIT, self._smallest / 2))
         return max(0.0, credit)
 
-    def _begin_slice(self, number: int) -> None:
+    def _begin_slice(self, number: int, now: float) -> None:
         """Begin a new slice, and forget old ones."""
         self._earlier.append(self._slice)
         self._slice = _Slice(number)
@@ -86,6 +86,7 @@ class RoundTrips:
         self._earlier_largest = max((one.largest for one in last_minute), default=0.0)
         self._earlier_count = sum(one.count for one in last_minute)
         self._smallest = min((one.smallest for one in self._earlier), default=inf)
+        self.credit = self._compute_credit(now)
 
 
 class _Slice:

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 import attrs
-from aiolimiter import AsyncLimiter
 
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, QuotaUnavailable, describe
@@ -245,6 +244,8 @@ class LocalWindow:
 
     def _set_pace(self, limit: float) -> None:
         """Set how fast permits are granted. A limit that is no more than a burst needs no pace besides its permits."""
+        from aiolimiter import AsyncLimiter  # noqa: PLC0415 - looks for its version on the disk, which takes 8 ms
+
         self._paced_for = limit
         self._pacer = AsyncLimiter(MAX_BURST, MAX_BURST * self._length / limit) if limit > MAX_BURST else None
         self._pace_poll_interval = min(self._length / limit, MAX_PACE_POLL_INTERVAL)
