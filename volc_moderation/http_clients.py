@@ -14,9 +14,6 @@ from importlib import import_module
 from types import ModuleType, TracebackType
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
-from urllib.request import getproxies
-
-import httpx
 
 from volc_moderation import aiohttp_adapter
 from volc_moderation.base_url import BaseURL
@@ -44,6 +41,7 @@ class AsyncHTTPClient(Protocol):
     ) -> None: ...
 
 
+_DEFAULT_LIBRARY = "httpx"
 #: For each HTTP client except the default one, from the fastest on: the module and the name of its class, and the
 #: library that it belongs to.
 _CLIENTS = (
@@ -77,13 +75,17 @@ def fastest_http_client(base_url: str | None = None) -> AsyncHTTPClient:
     return default_http_client(parsed)
 
 
-def default_http_client(base_url: BaseURL | None) -> httpx.AsyncClient:
+def default_http_client(base_url: BaseURL | None) -> AsyncHTTPClient:
     """Create a client of httpx. Raises ``ConfigurationError``."""
-    client: httpx.AsyncClient = _create(httpx, httpx.AsyncClient, base_url)
+    # Not imported before: that takes about as long as importing this package, and the other clients do not need it.
+    library: Any = import_module(_DEFAULT_LIBRARY)
+    client: AsyncHTTPClient = _create(library, library.AsyncClient, base_url)
     return client
 
 
 def _has_socks_proxy() -> bool:
+    from urllib.request import getproxies  # noqa: PLC0415 - imports much else
+
     return any(urlsplit(proxy).scheme.startswith("socks") for proxy in getproxies().values())
 
 
@@ -135,8 +137,8 @@ def library_of(client: object) -> ModuleType:
     )
 
 
-def name_of(client: AsyncHTTPClient, base_url: str) -> str:
-    """Return the libraries that send the requests of a client to an address, such as ``httpx2 over aiohttp``."""
+def name_of(client: AsyncHTTPClient) -> str:
+    """Return which library sends the requests of a client, such as ``httpx2 over aiohttp``."""
     library = library_of(client)
-    transport = aiohttp_adapter.transport_for(client, library.URL(base_url))
+    transport = aiohttp_adapter.transport_for(client, library.URL("https://host"))
     return f"{library.__name__} over aiohttp" if aiohttp_adapter.is_aiohttp(transport) else library.__name__

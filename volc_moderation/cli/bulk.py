@@ -56,6 +56,7 @@ def bulk(
     hand_over: bool = False,
     output: Path | None = None,
     report: Path | None = None,
+    verbose: bool = False,
 ) -> int:
     """Send the calls of CSV, JSON Lines (also compressed) or Parquet files; - is standard input.
 
@@ -111,6 +112,8 @@ def bulk(
         Append each call to this file of JSON Lines when it ends. Only you can read a new file.
     report
         Write an HTML page with charts of the run to this file at the end. Only you can read a new file.
+    verbose
+        Print which HTTP client sends the calls.
 
     """
     console = stderr()
@@ -154,6 +157,7 @@ def bulk(
         wait_for_deferred=on_temporary == "wait",
         output=output,
         report=report,
+        is_verbose=verbose and engine == "local",
         resume_command=_resume_command(
             path,
             {

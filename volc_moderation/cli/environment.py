@@ -9,11 +9,19 @@ from typing import Annotated
 import attrs
 from cyclopts import Parameter
 
-from volc_moderation import ConfigurationError, FileQuotas, RedisQuotas, SourceError, WindowQuotas
+from volc_moderation import (
+    ConfigurationError,
+    FileQuotas,
+    RedisQuotas,
+    SourceError,
+    WindowQuotas,
+    fastest_http_client,
+)
 from volc_moderation.action import Action
 from volc_moderation.cli.rate import Rates
 from volc_moderation.client import Client
 from volc_moderation.credentials import redact_passwords
+from volc_moderation.http_clients import name_of
 from volc_moderation.jobs.clients import Clients
 from volc_moderation.quotas.environment import QUOTAS_VARIABLE, REDIS_SCHEMES, SharedQuotas, quotas_from_env
 from volc_moderation.quotas.permit import Quotas
@@ -34,6 +42,8 @@ class Environment:
     #: By vendor, for the vendors that have no client.
     errors: Mapping[str, ConfigurationError]
     rates: Rates
+    #: Which library sends the calls, such as ``httpx2 over aiohttp``; empty if there is no client.
+    http_client: str = ""
 
     def require_vendors(self, vendors: set[str]) -> Clients:
         """Return the clients of all vendors. Raises ``ConfigurationError`` if one of these vendors has none."""
@@ -51,7 +61,7 @@ class Environment:
 
 @contextlib.asynccontextmanager
 async def open_environment(rates: Rates, redis: str | None) -> AsyncIterator[Environment]:
-    """Open a client for each vendor whose credentials are in the environment.
+    """Open a client for each vendor whose credentials are in the environment, with the fastest HTTP client.
 
     :param redis: the address of the Redis that shares the quotas.
 
@@ -65,12 +75,18 @@ async def open_environment(rates: Rates, redis: str | None) -> AsyncIterator[Env
         quotas = await stack.enter_async_context(open_quotas(redis, limits))
         clients: list[Client] = []
         errors: dict[str, ConfigurationError] = {}
+        http_client_name = ""
         for client_type in client_types:
             try:
-                clients.append(await stack.enter_async_context(client_type.from_env(quotas=quotas)))
+                http_client = fastest_http_client()
+                client = client_type.from_env(quotas=quotas, http_client=http_client)
             except ConfigurationError as error:
                 errors[client_type.vendor] = error
-        yield Environment(clients, errors, rates)
+                continue
+            await stack.enter_async_context(http_client)
+            clients.append(await stack.enter_async_context(client))
+            http_client_name = name_of(http_client)
+        yield Environment(clients, errors, rates, http_client_name)
 
 
 @contextlib.asynccontextmanager

@@ -35,6 +35,8 @@ class RunOptions:
     wait_for_deferred: bool = True
     output: Path | None = None
     report: Path | None = None
+    #: Whether to print which HTTP client sends the calls.
+    is_verbose: bool = False
     #: The command that continues the run.
     resume_command: str = ""
 
@@ -80,6 +82,8 @@ async def _run_session(
                 session = Session(
                     options=options, console=console, interrupts=interrupts, environment=environment, journal=journal
                 )
+                if options.is_verbose:
+                    console.print(f"HTTP client: {environment.http_client or 'none'}")
                 return await command(session)
         except SourceError as error:
             return print_error(console, error, ExitCode.INTERRUPTED if interrupts.count else ExitCode.USAGE)

@@ -47,6 +47,7 @@ def sweep(
     rate: Rate = (),
     redis: Redis | None = None,
     output: Path | None = None,
+    verbose: bool = False,
 ) -> int:
     """List the moderations of rooms at Volcengine, and stop those that are still running.
 
@@ -74,6 +75,8 @@ def sweep(
         Share the quotas through this Redis or Valkey, instead of only with the commands of this user on this machine.
     output
         Append each call to this file of JSON Lines when it ends.
+    verbose
+        Print which HTTP client sends the calls.
 
     """
     console = stderr()
@@ -103,7 +106,7 @@ def sweep(
     except OSError:
         return print_error(console, "a sweep needs a directory for temporary files: set TMPDIR to one")
     with directory as name:
-        options = RunOptions(journal=Path(name) / "sweep", rates=rates, redis=redis, output=output)
+        options = RunOptions(journal=Path(name) / "sweep", rates=rates, redis=redis, output=output, is_verbose=verbose)
         return run_session(options, console, partial(Journal, options.journal), load_and_sweep)
 
 

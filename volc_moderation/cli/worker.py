@@ -20,6 +20,7 @@ def worker(
     queue: str = "moderation",
     concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 32,
     rate: Rate = (),
+    verbose: bool = False,
 ) -> int:
     """Send the calls of a queue until SIGINT or SIGTERM.
 
@@ -41,6 +42,8 @@ def worker(
         Calls per second of each action, for all workers together, within the quota. ACTION=NUMBER, such as
         StopWebcast=300, sets the rate of one action; it may exceed the documented quota if the vendor has raised it for
         the account. Set the same rates for all workers.
+    verbose
+        Print which HTTP client sends the calls.
 
     """
     console = stderr()
@@ -50,7 +53,7 @@ def worker(
     try:
         rates = parse_rates(rate)
         check_redis(redis, wanted_by="worker")
-        asyncio.run(_work(redis, queue, concurrency, rates, console))
+        asyncio.run(_work(redis, queue, concurrency, rates, console, is_verbose=verbose))
     except SourceError as error:
         return print_error(console, error)
     except JournalError as error:
@@ -73,13 +76,15 @@ class _WarningPrinter(logging.Handler):
         self._console.print(record.getMessage(), soft_wrap=True)
 
 
-async def _work(redis: str, queue: str, concurrency: int, rates: Rates, console: Terminal) -> None:
+async def _work(redis: str, queue: str, concurrency: int, rates: Rates, console: Terminal, *, is_verbose: bool) -> None:
     from volc_moderation.jobs.distributed import DistributedJobs  # noqa: PLC0415 - needs an extra
 
     async with open_environment(rates, redis) as environment:
         clients = environment.clients
         if not clients:
             raise next(iter(environment.errors.values()))
+        if is_verbose:
+            console.print(f"HTTP client: {environment.http_client}")
         async with DistributedJobs(redis, clients=clients, queue=queue, concurrency=concurrency) as jobs:
             console.print(f"Working for queue {queue}: {', '.join(client.vendor for client in clients)}")
             for warning in rates.warnings(action for client in clients for action in client.actions().values()):
