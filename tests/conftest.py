@@ -83,8 +83,9 @@ def _no_quotas_of_other_tests() -> None:
 @pytest.fixture(params=[httpx, httpx2], ids=lambda library: library.__name__)
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Both HTTP libraries, one after the other: what the test, its doubles and the SDK call httpx is this one."""
-    for module in (request.module, doubles, http_clients):
+    for module in (request.module, doubles):
         monkeypatch.setattr(module, "httpx", request.param, raising=False)
+    monkeypatch.setattr(http_clients, "_DEFAULT_LIBRARY", request.param.__name__)
     found: ModuleType = request.param
     return found
 

@@ -24,11 +24,11 @@ from volc_moderation.errors import (
     ThrottledError,
     TransportError,
 )
-from volc_moderation.event import Event, Evidence, Media, Verdict
 from volc_moderation.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from volc_moderation.call_state import Reply
+    from volc_moderation.event import Event, Evidence, Media, Verdict
     from volc_moderation.http_clients import fastest_http_client
     from volc_moderation.quotas import FileQuotas, NoQuotas, RedisQuotas, WindowQuotas
     from volc_moderation.retry import RetryPolicy
@@ -39,6 +39,7 @@ else:
         __name__,
         {
             "call_state": ["Reply"],
+            "event": ["Event", "Evidence", "Media", "Verdict"],
             "http_clients": ["fastest_http_client"],
             "quotas": ["FileQuotas", "NoQuotas", "RedisQuotas", "WindowQuotas"],
             "retry": ["RetryPolicy"],
