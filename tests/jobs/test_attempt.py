@@ -9,7 +9,7 @@ import pytest
 
 from tests.doubles import loop_clock, volcengine_client, volcengine_success, zego_answer, zego_client
 from volc_moderation.client import Client
-from volc_moderation.jobs.attempt import Attempt, attempt
+from volc_moderation.jobs.attempt import Attempt, Departure, attempt
 from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import JobState
 from volc_moderation.jobs.job_event import JobEvent
@@ -48,15 +48,13 @@ def answering(answer: Callable[[], Any]) -> httpx.AsyncClient:
 
 async def attempt_once(client: Client, action: Any, *, maybe_sent: bool = False) -> Attempt:
     return await attempt(
-        dump_action(action),
+        DueJob(1, "key", dump_action(action), 1, maybe_sent, None, None),
         Clients([client]).lane_of(action),
         client=client,
         action_type=type(action),
-        attempts=1,
-        maybe_sent=maybe_sent,
-        last_code=None,
         policy=None,
         priority="bulk",
+        departure=Departure(),
     )
 
 

@@ -11,6 +11,7 @@ from volc_moderation.client import NO_LIMIT, Client
 from volc_moderation.errors import JournalError, ModerationError
 from volc_moderation.jobs.clients import load_action
 from volc_moderation.jobs.job import JobState, Lane
+from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.outcome import Outcome, after_error, after_exception, after_reply
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
@@ -35,46 +36,49 @@ class Attempt(NamedTuple):
     waited: float
 
 
+class Departure:
+    """Whether the request of a task's current attempt has left; also true while the task makes no attempt."""
+
+    __slots__ = ("has_left",)
+
+    def __init__(self) -> None:
+        self.has_left = True
+
+    def note(self) -> None:
+        """Note that the request leaves."""
+        self.has_left = True
+
+
 async def attempt(
-    parameters: str,
+    job: DueJob,
     lane: Lane,
     *,
     client: Client,
     action_type: type[Action[Any]],
-    attempts: int,
-    maybe_sent: bool,
-    last_code: str | int | None,
     policy: RetryPolicy | None,
     priority: Priority,
+    departure: Departure,
     before_send: Callable[[], Awaitable[None]] | None = None,
-    on_send: Callable[[], object] = lambda: None,
 ) -> Attempt:
     """Make the call of a job, and return its outcome. Every exception of the call is an outcome of its job.
 
-    ``attempts`` includes this one; ``maybe_sent`` and ``last_code`` are those of the attempts before. ``before_send``
-    and ``on_send`` are passed to ``Client.call``. Raises ``AttemptLost`` if ``before_send`` raises it, or raises
+    ``before_send`` is passed to ``Client.call``. Raises ``AttemptLost`` if ``before_send`` raises it, or raises
     ``JournalError``: then nothing was sent.
     """
     loop = asyncio.get_running_loop()
     start = loop.time()
     action: Action[Any] | None = None
-    is_sent = False
-
-    def note_sent() -> None:
-        nonlocal is_sent
-        is_sent = True
-        on_send()
-
+    departure.has_left = False
     try:
         try:
-            action = load_action(parameters, action_type, lane)
+            action = load_action(job.parameters, action_type, lane)
             reply = await client.call(
                 action,
                 deadline=NO_LIMIT,
                 priority=priority,
                 retry=_ONE_ATTEMPT,
                 before_send=before_send,
-                on_send=note_sent,
+                on_send=departure.note,
             )
         except JournalError as error:  # the call could not be recorded before it was sent, and was not sent
             raise AttemptLost from error
@@ -85,15 +89,15 @@ async def attempt(
                 outcome = after_error(
                     error,
                     action,
-                    attempts=attempts,
-                    maybe_sent=maybe_sent,
-                    last_code=last_code,
+                    attempts=job.attempts,
+                    maybe_sent=bool(job.maybe_sent),
+                    last_code=job.code,
                     policy=policy or client.retry,
                     draw=random.random(),  # noqa: S311 - jitter
                 )
             return Attempt(outcome, error, loop.time() - start - error.waited, error.waited)
-        outcome = after_reply(reply, maybe_sent=maybe_sent)
-        return Attempt(outcome, None, loop.time() - start - reply.waited, reply.waited)
+        waited = reply.waited
+        return Attempt(after_reply(reply, maybe_sent=bool(job.maybe_sent)), None, loop.time() - start - waited, waited)
     except AttemptLost:
         raise
     except asyncio.CancelledError as error:
@@ -104,6 +108,6 @@ async def attempt(
         exception: BaseException = error
     except Exception as error:  # noqa: BLE001 - raised by the user's transport or store, or by a bug here
         exception = error
-    outcome = after_exception(exception, maybe_sent=maybe_sent or is_sent)
+    outcome = after_exception(exception, maybe_sent=bool(job.maybe_sent) or departure.has_left)
     _log.error("a job of %s failed: %s: %s", lane.action, outcome.code, outcome.message)
     return Attempt(outcome, None, loop.time() - start, 0.0)

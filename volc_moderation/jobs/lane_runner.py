@@ -13,7 +13,7 @@ import attrs
 from volc_moderation.action import Action
 from volc_moderation.client import NO_LIMIT, Client
 from volc_moderation.errors import AuthenticationError, JournalError, ModerationError, QuotaUnavailable
-from volc_moderation.jobs.attempt import AttemptLost, attempt
+from volc_moderation.jobs.attempt import AttemptLost, Departure, attempt
 from volc_moderation.jobs.engine import LaneStatus
 from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.job_event import JobEvent
@@ -34,6 +34,9 @@ MAX_JOBS_PER_TAKE = 190
 # the journal.
 MIN_PERMIT_WAIT = 0.05
 MAX_PERMIT_WAIT = 0.5
+#: Calls after which a lane lets the event loop run, in case no call of them has waited for anything: records would
+#: stay unwritten, and the next jobs would not be taken meanwhile.
+MAX_CALLS_IN_A_ROW = 16
 #: Calls fewer in flight after a wait that was too long. A fraction, because many calls report the same long queue.
 CONCURRENCY_DECREASE = 0.25
 
@@ -124,11 +127,12 @@ class LaneRunner:
         self._options = options
         #: Jobs that are marked as sent and wait for a task that makes their call.
         self._taken: deque[DueJob] = deque()
-        #: Tasks whose call waits for a permit: its request has not left yet.
-        self._unsent: dict[asyncio.Task[None], DueJob] = {}
-        #: Tasks that make calls.
+        #: Tasks that make calls, each with whether its current request has left or still waits for a permit.
+        self._tasks: dict[asyncio.Task[None], Departure] = {}
+        #: Those tasks, and one that is starting.
         self._task_count = 0
         self._is_task_starting = False
+        self._calls_in_a_row = 0
         self._concurrency: float = min(INITIAL_CONCURRENCY, options.concurrency)
         self._wake = asyncio.Event()
         self._is_stopping = False
@@ -168,8 +172,9 @@ class LaneRunner:
         self._wake.set()
 
     def _cancel_unsent(self) -> None:
-        for task in list(self._unsent):
-            task.cancel()
+        for task, departure in self._tasks.items():
+            if not departure.has_left:
+                task.cancel()
 
     def wake(self) -> None:
         """Check the journal for due jobs."""
@@ -265,17 +270,23 @@ class LaneRunner:
         """Make the calls of taken jobs, one after the other."""
         self._is_task_starting = False
         task: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # this is one
+        departure = self._tasks[task] = Departure()
         try:
             while self._taken and self._task_count <= self._max_in_flight and not self._is_halted:
                 job = self._taken.popleft()
                 self._start_task(calls)
                 self.in_flight += 1
                 try:
-                    await self._attempt(job, task)
+                    await self._attempt(job, departure)
                 finally:
                     self.in_flight -= 1
                     self._wake.set()
+                self._calls_in_a_row += 1
+                if self._calls_in_a_row >= MAX_CALLS_IN_A_ROW:
+                    self._calls_in_a_row = 0
+                    await asyncio.sleep(0)
         finally:
+            del self._tasks[task]
             self._task_count -= 1
             self._wake.set()
 
@@ -292,34 +303,29 @@ class LaneRunner:
     def _is_halted(self) -> bool:
         return self._is_stopping or self._fatal_error is not None or self._is_paused
 
-    async def _attempt(self, job: DueJob, task: asyncio.Task[None]) -> None:
+    async def _attempt(self, job: DueJob, departure: Departure) -> None:
         """Make one call, and record its outcome."""
-        self._unsent[task] = job
-        on_send = partial(self._unsent.pop, task, None)
         before_send = self._store.before_send
         try:
             outcome, error, round_trip, waited = await attempt(
-                job.parameters,
+                job,
                 self.lane,
                 client=self.client,
                 action_type=self.action_type,
-                attempts=job.attempts,
-                maybe_sent=bool(job.maybe_sent),
-                last_code=job.code,
                 policy=self._options.retry,
                 priority=self._options.priority,
+                departure=departure,
                 before_send=None if before_send is None else partial(before_send, job),
-                on_send=on_send,
             )
         except AttemptLost:
             self._store.give_back([job])
             return
         except asyncio.CancelledError:
-            if task in self._unsent:
+            if not departure.has_left:
                 self._taken.append(job)
             raise
         finally:
-            on_send()
+            departure.has_left = True
         if error is not None and outcome.is_outage:
             self._record_failure(error)
         else:
@@ -358,7 +364,8 @@ class LaneRunner:
         :param waited: seconds that the last call waited for its permit.
         """
         if waited < MIN_PERMIT_WAIT:
-            self._concurrency = min(self._options.concurrency, self._concurrency + 1)
+            if self._concurrency < self._options.concurrency:
+                self._concurrency = min(self._options.concurrency, self._concurrency + 1)
         elif waited > MAX_PERMIT_WAIT:
             floor = min(MIN_CONCURRENCY, self._options.concurrency)
             self._concurrency = max(floor, self._concurrency - CONCURRENCY_DECREASE)

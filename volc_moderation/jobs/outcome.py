@@ -1,6 +1,7 @@
 """The outcome of an attempt of a job. Pure: it reads no clock, and the jitter is an argument."""
 
 import traceback
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from volc_moderation.errors import (
 )
 from volc_moderation.jobs.job import JobState
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown
-from volc_moderation.wire import dump_json, to_json
+from volc_moderation.wire import dump_json, to_json, wire_names
 
 MAX_MESSAGE_LENGTH = 2000  # characters
 
@@ -66,13 +67,11 @@ def after_reply(reply: Reply[object], *, maybe_sent: bool) -> Outcome:
 
     :param maybe_sent: whether an earlier attempt may have had its effect.
     """
-    result = to_json(reply.result)
-    is_plain_success = not result or (isinstance(result, dict) and result.keys() == {"Message"})
     return Outcome(
         JobState.DONE,
         maybe_sent=maybe_sent,
         request_id=_storable_text(reply.request_id),
-        result=None if is_plain_success else dump_json(result).decode(),
+        result=None if _has_only_a_message(type(reply.result)) else _storable_result(reply.result),
     )
 
 
@@ -148,9 +147,24 @@ def after_exception(exception: BaseException, *, maybe_sent: bool) -> Outcome:
 # from an answer that was checked here: a transport or store of the user's raises its own.
 
 
+@cache
+def _has_only_a_message(result_type: type) -> bool:
+    """Return whether all that a result can say is that the call succeeded."""
+    return attrs.has(result_type) and {*wire_names(result_type).values()} <= {"Message"}
+
+
+def _storable_result(result: object) -> str | None:
+    """Return the JSON of a result, or None if it only says that the call succeeded."""
+    value = to_json(result)
+    is_plain_success = not value or (isinstance(value, dict) and value.keys() == {"Message"})
+    return None if is_plain_success else dump_json(value).decode()
+
+
 def _storable_text(text: str | None) -> str | None:
     """Return a text that can be stored: encodable as UTF-8, and not too long."""
-    return None if text is None else str(text)[:MAX_MESSAGE_LENGTH].encode(errors="replace").decode()
+    if text is None or (type(text) is str and text.isascii() and len(text) <= MAX_MESSAGE_LENGTH):
+        return text  # almost always
+    return str(text)[:MAX_MESSAGE_LENGTH].encode(errors="replace").decode()
 
 
 def _storable_code(code: str | int) -> str | int | None:
