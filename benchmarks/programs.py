@@ -26,7 +26,14 @@ from aiolimiter import AsyncLimiter
 from redis.asyncio import Redis
 from volcenginesdkcore.signv4 import SignerV4
 
-from volc_moderation import FileQuotas, ModerationError, RedisQuotas, VolcengineClient, WindowQuotas
+from volc_moderation import (
+    FileQuotas,
+    ModerationError,
+    RedisQuotas,
+    VolcengineClient,
+    WindowQuotas,
+    fastest_http_client,
+)
 from volc_moderation.quotas import Quota, QuotaKey, Quotas
 
 QUOTA = 150  # calls per second
@@ -141,6 +148,13 @@ async def window(stack: AsyncExitStack, room_id: str, base_url: str, _: str) -> 
 async def window_httpx2(stack: AsyncExitStack, room_id: str, base_url: str, _: str) -> Call:
     """Call with this package and its quotas in one process, over httpx2."""
     http_client = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False))
+    client = VolcengineClient(**KEYS, base_url=base_url, quotas=WindowQuotas(), http_client=http_client)
+    return lambda: client.stop_webcast(app_id="app", room_id=room_id, task_id="task")
+
+
+async def window_aiohttp(stack: AsyncExitStack, room_id: str, base_url: str, _: str) -> Call:
+    """Call with this package and its quotas in one process, over httpx2 and aiohttp."""
+    http_client = await stack.enter_async_context(fastest_http_client(base_url))
     client = VolcengineClient(**KEYS, base_url=base_url, quotas=WindowQuotas(), http_client=http_client)
     return lambda: client.stop_webcast(app_id="app", room_id=room_id, task_id="task")
 
@@ -276,6 +290,7 @@ PROGRAMS: dict[str, Callable[[AsyncExitStack, str, str, str], Awaitable[Call]]] 
     "permits, Valkey": permits_on_valkey,
     "permits, file": permits_in_file,
     "volc_moderation, httpx2": window_httpx2,
+    "volc_moderation, aiohttp": window_aiohttp,
     "volc_moderation, Valkey": shared,
     "volc_moderation, file": file,
     f"AsyncLimiter({QUOTA}, 1), tenacity": burst,

@@ -12,6 +12,7 @@ import re
 import socket
 import sys
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -92,16 +93,23 @@ class Report:
 
 
 class QuotaServer:
-    """The server in a process of its own, as ``async with QuotaServer(limit=150, delay=(0.02, 0.05)) as server``."""
+    """The server in a process of its own, as ``async with QuotaServer(limit=150, delay=(0.02, 0.05)) as server``.
 
-    def __init__(self, *, limit: int, delay: tuple[float, float]) -> None:
+    :param delay: the range of the one-way delay, in seconds.
+    :param changes: later ranges, by the seconds after the first request from which they apply, in ascending order. A
+        range applies to what sets out from then on, so that it may overtake what set out before.
+    """
+
+    def __init__(
+        self, *, limit: int, delay: tuple[float, float], changes: Mapping[float, tuple[float, float]] | None = None
+    ) -> None:
         self.limit = limit
-        self._delay = delay
+        self._delays = {0.0: delay} | dict(changes or {})
         self.base_url = ""
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.quota_server", str(self.limit), *map(str, self._delay)),
+            *(sys.executable, "-m", "benchmarks.quota_server", str(self.limit), json.dumps(list(self._delays.items()))),
             stdout=asyncio.subprocess.PIPE,
         )
         assert self._process.stdout is not None
@@ -132,9 +140,11 @@ _ACTION = re.compile(rb"[?&]Action=(\w+)")
 class _Vendor:
     """The delays, quotas and records of the server."""
 
-    def __init__(self, limit: int, delay: tuple[float, float]) -> None:
+    def __init__(self, limit: int, delays: list[tuple[float, tuple[float, float]]]) -> None:
         self._limit = limit
-        self._delay = delay
+        #: The first applies now, the others later.
+        self._delays = deque(delays)
+        self._first_request_at: float | None = None
         self._past_seconds: defaultdict[str, deque[float]] = defaultdict(deque)
         self._arrivals: list[tuple[float, bool, str, str]] = []
 
@@ -144,8 +154,14 @@ class _Vendor:
 
     async def delay(self) -> None:
         """Wait for the delay of one way."""
-        if self._delay[1]:
-            await asyncio.sleep(random.uniform(*self._delay))
+        now = asyncio.get_running_loop().time()
+        if self._first_request_at is None:
+            self._first_request_at = now
+        while len(self._delays) > 1 and self._delays[1][0] <= now - self._first_request_at:
+            self._delays.popleft()
+        _, (low, high) = self._delays[0]
+        if high:
+            await asyncio.sleep(random.uniform(low, high))
 
     def count(self, action: str, room_id: str) -> bool:
         now, past_second = asyncio.get_running_loop().time(), self._past_seconds[action]
@@ -209,8 +225,8 @@ class _Connection(asyncio.Protocol):
         self._transport.write(head.encode() + body)
 
 
-async def serve(limit: int, low: float, high: float) -> None:
-    vendor = _Vendor(limit, (low, high))
+async def serve(limit: int, delays: list[tuple[float, tuple[float, float]]]) -> None:
+    vendor = _Vendor(limit, delays)
     # asyncio disables Nagle's algorithm only if the protocol is explicit.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
@@ -221,4 +237,4 @@ async def serve(limit: int, low: float, high: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))
+    asyncio.run(serve(int(sys.argv[1]), json.loads(sys.argv[2])))
