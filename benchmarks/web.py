@@ -39,8 +39,8 @@ SHARED_STORES = {"RedisQuotas", "FileQuotas"}
 DRAWN = ("WindowQuotas, 4 processes", "FileQuotas, 4 processes")
 #: The best possible mean latency.
 BEST_LATENCY = USERS / QUOTA  # seconds
-#: The p99 of four processes that share a quota, at most, to the best mean and to the p99 of one process: as if one queue
-#: served all calls in order.
+#: The p99 of four processes that share a quota, at most, relative to the best mean and to the p99 of one process: as if
+#: one queue served all calls in order.
 MAX_P99_RATIO = 1.5
 SEED = 20
 
