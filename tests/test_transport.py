@@ -13,9 +13,9 @@ from volc_moderation import (
     ThrottledError,
     TransportError,
 )
+from volc_moderation.base_url import BaseURL
 from volc_moderation.errors import DecodeError
 from volc_moderation.gate import MAX_IN_FLIGHT
-from volc_moderation.transport import BaseURL
 from volc_moderation.wire import Request
 
 pytestmark = pytest.mark.usefixtures("library")

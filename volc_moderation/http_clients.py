@@ -13,7 +13,6 @@ from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType, TracebackType
 from typing import Any, Protocol, Self
-from urllib.parse import urlsplit
 
 from volc_moderation import aiohttp_adapter
 from volc_moderation.base_url import BaseURL
@@ -85,7 +84,7 @@ def default_http_client(base_url: BaseURL | None) -> AsyncHTTPClient:
 def _has_socks_proxy() -> bool:
     from urllib.request import getproxies  # noqa: PLC0415 - imports much else
 
-    return any(urlsplit(proxy).scheme.startswith("socks") for proxy in getproxies().values())
+    return any(proxy.lower().startswith("socks") for proxy in getproxies().values())
 
 
 def _create(library: Any, client_type: Callable[..., Any], base_url: BaseURL | None) -> Any:
