@@ -14,9 +14,9 @@ import pytest
 from tests.doubles import mocked, sequential_handler, volcengine_error, volcengine_success, zego_answer
 from volc_moderation import ModerationError, RetryPolicy, VolcengineClient, ZegoClient
 from volc_moderation.credentials import Secret, VolcengineCredentials, ZegoCredentials
-from volc_moderation.emulator import EmulatorProcess, Fault, Settings
-from volc_moderation.quotas import Priority, QuotaKey
+from volc_moderation.quotas import QuotaKey
 from volc_moderation.transport import Transport
+from volc_moderation.wire import Request, Response
 
 pytestmark = pytest.mark.usefixtures("library")
 
@@ -121,43 +121,15 @@ async def test_no_error_shows_a_secret(
     assert_clean(printed + caplog.text + "".join(str(vars(record)) for record in caplog.records))
 
 
-@pytest.mark.slow
-async def test_over_a_socket_with_every_logger_at_debug(caplog: pytest.LogCaptureFixture) -> None:
-    """httpx, httpcore and asyncio log all they can; faults and timeouts leave tracebacks with locals."""
-    caplog.set_level(logging.DEBUG)
-    settings = Settings(access_key=ACCESS_KEY, secret_key=SECRET_KEY, app_id=1, server_secret=SERVER_SECRET)
-    printed = ""
-    async with EmulatorProcess(settings) as emulator:
-        for kind in ("reset", "garbage", "hang", "status"):
-            await emulator.play(Fault(kind=kind, first=3))
-            volcengine, zego = clients(
-                base_url=emulator.base_url, retry=RetryPolicy(attempts=1), timeout=0.3, deadline=0.2
-            )
-            async with volcengine, zego:
-                for call in calls(volcengine, zego):
-                    with pytest.raises(ModerationError) as caught:
-                        await call()
-                    printed += everything(caught.value)
-        volcengine, zego = clients(base_url=emulator.base_url)
-        async with volcengine, zego:
-            await volcengine.start_detection(app_id="a", room_id="r")
-            await zego.start_censor_audio(
-                room_id="r", event_id="audio_room", audio_language="zh", risk_type_list=["BAN"]
-            )
-    assert "httpcore" in {record.name.split(".")[0] for record in caplog.records}
-    assert "Signature=***" in caplog.text
-    assert_clean(printed + caplog.text)
-
-
 async def test_reprs(monkeypatch: pytest.MonkeyPatch) -> None:
     """No value that the clients hold or pass around shows a key or a signature."""
     passed: list[object] = []
     send = Transport.send
 
-    async def record(self: Transport, prepare: Callable[[], Any], priority: Priority) -> Any:
-        exchange = await send(self, prepare, priority)
-        passed.extend(exchange)
-        return exchange
+    async def record(self: Transport, request: Request) -> Response:
+        response = await send(self, request)
+        passed.extend((request, response))
+        return response
 
     monkeypatch.setattr(Transport, "send", record)
     async with mocked(success) as http_client:

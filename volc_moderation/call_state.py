@@ -10,6 +10,7 @@ from volc_moderation.action import Action, Quota
 from volc_moderation.errors import ModerationError
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, Quotas, is_valid
 from volc_moderation.retry import RetryPolicy
+from volc_moderation.wire import DecodedResponse
 
 R = TypeVar("R")
 
@@ -54,6 +55,16 @@ class Call(Generic[R]):
     #: The client was closed before the request left.
     is_closed: bool = False
     last_error: ModerationError | None = None
+
+    def reply(self, decoded: DecodedResponse[R]) -> Reply[R]:
+        """Return what the call returns after a success."""
+        return Reply(
+            result=decoded.result,
+            request_id=decoded.request_id,
+            log_id=decoded.log_id,
+            attempts=self.attempts,
+            waited=self.waited,
+        )
 
     def annotate(self, error: ModerationError) -> None:
         """Add to an error what is known of the call."""

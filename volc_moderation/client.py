@@ -7,15 +7,13 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypedDict, TypeVar, Unpack
 
 from volc_moderation.action import Action, Quota, actions_derived_from
 from volc_moderation.base_url import BaseURL
 from volc_moderation.call_state import AttemptPermits, Call, PermitLost, Reply
+from volc_moderation.error_codes import clock_skew
 from volc_moderation.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -26,9 +24,9 @@ from volc_moderation.errors import (
 )
 from volc_moderation.http_clients import AsyncHTTPClient
 from volc_moderation.quotas.environment import SharedQuotas  # noqa: TC001 - in the type of an attribute
-from volc_moderation.quotas.permit import Priority, QuotaKey, Quotas
+from volc_moderation.quotas.permit import Priority, QuotaKey, Quotas, check_priority
 from volc_moderation.quotas.window import SHARING_HINT, WindowQuotas, default_quotas
-from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown, retrying
+from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown, retry_after
 from volc_moderation.transport import Transport
 from volc_moderation.wire import DecodedResponse, Request, Response
 
@@ -89,7 +87,7 @@ class Client(ABC):
         self._owned_quotas: SharedQuotas | None = None
         self._retry = RetryPolicy() if retry is None else retry
         self._deadline = _check_seconds("deadline", deadline)
-        self._priority = _check_priority(priority)
+        self._priority = check_priority(priority)
         self._clock = clock
         #: Seconds by which the vendor's clock is ahead of ours, learned when it refuses a timestamp.
         self._clock_skew = 0.0
@@ -98,6 +96,8 @@ class Client(ABC):
         self._closing = asyncio.Event()
         #: Calls that have not sent their next request yet. Closing the client ends them at once.
         self._unsent: set[Call[Any]] = set()
+        #: What the vendor counts each action by, by the name of the action.
+        self._keys: dict[str, QuotaKey] = {}
         #: When a throttled response was last logged, by action, on the loop's clock.
         self._warned_at: dict[str, float] = {}
         seconds = _check_seconds("timeout", timeout)
@@ -136,7 +136,7 @@ class Client(ABC):
             raise ConfigurationError(f"{type(self).__name__} calls actions of its own vendor; got {describe(action)}")
         loop = self._bind()
         limit = self._deadline if deadline is None else _check_seconds("deadline", deadline)
-        priority = self._priority if priority is None else _check_priority(priority)
+        priority = self._priority if priority is None else check_priority(priority)
         expires_at = None if limit is None else loop.time() + limit
         call = Call(
             action,
@@ -147,11 +147,15 @@ class Client(ABC):
             on_send=on_send,
             cancel_scope=asyncio.timeout_at(expires_at),
         )
+        failure: ModerationError | None = None
         try:
             async with call.cancel_scope:
-                decoded = await retrying(
-                    partial(self._attempt, call), partial(self._wait_after, call), partial(self._sleep, call)
-                )
+                try:
+                    decoded = await self._attempt(call)
+                except ModerationError as error:
+                    failure = error
+                if failure is not None:
+                    decoded = await retry_after(failure, call, self._attempt, self._wait_after, self._sleep)
         except TimeoutError:
             if not call.cancel_scope.expired():
                 raise
@@ -159,13 +163,7 @@ class Client(ABC):
             call.annotate(error)
             raise
         else:
-            return Reply(
-                result=decoded.result,
-                request_id=decoded.request_id,
-                log_id=decoded.log_id,
-                attempts=call.attempts,
-                waited=call.waited,
-            )
+            return call.reply(decoded)
         finally:
             self._unsent.discard(call)
         # Raised outside of the except block, so that no frame of httpx, with addresses and headers, is chained to it.
@@ -179,7 +177,7 @@ class Client(ABC):
 
     async def _attempt(self, call: Call[R]) -> DecodedResponse[R]:
         """Make one attempt: send a request, decode its response and return its permits."""
-        if self._is_closed and call.last_error is not None:
+        if call.last_error is not None and self._is_closed:
             raise call.last_error
         request, response, permits = await self._send(call)
         try:
@@ -191,7 +189,7 @@ class Client(ABC):
         except BaseException as error:
             permits.answered(response.round_trip)
             if isinstance(error, AuthenticationError) and error.retry_after == 0:
-                self._learn_clock_skew(response)
+                self._clock_skew = clock_skew(response, self._clock())
             raise
         permits.answered(response.round_trip)
         return decoded
@@ -199,30 +197,41 @@ class Client(ABC):
     async def _send(self, call: Call[Any]) -> tuple[Request, Response, AttemptPermits]:
         """Acquire permits and send one request. Return it, its response and the permits, which have to be returned."""
         assert self._quotas is not None  # noqa: S101 - set by _bind
-        loop = asyncio.get_running_loop()
+        loop, action, gate = asyncio.get_running_loop(), call.action, self._transport.gate
         self._unsent.add(call)
         while True:
-            permits = AttemptPermits(call.action)
+            permits = AttemptPermits(action)
             try:
                 began = loop.time()
                 try:
-                    key = QuotaKey(self.vendor, self.account, call.action.name)
-                    await permits.acquire(self._quotas, key, self.quota_of(type(call.action)), call.priority)
+                    await permits.acquire(
+                        self._quotas, self._key_of(action), self.quota_of(type(action)), call.priority
+                    )
                 finally:
                     call.waited += loop.time() - began
-                request, response = await self._transport.send(partial(self._sign, call, permits), call.priority)
+                await gate.enter(call.priority)
+                try:
+                    if call.before_send is not None:
+                        await call.before_send()
+                    request = self._sign(call, permits)
+                    return request, await self._transport.send(request), permits
+                finally:
+                    gate.leave()
             except PermitLost:
                 permits.abandoned(None)  # nothing was sent
             except BaseException:
                 permits.abandoned(None if call.sent_at is None else loop.time() - call.sent_at)
                 raise
-            else:
-                return request, response, permits
 
-    async def _sign(self, call: Call[Any], permits: AttemptPermits) -> Request:
+    def _key_of(self, action: Action[Any]) -> QuotaKey:
+        """Return what the vendor counts an action by."""
+        key = self._keys.get(action.name)
+        if key is None:
+            key = self._keys[action.name] = QuotaKey(self.vendor, self.account, action.name)
+        return key
+
+    def _sign(self, call: Call[Any], permits: AttemptPermits) -> Request:
         """Encode and sign a request: the last step before it is sent, so that no wait makes its timestamp stale."""
-        if call.before_send is not None:
-            await call.before_send()
         self._check_open()
         if not permits.are_valid():
             raise PermitLost
@@ -289,13 +298,6 @@ class Client(ABC):
             call.annotate(error)
             hint = SHARING_HINT if isinstance(self._quotas, WindowQuotas) else ""
             _log.warning("%s: other programs use the quota too, or it is smaller than documented%s", error, hint)
-
-    def _learn_clock_skew(self, response: Response) -> None:
-        try:
-            date = parsedate_to_datetime(response.headers.get("date", ""))
-            self._clock_skew = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - self._clock()
-        except (ValueError, OverflowError):
-            self._clock_skew = 0.0
 
     @classmethod
     def actions(cls) -> dict[str, type[Action[Any]]]:
@@ -383,12 +385,6 @@ class Client(ABC):
 
 _OTHER_LOOP = "the client belongs to another event loop; make one client per loop"
 _CLOSED = "the client is closed"
-
-
-def _check_priority(priority: Priority) -> Priority:
-    if priority not in ("interactive", "bulk"):
-        raise ConfigurationError(f"priority must be 'interactive' or 'bulk'; got {describe(priority)}")
-    return priority
 
 
 def _check_seconds(name: str, value: float | None) -> float | None:

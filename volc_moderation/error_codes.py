@@ -1,5 +1,7 @@
 """From an error response to an error of the tree. The vendors' codes are in each vendor's own ``error_codes.py``."""
 
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import attrs
@@ -116,6 +118,18 @@ def read_log_id(request: Request, response: Response) -> str | None:
     """Read the id under which Volcengine logged the request."""
     log_id = response.headers.get("x-tt-logid")
     return log_id and request.redact(log_id)
+
+
+def clock_skew(response: Response, now: float) -> float:
+    """Return how far the vendor's clock is ahead of ours, in seconds; 0 if the response does not say.
+
+    :param now: the time by our clock, in Unix seconds.
+    """
+    try:
+        date = parsedate_to_datetime(response.headers.get("date", ""))
+        return date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _longer_wait(documented: float | None, requested: float | None) -> float | None:

@@ -20,6 +20,8 @@ class Gate:
 
     def __init__(self, width: int) -> None:
         self._free = width
+        #: Waiters that were let in for places that are about to be left.
+        self._early = 0
         self._wait_queue: WaitQueue[Gate] = WaitQueue(DEFAULT_BULK_SHARE)
 
     async def enter(self, priority: Priority) -> None:
@@ -31,10 +33,20 @@ class Gate:
 
     def leave(self) -> None:
         """Give a place to the next waiter, or free it."""
-        if self._wait_queue:
+        if self._early:
+            self._early -= 1
+        elif self._wait_queue:
             self._wait_queue.grant(self)
         else:
             self._free += 1
+
+    def admit_early(self) -> bool:
+        """Let the next waiter in before the caller has left. Return whether there was one."""
+        if not self._wait_queue:
+            return False
+        self._early += 1
+        self._wait_queue.grant(self)
+        return True
 
     def abandoned(self, age: float | None) -> None:  # noqa: ARG002 - the contract of WaitQueue
         """Take a place back: the waiter that it was granted to has just been cancelled."""

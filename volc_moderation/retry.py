@@ -1,7 +1,8 @@
 """Whether and how long to wait before the next attempt. The decision is pure; tenacity carries it out."""
 
 from collections.abc import Awaitable, Callable
-from http.client import INTERNAL_SERVER_ERROR, MULTIPLE_CHOICES
+from functools import partial
+from http import HTTPStatus
 from typing import TypeVar
 
 import attrs
@@ -20,6 +21,7 @@ from volc_moderation.errors import (
     describe,
 )
 
+C = TypeVar("C")
 T = TypeVar("T")
 
 #: A throttled call is repeated after this, because quotas are per second.
@@ -93,7 +95,9 @@ def _is_worth_repeating(error: ModerationError, *, repeatable: bool, signed_agai
         return repeatable
     if isinstance(error, TransportError):
         # A redirect or a refusal by a proxy in between will be the same the next time.
-        is_refused = error.status is not None and MULTIPLE_CHOICES <= error.status < INTERNAL_SERVER_ERROR
+        is_refused = (
+            error.status is not None and HTTPStatus.MULTIPLE_CHOICES <= error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        )
         return (repeatable or not error.maybe_sent) and not is_refused and not error.is_permanent
     return False
 
@@ -103,30 +107,33 @@ def outcome_unknown(error: ModerationError) -> bool:
     return isinstance(error, ServerError) or error.maybe_sent
 
 
-async def retrying(
-    attempt: Callable[[], Awaitable[T]],
-    wait_after: Callable[[ModerationError], float | None],
-    sleep: Callable[[float], Awaitable[None]],
+async def retry_after(
+    failure: ModerationError,
+    call: C,
+    attempt: Callable[[C], Awaitable[T]],
+    wait_after: Callable[[C, ModerationError], float | None],
+    sleep: Callable[[C, float], Awaitable[None]],
 ) -> T:
-    """Await ``attempt()`` until it succeeds, or until ``wait_after(error)`` is None: then raise its last error."""
+    """Repeat an attempt that ended in ``failure``, until it succeeds, or until there is no time to wait after an error.
+
+    ``attempt``, ``wait_after`` and ``sleep`` receive ``call``. Raises the error of the last attempt.
+    """
     # Most calls need one attempt, for which tenacity's bookkeeping would cost as much as all other work. So tenacity is
     # only used after a failure, which it receives as the outcome of its first attempt.
-    try:
-        return await attempt()
-    except ModerationError as error:
-        failures = [error]
+    failures = [failure]
     wait = 0.0
 
     async def next_attempt() -> T:
         if failures:
             raise failures.pop()
-        return await attempt()
+        return await attempt(call)
 
     def should_retry(state: RetryCallState) -> bool:
         nonlocal wait
         error = state.outcome.exception() if state.outcome else None
-        decided = wait_after(error) if isinstance(error, ModerationError) else None
+        decided = wait_after(call, error) if isinstance(error, ModerationError) else None
         wait = decided or 0.0
         return decided is not None
 
-    return await AsyncRetrying(sleep=sleep, retry=should_retry, wait=lambda _: wait)(next_attempt)
+    retrying = AsyncRetrying(sleep=partial(sleep, call), retry=should_retry, wait=lambda _: wait)
+    return await retrying(next_attempt)

@@ -9,20 +9,25 @@ import asyncio
 import logging
 import re
 import ssl
-from collections.abc import Awaitable, Callable
-
-import httpx
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from volc_moderation import aiohttp_adapter
 from volc_moderation.base_url import BaseURL
 from volc_moderation.errors import TransportError
 from volc_moderation.gate import Gate, width_for
 from volc_moderation.http_clients import AsyncHTTPClient, default_http_client, library_of
-from volc_moderation.quotas.permit import Priority
 from volc_moderation.wire import Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable
+
+    import httpx
 
 #: The longest response, decompressed: far longer than any real one, and short enough not to exhaust the memory.
 MAX_RESPONSE_BYTES = 16 * 2**20
+
+MAX_PARSED_URLS = 32
 
 
 class Transport:
@@ -38,8 +43,8 @@ class Transport:
         self._url = base_url.url
         self._timeout = timeout
         url = self._library.URL(base_url.url)
-        # The gate is as wide as the pool, so requests do not wait in the pool.
-        self._gate = Gate(width_for(client, url))
+        #: Each request is sent within it. It is as wide as the pool, so that requests do not wait in the pool.
+        self.gate = Gate(width_for(client, url))
         #: What the client raises besides ``OSError``. httpx parses a redirect's address even if it does not follow it.
         self._errors: tuple[type[Exception], ...] = (self._library.HTTPError, self._library.InvalidURL, UnicodeError)
         transport = aiohttp_adapter.transport_for(client, url)
@@ -50,7 +55,9 @@ class Transport:
         # Connecting may take half of the time. aiohttp's timeout of that name covers only TCP and TLS; what it takes as
         # the timeout of the pool also covers finding the address, and the proxy.
         pool_timeout = timeout / 2 if self._is_aiohttp else None
-        self._timeouts = (timeout / 2, timeout, timeout, pool_timeout)  # connect, read, write, pool
+        self._timeouts = {"connect": timeout / 2, "read": timeout, "write": timeout, "pool": pool_timeout}
+        #: The addresses of Volcengine's POST requests are few, and parsing one takes long.
+        self._parse_url = lru_cache(MAX_PARSED_URLS)(self._library.URL)
 
     @property
     def is_closed(self) -> bool:
@@ -62,38 +69,18 @@ class Transport:
         if self._owns_client:
             await self._client.aclose()
 
-    async def send(self, prepare: Callable[[], Awaitable[Request]], priority: Priority) -> tuple[Request, Response]:
-        """Send the request that ``prepare()`` returns. It is awaited last, so that no wait makes a signature stale.
-
-        Returns the request and its response.
+    async def send(self, request: Request) -> Response:
+        """Send a signed request, and return the response.
 
         Raises ``TransportError``, which is not chained to the exception of httpx: the frames of that one hold addresses
         and headers, including signatures.
         """
-        await self._gate.enter(priority)
-        try:
-            return await self._exchange(await prepare())
-        finally:
-            self._gate.leave()
-
-    async def _exchange(self, request: Request) -> tuple[Request, Response]:
         started = asyncio.get_running_loop().time()
         try:
             # httpx's own read timeout starts again with every byte that arrives; this one does not.
             async with asyncio.timeout(self._timeout):
-                response = await self._client.send(
-                    self._client.build_request(
-                        request.method,
-                        request.url,
-                        headers=request.headers,
-                        content=request.body,
-                        timeout=self._timeouts,
-                    ),
-                    stream=True,
-                    auth=None,
-                    follow_redirects=False,
-                )
-                body = await _read(response)
+                response = await self._client.send(self._build(request), stream=True, auth=None, follow_redirects=False)
+                body = await self._read(response)
         except TimeoutError:
             error = TransportError(f"no response within {self._timeout:g} s{self._route()}", maybe_sent=True)
         except self._errors as caught:
@@ -110,11 +97,56 @@ class Transport:
         else:
             if body is not None:
                 round_trip = asyncio.get_running_loop().time() - started
-                return request, Response(response.status_code, response.headers, body, round_trip)
+                return Response(response.status_code, response.headers, body, round_trip)
             error = TransportError(
                 f"a response of more than {MAX_RESPONSE_BYTES:,} bytes", maybe_sent=True, status=response.status_code
             )
         raise error
+
+    def _build(self, request: Request) -> "httpx.Request":
+        """Create the request with the client's own headers and cookies, as ``client.build_request`` does.
+
+        That takes longer than all else that is done for a call, because it parses the address and copies the headers
+        three times.
+        """
+        headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in request.headers.items()]
+        if request.body or request.method == "POST":
+            headers.append((b"Content-Length", b"%d" % len(request.body)))
+        replaced = {name.lower() for name, _ in headers}
+        headers = [header for header in self._client.headers.raw if header[0].lower() not in replaced] + headers
+        built: httpx.Request = self._library.Request(
+            request.method,
+            self._parse_url(request.url),
+            headers=headers,
+            cookies=self._client.cookies,
+            stream=self._library.ByteStream(request.body),
+            extensions={"timeout": self._timeouts.copy()},
+        )
+        built.read()  # for event hooks
+        return built
+
+    async def _read(self, response: "httpx.Response") -> bytes | None:
+        """Read and decompress a response. Return None if it is too long: its Content-Length need not show that."""
+        stream: AsyncIterable[bytes]
+        if response.is_stream_consumed or "content-encoding" in response.headers:  # consumed by an event hook
+            stream = response.aiter_bytes()
+        else:
+            stream = response.stream  # type: ignore[assignment]  # the same bytes for less CPU
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in stream:
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_RESPONSE_BYTES:
+                    return None
+            if not self._is_aiohttp and self.gate.admit_early():
+                # Lets the next request join the queue of the pool, so that it gets this connection at once. httpx
+                # checks each idle connection for each request, and many are idle if many responses arrive together.
+                await asyncio.sleep(0)
+        finally:
+            await response.aclose()
+        return b"".join(chunks)
 
     def _to_transport_error(self, error: Exception, request: Request) -> TransportError:
         library, text = self._library, str(error)
@@ -158,25 +190,6 @@ class Transport:
             return f" through the proxy {proxy.scheme.decode()}://{proxy.host.decode()}:{proxy.port}"
         except AttributeError:
             return ""
-
-
-async def _read(response: httpx.Response) -> bytes | None:
-    """Read and decompress a whole response. Return None if it is too long: its Content-Length need not show that."""
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in response.aiter_bytes():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_RESPONSE_BYTES:
-                break
-        else:
-            return b"".join(chunks)  # httpx closes a response that was read to its end
-    except BaseException:
-        await response.aclose()
-        raise
-    await response.aclose()
-    return None
 
 
 def _is_untrusted(error: BaseException | None) -> bool:

@@ -6,12 +6,20 @@ from typing import Literal, Protocol, Self
 import attrs
 
 from volc_moderation.action import Quota
+from volc_moderation.errors import ConfigurationError, describe
 
 #: Which calls go first: somebody waits for the result of an interactive call, nobody for that of a bulk call.
 Priority = Literal["interactive", "bulk"]
 
 
-@attrs.frozen
+def check_priority(priority: Priority) -> Priority:
+    """Return a priority. Raises ``ConfigurationError`` if it is none."""
+    if priority not in ("interactive", "bulk"):
+        raise ConfigurationError(f"priority must be 'interactive' or 'bulk'; got {describe(priority)}")
+    return priority
+
+
+@attrs.frozen(cache_hash=True)
 class QuotaKey:
     """What a vendor counts calls by: Volcengine by account and action, ZEGO by AppId and action, sometimes by room."""
 
