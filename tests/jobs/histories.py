@@ -15,7 +15,7 @@ import httpx
 from tests.doubles import NOW, volcengine_error, volcengine_success, zego_answer
 from volc_moderation import JournalError
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal.schema import TABLES, AttemptRecord
+from volc_moderation.jobs.journal.schema import TABLES, Record
 from volc_moderation.jobs.journal.thread import JournalThread
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ class SlowJournal(JournalThread):
     def post(self, function: Callable[[Journal], object]) -> None:
         self.request(function)
 
-    def record(self, record: AttemptRecord) -> None:
+    def record(self, record: Record) -> None:
         def commit() -> None:
             with self._disk.transaction():
                 self._disk.record([record])

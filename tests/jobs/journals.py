@@ -10,7 +10,7 @@ from volc_moderation.client import Client
 from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import Job, Lane, key_of
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.journal.schema import AttemptRecord, LoadResult
+from volc_moderation.jobs.journal.schema import AttemptRecord, LoadResult, Record
 from volc_moderation.jobs.journal.thread import JournalThread
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class InlineJournal(JournalThread):
         with self.journal.transaction():
             function(self.journal)
 
-    def record(self, record: AttemptRecord) -> None:
+    def record(self, record: Record) -> None:
         with self.journal.transaction():
             self.journal.record([record])
 

@@ -16,6 +16,7 @@ from volc_moderation.jobs import Job, JobState
 from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import Lane, key_of
 from volc_moderation.jobs.journal import Journal, codec
+from volc_moderation.jobs.journal.schema import AttemptRecord
 from volc_moderation.jobs.outcome import EndedAttempt, Outcome
 from volc_moderation.jobs.queue import records
 from volc_moderation.jobs.queue.records import Claim, ClaimedAttempt, Submission
@@ -76,8 +77,8 @@ def test_a_row_of_sqlite_and_a_hash_of_redis_are_the_same_job(
 ) -> None:
     ended = EndedAttempt(outcome, 2, 1700000300.5, round_trip, waited, 1700000000.0)
     record = codec.attempt_record(1, 1, ended)
-    row = {name: getattr(record, name) for name in record._fields if name not in {"id", "lane", "delay", "now"}}
-    row |= {"maybe_sent": int(record.maybe_sent), "was_gone": int(record.was_gone)}
+    row = dict.fromkeys(AttemptRecord._fields) | {"state": "done"} | record._asdict()
+    row |= {"maybe_sent": int(outcome.maybe_sent), "was_gone": int(outcome.was_gone)}
     row |= {"key": "k", "parameters": '{"AppId":"app"}', "line": 7, "created": 1699999999.25, "sent": 1700000000.0}
     row |= {"ended": 1700000000.0 if outcome.state.has_ended else None}
     fields = {
@@ -96,6 +97,7 @@ def test_a_row_of_sqlite_and_a_hash_of_redis_are_the_same_job(
 
 
 ENDINGS = [
+    Outcome(JobState.DONE, request_id="r-1"),
     Outcome(JobState.DONE, request_id="r-1", result='{"TaskId":"t"}'),
     Outcome(JobState.DONE, was_gone=True, maybe_sent=True, code="NotFound", message="no such task"),
     Outcome(JobState.FAILED, code=2001, message="invalid: é", request_id="r-2"),

@@ -67,11 +67,20 @@ def after_reply(reply: Reply[object], *, maybe_sent: bool) -> Outcome:
 
     :param maybe_sent: whether an earlier attempt may have had its effect.
     """
-    return Outcome(
-        JobState.DONE,
-        maybe_sent=maybe_sent,
-        request_id=_storable_text(reply.request_id),
-        result=None if _has_only_a_message(type(reply.result)) else _storable_result(reply.result),
+    is_plain = _has_only_a_message(type(reply.result))  # type: ignore[arg-type] # a type is hashable
+    result = None if is_plain else _storable_result(reply.result)
+    return Outcome(JobState.DONE, maybe_sent=maybe_sent, request_id=_storable_text(reply.request_id), result=result)
+
+
+def is_plain_success(outcome: Outcome) -> bool:
+    """Return whether there is nothing to say about a job but that it is done."""
+    return (
+        outcome.state is JobState.DONE
+        and outcome.code is None
+        and outcome.result is None
+        and not outcome.maybe_sent
+        and not outcome.was_gone
+        and outcome.message is None
     )
 
 
@@ -148,7 +157,7 @@ def after_exception(exception: BaseException, *, maybe_sent: bool) -> Outcome:
 
 
 @cache
-def _has_only_a_message(result_type: type) -> bool:
+def _has_only_a_message(result_type: type[object]) -> bool:
     """Return whether all that a result can say is that the call succeeded."""
     return attrs.has(result_type) and {*wire_names(result_type).values()} <= {"Message"}
 

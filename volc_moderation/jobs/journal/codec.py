@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from volc_moderation.jobs.job import Job, JobState, Lane
-from volc_moderation.jobs.journal.schema import AttemptRecord
-from volc_moderation.jobs.outcome import EndedAttempt, Outcome
+from volc_moderation.jobs.journal.schema import AttemptRecord, Record, SuccessRecord
+from volc_moderation.jobs.outcome import EndedAttempt, Outcome, is_plain_success
 
 #: Fields of an outcome that are not stored with it: the state has a field of its own, and the others only decide when
 #: the next attempt is due.
@@ -45,26 +45,28 @@ def load_job(fields: Mapping[str, Any], lane: Lane) -> Job:
     )
 
 
-def attempt_record(row_id: int, lane_id: int, ended: EndedAttempt) -> AttemptRecord:
+def attempt_record(row_id: int, lane_id: int, ended: EndedAttempt) -> Record:
     """Return the row that SQLite stores of an attempt."""
-    outcome = ended.outcome
     # By position: a run makes one for every call.
+    outcome, attempts, due, round_trip, waited, now = ended
+    if is_plain_success(outcome):
+        return SuccessRecord(row_id, lane_id, due, attempts, outcome.request_id, round_trip, waited, now)
     return AttemptRecord(
         row_id,
         lane_id,
         outcome.state,
-        ended.due,
+        due,
         outcome.wait,
-        ended.attempts,
+        attempts,
         outcome.maybe_sent,
         outcome.was_gone,
         outcome.code,
         outcome.message,
         outcome.request_id,
         outcome.result,
-        ended.round_trip,
-        ended.waited,
-        ended.now,
+        round_trip,
+        waited,
+        now,
     )
 
 

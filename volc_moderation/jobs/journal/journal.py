@@ -14,7 +14,10 @@ from volc_moderation.jobs.journal.schema import (
     DueJob,
     HandedOverJob,
     LoadResult,
+    Record,
+    SuccessRecord,
     record_statement,
+    statement_size,
 )
 
 
@@ -172,12 +175,18 @@ class Journal(JournalQueries):
             (attempts, json.dumps(ids)),
         )
 
-    def record(self, records: Sequence[AttemptRecord]) -> None:
+    def record(self, records: Sequence[Record]) -> None:
         """Write the outcomes of attempts, and count the attempts that ended in each second, for reports."""
-        for start in range(0, len(records), WRITE_BATCH_SIZE):
-            batch = records[start : start + WRITE_BATCH_SIZE]
-            self._db.execute(record_statement(len(batch)), [value for record in batch for value in record])
-        counts = Counter([(record.lane_id, int(record.now), record.state) for record in records])
+        for record_type in (SuccessRecord, AttemptRecord):
+            of_type = [record for record in records if type(record) is record_type]
+            for start in range(0, len(of_type), WRITE_BATCH_SIZE):
+                batch = of_type[start : start + WRITE_BATCH_SIZE]
+                size = statement_size(len(batch))
+                batch += batch[-1:] * (size - len(batch))
+                self._db.execute(record_statement(record_type, size), [value for record in batch for value in record])
+        counts = Counter(
+            [(record.lane_id, int(record.now), getattr(record, "state", JobState.DONE)) for record in records]
+        )
         self._db.executemany(
             "INSERT INTO second VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET answered = answered"
             " + excluded.answered, done = done + excluded.done, deferred = deferred + excluded.deferred",

@@ -21,7 +21,7 @@ from volc_moderation.jobs.journal.codec import attempt_record
 from volc_moderation.jobs.journal.file import Access
 from volc_moderation.jobs.journal.journal import Journal
 from volc_moderation.jobs.journal.lock import JournalBusyError
-from volc_moderation.jobs.journal.schema import AttemptRecord, DueJob
+from volc_moderation.jobs.journal.schema import DueJob, Record
 from volc_moderation.jobs.outcome import EndedAttempt
 
 T = TypeVar("T")
@@ -82,12 +82,12 @@ class JournalThread:
         self._journal = journal
         self._loop = asyncio.get_running_loop()
         #: Collected on the loop, because waking the thread costs more than writing a row.
-        self._records: list[AttemptRecord] = []
+        self._records: list[Record] = []
         self._timer: asyncio.TimerHandle | None = None
         #: To the thread: requests, records, and None to end.
-        self._inbox: queue.SimpleQueue[_Request | list[AttemptRecord] | _Release | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Request | list[Record] | _Release | None] = queue.SimpleQueue()
         #: The thread's own: records that are not written yet. They are kept if a write fails, and written first.
-        self._unwritten: list[AttemptRecord] = []
+        self._unwritten: list[Record] = []
         #: The thread's own: what waits until the records are written.
         self._releases: list[_Release] = []
         self._thread = threading.Thread(target=self._run, name=f"journal {journal.path.name}", daemon=True)
@@ -189,7 +189,7 @@ class JournalThread:
         """Record an attempt. It is written soon; if that fails, writing is retried."""
         self.record(attempt_record(job.id, lane_id, ended))
 
-    def record(self, record: AttemptRecord) -> None:
+    def record(self, record: Record) -> None:
         """Write the record of an attempt soon."""
         self._records.append(record)
         if len(self._records) >= MAX_BATCH_SIZE:
