@@ -5,6 +5,7 @@ Success is proven by the result: by its data, or by a text that is present only 
 ``ok``. https://www.volcengine.com/docs/6348/1178321 and https://www.volcengine.com/docs/6348/1178322
 """
 
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -35,26 +36,32 @@ from volc_moderation.wire import (
 
 R = TypeVar("R")
 
+#: More than there are actions, each mostly with one version.
+MAX_CACHED_QUERIES = 64
+
 
 def encode(action: VolcengineAction[Any], *, url: str, host: str, signer: Signer, now: float) -> Request:
     """Encode and sign an action. ``now`` is in Unix seconds.
 
     A GET carries everything in its query, a POST its parameters as a JSON body.
     """
-    query = {"Action": action.name, "Version": action.version}
-    body, content_type = b"", None
     if action.method == "GET":
-        query |= dict(query_parameters(action))  # no action repeats a name
+        body, content_type = b"", None
+        common = {"Action": action.name, "Version": action.version}
+        query = canonical_query(common | dict(query_parameters(action)))  # no action repeats a name
     else:
         body, content_type = dump_json(parameters(action)), "application/json"
-    canonical = canonical_query(query)
-    headers = signer.sign(
-        method=action.method, host=host, query=canonical, body=body, now=now, content_type=content_type
-    )
+        query = _query_of_post(action.name, action.version)
+    headers = signer.sign(method=action.method, host=host, query=query, body=body, now=now, content_type=content_type)
     # The vendor may repeat a user's token in a message, and no error may show it.
     token = getattr(action, "token", None)
     secrets = (headers["Authorization"].rpartition("=")[2], *signer.secrets, *([token] if token else []))
-    return Request(action.method, f"{url}/?{canonical}", headers, body, secrets)
+    return Request(action.method, f"{url}/?{query}", headers, body, secrets)
+
+
+@lru_cache(MAX_CACHED_QUERIES)
+def _query_of_post(name: str, version: str) -> str:
+    return canonical_query({"Action": name, "Version": version})
 
 
 def decode(action: Action[R], request: Request, response: Response, *, repeated: bool) -> DecodedResponse[R]:
