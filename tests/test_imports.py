@@ -61,6 +61,11 @@ def test_a_client_imports_neither_the_other_vendor_nor_what_only_some_calls_need
     assert not imported & (NOT_FOR_CLIENTS | {f"volc_moderation.{other}"})
 
 
+def test_the_plugin_of_pytest_imports_nothing_before_a_fixture_is_used() -> None:
+    """It is loaded into every test run in an environment with this package."""
+    assert not imported_by("import pytest, volc_moderation.testing") & {"asyncio", "cattrs", *NOT_FOR_CLIENTS}
+
+
 def test_the_list_of_commands_imports_no_command() -> None:
     program = (
         "from volc_moderation.cli import main\ntry: main(['--help'])\nexcept SystemExit as ended: assert not ended.code"

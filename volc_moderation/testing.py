@@ -1,6 +1,7 @@
 """A pytest plugin for projects that use this package: the emulator, and callbacks with valid signatures.
 
-pytest loads it automatically, so the fixtures need no import. ``moderation_emulator`` needs the extra ``emulator``; the
+pytest loads it automatically, so the fixtures need no import. What they need is imported when they are used, because
+pytest also loads the plugin for tests that do not use it. ``moderation_emulator`` needs the extra ``emulator``; the
 callbacks need no extra.
 """
 
@@ -11,11 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import httpx
 import pytest
 
-from volc_moderation.volcengine import callbacks as volcengine_callbacks
-from volc_moderation.zego import callbacks as zego_callbacks
+import volc_moderation
 
 if TYPE_CHECKING:
     from volc_moderation.emulator import Fault, Settings
@@ -49,6 +48,8 @@ class ModerationEmulator:
     """
 
     def __init__(self, settings: "Settings | None" = None) -> None:
+        import httpx  # noqa: PLC0415 - only this fixture needs it
+
         from volc_moderation.emulator import Settings  # noqa: PLC0415 - an extra
         from volc_moderation.emulator.control import AdminRequests, EmulatorSubprocess  # noqa: PLC0415
 
@@ -186,7 +187,7 @@ def make_volcengine_callback(
         "Nonce": "4821",
         **(envelope or {}),
     }
-    return volcengine_callbacks.sign(fields, secret)
+    return volc_moderation.volcengine.callbacks.sign(fields, secret)
 
 
 def make_zego_callback(
@@ -221,4 +222,4 @@ def make_zego_callback(
         else:
             detail |= {"AudioText" if is_audio_task else "Content": "add me", "AudioUrl": "https://example.com/a.mp3"}
         content |= {"ResultTaskId": f"{task_id}_{uuid.uuid4().int % 10**9}", "Detail": detail, "AuxInfo": aux}
-    return zego_callbacks.sign({**content, **fields}, secret)
+    return volc_moderation.zego.callbacks.sign({**content, **fields}, secret)
