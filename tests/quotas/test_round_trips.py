@@ -3,13 +3,14 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from tests.quotas.vendor import SimulatedVendor, call
 from volc_moderation.quotas import Quota
 from volc_moderation.quotas.round_trips import CREDIT_MARGIN, FIRST_TRIAL, MAX_TRIAL, RoundTrips
-from volc_moderation.quotas.window import LocalWindow
+from volc_moderation.quotas.window import MAX_BURST, LocalWindow
 
 
 def answers(trips: RoundTrips, round_trip: float, begin: float, end: float, *, per_second: int = 10) -> None:
@@ -18,7 +19,7 @@ def answers(trips: RoundTrips, round_trip: float, begin: float, end: float, *, p
         trips.add(round_trip, begin + number / per_second)
 
 
-def credit_of(round_trip: float) -> float:
+def credit_of(round_trip: float) -> Any:
     return pytest.approx(round_trip - CREDIT_MARGIN)
 
 
@@ -64,13 +65,23 @@ def test_a_shorter_route_during_a_trial_begins_it_again() -> None:
     assert trips.credit == credit_of(0.2)
 
 
-def test_a_route_that_became_longer_earns_its_credit_when_the_shorter_one_is_forgotten() -> None:
+def test_a_route_that_became_longer_is_on_trial_until_the_shorter_one_is_forgotten() -> None:
+    """Its way there may be shorter than it was."""
     trips = RoundTrips()
-    answers(trips, 0.1, 0, 40)
-    answers(trips, 0.3, 40, 90)
-    assert trips.credit == credit_of(0.1)
-    answers(trips, 0.3, 90, 111)
+    answers(trips, 0.2, 0, 40)
+    answers(trips, 0.3, 40, 51)
+    assert trips.credit == pytest.approx(0.1)
+    answers(trips, 0.3, 51, 119)
+    assert trips.credit == pytest.approx(0.15)
+    answers(trips, 0.3, 119, 121)
     assert trips.credit == credit_of(0.3)
+
+
+def test_few_answers_do_not_tell_that_a_route_is_longer() -> None:
+    trips = RoundTrips()
+    answers(trips, 0.2, 0, 40)
+    answers(trips, 0.3, 40, 60, per_second=2)
+    assert trips.credit == credit_of(0.2)
 
 
 def test_a_route_that_deceived_is_remembered_for_longer() -> None:
@@ -79,15 +90,15 @@ def test_a_route_that_deceived_is_remembered_for_longer() -> None:
     answers(trips, 0.1, 40, 50)
     answers(trips, 0.3, 50, 150)  # the first time, it was forgotten after a minute
     assert trips.credit <= 0.1
-    answers(trips, 0.3, 150, 180)
+    answers(trips, 0.3, 150, 240)
     assert trips.credit == credit_of(0.3)
 
 
 def test_trials_do_not_grow_without_end() -> None:
     trips, at = RoundTrips(), 0.0
-    for _ in range(12):
-        for round_trip, seconds in ((0.1, 60.0), (0.3, 2.1 * MAX_TRIAL)):
-            answers(trips, round_trip, at, at + seconds, per_second=2)
+    for _ in range(7):
+        for round_trip, seconds in ((0.1, 60.0), (0.3, 3.1 * MAX_TRIAL)):
+            answers(trips, round_trip, at, at + seconds)
             at += seconds
         assert trips.credit == credit_of(0.3)
 
@@ -132,7 +143,10 @@ async def refusals(route: Route, seed: int = 1) -> list[float]:
 @pytest.mark.looptime
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_route_that_shortens_costs_the_calls_of_the_time_that_it_gained(seed: int) -> None:
-    """Any two routes with jitter, also asymmetric ones, the second one shorter; then the first one again."""
+    """Any two routes with jitter, also asymmetric ones, the second one shorter; then the first one again.
+
+    With jitter, a request overtakes more of the earlier ones; and a burst may be among them.
+    """
     rng = random.Random(seed)
     there, back, later_there, later_back, jitter = (rng.uniform(0, 0.15) for _ in range(5))
     there += later_there
@@ -144,7 +158,7 @@ async def test_a_route_that_shortens_costs_the_calls_of_the_time_that_it_gained(
         (10, (later_there, later_there + jitter), (later_back, later_back + jitter)),
     )
     refused = await refusals(route, seed)
-    assert len(refused) <= QUOTA * (there - later_there) + 1
+    assert len(refused) <= QUOTA * (there + jitter - later_there) + MAX_BURST
     assert all(at < route[0][0] + 1 for at in refused)
 
 
@@ -154,5 +168,5 @@ async def test_a_route_that_shortens_costs_the_calls_of_the_time_that_it_gained(
 async def test_a_route_that_alternates_costs_nothing_after_its_first_changes() -> None:
     far, near = ((0.15, 0.16), (0.15, 0.16)), ((0.05, 0.06), (0.05, 0.06))
     refused = await refusals([(45, *far), *5 * [(10.0, *near), (10.0, *far)]])
-    assert 0 < len(refused) <= QUOTA * 0.1 + 1
+    assert 0 < len(refused) <= QUOTA * 0.11 + MAX_BURST
     assert max(refused) < 46

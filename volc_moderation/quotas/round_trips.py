@@ -7,10 +7,11 @@ Only the smallest *observed* one is known, hence the margin and the minimum numb
 
 The smallest possible one may drop at any moment, and the first answer that shows it comes a whole way back later. The
 requests that are sent meanwhile arrive too early if the credit exceeds the new way there plus the old way back. So the
-credit is at most about the way back as long as the route is on trial. After a trial in which no round trip was shorter
-than expected, the credit is nearly the whole round trip. If the route becomes shorter then, the calls of the time that
-it gained are refused, once. The next trial takes twice as long, and round trips are remembered for twice as long, so
-that a route that changes again and again does not cost this again and again.
+credit is at most about the way back as long as the route is on trial. After a trial in which round trips became neither
+shorter nor longer, the credit is nearly the whole round trip. If the way there becomes shorter then, the calls of the
+time that it gained are refused. That begins a new trial. If the credit was larger than a round trip, trials take twice
+as long from then on, and round trips are remembered for twice as long, so that a route that changes again and again
+does not cost this again and again.
 """
 
 from collections import deque
@@ -24,6 +25,7 @@ MIN_ANSWERS = 100
 #: back.
 TRIAL_CREDIT_LIMIT = 0.050  # seconds
 FIRST_TRIAL = 30.0  # seconds
+#: 32 minutes.
 MAX_TRIAL = 64 * FIRST_TRIAL  # seconds
 #: An abandoned request may still arrive: for as long as the slowest round trip of the last minute takes, and for at
 #: least this long.
@@ -77,6 +79,9 @@ class RoundTrips:
 
     def _begin_slice(self, number: int, now: float) -> None:
         """Begin a new slice, and forget old ones."""
+        if self._slice.count >= MIN_ANSWERS and self._slice.smallest > self._smallest + CREDIT_MARGIN:
+            # The route is longer than it was. It may change again, and its way there may even be shorter.
+            self._trial_ends_at = now + self._trial
         self._earlier.append(self._slice)
         self._slice = _Slice(number)
         memory = int(2 * self._trial / SLICE_LENGTH)
