@@ -164,5 +164,20 @@ assert len(found) == 8 and all(one == found[0] for one in found)
 
 
 @pytest.mark.slow
+def test_limits_may_name_actions_before_a_client_was_imported() -> None:
+    program = """
+from volc_moderation.quotas import WindowQuotas
+print(WindowQuotas({"stop_webcast": 50}), WindowQuotas({"StopCensorAudioV2": 50}))
+try:
+    WindowQuotas({"StopWebCast": 50})
+except Exception as error:
+    print(error)
+"""
+    assert run_program(program).stdout.splitlines() == [
+        "WindowQuotas({'StopWebcast': 50}) WindowQuotas({'StopCensorAudioV2': 50})",
+        "limits: there is no action 'StopWebCast'; is it 'StopWebcast'?",
+    ]
+
+
 def test_threads_may_use_names_for_the_first_time_at_once() -> None:
     run_program(THREADS)

@@ -17,7 +17,7 @@ else:
         {
             "file_quotas": ["FileQuotas"],
             "redis_quotas": ["RedisQuotas"],
-            "shared_window": ["Outage"],
+            "store_outage": ["Outage"],
             "window": ["WindowQuotas"],
         },
     )

@@ -4,6 +4,7 @@ import asyncio
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from importlib import import_module
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -21,8 +22,11 @@ PRUNE_THRESHOLD = 1000
 
 def _validate_limits(limits: Mapping[str, int]) -> dict[str, int]:
     """Return the limits by the vendors' names of the actions. A name that no action has would limit nothing."""
-    names = {name: name for name in actions_derived_from(Action)}
-    names |= {method_name(name): name for name in names}
+    names = _action_names()
+    if not names.keys() >= limits.keys():
+        # A vendor is imported when it is first used, and that may be later. By name, because vendors build on quotas.
+        import_module("volc_moderation.vendors")
+        names = _action_names()
     limits_by_action: dict[str, int] = {}
     for name, limit in limits.items():
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
@@ -35,6 +39,12 @@ def _validate_limits(limits: Mapping[str, int]) -> dict[str, int]:
             raise ConfigurationError(f"limits has {names[name]} twice")
         limits_by_action[names[name]] = limit
     return limits_by_action
+
+
+def _action_names() -> dict[str, str]:
+    """Return the vendors' names of the actions that have been imported, by these names and by those of the methods."""
+    names = {name: name for name in actions_derived_from(Action)}
+    return names | {method_name(name): name for name in names}
 
 
 class Window(Protocol):
