@@ -41,7 +41,7 @@ RULES: list[dict[str, Any]] = [
 ]
 
 
-pytestmark = pytest.mark.usefixtures("library")
+pytestmark = pytest.mark.usefixtures("every_library")
 
 
 @pytest.fixture

@@ -96,6 +96,7 @@ async def test_the_gate_is_no_wider_than_the_pool(library: Any, max_connections:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("every_library")
 async def test_no_request_waits_in_the_pool() -> None:
     """Otherwise a start might be sent with little time left, and its task would run with an unknown id."""
     body = b'{"Code":0,"Data":{"TaskId":"t"}}'

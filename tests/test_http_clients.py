@@ -87,7 +87,7 @@ class _WithoutProxies(httpx2.AsyncClient):
 _WithoutProxies.__name__ = "AsyncClient"
 
 
-@pytest.mark.parametrize("proxy", ["http://user:pass-word@[", "ftp://user:pass-word@host"])
+@pytest.mark.parametrize("proxy", ["http://user:pass-word@host:port", "ftp://user:pass-word@host"])
 def test_a_malformed_proxy(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     with pytest.raises(ConfigurationError, match="cannot use the proxies") as caught:

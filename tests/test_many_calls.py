@@ -43,7 +43,7 @@ def assert_all_accepted(counts: dict[str, Any], action: str, calls: int) -> None
 
 
 @pytest.mark.no_coverage
-@pytest.mark.usefixtures("library")
+@pytest.mark.usefixtures("every_library")
 async def test_200_concurrent_calls_at_each_vendor() -> None:
     """At the documented quotas, with the jitter of a real network. The webcasts are started at a higher quota."""
     quotas = {"StartWebcast": 600}
