@@ -1,4 +1,4 @@
-"""Runs all benchmarks, one after the other, in about eighty minutes: ``python -m benchmarks``.
+"""Runs all benchmarks, one after the other, in about ninety minutes: ``python -m benchmarks``.
 
 Each writes its JSON and its picture to ``results/``. Fails if any of them misses a goal.
 """
