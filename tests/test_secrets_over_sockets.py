@@ -71,7 +71,7 @@ async def test_faults_of_a_proxy_with_a_password(
     async with serve(handler or abort) as address:
         proxy = "http://127.0.0.1:9" if handler is None else address
         monkeypatch.setenv(f"{scheme}_proxy", proxy.replace("//", f"//user:{PASSWORD}@"))
-        options: dict[str, Any] = {"base_url": f"{scheme}://vendor.example", "retry": ONCE, "timeout": 1}
+        options: dict[str, Any] = {"base_url": f"{scheme}://vendor.example", "retry": ONCE, "timeout": 0.15}
         volcengine, zego = clients(**options)
         async with volcengine, zego:
             for call in calls(volcengine, zego):
