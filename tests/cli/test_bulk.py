@@ -32,6 +32,28 @@ def test_all_calls_are_done(command: Command, folder: Path, vendor: ModerationEm
     assert received(vendor) == 30
 
 
+@pytest.mark.parametrize(
+    ("missing", "name"), [((), "httpx2 over aiohttp"), (("aiohttp",), "httpx2"), (("aiohttp", "httpx2"), "httpx")]
+)
+def test_the_fastest_http_client_is_used_and_named(
+    command: Command,
+    folder: Path,
+    vendor: ModerationEmulator,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: tuple[str, ...],
+    name: str,
+) -> None:
+    for loaded in [loaded for loaded in sys.modules if missing and loaded.partition(".")[0] == "httpx_aiohttp"]:
+        monkeypatch.delitem(sys.modules, loaded)
+    for module in missing:
+        monkeypatch.setitem(sys.modules, module, None)
+    code, output, errors = command("bulk", rooms(folder, 3), *STOP, "--verbose")
+    assert (code, output) == (0, "")
+    assert f"HTTP client: {name}\n" in errors
+    assert received(vendor) == 3
+    assert "HTTP client" not in command("bulk", rooms(folder, 3), *STOP)[2]
+
+
 def test_an_output_has_a_line_for_each_call_that_ended(
     command: Command, folder: Path, vendor: ModerationEmulator
 ) -> None:
