@@ -80,6 +80,49 @@ async def test_a_cancelled_waiter_loses_no_place(leaves_first: bool) -> None:
     await other
 
 
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_a_waiter_that_is_let_in_early_takes_the_next_place(is_cancelled: bool) -> None:
+    gate = Gate(1)
+    assert not gate.admit_early()
+    await gate.enter("bulk")
+    first, second = (asyncio.create_task(gate.enter("bulk")) for _ in range(2))
+    await asyncio.sleep(0)
+    assert gate.admit_early()
+    if is_cancelled:
+        first.cancel()
+    await asyncio.wait([first])
+    gate.leave()
+    await asyncio.sleep(0)
+    assert second.done() is is_cancelled
+    if not is_cancelled:
+        gate.leave()
+    await second
+
+
+async def test_the_next_request_is_sent_before_a_connection_is_idle() -> None:
+    """Many responses may arrive at once, and httpx checks all idle connections for each request."""
+    events: list[str] = []
+
+    class Answer(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            await asyncio.sleep(0)
+            yield volcengine_success().content
+
+        async def aclose(self) -> None:
+            events.append("free")
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        events.append("sent")
+        return httpx.Response(200, stream=Answer())
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as http_client:
+        client = volcengine_client(http_client=http_client, quotas=NoQuotas())
+        stops = [StopWebcast(room_id=f"room-{number}", **STOP) for number in range(3 * MAX_IN_FLIGHT)]
+        await asyncio.gather(*map(client.call, stops))
+    in_flight = [events[: at + 1].count("sent") - events[: at + 1].count("free") for at in range(len(events))]
+    assert min(in_flight[MAX_IN_FLIGHT - 1 : -MAX_IN_FLIGHT]) == MAX_IN_FLIGHT
+
+
 @pytest.mark.parametrize("library", [httpx, httpx2])
 @pytest.mark.parametrize(
     ("max_connections", "width"),

@@ -1,6 +1,7 @@
 """What is sent, and what becomes of each exception and response of httpx, without sockets."""
 
 import asyncio
+from types import ModuleType
 
 import httpx
 import pytest
@@ -13,9 +14,11 @@ from volc_moderation import (
     ThrottledError,
     TransportError,
 )
+from volc_moderation.action import Method
 from volc_moderation.base_url import BaseURL
 from volc_moderation.errors import DecodeError
 from volc_moderation.gate import MAX_IN_FLIGHT
+from volc_moderation.transport import Transport
 from volc_moderation.wire import Request
 
 pytestmark = pytest.mark.usefixtures("library")
@@ -204,3 +207,37 @@ async def test_a_runtime_error_of_an_open_http_client_is_not_hidden() -> None:
     async with mocked(handler) as http_client:
         with pytest.raises(RuntimeError, match="a bug"):
             await volcengine_client(http_client=http_client).stop_detection(app_id="a", room_id="r")
+
+
+@pytest.mark.parametrize(("method", "body"), [("POST", b"{}"), ("POST", b""), ("GET", b"")])
+async def test_a_request_is_what_the_http_client_would_build(library: ModuleType, method: Method, body: bytes) -> None:
+    """It has the client's own headers, unless they are replaced, and the client's cookies."""
+    url = "https://host/?Action=StopWebcast&Version=2020-12-01"
+    signed = {"Host": "host", "Content-Type": "application/json", "Authorization": "signature"}
+    client = library.AsyncClient(
+        headers={"X-Team": "a", "content-type": "text/plain", "AUTHORIZATION": "other"}, cookies={"session": "1"}
+    )
+    async with client:
+        transport = Transport(client, timeout=10, base_url=BaseURL.parse("https://host"))
+        for _ in range(2):
+            built = transport._build(Request(method, url, signed, body, ()))
+            expected = client.build_request(method, url, headers=signed, content=body, timeout=(5, 10, 10, None))
+            assert (built.method, built.url, built.content) == (expected.method, expected.url, expected.content)
+            assert built.headers == expected.headers
+            assert built.extensions == expected.extensions
+            client.headers["X-Team"] = "b"  # a change counts for the next request
+            client.cookies.set("session", "2")
+
+
+async def test_an_event_hook_may_read_the_response() -> None:
+    answer = volcengine_success("ok")
+
+    async def read(response: httpx.Response) -> None:
+        await response.aread()
+
+    async def handler(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=httpx.ByteStream(answer.content))
+
+    http_client = httpx.AsyncClient(transport=httpx.MockTransport(handler), event_hooks={"response": [read]})
+    async with http_client:
+        await volcengine_client(http_client=http_client).stop_detection(app_id="a", room_id="r")
