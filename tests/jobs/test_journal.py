@@ -12,7 +12,7 @@ from tests.jobs.journals import LANE, all_jobs, load, record, submit, take
 from volc_moderation.jobs.job import DeferredJobs, JobState
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.queries import JobFilter
-from volc_moderation.jobs.journal.schema import LoadResult
+from volc_moderation.jobs.journal.schema import LoadResult, SuccessRecord
 
 
 @pytest.fixture
@@ -143,6 +143,26 @@ def test_many_records_are_written_at_once(journal: Journal) -> None:
         (5001, 7, 5001)
     ]
     assert journal._query("SELECT sum(done) FROM second") == [(5001,)]
+
+
+@pytest.mark.parametrize("count", [1, 9, 201])
+def test_a_plain_success_is_written_like_any_other_outcome(journal: Journal, tmp_path: Path, count: int) -> None:
+    """Also if the job was deferred before, or was submitted again while it was in flight, at once or with a delay."""
+    keys = [f"k{number}" for number in range(count)]
+    with contextlib.closing(Journal(tmp_path / "other.db")) as other:
+        for each in (journal, other):
+            load(each, *keys)
+            write(each, take(each)[0], "pending", code="Busy", message="later", maybe_sent=True)
+            ids = take(each, count)
+            for number, key in enumerate(keys):
+                if number % 3:
+                    submit(each, key, delay=60.0 * (number % 3 - 1))
+            full = [record(job_id, request_id=f"r-{job_id}", due=NOW + 5, attempts=2) for job_id in ids]
+            plain = [SuccessRecord._make(getattr(one, name) for name in SuccessRecord._fields) for one in full]
+            with each.transaction():
+                each.record(plain if each is journal else full)
+        for table in ("SELECT * FROM job", "SELECT * FROM second"):
+            assert journal._query(table) == other._query(table)
 
 
 def test_a_list_is_loaded_once(journal: Journal) -> None:

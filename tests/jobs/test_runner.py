@@ -460,6 +460,23 @@ async def test_the_number_of_calls_in_flight_is_bounded_without_a_quota(journal:
     assert states(journal) == {JobState.DONE: 2000}
 
 
+async def test_the_event_loop_runs_between_calls_that_never_wait(journal: InlineJournal) -> None:
+    """Otherwise their records would be written late, and the program would do nothing else."""
+    client = volcengine_client(http_client=mocked(lambda _: volcengine_success()), quotas=NoQuotas(), clock=loop_clock)
+    fill(journal.journal, stops(300), client)
+    events: list[JobEvent] = []
+    runner = LocalRunner(journal, [client], clock=loop_clock, on_event=events.append)
+    await runner.prepare()
+    running = asyncio.create_task(runner.run())
+    seen = [0]
+    while not running.done():
+        await asyncio.sleep(0)
+        seen.append(len(events))
+    await running
+    assert seen[-1] == 300
+    assert max(after - before for before, after in itertools.pairwise(seen)) < 64
+
+
 async def test_jobs_of_another_account_that_have_ended_are_ignored(journal: InlineJournal, vendors: Vendors) -> None:
     other = volcengine_client(http_client=vendors.http_client, base_url="http://127.0.0.1:1")
     fill(journal.journal, stops(1), other)

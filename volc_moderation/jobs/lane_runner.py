@@ -4,9 +4,9 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
@@ -17,6 +17,7 @@ from volc_moderation.jobs.attempt import AttemptLost, Departure, attempt
 from volc_moderation.jobs.engine import LaneStatus
 from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.job_event import JobEvent
+from volc_moderation.jobs.job_store import JobStore
 from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.outcome import EndedAttempt, Outcome
 from volc_moderation.quotas.permit import Priority, QuotaKey
@@ -34,9 +35,9 @@ MAX_JOBS_PER_TAKE = 190
 # the journal.
 MIN_PERMIT_WAIT = 0.05
 MAX_PERMIT_WAIT = 0.5
-#: Calls after which a lane lets the event loop run, in case no call of them has waited for anything: records would
-#: stay unwritten, and the next jobs would not be taken meanwhile.
-MAX_CALLS_IN_A_ROW = 16
+#: Calls after which a lane lets the event loop run, even if none of them had to wait: otherwise records would stay
+#: unwritten meanwhile, and the next jobs would not be taken. Each task of the lane may make one more.
+MAX_CALLS_IN_A_ROW = 32
 #: Calls fewer in flight after a wait that was too long. A fraction, because many calls report the same long queue.
 CONCURRENCY_DECREASE = 0.25
 
@@ -58,29 +59,6 @@ MAX_WAIT_FOR_DEFERRED = 30.0
 QUOTA_STORE_TIMEOUT = 30.0
 
 _log = logging.getLogger("volc_moderation")
-
-
-class JobStore(Protocol):
-    """Provides the jobs of a lane, and records their outcomes."""
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether others can make calls that were taken and not sent; if so, they are given back during a pause."""
-
-    @property
-    def before_send(self) -> Callable[[DueJob], Awaitable[None]] | None:
-        """Awaited before the request of a job leaves, unless None. Raises ``AttemptLost`` if it must not leave."""
-
-    def take(
-        self, lane_id: int, limit: int, *, due: float, now: float, durable: bool
-    ) -> "asyncio.Future[tuple[list[DueJob], float | None]]":
-        """Take up to ``limit`` due jobs of a lane; if there is none, return when the next one is due, or None."""
-
-    def give_back(self, jobs: Sequence[DueJob]) -> None:
-        """Give back jobs that were taken and not sent."""
-
-    def record_attempt(self, job: DueJob, lane_id: int, ended: EndedAttempt) -> None:
-        """Record an attempt that has ended."""
 
 
 @attrs.frozen(kw_only=True)
@@ -132,6 +110,7 @@ class LaneRunner:
         #: Those tasks, and one that is starting.
         self._task_count = 0
         self._is_task_starting = False
+        #: Calls that have ended since the event loop ran last.
         self._calls_in_a_row = 0
         self._concurrency: float = min(INITIAL_CONCURRENCY, options.concurrency)
         self._wake = asyncio.Event()
@@ -207,11 +186,10 @@ class LaneRunner:
             if self._store.is_shared:
                 self._give_back()
             return self._paused_until
-        capacity = self._max_in_flight
         self._start_task(calls)
-        free = capacity - self.in_flight - len(self._taken)
-        if free * 4 < capacity:
-            return loop.time() + NO_LIMIT  # taking a few jobs at a time is expensive; a call that ends wakes this up
+        if not self._should_take:
+            return loop.time() + NO_LIMIT  # a call that ends wakes this up
+        free = self._max_in_flight - self.in_flight - len(self._taken)
         now, sent = self._options.steady_clock(), self._options.clock()
         # Read before the journal is: a call that ends meanwhile may add to it.
         is_idle = not (self._taken or self._task_count)
@@ -274,21 +252,27 @@ class LaneRunner:
         try:
             while self._taken and self._task_count <= self._max_in_flight and not self._is_halted:
                 job = self._taken.popleft()
-                self._start_task(calls)
+                if not self._is_task_starting:
+                    self._start_task(calls)
                 self.in_flight += 1
                 try:
                     await self._attempt(job, departure)
                 finally:
                     self.in_flight -= 1
+                if self._should_take:
                     self._wake.set()
+                if not self._calls_in_a_row:
+                    asyncio.get_running_loop().call_soon(self._end_row)
                 self._calls_in_a_row += 1
                 if self._calls_in_a_row >= MAX_CALLS_IN_A_ROW:
-                    self._calls_in_a_row = 0
                     await asyncio.sleep(0)
         finally:
             del self._tasks[task]
             self._task_count -= 1
             self._wake.set()
+
+    def _end_row(self) -> None:
+        self._calls_in_a_row = 0
 
     @property
     def _max_in_flight(self) -> int:
@@ -296,12 +280,18 @@ class LaneRunner:
         return 1 if self._consecutive_pauses else int(self._concurrency)
 
     @property
+    def _should_take(self) -> bool:
+        """Whether a quarter of the calls that may be in flight are missing: taking a few at a time is expensive."""
+        capacity = self._max_in_flight
+        return (capacity - self.in_flight - len(self._taken)) * 4 >= capacity
+
+    @property
     def _is_paused(self) -> bool:
-        return self._paused_until > 0 and asyncio.get_running_loop().time() < self._paused_until
+        return asyncio.get_running_loop().time() < self._paused_until
 
     @property
     def _is_halted(self) -> bool:
-        return self._is_stopping or self._fatal_error is not None or self._is_paused
+        return self._is_stopping or self._fatal_error is not None or (self._paused_until > 0 and self._is_paused)
 
     async def _attempt(self, job: DueJob, departure: Departure) -> None:
         """Make one call, and record its outcome."""
@@ -364,8 +354,7 @@ class LaneRunner:
         :param waited: seconds that the last call waited for its permit.
         """
         if waited < MIN_PERMIT_WAIT:
-            if self._concurrency < self._options.concurrency:
-                self._concurrency = min(self._options.concurrency, self._concurrency + 1)
+            self._concurrency = min(self._options.concurrency, self._concurrency + 1)
         elif waited > MAX_PERMIT_WAIT:
             floor = min(MIN_CONCURRENCY, self._options.concurrency)
             self._concurrency = max(floor, self._concurrency - CONCURRENCY_DECREASE)
@@ -392,6 +381,7 @@ class LaneRunner:
         self._consecutive_pauses = min(self._consecutive_pauses + 1, MAX_COUNTED_PAUSES)
         self._paused_until = now + pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter
         self.pause_reason = reason
+        self._wake.set()
 
     def _record(self, job: DueJob, outcome: Outcome, round_trip: float, waited: float) -> None:
         now = self._options.clock()

@@ -12,9 +12,10 @@ from volc_moderation.jobs.clients import Clients
 from volc_moderation.jobs.engine import LaneStatus
 from volc_moderation.jobs.job import DeferredJobs, Lane
 from volc_moderation.jobs.job_event import JobEvent
+from volc_moderation.jobs.job_store import JobStore
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread
-from volc_moderation.jobs.lane_runner import MAX_CONCURRENCY, JobStore, LaneRunner, RunnerOptions
+from volc_moderation.jobs.lane_runner import MAX_CONCURRENCY, LaneRunner, RunnerOptions
 from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
