@@ -1,6 +1,7 @@
 """What is sent, and what becomes of each exception and response of httpx, without sockets."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from types import ModuleType
 
 import httpx
@@ -230,14 +231,16 @@ async def test_a_request_is_what_the_http_client_would_build(library: ModuleType
 
 
 async def test_an_event_hook_may_read_the_response() -> None:
-    answer = volcengine_success("ok")
+    parts = iter([volcengine_success("ok").content])
+
+    class Answer(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for part in parts:  # only once, like a socket
+                yield part
 
     async def read(response: httpx.Response) -> None:
         await response.aread()
 
-    async def handler(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, stream=httpx.ByteStream(answer.content))
-
-    http_client = httpx.AsyncClient(transport=httpx.MockTransport(handler), event_hooks={"response": [read]})
-    async with http_client:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Answer()))
+    async with httpx.AsyncClient(transport=transport, event_hooks={"response": [read]}) as http_client:
         await volcengine_client(http_client=http_client).stop_detection(app_id="a", room_id="r")
