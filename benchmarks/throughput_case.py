@@ -28,7 +28,7 @@ AIOHTTP = "aiohttp"
 #: More than the machine can reach: every call acquires a permit, and none waits for it.
 UNREACHED_QUOTA = 1_000_000  # calls per second
 #: The calls of a round, unless more are awaited at once.
-CALLS = 384
+CALLS = 192
 #: Rounds of this time do not count: each request costs httpx time for each idle connection, and those expire after 5 s.
 WARM_UP = {"httpx": 6.0}  # seconds
 ROUND_TIMEOUT = 20.0  # seconds
