@@ -165,24 +165,23 @@ async def test_a_proxy_that_aiohttp_cannot_use_is_refused(client_type: Any) -> N
     assert "pass-word" not in str(caught.value)
 
 
-async def test_what_is_reported_about_open_connections_shows_no_secret() -> None:
-    """Aiohttp names connections by their proxies: a client that is never closed, a response that is never read."""
-    reported: list[Any] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+async def test_what_is_reported_about_open_connections_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that is never closed is reported when it is collected; aiohttp names connections by their proxies."""
+    reported: list[str] = []  # not the objects, which would live on
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(repr(context)))
     async with serve(answering(SUCCESS, [])) as proxy:
         http_client: Any = HttpxAiohttpClient(proxy=proxy.replace("//", "//user:pass-word@"))
         client = volcengine_client(base_url="http://vendor.example", http_client=http_client)
         await client.stop_detection(app_id="a", room_id="r")
-        response = await http_client.send(http_client.build_request("GET", "http://vendor.example/"), stream=True)
-        shown = repr(vars(http_client._transport_for_url(httpx.URL("http://vendor.example")).client.connector))
-        assert "vendor.example" in shown
-        with warnings.catch_warnings(record=True) as warned:
+        (connection,) = http_client._transport_for_url(httpx.URL("http://vendor.example")).client.connector._conns
+        with warnings.catch_warnings():
             warnings.simplefilter("always")
-            del http_client, client, response
+            monkeypatch.setattr(warnings, "showwarning", lambda message, *_: reported.append(str(message)))
+            del http_client, client
             gc.collect()
             await asyncio.sleep(0)
-    assert "Unclosed client session" in {context["message"] for context in reported}
-    assert any(issubclass(warning.category, ResourceWarning) for warning in warned)
-    shown += repr(reported) + repr([(str(warning.message), vars(warning)) for warning in warned])
+    shown = repr(connection) + "".join(reported)
+    for text in ("Unclosed client session", "Unclosed connector", "ConnectionKey("):
+        assert text in shown
     for secret in ("pass-word", "dXNlcjpwYXNzLXdvcmQ", "Signature="):
         assert secret not in shown

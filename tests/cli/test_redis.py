@@ -174,7 +174,7 @@ async def test_a_rolling_deployment_does_not_delay_jobs(
     assert run.stderr is not None
     lines = [(await run.stderr.readline()).decode() for _ in range(3)]
     assert any("no worker listens to the queue" in line for line in lines), lines
-    first = await start("worker", "--rate", "20", "--concurrency", "64", folder=folder)
+    first = await start("worker", "--rate", "20", "--concurrency", "64", "--verbose", folder=folder)
     async with asyncio.timeout(20):
         while received(vendor) < 20:
             await asyncio.sleep(0.05)
@@ -183,7 +183,7 @@ async def test_a_rolling_deployment_does_not_delay_jobs(
     began = time.monotonic()
     _, printed = await first.communicate()
     assert first.returncode == 0
-    assert printed.startswith(b"Working for queue moderation: volcengine, zego\n")
+    assert printed.startswith(b"HTTP client: httpx2 over aiohttp\nWorking for queue moderation: volcengine, zego\n")
     (returned,) = re.findall(r"Stopped\. (\d+) unfinished jobs were returned to the queue\.", printed.decode())
     _, errors = await run.communicate()
     took = time.monotonic() - began

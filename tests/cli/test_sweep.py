@@ -50,8 +50,9 @@ def test_running_moderations_are_stopped(command: Command, folder: Path, vendor:
     assert re.search(r"app +room-1 +b +video and audio +20\d\d-", output)
     assert "3 moderations are running in 2 rooms. Nothing was stopped." in errors
     assert "0 moderations are running" in command(*sweep, "--dry-run", "--older-than", "1h")[2]
-    code, _, errors = command(*sweep)
+    code, _, errors = command(*sweep, "--verbose")
     assert code == 0
+    assert errors.startswith("HTTP client: httpx2 over aiohttp\n")
     assert summary(errors) == "3 moderations found in 3 rooms: 3 stopped, 0 already gone, 0 still running."
     assert "0 moderations are running" in command(*sweep, "--dry-run")[2]
     assert command("sweep", "rooms.csv", "--older-than", "soon")[0] == 2
