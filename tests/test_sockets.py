@@ -437,6 +437,36 @@ async def test_a_proxy_with_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(re.findall(rb"(?i)\r\nauthorization: HMAC-SHA256 ", request)) == 1
 
 
+async def test_a_proxy_that_connects_to_a_secure_server() -> None:
+    """It sees no more than the address of the server, and the response is that of the server."""
+    passed: list[bytes] = []
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            while data := await reader.read(2**16):
+                passed.append(data)
+                writer.write(data)
+
+    async with secure_server() as base_url:
+
+        async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            passed.append(await read_request(reader))
+            to_server = await asyncio.open_connection("127.0.0.1", int(base_url.rpartition(":")[2]))
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            await asyncio.gather(pass_on(reader, to_server[1]), pass_on(to_server[0], writer))
+
+        trusted = ssl.create_default_context(cafile=CERTIFICATE)
+        async with (
+            serve(connect) as proxy,
+            httpx.AsyncClient(proxy=proxy.replace("//", "//user:p%C3%A4ss-word@"), verify=trusted) as http_client,
+        ):
+            client = volcengine_client(base_url=base_url, http_client=http_client)
+            await client.stop_detection(app_id="a", room_id="r")
+    assert passed[0].startswith(b"CONNECT localhost:")
+    assert b"authorization: basic " + CREDENTIALS.lower() in passed[0].lower()
+    assert b"StopDetection" not in b"".join(passed)
+
+
 async def test_a_proxy_that_refuses_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     requests: list[bytes] = []
     answer = b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n"

@@ -52,9 +52,9 @@ _CLIENTS = (
 def fastest_http_client(base_url: str | None = None) -> AsyncHTTPClient:
     """Create the fastest HTTP client that is installed: httpx2 over aiohttp, httpx over aiohttp, httpx2, or httpx.
 
-    Its pool has as many connections as a client of a vendor can use, and it uses the proxies and certificates of the
-    environment. aiohttp supports no SOCKS proxy: if the environment has one, the client is one of the last two. Close
-    it, or use it with ``async with``. Several clients of vendors may share it.
+    Its pool has as many connections as one client of a vendor can use: give each of them its own. It uses the proxies
+    and certificates of the environment. aiohttp supports no SOCKS proxy: if the environment has one, the client is one
+    of the last two. Close it, or use it with ``async with``.
 
     :param base_url: the address that requests go to, if it is only one. A proxy of the environment is for other
         machines: the client connects directly to ``localhost``, ``127.0.0.1``, ``[::1]`` and to any loopback address
