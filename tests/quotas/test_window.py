@@ -15,7 +15,7 @@ from tests.quotas.vendor import KEY, KeyWindow, SimulatedVendor, call
 from volc_moderation import ConfigurationError, QuotaUnavailable, WindowQuotas
 from volc_moderation.quotas import Quota, QuotaKey, window
 from volc_moderation.quotas.round_trips import RoundTrips
-from volc_moderation.quotas.window import MAX_BURST, default_quotas
+from volc_moderation.quotas.window import MAX_BURST, LocalWindow, default_quotas
 
 
 @pytest.mark.no_coverage
@@ -454,3 +454,28 @@ def test_round_trips_of_the_last_minute() -> None:
     trips.add(0.1, 61.0)
     assert trips.remaining_transit(0.1, 60.0) == pytest.approx(0.4)
     assert trips.credit == 0
+
+
+class CoarseLoop:
+    """An event loop like uvloop's, whose clock shows whole milliseconds, and whose timers may therefore be early."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.call_at = lambda when, callback: loop.call_at(when - 0.001, callback)
+        self.create_future, self.create_task = loop.create_future, loop.create_task
+
+    def time(self) -> float:
+        return int(self._loop.time() * 1000) / 1000
+
+
+@pytest.mark.looptime
+async def test_a_coarse_clock_returns_no_permit_early() -> None:
+    """The first call of a permit is answered just before the clock turns, the next one is sent just after."""
+    loop = asyncio.get_running_loop()
+    limited: Any = LocalWindow(Quota(1), CoarseLoop(loop), 0.1, [])  # type: ignore[arg-type]
+    permit = await limited.acquire("interactive")
+    await asyncio.sleep(0.0009)
+    permit.answered(0.0)
+    answered_at = loop.time()
+    await limited.acquire("interactive")
+    assert loop.time() - answered_at >= 1
