@@ -1,5 +1,9 @@
 """A run with and without a journal against an instant vendor: ``python -m benchmarks.instant with 10000``.
 
+The vendor is an ``httpx.MockTransport`` in this process, so a call costs what httpx and this package cost.
+``python -m benchmarks.instant bare 10000`` sends as many requests with ``httpx.AsyncClient.request`` alone: no program
+on this client can be faster.
+
 It is a separate program that imports little, so that its memory is that of the run. It prints JSON for ``jobs.py``.
 """
 
@@ -35,10 +39,14 @@ SUCCESS = b'{"ResponseMetadata":{"RequestId":"r-1"},"Result":"ok"}'
 KEYS: dict[str, Any] = {"access_key": Settings().access_key, "secret_key": Settings().secret_key}
 
 
+def instant_http_client() -> httpx.AsyncClient:
+    """Return an HTTP client of a vendor that answers at once."""
+    return httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, content=SUCCESS)))
+
+
 def instant() -> VolcengineClient:
     """Return a client of a vendor that answers at once."""
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=SUCCESS))
-    return VolcengineClient(**KEYS, quotas=NoQuotas(), http_client=httpx.AsyncClient(transport=transport))
+    return VolcengineClient(**KEYS, quotas=NoQuotas(), http_client=instant_http_client())
 
 
 def write_rows(path: Path, count: int) -> Path:
@@ -107,10 +115,25 @@ async def without_journal(folder: Path, rows: int) -> dict[str, float]:
     return {"run": rows / (time.perf_counter() - began)}
 
 
+async def bare_httpx(_: Path, rows: int) -> dict[str, float]:
+    """Send as many requests with httpx alone; return the requests per second."""
+    client = instant_http_client()
+    url = "https://rtc.volcengineapi.com/?Action=StopWebcast&Version=2020-12-01"
+    headers = {"Content-Type": "application/json", "Authorization": "signature", "X-Date": "20260101T000000Z"}
+    began = time.perf_counter()
+    for number in range(rows):
+        content = b'{"AppId":"app","RoomId":"room-%d","TaskId":"wall"}' % number
+        assert (await client.request("POST", url, headers=headers, content=content)).content == SUCCESS
+    return {"run": rows / (time.perf_counter() - began)}
+
+
+MODES = {"with": with_journal, "without": without_journal, "bare": bare_httpx}
+
+
 def main() -> None:
     mode, rows = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
-        measured = with_journal if mode == "with" else without_journal
+        measured = MODES[mode]
         print(json.dumps(asyncio.run(measured(Path(folder), int(rows)))))
 
 

@@ -64,14 +64,15 @@ async def cost_of_a_journal(result: Result) -> None:
             run_per_s=figures["run"],
             peak_mb=figures["peak"],
         )
-    rounds = [
-        (await in_process("without", COMPARED_ROWS), await in_process("with", COMPARED_ROWS)) for _ in range(ROUNDS)
-    ]
-    for side, part in enumerate(("without a journal", "with a journal")):
-        result.add(part=part, rows=COMPARED_ROWS, run_per_s=statistics.median(pair[side]["run"] for pair in rounds))
-    ratio = statistics.median(with_journal["run"] / without["run"] for without, with_journal in rounds)
+    modes = {"bare": "httpx alone", "without": "without a journal", "with": "with a journal"}
+    rounds = [{mode: (await in_process(mode, COMPARED_ROWS))["run"] for mode in modes} for _ in range(ROUNDS)]
+    rates = {mode: statistics.median(rates[mode] for rates in rounds) for mode in modes}
+    for mode, part in modes.items():
+        result.add(part=part, rows=COMPARED_ROWS, run_per_s=rates[mode])
+    ratio = statistics.median(rates["with"] / rates["without"] for rates in rounds)
     result.goal("rows loaded, checked and written per second", large["load"], at_least=50_000)
-    result.goal("speed with a journal to that without", ratio, at_least=0.9)
+    result.goal("speed with a journal to that without", ratio, at_least=0.95)
+    result.goal("calls per second with a journal", rates["with"], at_least=8000)
     result.goal("MB at 1,000,000 rows above those at 10,000", large["peak"] - small["peak"], at_most=30)
 
 

@@ -37,7 +37,7 @@ MIN_PERMIT_WAIT = 0.05
 MAX_PERMIT_WAIT = 0.5
 #: Calls after which a lane lets the event loop run, even if none of them had to wait: otherwise records would stay
 #: unwritten meanwhile, and the next jobs would not be taken. Each task of the lane may make one more.
-MAX_CALLS_IN_A_ROW = 32
+MAX_CALLS_IN_A_ROW = 64
 #: Calls fewer in flight after a wait that was too long. A fraction, because many calls report the same long queue.
 CONCURRENCY_DECREASE = 0.25
 
@@ -259,8 +259,6 @@ class LaneRunner:
                     await self._attempt(job, departure)
                 finally:
                     self.in_flight -= 1
-                if self._should_take:
-                    self._wake.set()
                 if not self._calls_in_a_row:
                     asyncio.get_running_loop().call_soon(self._end_row)
                 self._calls_in_a_row += 1
@@ -272,7 +270,10 @@ class LaneRunner:
             self._wake.set()
 
     def _end_row(self) -> None:
+        """Look for due jobs, if they are needed, after the calls that have ended since the event loop ran last."""
         self._calls_in_a_row = 0
+        if self._should_take:
+            self._wake.set()
 
     @property
     def _max_in_flight(self) -> int:

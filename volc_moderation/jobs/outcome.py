@@ -68,20 +68,15 @@ def after_reply(reply: Reply[object], *, maybe_sent: bool) -> Outcome:
     :param maybe_sent: whether an earlier attempt may have had its effect.
     """
     is_plain = _has_only_a_message(type(reply.result))  # type: ignore[arg-type] # a type is hashable
-    result = None if is_plain else _storable_result(reply.result)
-    return Outcome(JobState.DONE, maybe_sent=maybe_sent, request_id=_storable_text(reply.request_id), result=result)
+    request_id, result = _storable_text(reply.request_id), None if is_plain else _storable_result(reply.result)
+    # By position, which takes half the time: a run makes one for every call.
+    return Outcome(JobState.DONE, 0.0, True, False, maybe_sent, False, None, None, None, request_id, result)  # noqa: FBT003
 
 
 def is_plain_success(outcome: Outcome) -> bool:
     """Return whether there is nothing to say about a job but that it is done."""
-    return (
-        outcome.state is JobState.DONE
-        and outcome.code is None
-        and outcome.result is None
-        and not outcome.maybe_sent
-        and not outcome.was_gone
-        and outcome.message is None
-    )
+    state, _, _, _, maybe_sent, was_gone, code, message, _, _, result = outcome
+    return state is JobState.DONE and not (maybe_sent or was_gone) and code is message is result is None
 
 
 def after_error(
