@@ -11,7 +11,7 @@ import pytest
 
 from tests.doubles import volcengine_client, volcengine_success, zego_client
 from volc_moderation import NoQuotas, RetryPolicy, TransportError
-from volc_moderation.gate import MAX_IN_FLIGHT, Gate, width_for
+from volc_moderation.gate import COLD_ANSWERS, MAX_IN_FLIGHT, MIN_WIDTH, Gate, width_for
 from volc_moderation.quotas import Priority
 from volc_moderation.volcengine import KickUser, StopWebcast
 from volc_moderation.zego import StartCensorAudioV2
@@ -136,6 +136,68 @@ async def test_the_gate_is_no_wider_than_the_pool(library: Any, max_connections:
         assert width_for(client, url) == MAX_IN_FLIGHT
     async with library.AsyncClient(transport=library.MockTransport(lambda _: None)) as client:
         assert width_for(client, url) == MAX_IN_FLIGHT
+
+
+async def test_an_adaptive_gate_is_as_wide_as_the_round_trips_require() -> None:
+    """More connections would only cost CPU."""
+    gate, entered = Gate(MAX_IN_FLIGHT, is_adaptive=True), 0
+
+    async def pass_in() -> None:
+        nonlocal entered
+        await gate.enter("interactive")
+        entered += 1
+
+    def answer(round_trip: float, count: int) -> None:
+        for _ in range(count):
+            gate.answered(round_trip)
+
+    waiting = [asyncio.create_task(pass_in()) for _ in range(100)]
+    await asyncio.sleep(0)
+    assert entered == MIN_WIDTH
+    answer(0.2, COLD_ANSWERS)  # over new connections
+    await asyncio.sleep(0)
+    assert entered == MIN_WIDTH
+    answer(0.2, 1)
+    await asyncio.sleep(0)
+    assert entered == 40  # 200 calls/s for 0.2 s
+    answer(0.01, 1)
+    for _ in range(40 - MIN_WIDTH):
+        gate.leave()
+    await asyncio.sleep(0)
+    assert entered == 40
+    gate.leave()
+    await asyncio.sleep(0)
+    assert entered == 41
+    answer(0.3, 1000)
+    await asyncio.sleep(0)
+    assert entered == 41 + MAX_IN_FLIGHT - MIN_WIDTH
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("library", "connections"), [(httpx, MIN_WIDTH), (httpx2, MAX_IN_FLIGHT)])
+async def test_a_burst_over_httpx_opens_few_connections(library: Any, connections: int) -> None:
+    opened = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        body = b'{"Code":0,"Data":{}}'
+        while await reader.readline():
+            await reader.readuntil(b"}")
+            await asyncio.sleep(0.05)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with library.AsyncClient(limits=library.Limits(max_connections=MAX_IN_FLIGHT)) as http_client:
+            client = zego_client(base_url=base_url, http_client=http_client, quotas=NoQuotas())
+            await asyncio.gather(*(client.stop_censor_audio(task_id="t") for _ in range(MAX_IN_FLIGHT)))
+        await asyncio.sleep(0.1)  # the server sees that the connections are closed
+    assert opened == connections
 
 
 @pytest.mark.slow
