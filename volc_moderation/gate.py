@@ -12,9 +12,6 @@ from volc_moderation.quotas.wait_queue import DEFAULT_BULK_SHARE, WaitQueue
 #: 300 ms fit through it.
 MAX_IN_FLIGHT = 48
 
-#: At most this many requests are let in early: httpx may open a connection for each.
-MAX_EARLY = 4
-
 # Each request costs httpx time for every connection of its pool, most of all for the idle ones: after a burst over 48
 # connections, a call costs five times the CPU, and the pool may never become smaller again. So httpx only gets as many
 # connections as a fast client needs with the round trips of the vendor. httpx2 and aiohttp have no such costs.
@@ -82,7 +79,7 @@ class Gate:
 
     def admit_early(self) -> bool:
         """Let the next waiter in before the caller has left. Return whether there was one."""
-        if not self._wait_queue or self._free < 0 or self._early == MAX_EARLY:
+        if not self._wait_queue or self._free < 0:
             return False
         self._early += 1
         self._wait_queue.grant(self)
