@@ -422,3 +422,13 @@ def test_back_off_is_bounded(attempt: int, draw: float, base: float, cap: float)
 def test_wrong_policies_are_named(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(settings))):
         RetryPolicy(**settings)
+
+
+@pytest.mark.looptime
+async def test_the_error_of_a_later_attempt_is_not_chained_to_that_of_the_first() -> None:
+    handler, requests = sequential_handler(httpx.Response(502), volcengine_error("NotFound.Task", status=404))
+    async with mocked(handler) as http_client:
+        with pytest.raises(NotFoundError) as caught:
+            await volcengine_client(http_client=http_client).stop_webcast(**STOP)
+    assert len(requests) == 2
+    assert caught.value.__context__ is None

@@ -154,7 +154,7 @@ class Client(ABC):
                     decoded = await self._attempt(call)
                 except ModerationError as error:
                     failure = error
-                if failure is not None:
+                if failure is not None:  # outside of the except block: errors of later attempts are not chained to it
                     decoded = await retry_after(failure, call, self._attempt, self._wait_after, self._sleep)
         except TimeoutError:
             if not call.cancel_scope.expired():
@@ -198,15 +198,14 @@ class Client(ABC):
         """Acquire permits and send one request. Return it, its response and the permits, which have to be returned."""
         assert self._quotas is not None  # noqa: S101 - set by _bind
         loop, action, gate = asyncio.get_running_loop(), call.action, self._transport.gate
+        key, quota = self._key_of(action), self.quota_of(type(action))
         self._unsent.add(call)
         while True:
             permits = AttemptPermits(action)
             try:
                 began = loop.time()
                 try:
-                    await permits.acquire(
-                        self._quotas, self._key_of(action), self.quota_of(type(action)), call.priority
-                    )
+                    await permits.acquire(self._quotas, key, quota, call.priority)
                 finally:
                     call.waited += loop.time() - began
                 await gate.enter(call.priority)

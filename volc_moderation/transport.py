@@ -1,8 +1,7 @@
 """Sends signed bytes, and returns the status, headers and bytes of the response.
 
-The client may be an ``httpx.AsyncClient`` or an ``httpx2.AsyncClient``: it receives nothing but str, bytes, floats and
-callables, and the exceptions caught are those of the library that its class comes from. Either may send with aiohttp:
-``aiohttp_adapter.py`` is about the differences.
+The client may be an ``httpx.AsyncClient`` or an ``httpx2.AsyncClient``: its requests and exceptions are those of the
+library that its class comes from. Either may send with aiohttp: ``aiohttp_adapter.py`` is about the differences.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from volc_moderation import aiohttp_adapter
 from volc_moderation.base_url import BaseURL
 from volc_moderation.errors import TransportError
-from volc_moderation.gate import Gate, width_for
+from volc_moderation.gate import gate_for
 from volc_moderation.http_clients import AsyncHTTPClient, default_http_client, library_of
 from volc_moderation.wire import Request, Response
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 #: The longest response, decompressed: far longer than any real one, and short enough not to exhaust the memory.
 MAX_RESPONSE_BYTES = 16 * 2**20
 
+#: More than the addresses that requests repeat: those of Volcengine's POST requests, one for each action.
 MAX_PARSED_URLS = 32
 
 
@@ -44,7 +44,7 @@ class Transport:
         self._timeout = timeout
         url = self._library.URL(base_url.url)
         #: Each request is sent within it. It is as wide as the pool, so that requests do not wait in the pool.
-        self.gate = Gate(width_for(client, url))
+        self.gate = gate_for(client, url)
         #: What the client raises besides ``OSError``. httpx parses a redirect's address even if it does not follow it.
         self._errors: tuple[type[Exception], ...] = (self._library.HTTPError, self._library.InvalidURL, UnicodeError)
         transport = aiohttp_adapter.transport_for(client, url)
@@ -56,7 +56,7 @@ class Transport:
         # the timeout of the pool also covers finding the address, and the proxy.
         pool_timeout = timeout / 2 if self._is_aiohttp else None
         self._timeouts = {"connect": timeout / 2, "read": timeout, "write": timeout, "pool": pool_timeout}
-        #: The addresses of Volcengine's POST requests are few, and parsing one takes long.
+        # Parsing an address takes several times as long as signing a request.
         self._parse_url = lru_cache(MAX_PARSED_URLS)(self._library.URL)
 
     @property
@@ -97,6 +97,7 @@ class Transport:
         else:
             if body is not None:
                 round_trip = asyncio.get_running_loop().time() - started
+                self.gate.answered(round_trip)
                 return Response(response.status_code, response.headers, body, round_trip)
             error = TransportError(
                 f"a response of more than {MAX_RESPONSE_BYTES:,} bytes", maybe_sent=True, status=response.status_code
@@ -104,9 +105,9 @@ class Transport:
         raise error
 
     def _build(self, request: Request) -> "httpx.Request":
-        """Create the request with the client's own headers and cookies, as ``client.build_request`` does.
+        """Create the request that ``client.build_request`` would create, with the client's own headers and cookies.
 
-        That takes longer than all else that is done for a call, because it parses the address and copies the headers
+        That method takes longer than all else that is done for a call: it parses the address, and copies the headers
         three times.
         """
         headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in request.headers.items()]

@@ -32,6 +32,7 @@ class Request:
 
     method: Literal["GET", "POST"]
     url: str = attrs.field(repr=False)
+    #: All that the vendor requires, Host among them.
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     #: What no error may show, even if the vendor's response repeats it: keys, tokens and the signature.
