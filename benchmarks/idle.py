@@ -89,9 +89,10 @@ STORES: dict[str, Callable[[AsyncExitStack, int, str], Awaitable[Quotas]]] = {
 }
 
 
-async def permits_of(quotas: Quotas) -> Call:
+async def permits_of(quotas: Quotas, limit: int) -> Call:
     """Return what acquires a permit and gives it back, without a call."""
-    key, quota = QuotaKey("volcengine", "AK", "StopWebcast"), StopWebcast.quota
+    # Each limit has an account: in a store, a limit that becomes larger would grow slowly.
+    key, quota = QuotaKey("volcengine", f"account-{limit}", "StopWebcast"), StopWebcast.quota
 
     async def acquire() -> float:
         began = time.perf_counter()
@@ -209,7 +210,9 @@ async def measure(way: str, case: Case, redis_url: str) -> Measured:
             call = await PEERS[way](stack, server.base_url, case.limit)
         else:
             quotas = await STORES[way](stack, case.limit, redis_url)
-            call = await (permits_of(quotas) if case.only_permits else _with_quotas(stack, server.base_url, quotas))
+            call = await (
+                permits_of(quotas, case.limit) if case.only_permits else _with_quotas(stack, server.base_url, quotas)
+            )
         await call()  # which connects
         return Measured(*await case.make(call), await server.report())
 
