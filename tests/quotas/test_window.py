@@ -457,12 +457,11 @@ def test_round_trips_of_the_last_minute() -> None:
 
 
 class CoarseLoop:
-    """An event loop like uvloop's, whose clock shows whole milliseconds, and whose timers may therefore be early."""
+    """An event loop like uvloop's, whose clock shows whole milliseconds."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.call_at = lambda when, callback: loop.call_at(when - 0.001, callback)
-        self.create_future, self.create_task = loop.create_future, loop.create_task
+        self.call_at, self.create_future, self.create_task = loop.call_at, loop.create_future, loop.create_task
 
     def time(self) -> float:
         return int(self._loop.time() * 1000) / 1000
