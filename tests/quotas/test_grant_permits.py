@@ -107,11 +107,28 @@ def test_the_replies_are_those_of_the_script_in_redis(
             generation=step["generation"],
             was_away=step["was_away"],
             clock_bound=at,
+            clock_generation=GENERATION,
         )
         numbers[step["process"]] += step["want"]
         expected = processes.run_script(request, at / SECOND)
         state, reply = grant_permits(load_state(dump_state(state)), request, at)
         assert reply == expected
+
+
+def test_the_clock_of_lost_data_confirms_no_time(redis: Redis) -> None:
+    """The time that a process with an old clock leaves uncounted is lost: its permits would end early otherwise."""
+    processes = Processes(redis, Quota(3))
+
+    def exchange(process: int, at: float, **clock: Any) -> ExchangeReply:
+        return processes.run_script(ExchangeRequest(rules=rules(), process=process, **clock), EPOCH + at)
+
+    lost = exchange(1, 0).generation
+    processes.lose_data()
+    first = exchange(2, 10)
+    old_clock = {"generation": lost, "clock_bound": NOW + 9_900_000, "clock_generation": lost}
+    assert exchange(1, 10.065, **old_clock).now == first.now
+    new_clock = {"clock_bound": NOW + 10_100_000, "clock_generation": first.generation}
+    assert exchange(2, 10.1, **new_clock).now == first.now + 35_000
 
 
 # Each rule

@@ -62,6 +62,8 @@ class ExchangeRequest:
     was_away: bool = False
     #: The latest time that the store's clock can show, by the clock of the process; None if it cannot know.
     clock_bound: int | None = None
+    #: The generation of the data that this clock belongs to.
+    clock_generation: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -24,13 +24,14 @@ local born, node = tonumber(stored[1]), stored[2]
 -- confirm by its own clock, since its first reply from this store. So no step of the server's clock, back or ahead, by
 -- NTP or a failover, makes a second longer or shorter. Time that an exchange leaves uncounted is counted by the next one.
 -- A process that is new here can confirm nothing: the clock stands still in its first exchange, and the time before is
--- lost for good. If the clock caught up later, the permits that are recorded now would end early.
+-- lost for good. If the clock caught up later, the permits that are recorded now would end early. The same holds for a
+-- process that knows the clock of data that have been lost.
 local clock, counted = tonumber(stored[8]) or wall, tonumber(stored[9]) or wall
 if wall < counted then
   counted = wall
 end
 local now = clock
-if request.now then
+if request.now and request.clock_of == born then
   now = math.max(clock, math.min(clock + wall - counted, request.now))
   counted = counted + now - clock
 else

@@ -189,5 +189,5 @@ def script_argument(request: ExchangeRequest, memory: float) -> str:
     if request.generation is not None:
         argument["born"] = request.generation
     if request.clock_bound is not None:
-        argument["now"] = request.clock_bound
+        argument["now"], argument["clock_of"] = request.clock_bound, request.clock_generation
     return json.dumps(argument)

@@ -313,6 +313,7 @@ class SharedWindow:
             generation=self._generation if now < self._last_reply_at + GENERATION_MEMORY else None,
             was_away=self._outage.has_own_share,
             clock_bound=None if self._clock_offset is None else int((now + self._clock_offset) * MICROSECONDS),
+            clock_generation=self._generation,
         )
         try:
             reply = await self._exchange(request)
