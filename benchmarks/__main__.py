@@ -14,6 +14,7 @@ BENCHMARKS = (
     "quota",
     "burst",
     "idle",
+    "routes",
     "waiters",
     "shared",
     "recovery",
