@@ -262,7 +262,7 @@ async def main() -> None:
         times = await exchange_times(valkey.connection_url)
     p50, p99 = (statistics.quantiles(times, n=100)[percent - 1] * 1e3 for percent in (50, 99))
     result.add(exchange="a plain script on the Valkey", median_ms=p50, p99_ms=p99, longest_ms=max(times) * 1e3)
-    result.finish(lambda panels: draw(longest, panels), height=3.6)
+    result.finish(lambda panels: draw(longest, panels), height=6.5)
 
 
 def draw(longest: dict[str, float], panels: list[Axes]) -> None:
