@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ import pytest
 from tests.doubles import environment
 from volc_moderation import AuthenticationError
 from volc_moderation.cli.app import run
-from volc_moderation.quotas import Priority
 from volc_moderation.transport import Transport
+from volc_moderation.wire import Request
 
 pytestmark = pytest.mark.slow
 
@@ -39,8 +39,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Record what is sent, and let the first call end the run."""
     sent: list[object] = []
 
-    async def send(self: Transport, prepare: Callable[[], Awaitable[object]], priority: Priority) -> Any:
-        sent.append(await prepare())
+    async def send(self: Transport, request: Request) -> Any:
+        sent.append(request)
         raise AuthenticationError("sent", code="Sent")
 
     monkeypatch.setattr(Transport, "send", send)
