@@ -1,6 +1,7 @@
 """Requests in flight: no more than connections, interactive ones first; and the length of responses."""
 
 import asyncio
+import random
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,6 +18,7 @@ from volc_moderation.volcengine import KickUser, StopWebcast
 from volc_moderation.zego import StartCensorAudioV2
 
 STOP: dict[str, Any] = {"app_id": "app", "task_id": "task"}
+PRIORITIES: tuple[Priority, ...] = ("interactive", "bulk")
 
 
 @pytest.mark.looptime
@@ -277,3 +279,31 @@ async def test_a_long_response_is_read() -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer)) as http_client:
         listed = await volcengine_client(http_client=http_client).list_detection_task(app_id="a", room_id="r")
     assert len(listed.event_data) == 100_000
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_no_place_is_lost_whatever_callers_do(seed: int) -> None:
+    """They are cancelled, answered over routes that change, and let others in early."""
+    rng = random.Random(seed)
+    gate = Gate(rng.choice([1, 3, MIN_WIDTH, MAX_IN_FLIGHT]), is_adaptive=rng.random() < 0.7)
+
+    async def pass_through() -> None:
+        await gate.enter(rng.choice(PRIORITIES))
+        try:
+            for _ in range(rng.randint(0, 3)):
+                await asyncio.sleep(0)
+            gate.answered(rng.choice([0.01, 0.1, 0.2, 0.5]))
+            if rng.random() < 0.5 and gate.admit_early():
+                await asyncio.sleep(0)
+        finally:
+            gate.leave()
+
+    callers = []
+    for _ in range(400):
+        callers.append(asyncio.create_task(pass_through()))
+        if rng.random() < 0.3:
+            rng.choice(callers).cancel()
+        if rng.random() < 0.2:
+            await asyncio.sleep(0)
+    await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 5)
+    assert (gate._free, gate._early, len(gate._wait_queue)) == (gate._width, 0, 0)
