@@ -32,8 +32,8 @@ PACED_FROM = 0.5
 MAX_BURST = 3
 #: What a permit takes of the pacer's capacity: a little less than 1, so that a coarse clock does not delay it twice.
 PACE_COST = 0.99
-#: When an unpublished quota outgrows its pacer, the next pacer is this many times as fast, so that few are made.
-PACE_HEADROOM = 1.5
+#: When the limit outgrows its pacer, the next pacer is this many times as fast, so that few are made.
+PACE_HEADROOM = 1.05
 #: The longest wait between two checks of the pace: a low quota must not wait for a whole interval again.
 MAX_PACE_POLL_INTERVAL = 0.02  # seconds
 #: A timer of the loop may fire this much early: clocks have a resolution, and that of a virtual clock is coarse.
@@ -201,8 +201,11 @@ class LocalWindow:
 
     def throttled(self, round_trip: float) -> None:
         """Take a permit back after a throttled response."""
-        self._limit.record_throttle(self._loop.time())
-        self._refusals.add(self._loop.time())
+        now = self._loop.time()
+        self._limit.record_throttle(now)
+        if self._limit.current(now) < self._paced_for:
+            self._set_pace(self._limit.current(now))
+        self._refusals.add(now)
         self.answered(round_trip)
 
     def abandoned(self, age: float | None) -> None:
@@ -308,8 +311,10 @@ class LocalWindow:
     def _record_shortage(self) -> None:
         """Record that all permits are out while calls wait. An unpublished quota may turn out to be larger."""
         self._limit.record_shortage()
-        if self._limit.current(self._loop.time()) > self._paced_for:
-            self._set_pace(PACE_HEADROOM * self._paced_for)
+        limit = self._limit.current(self._loop.time())
+        if limit > self._paced_for:
+            faster = PACE_HEADROOM * limit
+            self._set_pace(min(faster, self._quota.limit) if self._quota.published else faster)
 
     async def _wait_until_free(self) -> None:
         while not self._has_free_permit():
