@@ -19,8 +19,8 @@ from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 from httpx_aiohttp.httpx2 import Httpx2AiohttpClient
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from tests.doubles import volcengine_client, zego_answer, zego_client
-from tests.test_sockets import SUCCESS, answering, ok, read_request, serve
+from tests.doubles import volcengine_client, zego_client
+from tests.test_sockets import SUCCESS, answering, closing_at_second, serve
 from volc_moderation import ConfigurationError, RetryPolicy, TransportError, aiohttp_adapter
 from volc_moderation.gate import MAX_IN_FLIGHT, width_for
 
@@ -88,15 +88,8 @@ async def test_a_get_is_sent_once_with_every_kind_of_session(given: Any) -> None
     """Whether the adapter, a function of the user or the user created it; however many clients share it."""
     requests: list[bytes] = []
 
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for _ in range(2):
-            requests.append(await read_request(reader))
-            if len(requests) == 2:
-                return
-            writer.write(ok(zego_answer(data={}).content))
-
     transport = AiohttpTransport(client=session() if given == "session" else given)
-    async with serve(handler) as base_url, httpx.AsyncClient(transport=transport) as http_client:
+    async with serve(closing_at_second(requests)) as base_url, httpx.AsyncClient(transport=transport) as http_client:
         for _ in range(2):
             zego = zego_client(base_url=base_url, http_client=http_client, retry=ONCE)
         await zego.describe_user_num(room_id=["r"])

@@ -83,6 +83,19 @@ def answering(answer: bytes, requests: list[bytes]) -> Handler:
     return handler
 
 
+def closing_at_second(requests: list[bytes]) -> Handler:
+    """Record requests, answer the first one, and close the connection when the second one has arrived."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            requests.append(await read_request(reader))
+            if len(requests) == 2:
+                return
+            writer.write(ok(zego_answer(data={}).content))
+
+    return handler
+
+
 @pytest.mark.parametrize(
     ("fault", "text", "status"),
     [
@@ -277,14 +290,7 @@ async def test_a_get_is_sent_once() -> None:
     """Aiohttp itself would send it again, with the same nonce and without a permit."""
     requests: list[bytes] = []
 
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for _ in range(2):
-            requests.append(await read_request(reader))
-            if len(requests) == 2:
-                return
-            writer.write(ok(zego_answer(data={}).content))
-
-    async with serve(handler) as base_url, zego_client(base_url=base_url, retry=ONCE) as client:
+    async with serve(closing_at_second(requests)) as base_url, zego_client(base_url=base_url, retry=ONCE) as client:
         await client.describe_user_num(room_id=["r"])
         with pytest.raises(TransportError) as caught:
             await client.describe_user_num(room_id=["r"])
