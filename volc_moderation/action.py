@@ -6,21 +6,27 @@ An action is a frozen attrs value. It is validated on construction, so an invali
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from functools import cache
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import attrs
 
 from volc_moderation.errors import InvalidActionError
 
 __all__ = [
+    "FROM_CLIENT",
     "KEEPS_UNREADABLE",
     "NOT_A_PARAMETER",
     "WIRE_NAME",
     "Action",
     "Method",
     "Quota",
+    "Result",
     "actions_derived_from",
     "api_version",
+    "complete",
+    "documented_versions",
+    "is_required",
     "method_name",
     "unreadable_items",
     "version_of",
@@ -45,6 +51,20 @@ class Quota:
     limit: int
     window: float = 1.0
     published: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """The base of results, which carry the ids that the vendor's support asks for.
+
+    They are not compared, and not part of the result's JSON. Unless a client has returned the result, they are None.
+
+    :param request_id: the vendor's id of the request.
+    :param log_id: the id of the vendor's log, if it has one.
+    """
+
+    request_id: str | None = attrs.field(default=None, eq=False, repr=False, metadata={"wire_name": None})
+    log_id: str | None = attrs.field(default=None, eq=False, repr=False, metadata={"wire_name": None})
 
 
 class Action(Generic[R]):
@@ -98,31 +118,78 @@ def method_name(action_name: str) -> str:
 
 
 def api_version(*documented: str) -> Any:
-    """Declare the field for the API version. It is not sent as a parameter. The first version is the default.
+    """Declare the field for the API version, as ``version: str | None``. It is not sent as a parameter.
 
-    A later date than those documented is accepted, because the vendor may publish a new version at any time.
+    None means the ``version`` of the client, if it is one of those documented, or else the first of them. A later date
+    than those documented is accepted, because the vendor may publish a new version at any time.
     """
     rule = f"one of {', '.join(map(repr, documented))}, or a later date as YYYY-MM-DD"
     latest = max(documented)
 
     def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-        if not isinstance(value, str) or (value not in documented and not (_DATE.fullmatch(value) and value > latest)):
+        if value is None or value in documented:
+            return
+        if not isinstance(value, str) or not _DATE.fullmatch(value) or value <= latest:
             raise InvalidActionError.of(type(instance).__name__, attribute.name, rule, value)
 
-    return attrs.field(default=documented[0], validator=check, metadata=NOT_A_PARAMETER)
+    return attrs.field(default=None, validator=check, metadata={**NOT_A_PARAMETER, _VERSIONS: documented})
 
 
 _DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def version_of(action: Action[Any]) -> str:
-    """Return the API version of an action, as ``api_version`` declares it; empty if its vendor has none.
+def documented_versions(action_type: type[Action[Any]]) -> tuple[str, ...]:
+    """Return the API versions of an action, the default first; empty if its vendor has none.
 
     A parameter of the vendor's that is called ``version`` is none.
     """
-    field = getattr(attrs.fields(type(action)), "version", None)  # type: ignore[arg-type] # each action is an attrs class
-    is_declared = field is not None and field.metadata.get(WIRE_NAME, "") is None
-    return str(getattr(action, "version")) if is_declared else ""  # noqa: B009 - most actions have none
+    return _open_fields(action_type).versions  # type: ignore[arg-type] # a type is hashable
+
+
+class _OpenFields(NamedTuple):
+    """The fields that an action may leave to the client."""
+
+    required: tuple[str, ...]
+    #: The documented versions, if it has a field ``version`` of ours.
+    versions: tuple[str, ...]
+
+
+@cache
+def _open_fields(action_type: type[Action[Any]]) -> _OpenFields:
+    fields = attrs.fields(action_type)  # type: ignore[arg-type] # each action is an attrs class
+    versions = next((field.metadata[_VERSIONS] for field in fields if _VERSIONS in field.metadata), ())
+    return _OpenFields(tuple(field.name for field in fields if _FROM_CLIENT in field.metadata), versions)
+
+
+def version_of(action: Action[Any]) -> str:
+    """Return the API version of an action: its own, or else the default; empty if its vendor has none."""
+    versions = documented_versions(type(action))
+    if not versions:
+        return ""
+    return getattr(action, "version") or versions[0]  # noqa: B009 - most vendors have none
+
+
+def complete(action: Action[R], defaults: Mapping[str, str]) -> Action[R]:
+    """Return an action with a client's defaults for what the action leaves to the client, by the names of its fields.
+
+    Raises ``InvalidActionError`` if a required field has a value in neither.
+    """
+    required, versions = _open_fields(type(action))  # type: ignore[arg-type] # a type is hashable
+    values: dict[str, str] = {}
+    for name in required:
+        if getattr(action, name) is None:
+            if name not in defaults:
+                raise InvalidActionError.of(action.name, name, f"given, here or as {name}= of the client", None)
+            values[name] = defaults[name]
+    version = defaults.get("version")
+    if version in versions and getattr(action, "version") is None:  # noqa: B009 - as above
+        values["version"] = version
+    return attrs.evolve(action, **values) if values else action  # type: ignore[misc] # each action is an attrs class
+
+
+def is_required(attribute: "attrs.Attribute[Any]") -> bool:
+    """Return whether a value of a field must be given, in the action or, if it is ``FROM_CLIENT``, by the client."""
+    return attribute.default is attrs.NOTHING or _FROM_CLIENT in attribute.metadata
 
 
 def unreadable_items() -> Any:
@@ -138,6 +205,11 @@ def wire_name(name: str) -> Mapping[str, str | None]:
 #: Keys of the metadata of a field.
 WIRE_NAME = "wire_name"
 KEEPS_UNREADABLE = "keeps_unreadable"
+_VERSIONS = "versions"
+_FROM_CLIENT = "from_client"
+
+#: The metadata of a field that is required, but may be None in an action: the client then has the value.
+FROM_CLIENT: Mapping[str, bool] = {_FROM_CLIENT: True}
 
 #: The metadata of a field that is not sent as a parameter.
 NOT_A_PARAMETER: Mapping[str, str | None] = {WIRE_NAME: None}

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypedDict, TypeVar, Unpack
 
-from volc_moderation.action import Action, Quota, actions_derived_from
+from volc_moderation.action import Action, Quota, actions_derived_from, complete
 from volc_moderation.base_url import BaseURL
 from volc_moderation.call_state import AttemptPermits, Call, PermitLost, Reply
 from volc_moderation.error_codes import clock_skew
@@ -85,6 +85,8 @@ class Client(ABC):
         self._quotas = quotas
         #: The store that this client closes: one that ``from_env`` has created.
         self._owned_quotas: SharedQuotas | None = None
+        #: Values of fields that actions leave to the client.
+        self._action_defaults: dict[str, str] = {}
         self._retry = RetryPolicy() if retry is None else retry
         self._deadline = _check_seconds("deadline", deadline)
         self._priority = check_priority(priority)
@@ -134,6 +136,7 @@ class Client(ABC):
         """
         if not self.accepts(action):
             raise ConfigurationError(f"{type(self).__name__} calls actions of its own vendor; got {describe(action)}")
+        action = complete(action, self._action_defaults)
         loop = self._bind()
         limit = self._deadline if deadline is None else _check_seconds("deadline", deadline)
         priority = self._priority if priority is None else check_priority(priority)
@@ -297,6 +300,13 @@ class Client(ABC):
             call.annotate(error)
             hint = SHARING_HINT if isinstance(self._quotas, WindowQuotas) else ""
             _log.warning("%s: other programs use the quota too, or it is smaller than documented%s", error, hint)
+
+    def complete(self, action: Action[R]) -> Action[R]:
+        """Return an action with the client's values for what it leaves to the client, as it would be sent.
+
+        Raises ``InvalidActionError`` if a required field has a value in neither.
+        """
+        return complete(action, self._action_defaults)
 
     @classmethod
     def actions(cls) -> dict[str, type[Action[Any]]]:

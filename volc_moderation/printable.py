@@ -41,3 +41,8 @@ def _is_visible(character: str) -> bool:
 def _json_escape(character: str) -> str:
     # json.dumps writes a surrogate pair for a character above U+FFFF, but does not escape U+007F.
     return f"\\u{ord(character):04x}" if character < "\U00010000" else json.dumps(character)[1:-1]
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun: ``1 call``, ``1,200 calls``. ``plural`` is for a noun that does not take an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -17,7 +17,7 @@ import cattrs
 from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from volc_moderation.action import KEEPS_UNREADABLE, WIRE_NAME
+from volc_moderation.action import KEEPS_UNREADABLE, WIRE_NAME, Result
 from volc_moderation.errors import DecodeError
 
 M = TypeVar("M")
@@ -58,11 +58,17 @@ class Response:
 
 @attrs.frozen
 class DecodedResponse(Generic[M]):
-    """The result of a successful call, with the ids under which the vendor logged the request."""
+    """The result of a successful call, with the ids under which the vendor logged the request: it gets them, too."""
 
     result: M
     request_id: str | None
     log_id: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self.result, Result):
+            # It is frozen for its users, and nobody has seen it yet.
+            object.__setattr__(self.result, "request_id", self.request_id)
+            object.__setattr__(self.result, "log_id", self.log_id)
 
 
 class Lenient:
@@ -329,3 +335,20 @@ def _structure_open_enum(cls: Any, converter: cattrs.Converter) -> Callable[[Any
             return plain_value
 
     return structure
+
+
+def _is_open_choice(cls: Any) -> bool:
+    """Return whether ``cls`` is ``Literal["a", "b"] | str``, with or without None: a str, of which some are known."""
+    if get_origin(cls) not in (Union, types.UnionType):
+        return False
+    return {*map(_kind_of, get_args(cls))} - {type(None)} == {Literal, str}
+
+
+def _kind_of(one: Any) -> Any:
+    return get_origin(one) or one
+
+
+@_converter.register_structure_hook_factory(_is_open_choice)
+def _structure_open_choice(cls: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    nullable = type(None) in get_args(cls)
+    return lambda value, _: None if value is None and nullable else converter.structure(value, str)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.doubles import volcengine_client, zego_client
 from volc_moderation import ConfigurationError, InvalidActionError
+from volc_moderation.action import version_of
 from volc_moderation.jobs.clients import Clients, dump_action, load_action
 from volc_moderation.jobs.job import MAX_DELAY, Lane, check_delay, hash_account, key_of
 from volc_moderation.volcengine import StopWebcast
@@ -39,7 +40,7 @@ def test_an_action_is_loaded_as_it_was_dumped() -> None:
     newer = StopWebcast(app_id="a", room_id="r", task_id="t", version="2030-01-01")
     for action in (STOP, newer):
         assert (
-            load_action(dump_action(action), StopWebcast, Lane("volcengine", "", "StopWebcast", action.version))
+            load_action(dump_action(action), StopWebcast, Lane("volcengine", "", "StopWebcast", version_of(action)))
             == action
         )
 

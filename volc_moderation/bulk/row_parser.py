@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from volc_moderation.action import Action
+from volc_moderation.action import Action, is_required
 from volc_moderation.bulk.rows import MAX_QUOTED_CHARACTERS, Row, Source, quoted
 from volc_moderation.coercion import model_type_in, parse_model, parser_for
 from volc_moderation.errors import InvalidActionError, SourceError
@@ -32,7 +32,7 @@ class _ActionFields:
     def __init__(self, action: type[Action[Any]]) -> None:
         self.action = action
         self.by_column: dict[str, _Field] = {}
-        #: Of the fields without a default: how the vendor spells them.
+        #: Of the required fields: how the vendor spells them.
         self.required: dict[str, str] = {}
         spellings = wire_names(action)
         attrs.resolve_types(action)  # type: ignore[type-var] # each action is an attrs class
@@ -42,20 +42,17 @@ class _ActionFields:
             field = _Field(name, from_text, _model_reader(action, attribute) if model_type_in(attribute.type) else None)
             for column in {name, name.rstrip("_"), spellings.get(name, name)}:
                 self.by_column[column] = field
-            if attribute.default is attrs.NOTHING:
+            if is_required(attribute):
                 self.required[name] = spellings[name]
 
     def parse(self, row: Row, constants: Mapping[str, str]) -> Action[Any]:
         arguments = self._read(row)
         if constants:
             arguments = self._read(constants) | arguments
-        try:
-            return self.action(**arguments)
-        except TypeError:
-            missing = next((name for name in self.required if name not in arguments), None)
-            if missing is None:
-                raise
-            raise SourceError(f"{missing} is missing") from None
+        missing = next((name for name in self.required if name not in arguments), None)
+        if missing is not None:
+            raise SourceError(f"{missing} is missing")
+        return self.action(**arguments)
 
     def _read(self, row: Row) -> dict[str, Any]:
         arguments: dict[str, Any] = {}

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
-from volc_moderation.action import Action, version_of
+from volc_moderation.action import Action, documented_versions, version_of
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, DecodeError, InvalidActionError, describe
 from volc_moderation.jobs.job import Lane, hash_account
 from volc_moderation.wire import JSON, dump_json, load_json, parameters, parse
+
+R = TypeVar("R")
 
 
 class Clients:
@@ -31,10 +33,13 @@ class Clients:
         """Return the vendor, and the hash of the account, of each client."""
         return frozenset((client.vendor, hash_account(client.account)) for client in self._clients)
 
-    def lane_of(self, action: Action[Any], client: Client | None = None) -> Lane:
-        """Return the lane of an action; ``client`` selects one if several could make the call.
+    def complete(self, action: Action[R], client: Client | None = None) -> tuple[Lane, Action[R]]:
+        """Return the lane of an action, and the action with what it leaves to its client.
 
-        Raises ``ConfigurationError`` if no client makes the call, or if several do and ``client`` is None.
+        :param client: selects a client if several could make the call.
+
+        Raises ``ConfigurationError`` if no client makes the call, or if several do and ``client`` is None;
+        ``InvalidActionError`` if a required field has a value neither in the action nor in the client.
         """
         if not isinstance(action, Action):
             raise ConfigurationError(f"a job is an action, such as StopWebcast(…); got {describe(action)}")
@@ -46,14 +51,22 @@ class Clients:
             reason = "several of the clients make it; say which: client=" if candidates else none
             raise ConfigurationError(f"{action.name}: {reason}")
         (chosen,) = candidates
+        action = chosen.complete(action)
+        return self._lane_of(action, chosen), action
+
+    def lane_of(self, action: Action[Any], client: Client | None = None) -> Lane:
+        """Return the lane of an action. Raises as ``complete`` does."""
+        return self.complete(action, client)[0]
+
+    def _lane_of(self, action: Action[Any], client: Client) -> Lane:
         version = version_of(action)
-        cache_key = chosen, type(action), version
+        cache_key = client, type(action), version
         if cache_key not in self._lanes:
-            if chosen.actions().get(action.name) is not type(action):  # it could not be loaded again
+            if client.actions().get(action.name) is not type(action):  # it could not be loaded again
                 raise ConfigurationError(
                     f"{type(action).__name__} is no action of its own: it lacks @attrs.frozen, or another has its name"
                 )
-            self._lanes[cache_key] = Lane(chosen.vendor, hash_account(chosen.account), action.name, version)
+            self._lanes[cache_key] = Lane(client.vendor, hash_account(client.account), action.name, version)
         return self._lanes[cache_key]
 
     def client_for(self, lane: Lane) -> tuple[Client, type[Action[Any]]]:
@@ -86,18 +99,14 @@ def load_action(text: str, action_type: type[Action[Any]], lane: Lane) -> Action
     except DecodeError as error:
         path = error.path
     else:
-        default = _default_versions.get(action_type)
-        if default is None:
-            default = _default_versions[action_type] = version_of(action)
-        if default != lane.version:
+        if lane.version in documented_versions(action_type):
+            # It is frozen for its users, and nobody has seen it yet: a copy would take longer than all else here.
+            object.__setattr__(action, "version", lane.version)
+        elif lane.version:
             return attrs.evolve(action, version=lane.version)  # type: ignore[misc] # each action is an attrs class
         return action
     # Raised outside of the except block: the frames of the DecodeError hold the parameters, with tokens of users.
     raise InvalidActionError.of(action_type.name, path, "as the journal of this version has it", text)
-
-
-#: The API version of an action whose parameters were read: no parameter has it.
-_default_versions: dict[type[Action[Any]], str] = {}
 
 
 def _load_parameters(text: str) -> JSON | None:

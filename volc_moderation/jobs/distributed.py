@@ -150,7 +150,7 @@ class DistributedJobs:
         """
         self._check_open()
         check_delay(delay)
-        lane = self.clients.lane_of(action, client)
+        lane, action = self.clients.complete(action, client)
         key = key_of(lane, action)
         # The token is unique: if the connection is lost and the request is repeated, the queue recognizes it.
         submission = Submission(key, lane, dump_action(action), f"-{secrets.token_hex(8)}", delay=delay)

@@ -155,7 +155,7 @@ class Jobs:
         """
         journal = self._check_open()
         check_delay(delay)
-        lane = self._clients.lane_of(action, client)
+        lane, action = self._clients.complete(action, client)
         if self._leadership.role is not None:
             self._leadership.role.check_account(lane)
         key, parameters, now = key_of(lane, action), dump_action(action), self._clock()

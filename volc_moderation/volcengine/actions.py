@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from attrs import field, frozen
 
 from volc_moderation import validators
-from volc_moderation.action import Action, Quota, api_version, unreadable_items, wire_name
+from volc_moderation.action import FROM_CLIENT, Action, Quota, api_version, unreadable_items, wire_name
 
 R = TypeVar("R")
 
@@ -27,7 +27,7 @@ class VolcengineAction(Action[R], Generic[R]):
 
     __slots__ = ()
 
-    version: str
+    version: str | None
 
 
 # Results
@@ -198,7 +198,7 @@ class StartDetection(VolcengineAction[Acknowledgement]):
     identity_fields = ("app_id", "room_id", "user_id")
     result = Acknowledgement
 
-    app_id: str = field(validator=validators.text())
+    app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
     user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
     callback: str | None = field(
@@ -209,7 +209,7 @@ class StartDetection(VolcengineAction[Acknowledgement]):
     duration: int | None = field(default=None, validator=validators.optional(validators.integer(1000, 600_000)))
     idle_sec: int | None = field(default=None, validator=validators.optional(validators.integer(1, 10_800)))
     callback_type: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
-    version: str = api_version("2020-12-01", "2023-11-01")
+    version: str | None = api_version("2020-12-01", "2023-11-01")
 
     def is_already_done(self, code: str | int) -> bool:
         """Return whether a code means that the task of the room is running. No code proves it for a user's task."""
@@ -230,10 +230,10 @@ class StopDetection(VolcengineAction[Acknowledgement]):
     identity_fields = ("app_id", "room_id", "user_id")
     result = Acknowledgement
 
-    app_id: str = field(validator=validators.text())
+    app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
     user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
-    version: str = api_version("2023-11-01", "2020-12-01")
+    version: str | None = api_version("2023-11-01", "2020-12-01")
 
 
 @frozen(kw_only=True)
@@ -250,10 +250,10 @@ class ListDetectionTask(VolcengineAction[DetectionTasks]):
     quota = UNPUBLISHED_QUOTA
     result = DetectionTasks
 
-    app_id: str = field(validator=validators.text())
+    app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
     user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
-    version: str = api_version("2020-12-01", "2023-11-01")
+    version: str | None = api_version("2020-12-01", "2023-11-01")
 
 
 # Webcast
@@ -296,7 +296,9 @@ class StartWebcast(VolcengineAction[Acknowledgement]):
     identity_fields = ("app_id", "room_id", "task_id")
     result = Acknowledgement
 
-    app_id: str = field(validator=validators.identifier())
+    app_id: str | None = field(
+        default=None, validator=validators.optional(validators.identifier()), metadata=FROM_CLIENT
+    )
     room_id: str = field(validator=validators.identifier())
     task_id: str = field(validator=validators.identifier())
     user_id: str = field(validator=validators.text())
@@ -312,7 +314,7 @@ class StartWebcast(VolcengineAction[Acknowledgement]):
     event_notify_config: EventNotifyConfig | None = field(
         default=None, validator=validators.optional(_VALID_EVENT_NOTIFY_CONFIG)
     )
-    version: str = api_version("2020-12-01", "2023-11-01")
+    version: str | None = api_version("2020-12-01", "2023-11-01")
 
 
 @frozen(kw_only=True)
@@ -327,10 +329,12 @@ class StopWebcast(VolcengineAction[Acknowledgement]):
     identity_fields = ("app_id", "room_id", "task_id")
     result = Acknowledgement
 
-    app_id: str = field(validator=validators.identifier())
+    app_id: str | None = field(
+        default=None, validator=validators.optional(validators.identifier()), metadata=FROM_CLIENT
+    )
     room_id: str = field(validator=validators.identifier())
     task_id: str = field(validator=validators.identifier())
-    version: str = api_version("2020-12-01", "2023-11-01")
+    version: str | None = api_version("2020-12-01", "2023-11-01")
 
 
 @frozen(kw_only=True)
@@ -344,7 +348,7 @@ class GetWebCastTask(VolcengineAction[WebCastTaskResult]):
     quota = Quota(60)
     result = WebCastTaskResult
 
-    app_id: str = field(validator=validators.text())
+    app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
     task_id: str = field(validator=validators.identifier())
-    version: str = api_version("2020-12-01", "2023-11-01")
+    version: str | None = api_version("2020-12-01", "2023-11-01")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self, TypeVar, Unpack
 
-from volc_moderation.action import Action
+from volc_moderation.action import Action, documented_versions
 from volc_moderation.client import DEFAULT_TIMEOUT, ClientOptions
 from volc_moderation.credentials import VolcengineCredentials, volcengine_keys_from_env
 from volc_moderation.errors import ConfigurationError, describe
@@ -29,6 +29,8 @@ class VolcengineClientOptions(ClientOptions, total=False):
 
     region: str
     account: str | None
+    app_id: str | None
+    version: str | None
 
 
 class VolcengineClient(VolcengineMethods):
@@ -40,6 +42,9 @@ class VolcengineClient(VolcengineMethods):
     :param region: the region that is signed; default ``cn-north-1``, the region of the moderation service.
     :param account: an id that all keys of one account share, because quotas are counted per account; by default the
         access key.
+    :param app_id: the app of calls that do not give one.
+    :param version: the API version of calls that do not give one, for the actions that document it: ``2020-12-01``,
+        ``2023-11-01`` or another. The others keep their defaults.
     :param base_url: the URL to call: by default ``https://rtc.volcengineapi.com``, the only host of the moderation
         calls; or the emulator's ``http://127.0.0.1:8765``.
     :param quotas: a store of ``volc_moderation.quotas``; by default one that all clients of the event loop share.
@@ -64,6 +69,8 @@ class VolcengineClient(VolcengineMethods):
         session_token: str | None = None,
         region: str = "cn-north-1",
         account: str | None = None,
+        app_id: str | None = None,
+        version: str | None = None,
         base_url: str = BASE_URL,
         quotas: Quotas | None = None,
         retry: RetryPolicy | None = None,
@@ -78,6 +85,13 @@ class VolcengineClient(VolcengineMethods):
             raise ConfigurationError(f"region must be a str like 'cn-north-1'; got {describe(region)}")
         if account is not None and (not isinstance(account, str) or not account):
             raise ConfigurationError(f"account must be a str that is not empty, or None; got {describe(account)}")
+        for name, text in (("app_id", app_id), ("version", version)):
+            if text is not None and (not isinstance(text, str) or not text):
+                raise ConfigurationError(f"{name} must be a str that is not empty, or None; got {describe(text)}")
+        versions = {one for action in self.actions().values() for one in documented_versions(action)}
+        if version is not None and version not in versions:
+            known = ", ".join(sorted(versions))
+            raise ConfigurationError(f"version must be one that actions document ({known}); got {describe(version)}")
         super().__init__(
             base_url=base_url,
             quotas=quotas,
@@ -89,6 +103,9 @@ class VolcengineClient(VolcengineMethods):
             priority=priority,
         )
         self._account = account or access_key
+        self._action_defaults = {
+            name: text for name, text in (("app_id", app_id), ("version", version)) if text is not None
+        }
         self._signer = Signer(credentials, region=region)
 
     @classmethod

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from attrs import field, frozen
 
 from volc_moderation import validators
-from volc_moderation.action import api_version
+from volc_moderation.action import FROM_CLIENT, api_version
 from volc_moderation.errors import InvalidActionError
 from volc_moderation.volcengine.actions import UNPUBLISHED_QUOTA, Acknowledgement, VolcengineAction
 
@@ -30,11 +30,11 @@ class MessageAction(VolcengineAction[Acknowledgement]):
     quota = UNPUBLISHED_QUOTA
     repeatable = False
 
-    app_id: str = field(validator=validators.text())
+    app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     from_: str = field(validator=validators.identifier())
     message: str = field(validator=validators.free_text())
     binary: bool = field(default=False, validator=validators.boolean())
-    version: str = api_version("2023-07-20", "2020-12-01")
+    version: str | None = api_version("2023-07-20", "2020-12-01")
 
     def __attrs_post_init__(self) -> None:
         if not self.binary:

@@ -41,7 +41,7 @@ class VolcengineMethods(Client):
     async def start_detection(
         self,
         *,
-        app_id: str,
+        app_id: str | None = None,
         room_id: str,
         user_id: str | None = None,
         callback: str | None = None,
@@ -50,7 +50,7 @@ class VolcengineMethods(Client):
         duration: int | None = None,
         idle_sec: int | None = None,
         callback_type: int | None = None,
-        version: str = "2020-12-01",
+        version: str | None = None,
     ) -> Acknowledgement:
         """Start the moderation of a room, or of one user in it. See ``StartDetection``."""
         action = StartDetection(
@@ -68,14 +68,14 @@ class VolcengineMethods(Client):
         return (await self.call(action)).result
 
     async def stop_detection(
-        self, *, app_id: str, room_id: str, user_id: str | None = None, version: str = "2023-11-01"
+        self, *, app_id: str | None = None, room_id: str, user_id: str | None = None, version: str | None = None
     ) -> Acknowledgement:
         """Stop the moderation of a room, or of one user in it. See ``StopDetection``."""
         action = StopDetection(app_id=app_id, room_id=room_id, user_id=user_id, version=version)
         return (await self.call(action)).result
 
     async def list_detection_task(
-        self, *, app_id: str, room_id: str, user_id: str | None = None, version: str = "2020-12-01"
+        self, *, app_id: str | None = None, room_id: str, user_id: str | None = None, version: str | None = None
     ) -> DetectionTasks:
         """List the moderations of a room, running and finished, or of one user in it. See ``ListDetectionTask``."""
         action = ListDetectionTask(app_id=app_id, room_id=room_id, user_id=user_id, version=version)
@@ -84,7 +84,7 @@ class VolcengineMethods(Client):
     async def start_webcast(
         self,
         *,
-        app_id: str,
+        app_id: str | None = None,
         room_id: str,
         task_id: str,
         user_id: str,
@@ -94,7 +94,7 @@ class VolcengineMethods(Client):
         video_solutions: Sequence[VideoSolution] | None = None,
         monitor_config: MonitorConfig | None = None,
         event_notify_config: EventNotifyConfig | None = None,
-        version: str = "2020-12-01",
+        version: str | None = None,
     ) -> Acknowledgement:
         """Render a web page and publish it in a room. See ``StartWebcast``."""
         action = StartWebcast(
@@ -113,14 +113,14 @@ class VolcengineMethods(Client):
         return (await self.call(action)).result
 
     async def stop_webcast(
-        self, *, app_id: str, room_id: str, task_id: str, version: str = "2020-12-01"
+        self, *, app_id: str | None = None, room_id: str, task_id: str, version: str | None = None
     ) -> Acknowledgement:
         """Stop a webcast. See ``StopWebcast``."""
         action = StopWebcast(app_id=app_id, room_id=room_id, task_id=task_id, version=version)
         return (await self.call(action)).result
 
     async def get_web_cast_task(
-        self, *, app_id: str, room_id: str, task_id: str, version: str = "2020-12-01"
+        self, *, app_id: str | None = None, room_id: str, task_id: str, version: str | None = None
     ) -> WebCastTaskResult:
         """Get the status of a webcast that was started in the last 72 hours. See ``GetWebCastTask``."""
         action = GetWebCastTask(app_id=app_id, room_id=room_id, task_id=task_id, version=version)
@@ -129,12 +129,12 @@ class VolcengineMethods(Client):
     async def ban_room_user(
         self,
         *,
-        app_id: str,
+        app_id: str | None = None,
         room_id: str | None = None,
         user_id: str | None = None,
         ip: str | None = None,
         forbidden_interval: int | None = None,
-        version: str = "2023-11-01",
+        version: str | None = None,
     ) -> Acknowledgement:
         """Remove users from rooms, and ban them for a while. See ``BanRoomUser``."""
         action = BanRoomUser(
@@ -150,11 +150,11 @@ class VolcengineMethods(Client):
     async def update_ban_room_user_rule(
         self,
         *,
-        app_id: str,
+        app_id: str | None = None,
         room_id: str | None = None,
         user_id: str | None = None,
         forbidden_interval: int | None = None,
-        version: str = "2023-11-01",
+        version: str | None = None,
     ) -> Acknowledgement:
         """Change the duration of a ban, or lift it. See ``UpdateBanRoomUserRule``."""
         action = UpdateBanRoomUserRule(
@@ -163,13 +163,15 @@ class VolcengineMethods(Client):
         return (await self.call(action)).result
 
     async def kick_user(
-        self, *, app_id: str, room_id: str, user_id: str, version: str = "2020-12-01"
+        self, *, app_id: str | None = None, room_id: str, user_id: str, version: str | None = None
     ) -> Acknowledgement:
         """Remove a user from a room. See ``KickUser``."""
         action = KickUser(app_id=app_id, room_id=room_id, user_id=user_id, version=version)
         return (await self.call(action)).result
 
-    async def dismiss_room(self, *, app_id: str, room_id: str, version: str = "2020-12-01") -> Acknowledgement:
+    async def dismiss_room(
+        self, *, app_id: str | None = None, room_id: str, version: str | None = None
+    ) -> Acknowledgement:
         """Remove everybody from a room. See ``DismissRoom``."""
         action = DismissRoom(app_id=app_id, room_id=room_id, version=version)
         return (await self.call(action)).result
@@ -177,14 +179,14 @@ class VolcengineMethods(Client):
     async def ban_user_stream(
         self,
         *,
-        app_id: str,
+        app_id: str | None = None,
         room_id: str,
         user_id: str,
         video: bool = True,
         audio: bool = True,
         forbidden_interval: int | None = None,
         token: str | None = None,
-        version: str = "2023-11-01",
+        version: str | None = None,
     ) -> Acknowledgement:
         """Ban a user from publishing video, audio or both. See ``BanUserStream``."""
         action = BanUserStream(
@@ -202,13 +204,13 @@ class VolcengineMethods(Client):
     async def unban_user_stream(
         self,
         *,
-        app_id: str,
+        app_id: str | None = None,
         room_id: str,
         user_id: str,
         video: bool = True,
         audio: bool = True,
         token: str | None = None,
-        version: str = "2023-11-01",
+        version: str | None = None,
     ) -> Acknowledgement:
         """Allow a user to publish again. See ``UnbanUserStream``."""
         action = UnbanUserStream(
@@ -219,12 +221,12 @@ class VolcengineMethods(Client):
     async def limit_token_privilege(
         self,
         *,
-        app_id: str,
+        app_id: str | None = None,
         room_id: str,
         user_id: str,
         token: str,
         forbidden_interval: int,
-        version: str = "2023-11-01",
+        version: str | None = None,
     ) -> TokenLimit:
         """Revoke the right to publish from a user's token for a while. See ``LimitTokenPrivilege``."""
         action = LimitTokenPrivilege(
@@ -237,13 +239,22 @@ class VolcengineMethods(Client):
         )
         return (await self.call(action)).result
 
-    async def get_room_online_users(self, *, app_id: str, room_id: str, version: str = "2023-11-01") -> OnlineUsers:
+    async def get_room_online_users(
+        self, *, app_id: str | None = None, room_id: str, version: str | None = None
+    ) -> OnlineUsers:
         """List the users in a room. See ``GetRoomOnlineUsers``."""
         action = GetRoomOnlineUsers(app_id=app_id, room_id=room_id, version=version)
         return (await self.call(action)).result
 
     async def send_unicast(
-        self, *, app_id: str, from_: str, message: str, binary: bool = False, version: str = "2023-07-20", to: str
+        self,
+        *,
+        app_id: str | None = None,
+        from_: str,
+        message: str,
+        binary: bool = False,
+        version: str | None = None,
+        to: str,
     ) -> Acknowledgement:
         """Send a message to a user, whichever room the user is in. See ``SendUnicast``."""
         action = SendUnicast(app_id=app_id, from_=from_, message=message, binary=binary, version=version, to=to)
@@ -252,11 +263,11 @@ class VolcengineMethods(Client):
     async def send_room_unicast(
         self,
         *,
-        app_id: str,
+        app_id: str | None = None,
         from_: str,
         message: str,
         binary: bool = False,
-        version: str = "2023-07-20",
+        version: str | None = None,
         room_id: str,
         to: str,
     ) -> Acknowledgement:
@@ -269,11 +280,11 @@ class VolcengineMethods(Client):
     async def batch_send_room_unicast(
         self,
         *,
-        app_id: str,
+        app_id: str | None = None,
         from_: str,
         message: str,
         binary: bool = False,
-        version: str = "2023-07-20",
+        version: str | None = None,
         room_id: str,
         to: Sequence[str],
     ) -> Acknowledgement:
@@ -284,7 +295,14 @@ class VolcengineMethods(Client):
         return (await self.call(action)).result
 
     async def send_broadcast(
-        self, *, app_id: str, from_: str, message: str, binary: bool = False, version: str = "2023-07-20", room_id: str
+        self,
+        *,
+        app_id: str | None = None,
+        from_: str,
+        message: str,
+        binary: bool = False,
+        version: str | None = None,
+        room_id: str,
     ) -> Acknowledgement:
         """Send a message to everybody in a room. See ``SendBroadcast``."""
         action = SendBroadcast(

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from volc_moderation import validators
-from volc_moderation.action import Action
+from volc_moderation.action import Action, version_of
 from volc_moderation.error_codes import (
     UNDOCUMENTED,
     api_error,
@@ -47,11 +47,11 @@ def encode(action: VolcengineAction[Any], *, url: str, host: str, signer: Signer
     """
     if action.method == "GET":
         body, content_type = b"", None
-        common = {"Action": action.name, "Version": action.version}
+        common = {"Action": action.name, "Version": version_of(action)}
         query = canonical_query(common | dict(query_parameters(action)))  # no action repeats a name
     else:
         body, content_type = dump_json(parameters(action)), "application/json"
-        query = _query_of_post(action.name, action.version)
+        query = _query_of_post(action.name, version_of(action))
     headers = signer.sign(method=action.method, host=host, query=query, body=body, now=now, content_type=content_type)
     # The vendor may repeat a user's token in a message, and no error may show it.
     token = getattr(action, "token", None)

@@ -6,7 +6,7 @@ Sources: https://www.volcengine.com/docs/6348/69828 and the pages named at each 
 from attrs import field, frozen
 
 from volc_moderation import validators
-from volc_moderation.action import Quota, api_version, wire_name
+from volc_moderation.action import FROM_CLIENT, Quota, api_version, wire_name
 from volc_moderation.errors import InvalidActionError
 from volc_moderation.volcengine.actions import Acknowledgement, VolcengineAction
 
@@ -56,14 +56,14 @@ class BanRoomUser(VolcengineAction[Acknowledgement]):
     quota = Quota(40)
     result = Acknowledgement
 
-    app_id: str = field(validator=validators.text())
+    app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str | None = field(default=None, validator=validators.optional(validators.text()))
     user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
     ip: str | None = field(
         default=None, validator=validators.optional(validators.ip_address()), metadata=wire_name("IP")
     )
     forbidden_interval: int | None = field(default=None, validator=_VALID_BAN_DURATION)
-    version: str = api_version("2023-11-01", _OLDER_VERSION)
+    version: str | None = api_version("2023-11-01", _OLDER_VERSION)
 
     def __attrs_post_init__(self) -> None:
         if self.room_id is None and self.user_id is None and self.ip is None:
@@ -86,11 +86,11 @@ class UpdateBanRoomUserRule(VolcengineAction[Acknowledgement]):
     quota = Quota(20)
     result = Acknowledgement
 
-    app_id: str = field(validator=validators.text())
+    app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str | None = field(default=None, validator=validators.optional(validators.text()))
     user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
     forbidden_interval: int | None = field(default=None, validator=_VALID_BAN_DURATION)
-    version: str = api_version("2023-11-01", _OLDER_VERSION)
+    version: str | None = api_version("2023-11-01", _OLDER_VERSION)
 
     def __attrs_post_init__(self) -> None:
         if self.room_id is None and self.user_id is None:
@@ -107,10 +107,10 @@ class KickUser(VolcengineAction[Acknowledgement]):
     quota = Quota(60)
     result = Acknowledgement
 
-    app_id: str = field(validator=validators.text())
+    app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
     user_id: str = field(validator=validators.text())
-    version: str = api_version(_OLDER_VERSION)
+    version: str | None = api_version(_OLDER_VERSION)
 
 
 @frozen(kw_only=True)
@@ -123,9 +123,9 @@ class DismissRoom(VolcengineAction[Acknowledgement]):
     quota = Quota(60)
     result = Acknowledgement
 
-    app_id: str = field(validator=validators.text())
+    app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
-    version: str = api_version(_OLDER_VERSION)
+    version: str | None = api_version(_OLDER_VERSION)
 
 
 @frozen(kw_only=True)
@@ -147,7 +147,7 @@ class BanUserStream(VolcengineAction[Acknowledgement]):
     quota = Quota(60)
     result = Acknowledgement
 
-    app_id: str = field(validator=validators.text())
+    app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
     user_id: str = field(validator=validators.text())
     video: bool = field(default=True, validator=validators.boolean())
@@ -156,7 +156,7 @@ class BanUserStream(VolcengineAction[Acknowledgement]):
         default=None, validator=validators.optional(validators.integer(60, 259_200, off=0))
     )
     token: str | None = field(default=None, validator=validators.optional(validators.text()), repr=False)
-    version: str = api_version("2023-11-01", _OLDER_VERSION)
+    version: str | None = api_version("2023-11-01", _OLDER_VERSION)
 
     def __attrs_post_init__(self) -> None:
         _check_stream(self, self.name)
@@ -182,13 +182,13 @@ class UnbanUserStream(VolcengineAction[Acknowledgement]):
     quota = Quota(60)
     result = Acknowledgement
 
-    app_id: str = field(validator=validators.text())
+    app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
     user_id: str = field(validator=validators.text())
     video: bool = field(default=True, validator=validators.boolean())
     audio: bool = field(default=True, validator=validators.boolean())
     token: str | None = field(default=None, validator=validators.optional(validators.text()), repr=False)
-    version: str = api_version("2023-11-01", _OLDER_VERSION)
+    version: str | None = api_version("2023-11-01", _OLDER_VERSION)
 
     def __attrs_post_init__(self) -> None:
         _check_stream(self, self.name)
@@ -214,12 +214,12 @@ class LimitTokenPrivilege(VolcengineAction[TokenLimit]):
     quota = Quota(40)
     result = TokenLimit
 
-    app_id: str = field(validator=validators.text())
+    app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
     user_id: str = field(validator=validators.text())
     token: str = field(validator=validators.text(), repr=False)
     forbidden_interval: int = field(validator=validators.integer(60, 259_200))
-    version: str = api_version("2023-11-01")
+    version: str | None = api_version("2023-11-01")
 
 
 @frozen(kw_only=True)
@@ -233,6 +233,6 @@ class GetRoomOnlineUsers(VolcengineAction[OnlineUsers]):
     quota = Quota(40)
     result = OnlineUsers
 
-    app_id: str = field(validator=validators.text())
+    app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
-    version: str = api_version("2023-11-01", "2023-08-01")
+    version: str | None = api_version("2023-11-01", "2023-08-01")
