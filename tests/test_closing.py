@@ -234,7 +234,7 @@ async def test_the_client_keeps_no_call_that_has_ended() -> None:
         await asyncio.sleep(0.1)
         cancelled.cancel()
         await asyncio.wait([cancelled])
-        assert not client._unsent
+        assert not client._state.unsent
         await client.aclose()
 
 

@@ -127,8 +127,8 @@ async def test_reprs(monkeypatch: pytest.MonkeyPatch) -> None:
     passed: list[object] = []
     send = Transport.send
 
-    async def record(self: Transport, request: Request) -> Response:
-        response = await send(self, request)
+    async def record(self: Transport, request: Request, *, timeout: float) -> Response:
+        response = await send(self, request, timeout=timeout)
         passed.extend((request, response))
         return response
 

@@ -49,7 +49,7 @@ async def test_the_users_http_client_is_not_closed() -> None:
 
 async def test_the_clients_own_http_client_is_closed() -> None:
     async with volcengine_client() as client:
-        http_client = client._transport._client
+        http_client = client._state.transport._client
     assert http_client.is_closed
 
 

@@ -302,9 +302,9 @@ async def test_the_bytes_that_are_sent_are_those_that_are_signed(monkeypatch: py
     signed: list[Request] = []
     send = Transport.send
 
-    async def record(self: Transport, request: Request) -> Response:
+    async def record(self: Transport, request: Request, *, timeout: float) -> Response:
         signed.append(request)
-        return await send(self, request)
+        return await send(self, request, timeout=timeout)
 
     monkeypatch.setattr(Transport, "send", record)
     requests: list[bytes] = []

@@ -152,13 +152,13 @@ async def test_a_chain_of_exceptions_may_be_circular() -> None:
 
     async with mocked(lambda _: volcengine_success()) as http_client:
         with pytest.raises(TransportError) as caught:
-            raise volcengine_client(http_client=http_client)._transport._to_transport_error(first, REQUEST)
+            raise volcengine_client(http_client=http_client)._state.transport._to_transport_error(first, REQUEST)
     assert not caught.value.is_permanent
 
 
 async def test_no_proxy_is_named_where_there_is_none() -> None:
     async with mocked(lambda _: volcengine_success()) as http_client:
-        assert volcengine_client(http_client=http_client)._transport._route() == ""
+        assert volcengine_client(http_client=http_client)._state.transport._route() == ""
     async with volcengine_client(base_url="http://127.0.0.1:9", retry=ONCE) as client:
         with pytest.raises(TransportError) as caught:
             await client.stop_detection(app_id="a", room_id="r")
@@ -219,9 +219,9 @@ async def test_a_request_is_what_the_http_client_would_build(library: ModuleType
         headers={"X-Team": "a", "content-type": "text/plain", "AUTHORIZATION": "other"}, cookies={"session": "1"}
     )
     async with client:
-        transport = Transport(client, timeout=10, base_url=BaseURL.parse("https://host"))
+        transport = Transport(client, base_url=BaseURL.parse("https://host"))
         for _ in range(2):
-            built = transport._build(Request(method, url, signed, body, ()))
+            built = transport._build(Request(method, url, signed, body, ()), 10)
             expected = client.build_request(method, url, headers=signed, content=body, timeout=(5, 10, 10, None))
             assert (built.method, built.url, built.content) == (expected.method, expected.url, expected.content)
             assert built.headers == expected.headers

@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from volc_moderation.action import Action, Quota
+from volc_moderation.call_options import CallOptions
 from volc_moderation.errors import ModerationError
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, Quotas, is_valid
-from volc_moderation.retry import RetryPolicy
 from volc_moderation.wire import DecodedResponse
 
 R = TypeVar("R")
@@ -35,8 +35,7 @@ class Call(Generic[R]):
     """The state of one call."""
 
     action: Action[R]
-    priority: Priority
-    retry: RetryPolicy
+    options: CallOptions
     #: When the deadline passes, on the loop's clock.
     expires_at: float | None
     before_send: Callable[[], Awaitable[None]] | None

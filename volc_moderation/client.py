@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
+import copy
 import logging
-import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Self, TypedDict, TypeVar, Unpack
 
 from volc_moderation.action import Action, Quota, actions_derived_from, complete
 from volc_moderation.base_url import BaseURL
+from volc_moderation.call_options import CallOptions
 from volc_moderation.call_state import AttemptPermits, Call, PermitLost, Reply
-from volc_moderation.error_codes import clock_skew
+from volc_moderation.client_state import CLOSED, ClientState
 from volc_moderation.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -23,21 +24,15 @@ from volc_moderation.errors import (
     describe,
 )
 from volc_moderation.http_clients import AsyncHTTPClient
-from volc_moderation.quotas.environment import SharedQuotas  # noqa: TC001 - in the type of an attribute
-from volc_moderation.quotas.permit import Priority, QuotaKey, Quotas, check_priority
-from volc_moderation.quotas.window import SHARING_HINT, WindowQuotas, default_quotas
+from volc_moderation.quotas.permit import Priority, QuotaKey, Quotas
+from volc_moderation.quotas.window import SHARING_HINT, WindowQuotas
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown, retry_after
-from volc_moderation.transport import Transport
 from volc_moderation.wire import DecodedResponse, Request, Response
 
 R = TypeVar("R")
 
-NO_LIMIT = 1e9  # seconds, about thirty years: spans of this length or more mean no limit
-
 #: For one request, from connecting to the last byte of the answer: as in Volcengine's Go SDK.
 DEFAULT_TIMEOUT = 10.0  # seconds
-
-THROTTLE_WARNING_INTERVAL = 60.0  # seconds from one log record about throttled responses to an action to the next
 
 _log = logging.getLogger("volc_moderation")
 
@@ -76,42 +71,51 @@ class Client(ABC):
     ) -> None:
         for name, option, is_right, rule in (
             ("quotas", quotas, quotas is None or hasattr(quotas, "acquire"), "a store of quotas"),
-            ("retry", retry, retry is None or isinstance(retry, RetryPolicy), "a RetryPolicy"),
             ("clock", clock, callable(clock), "a callable that returns the Unix time"),
         ):
             if not is_right:
                 raise ConfigurationError(f"{name} must be {rule}; got {describe(option)}")
+        self._options = CallOptions.make(deadline=deadline, timeout=timeout, priority=priority, retry=retry)
         self._base_url = BaseURL.parse(base_url)
-        self._quotas = quotas
-        #: The store that this client closes: one that ``from_env`` has created.
-        self._owned_quotas: SharedQuotas | None = None
+        #: Shared with the clients that ``with_options`` returns: all that changes.
+        self._state = ClientState(base_url=self._base_url, quotas=quotas, http_client=http_client, clock=clock)
         #: Values of fields that actions leave to the client.
         self._action_defaults: dict[str, str] = {}
-        self._retry = RetryPolicy() if retry is None else retry
-        self._deadline = _check_seconds("deadline", deadline)
-        self._priority = check_priority(priority)
-        self._clock = clock
-        #: Seconds by which the vendor's clock is ahead of ours, learned when it refuses a timestamp.
-        self._clock_skew = 0.0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
-        self._closing = asyncio.Event()
-        #: Calls that have not sent their next request yet. Closing the client ends them at once.
-        self._unsent: set[Call[Any]] = set()
         #: What the vendor counts each action by, by the name of the action.
         self._keys: dict[str, QuotaKey] = {}
-        #: When a throttled response was last logged, by action, on the loop's clock.
-        self._warned_at: dict[str, float] = {}
-        seconds = _check_seconds("timeout", timeout)
-        if seconds is None:
-            raise ConfigurationError("timeout must be finite: a request that never ends never returns its permit")
-        self._transport = Transport(http_client, timeout=seconds, base_url=self._base_url)
+
+    def with_options(
+        self,
+        *,
+        deadline: float | None = None,
+        timeout: float | None = None,
+        priority: Priority | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> Self:
+        """Return a client whose calls have other options, and that shares everything else with this one.
+
+        It costs next to nothing: ``await client.with_options(deadline=3).stop_webcast(…)``. Connections, quotas and the
+        event loop are shared. Closing either of the two closes both.
+
+        :param deadline: seconds above 0 for a whole call, including waits for the quota and retries; ``math.inf`` for
+            no limit. None means this client's.
+        :param timeout: seconds above 0 for one request. None means this client's.
+        :param priority: ``"interactive"`` or ``"bulk"``. None means this client's.
+        :param retry: attempts and back-off. None means this client's.
+
+        Raises ``ConfigurationError`` for a wrong option.
+        """
+        derived = copy.copy(self)
+        options = self._options.override(deadline=deadline, timeout=timeout, priority=priority, retry=retry)
+        derived._options = options  # noqa: SLF001 - it is one of this class
+        return derived
 
     async def call(
         self,
         action: Action[R],
         *,
         deadline: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - of one request, not of this call
         priority: Priority | None = None,
         retry: RetryPolicy | None = None,
         before_send: Callable[[], Awaitable[None]] | None = None,
@@ -122,6 +126,7 @@ class Client(ABC):
         :param deadline: seconds above 0 for the whole call, including waits for the quota and retries; None means the
             client's own. If the next wait would pass it, the error of the last attempt is raised at once, with
             ``retry_after`` set.
+        :param timeout: seconds above 0 for one request; None means the client's own.
         :param priority: ``"interactive"`` or ``"bulk"``: where calls wait for the quota, interactive ones go first.
             None means the client's own.
         :param retry: None means the client's own.
@@ -137,14 +142,14 @@ class Client(ABC):
         if not self.accepts(action):
             raise ConfigurationError(f"{type(self).__name__} calls actions of its own vendor; got {describe(action)}")
         action = complete(action, self._action_defaults)
-        loop = self._bind()
-        limit = self._deadline if deadline is None else _check_seconds("deadline", deadline)
-        priority = self._priority if priority is None else check_priority(priority)
-        expires_at = None if limit is None else loop.time() + limit
+        loop = self._state.bind()
+        options = self._options
+        if not (deadline is None and timeout is None and priority is None and retry is None):
+            options = options.override(deadline=deadline, timeout=timeout, priority=priority, retry=retry)
+        expires_at = None if options.deadline is None else loop.time() + options.deadline
         call = Call(
             action,
-            priority,
-            self._retry if retry is None else retry,
+            options,
             expires_at=expires_at,
             before_send=before_send,
             on_send=on_send,
@@ -168,19 +173,19 @@ class Client(ABC):
         else:
             return call.reply(decoded)
         finally:
-            self._unsent.discard(call)
+            self._state.unsent.discard(call)
         # Raised outside of the except block, so that no frame of httpx, with addresses and headers, is chained to it.
         if call.is_closed:
-            closed = call.last_error or ConfigurationError(_CLOSED)
+            closed = call.last_error or ConfigurationError(CLOSED)
             call.annotate(closed)
             raise closed
-        late = DeadlineExceeded(f"not done within {limit:g} s", maybe_sent=call.sent_at is not None)
+        late = DeadlineExceeded(f"not done within {options.deadline:g} s", maybe_sent=call.sent_at is not None)
         call.annotate(late)
         raise late from call.last_error
 
     async def _attempt(self, call: Call[R]) -> DecodedResponse[R]:
         """Make one attempt: send a request, decode its response and return its permits."""
-        if call.last_error is not None and self._is_closed:
+        if call.last_error is not None and self._state.is_closed:
             raise call.last_error
         request, response, permits = await self._send(call)
         try:
@@ -192,33 +197,33 @@ class Client(ABC):
         except BaseException as error:
             permits.answered(response.round_trip)
             if isinstance(error, AuthenticationError) and error.retry_after == 0:
-                self._clock_skew = clock_skew(response, self._clock())
+                self._state.learn_clock_skew(response)
             raise
         permits.answered(response.round_trip)
         return decoded
 
     async def _send(self, call: Call[Any]) -> tuple[Request, Response, AttemptPermits]:
         """Acquire permits and send one request. Return it, its response and the permits, which have to be returned."""
-        assert self._quotas is not None  # noqa: S101 - set by _bind
-        loop, action, gate = asyncio.get_running_loop(), call.action, self._transport.gate
+        state, options = self._state, call.options
+        loop, action, transport = asyncio.get_running_loop(), call.action, state.transport
         key, quota = self._key_of(action), self.quota_of(type(action))
-        self._unsent.add(call)
+        self._state.unsent.add(call)
         while True:
             permits = AttemptPermits(action)
             try:
                 began = loop.time()
                 try:
-                    await permits.acquire(self._quotas, key, quota, call.priority)
+                    await permits.acquire(state.quotas, key, quota, options.priority)
                 finally:
                     call.waited += loop.time() - began
-                await gate.enter(call.priority)
+                await transport.gate.enter(options.priority)
                 try:
                     if call.before_send is not None:
                         await call.before_send()
                     request = self._sign(call, permits)
-                    return request, await self._transport.send(request), permits
+                    return request, await transport.send(request, timeout=options.timeout), permits
                 finally:
-                    gate.leave()
+                    transport.gate.leave()
             except PermitLost:
                 permits.abandoned(None)  # nothing was sent
             except BaseException:
@@ -234,13 +239,13 @@ class Client(ABC):
 
     def _sign(self, call: Call[Any], permits: AttemptPermits) -> Request:
         """Encode and sign a request: the last step before it is sent, so that no wait makes its timestamp stale."""
-        self._check_open()
+        self._state.check_open()
         if not permits.are_valid():
             raise PermitLost
-        request = self._encode(call.action, self._clock() + self._clock_skew)
+        request = self._encode(call.action, self._state.now())
         if call.on_send is not None:
             call.on_send()
-        self._unsent.discard(call)
+        self._state.unsent.discard(call)
         call.attempts += 1
         call.sent_at = asyncio.get_running_loop().time()
         return request
@@ -259,14 +264,14 @@ class Client(ABC):
         call.maybe_done = call.maybe_done or outcome_unknown(error)
         call.last_error = error
         call.annotate(error)
-        if self._is_closed:
+        if self._state.is_closed:
             return None
         wait = next_wait(
             error,
             attempt=call.attempts,
             repeatable=call.action.repeatable,
             signed_again=call.signed_again,
-            policy=call.retry,
+            policy=call.options.retry,
             draw=random.random(),  # noqa: S311 - jitter
         )
         if wait is None:
@@ -286,19 +291,18 @@ class Client(ABC):
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._closing.wait()
+                    await self._state.closing.wait()
         finally:
             call.waited += loop.time() - began
 
     def _warn_throttled(self, call: Call[Any], error: ThrottledError) -> None:
-        """Log a throttled response, at most once per interval: many come at the same time."""
-        now, action = asyncio.get_running_loop().time(), call.action
+        """Log a throttled response, unless refusals are how the size of an unpublished quota is learned."""
+        action = call.action
         if not self.quota_of(type(action)).published:
-            return  # refusals are how the size of an unpublished quota is learned
-        if now >= self._warned_at.get(action.name, -math.inf) + THROTTLE_WARNING_INTERVAL:
-            self._warned_at[action.name] = now
+            return
+        if self._state.may_warn(action.name, asyncio.get_running_loop().time()):
             call.annotate(error)
-            hint = SHARING_HINT if isinstance(self._quotas, WindowQuotas) else ""
+            hint = SHARING_HINT if isinstance(self._state.quotas, WindowQuotas) else ""
             _log.warning("%s: other programs use the quota too, or it is smaller than documented%s", error, hint)
 
     def complete(self, action: Action[R]) -> Action[R]:
@@ -333,17 +337,21 @@ class Client(ABC):
         return action.quota
 
     @property
-    def quotas(self) -> Quotas | None:
-        """The store of permits. Unless one was given, it is None until the first call."""
-        return self._quotas
+    def quotas(self) -> Quotas:
+        """The store of permits in use.
+
+        Unless one was given, it is that of the event loop in which the client is used: before the first call, this
+        raises ``ConfigurationError`` if no loop is running.
+        """
+        return self._state.quotas
 
     @property
     def retry(self) -> RetryPolicy:
         """How often a call is attempted, and how long it waits in between."""
-        return self._retry
+        return self._options.retry
 
     async def __aenter__(self) -> Self:
-        self._bind()
+        self._state.bind()
         return self
 
     async def __aexit__(
@@ -358,48 +366,4 @@ class Client(ABC):
 
         Calls whose next request has not been sent end at once. Raises ``ConfigurationError`` in another event loop.
         """
-        if self._loop not in (None, asyncio.get_running_loop()):
-            raise ConfigurationError(_OTHER_LOOP)
-        self._closed = True
-        self._closing.set()
-        now = asyncio.get_running_loop().time()
-        for call in self._unsent:
-            if not call.cancel_scope.expired():
-                call.cancel_scope.reschedule(now)
-                call.is_closed = True
-        await self._transport.aclose()
-        if self._owned_quotas is not None:
-            await self._owned_quotas.aclose()
-
-    def _bind(self) -> asyncio.AbstractEventLoop:
-        """Bind the client to the running loop, if it is not yet bound, and return that loop."""
-        self._check_open()
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-            if self._quotas is None:
-                self._quotas = default_quotas()
-        if self._loop is not loop:
-            raise ConfigurationError(_OTHER_LOOP)
-        return loop
-
-    @property
-    def _is_closed(self) -> bool:
-        return self._closed or self._transport.is_closed
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise ConfigurationError(_CLOSED if self._closed else "the http_client is closed")
-
-
-_OTHER_LOOP = "the client belongs to another event loop; make one client per loop"
-_CLOSED = "the client is closed"
-
-
-def _check_seconds(name: str, value: float | None) -> float | None:
-    """Check a span of time. None and spans of ``NO_LIMIT`` or more, such as infinity, mean no limit."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ConfigurationError(f"{name} must be a number of seconds above 0; got {describe(value)}")
-    return None if value >= NO_LIMIT else float(value)
+        await self._state.aclose()

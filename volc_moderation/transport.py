@@ -33,7 +33,7 @@ MAX_PARSED_URLS = 32
 class Transport:
     """Sends signed requests through one HTTP client, a bounded number at a time."""
 
-    def __init__(self, client: AsyncHTTPClient | None, *, timeout: float, base_url: BaseURL) -> None:
+    def __init__(self, client: AsyncHTTPClient | None, *, base_url: BaseURL) -> None:
         self._owns_client = client is None
         if client is None:
             client = default_http_client(base_url)
@@ -41,7 +41,6 @@ class Transport:
         self._library = library_of(client)
         self._host = base_url.host
         self._url = base_url.url
-        self._timeout = timeout
         url = self._library.URL(base_url.url)
         #: Each request is sent within it. It is as wide as the pool, so that requests do not wait in the pool.
         self.gate = gate_for(client, url)
@@ -52,10 +51,6 @@ class Transport:
         if self._is_aiohttp:
             aiohttp_adapter.prepare(transport)
             self._errors += aiohttp_adapter.error_types()
-        # Connecting may take half of the time. aiohttp's timeout of that name covers only TCP and TLS; what it takes as
-        # the timeout of the pool also covers finding the address, and the proxy.
-        pool_timeout = timeout / 2 if self._is_aiohttp else None
-        self._timeouts = {"connect": timeout / 2, "read": timeout, "write": timeout, "pool": pool_timeout}
         # Parsing an address takes several times as long as signing a request.
         self._parse_url = lru_cache(MAX_PARSED_URLS)(self._library.URL)
 
@@ -69,8 +64,10 @@ class Transport:
         if self._owns_client:
             await self._client.aclose()
 
-    async def send(self, request: Request) -> Response:
+    async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - for one request
         """Send a signed request, and return the response.
+
+        :param timeout: the longest time from connecting to the last byte of the response, in seconds.
 
         Raises ``TransportError``, which is not chained to the exception of httpx: the frames of that one hold addresses
         and headers, including signatures.
@@ -78,11 +75,14 @@ class Transport:
         started = asyncio.get_running_loop().time()
         try:
             # httpx's own read timeout starts again with every byte that arrives; this one does not.
-            async with asyncio.timeout(self._timeout):
-                response = await self._client.send(self._build(request), stream=True, auth=None, follow_redirects=False)
+            async with asyncio.timeout(timeout):
+                # The request is in no variable of this frame, which the traceback of a timeout shows.
+                response = await self._client.send(
+                    self._build(request, timeout), stream=True, auth=None, follow_redirects=False
+                )
                 body = await self._read(response)
         except TimeoutError:
-            error = TransportError(f"no response within {self._timeout:g} s{self._route()}", maybe_sent=True)
+            error = TransportError(f"no response within {timeout:g} s{self._route()}", maybe_sent=True)
         except self._errors as caught:
             error = self._to_transport_error(caught, request)
         except OSError as caught:
@@ -104,7 +104,7 @@ class Transport:
             )
         raise error
 
-    def _build(self, request: Request) -> "httpx.Request":
+    def _build(self, request: Request, timeout: float) -> "httpx.Request":
         """Create the request that ``client.build_request`` would create, with the client's own headers and cookies.
 
         That method takes longer than all else that is done for a call: it parses the address, and copies the headers
@@ -115,13 +115,16 @@ class Transport:
             headers.append((b"Content-Length", b"%d" % len(request.body)))
         replaced = {name.lower() for name, _ in headers}
         headers = [header for header in self._client.headers.raw if header[0].lower() not in replaced] + headers
+        # Connecting may take half of the time. aiohttp's timeout of that name covers only TCP and TLS; what it takes as
+        # the timeout of the pool also covers finding the address, and the proxy.
+        pool_timeout = timeout / 2 if self._is_aiohttp else None
         built: httpx.Request = self._library.Request(
             request.method,
             self._parse_url(request.url),
             headers=headers,
             cookies=self._client.cookies,
             stream=self._library.ByteStream(request.body),
-            extensions={"timeout": self._timeouts.copy()},
+            extensions={"timeout": {"connect": timeout / 2, "read": timeout, "write": timeout, "pool": pool_timeout}},
         )
         built.read()  # for event hooks
         return built

@@ -460,7 +460,7 @@ def test_any_message_is_preserved(action: Action[Any]) -> None:
 @pytest.mark.parametrize("example", EXAMPLES, ids=IDS)
 def test_a_dumped_action_loads_again(example: Action[Any]) -> None:
     version = version_of(example)
-    expected = attrs.evolve(example, version=version) if version else example  # type: ignore[call-arg, misc]
+    expected = attrs.evolve(example, version=version) if version else example  # type: ignore[misc]
     lane = Lane("vendor", "account", example.name, version)
     assert load_action(dump_action(example), type(example), lane) == expected
 

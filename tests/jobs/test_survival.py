@@ -503,10 +503,10 @@ async def test_a_quota_store_that_comes_back_is_used(journal: InlineJournal, run
 async def test_an_untrusted_certificate_ends_the_run(journal: InlineJournal, monkeypatch: pytest.MonkeyPatch) -> None:
     client = volcengine_client(http_client=mocked(lambda _: volcengine_success()), clock=loop_clock, quotas=NoQuotas())
 
-    async def send(*_: object) -> Any:
+    async def send(*_: object, **__: object) -> Any:
         raise TransportError("not trusted", maybe_sent=False, is_permanent=True)
 
-    monkeypatch.setattr(client._transport, "send", send)
+    monkeypatch.setattr(client._state.transport, "send", send)
     fill(journal.journal, [stop(number) for number in range(300)], client)
     with pytest.raises(TransportError, match="not trusted"):
         await run(journal, client)

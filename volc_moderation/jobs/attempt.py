@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from volc_moderation.action import Action
-from volc_moderation.client import NO_LIMIT, Client
+from volc_moderation.call_options import NO_LIMIT
+from volc_moderation.client import Client
 from volc_moderation.errors import JournalError, ModerationError
 from volc_moderation.jobs.clients import load_action
 from volc_moderation.jobs.job import JobState, Lane

@@ -15,7 +15,7 @@ from volc_moderation.jobs.job import Lane, hash_account
 from volc_moderation.jobs.journal import Journal, JournalThread
 from volc_moderation.quotas.machine import clock_identity
 from volc_moderation.quotas.permit import QuotaKey
-from volc_moderation.quotas.window import WindowQuotas, default_quotas
+from volc_moderation.quotas.window import WindowQuotas
 
 #: Permits that return later than this are of an earlier boot, on a system that cannot tell one boot from another.
 MAX_RETURN_TIME = 60.0  # seconds
@@ -89,7 +89,7 @@ def _inherit(note: str | None, boot: str, clients: Clients) -> None:
 
 def _store_of(client: Client) -> WindowQuotas | None:
     """Return the store of a client if it belongs to this process alone."""
-    store = client.quotas or default_quotas()  # a client that has made no call has none yet
+    store = client.quotas
     return store if isinstance(store, WindowQuotas) else None
 
 

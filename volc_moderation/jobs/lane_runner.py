@@ -11,7 +11,8 @@ from typing import Any
 import attrs
 
 from volc_moderation.action import Action
-from volc_moderation.client import NO_LIMIT, Client
+from volc_moderation.call_options import NO_LIMIT
+from volc_moderation.client import Client
 from volc_moderation.errors import AuthenticationError, JournalError, ModerationError, QuotaUnavailable
 from volc_moderation.jobs.attempt import AttemptLost, Departure, attempt
 from volc_moderation.jobs.engine import LaneStatus

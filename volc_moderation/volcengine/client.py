@@ -122,7 +122,7 @@ class VolcengineClient(VolcengineMethods):
         owned_quotas = None if "quotas" in options else quotas_from_env()
         options.setdefault("quotas", owned_quotas)
         client = cls(access_key=access_key, secret_key=secret_key, session_token=session_token, **options)
-        client._owned_quotas = owned_quotas
+        client._state.owned_quotas = owned_quotas
         return client
 
     @property

@@ -34,6 +34,18 @@ class ZegoClientOptions(ClientOptions, total=False):
     is_test: bool | None
 
 
+class _Sequence:
+    """The numbers of calls about streams. They must increase with each call, also of clients that share this object."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next(self, now: float) -> str:
+        """Return the next number: the Unix time in milliseconds, or more if there were several calls in one."""
+        self._last = max(self._last + 1, int(now * 1000))
+        return str(self._last)
+
+
 class ZegoClient(ZegoMethods):
     """Calls ZEGO's Server API: signs, retries, and keeps the AppId's quotas. Use one client per event loop.
 
@@ -89,7 +101,7 @@ class ZegoClient(ZegoMethods):
             priority=priority,
         )
         self._is_test = is_test
-        self._sequence = 0
+        self._sequence = _Sequence()
 
     @classmethod
     def from_env(cls, **options: Unpack[ZegoClientOptions]) -> Self:
@@ -103,7 +115,7 @@ class ZegoClient(ZegoMethods):
         owned_quotas = None if "quotas" in options else quotas_from_env()
         options.setdefault("quotas", owned_quotas)
         client = cls(app_id=app_id, server_secret=server_secret, **options)
-        client._owned_quotas = owned_quotas
+        client._state.owned_quotas = owned_quotas
         return client
 
     @property
@@ -119,9 +131,7 @@ class ZegoClient(ZegoMethods):
     def _encode(self, action: Action[Any], now: float) -> Request:
         assert isinstance(action, ZegoAction)  # noqa: S101 - checked by call
         if isinstance(action, StreamAction) and action.sequence is None:
-            # It must increase with every call, even if there are several in a millisecond.
-            self._sequence = max(self._sequence + 1, int(now * 1000))
-            action = attrs.evolve(action, sequence=str(self._sequence))
+            action = attrs.evolve(action, sequence=self._sequence.next(now))
         return protocol.encode(
             action,
             url=self._base_url.url,

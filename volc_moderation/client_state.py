@@ -1,0 +1,120 @@
+"""What a client shares with the clients that ``with_options`` derives from it: one of them is as good as another."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+from volc_moderation.base_url import BaseURL
+from volc_moderation.call_state import Call  # noqa: TC001 - in the type of an attribute
+from volc_moderation.error_codes import clock_skew
+from volc_moderation.errors import ConfigurationError
+from volc_moderation.http_clients import AsyncHTTPClient
+from volc_moderation.quotas.environment import SharedQuotas  # noqa: TC001 - in the type of an attribute
+from volc_moderation.quotas.permit import Quotas
+from volc_moderation.quotas.window import default_quotas
+from volc_moderation.transport import Transport
+from volc_moderation.wire import Response
+
+THROTTLE_WARNING_INTERVAL = 60.0  # seconds from one log record about throttled responses to an action to the next
+
+
+class ClientState:
+    """The event loop, the HTTP client, the store of quotas and the calls of a client.
+
+    :param quotas: the store; None for the one that all clients of the event loop share.
+    :param clock: returns the Unix time.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: BaseURL,
+        quotas: Quotas | None,
+        http_client: AsyncHTTPClient | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.transport = Transport(http_client, base_url=base_url)
+        self._quotas = quotas
+        #: The store that the client closes: one that ``from_env`` has created.
+        self.owned_quotas: SharedQuotas | None = None
+        self._clock = clock
+        #: Seconds by which the vendor's clock is ahead of ours, learned when it refuses a timestamp.
+        self._clock_skew = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._was_closed = False
+        #: Set when the client is closed.
+        self.closing = asyncio.Event()
+        #: Calls that have not sent their next request yet. Closing the client ends them at once.
+        self.unsent: set[Call[Any]] = set()
+        #: When a throttled response was last logged, by action, on the loop's clock.
+        self._warned_at: dict[str, float] = {}
+
+    def now(self) -> float:
+        """Return the Unix time of the vendor, as far as it is known."""
+        return self._clock() + self._clock_skew
+
+    def learn_clock_skew(self, response: Response) -> None:
+        """Learn from a response how far the vendor's clock is ahead of ours."""
+        self._clock_skew = clock_skew(response, self._clock())
+
+    def bind(self) -> asyncio.AbstractEventLoop:
+        """Bind the client to the running loop, if it is not yet bound, and return that loop.
+
+        Raises ``ConfigurationError`` if it is closed, or bound to another loop.
+        """
+        self.check_open()
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+            self._quotas = self.quotas
+        if self._loop is not loop:
+            raise ConfigurationError(_OTHER_LOOP)
+        return loop
+
+    @property
+    def quotas(self) -> Quotas:
+        """The store of permits in use. Raises ``ConfigurationError`` if it is that of a loop, and none is running."""
+        if self._quotas is not None:
+            return self._quotas
+        try:
+            return default_quotas()
+        except RuntimeError:
+            reason = "the client uses the quotas of its event loop, and none is running: await a call, or give quotas="
+        raise ConfigurationError(reason)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client can send no more requests."""
+        return self._was_closed or self.transport.is_closed
+
+    def check_open(self) -> None:
+        """Raise ``ConfigurationError`` if the client is closed."""
+        if self.is_closed:
+            raise ConfigurationError(CLOSED if self._was_closed else "the http_client is closed")
+
+    async def aclose(self) -> None:
+        """End the calls whose next request has not been sent, and close what is the client's own."""
+        if self._loop not in (None, asyncio.get_running_loop()):
+            raise ConfigurationError(_OTHER_LOOP)
+        self._was_closed = True
+        self.closing.set()
+        now = asyncio.get_running_loop().time()
+        for call in self.unsent:
+            if not call.cancel_scope.expired():
+                call.cancel_scope.reschedule(now)
+                call.is_closed = True
+        await self.transport.aclose()
+        if self.owned_quotas is not None:
+            await self.owned_quotas.aclose()
+
+    def may_warn(self, action_name: str, now: float) -> bool:
+        """Return whether a throttled response should be logged at this time, on the loop's clock: many come at once."""
+        if now < self._warned_at.get(action_name, -math.inf) + THROTTLE_WARNING_INTERVAL:
+            return False
+        self._warned_at[action_name] = now
+        return True
+
+
+CLOSED = "the client is closed"
+_OTHER_LOOP = "the client belongs to another event loop; make one client per loop"
