@@ -59,7 +59,7 @@ def defined_names(module: str) -> set[str]:
             names.add(node.name)
         elif isinstance(node, ast.ImportFrom) and path.endswith("__init__.py"):
             names |= {alias.asname or alias.name for alias in node.names}
-    return {name for name in names if not name.startswith("_")} - {"TYPE_CHECKING", "lazy_names"}
+    return {name for name in names if not name.startswith("_")} - {"TYPE_CHECKING", "lazy_names", "require_extra"}
 
 
 @pytest.mark.parametrize("module", PUBLIC_MODULES)

@@ -2,32 +2,32 @@
 
 from typing import TYPE_CHECKING
 
-from volc_moderation.action import Action, Quota
-from volc_moderation.errors import (
-    APIError,
-    AuthenticationError,
-    CallbackError,
-    ConfigurationError,
-    ConflictError,
-    DeadlineExceeded,
-    DecodeError,
-    InvalidActionError,
-    InvalidRequestError,
-    JournalError,
-    ModerationError,
-    NotFoundError,
-    PermissionDeniedError,
-    QuotaUnavailable,
-    ServerError,
-    SourceError,
-    TemporaryError,
-    ThrottledError,
-    TransportError,
-)
 from volc_moderation.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
+    from volc_moderation.action import Action, Quota
     from volc_moderation.call_state import Reply
+    from volc_moderation.errors import (
+        APIError,
+        AuthenticationError,
+        CallbackError,
+        ConfigurationError,
+        ConflictError,
+        DeadlineExceeded,
+        DecodeError,
+        InvalidActionError,
+        InvalidRequestError,
+        JournalError,
+        ModerationError,
+        NotFoundError,
+        PermissionDeniedError,
+        QuotaUnavailable,
+        ServerError,
+        SourceError,
+        TemporaryError,
+        ThrottledError,
+        TransportError,
+    )
     from volc_moderation.event import Event, Evidence, Media, Verdict
     from volc_moderation.http_clients import fastest_http_client
     from volc_moderation.quotas import FileQuotas, NoQuotas, RedisQuotas, WindowQuotas
@@ -38,7 +38,29 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "action": ["Action", "Quota"],
             "call_state": ["Reply"],
+            "errors": [
+                "APIError",
+                "AuthenticationError",
+                "CallbackError",
+                "ConfigurationError",
+                "ConflictError",
+                "DeadlineExceeded",
+                "DecodeError",
+                "InvalidActionError",
+                "InvalidRequestError",
+                "JournalError",
+                "ModerationError",
+                "NotFoundError",
+                "PermissionDeniedError",
+                "QuotaUnavailable",
+                "ServerError",
+                "SourceError",
+                "TemporaryError",
+                "ThrottledError",
+                "TransportError",
+            ],
             "event": ["Event", "Evidence", "Media", "Verdict"],
             "http_clients": ["fastest_http_client"],
             "quotas": ["FileQuotas", "NoQuotas", "RedisQuotas", "WindowQuotas"],

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from volc_moderation.credentials import redact_passwords
 from volc_moderation.errors import ConfigurationError, describe
+from volc_moderation.extras import require_extra
 
 _Reply = TypeVar("_Reply")
 
@@ -36,12 +37,13 @@ def client_or_error(
 
 def _client_for_address(address: str, used_by: str, timeout: float, retries: int) -> object:
     try:
+        require_extra("redis", used_by=used_by)
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra
         from redis.asyncio.retry import Retry  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
         from redis.exceptions import ConnectionError, TimeoutError  # noqa: A004, PLC0415
-    except ImportError:
-        return ConfigurationError(f"{used_by} needs redis: pip install 'volc_moderation[redis]'")
+    except ImportError as error:  # of redis-py, or of something that it needs
+        return ConfigurationError(str(error))
     try:
         # A pooled connection may be dead, hence the retries. All attempts together take no longer than the timeout.
         return Redis.from_url(

@@ -1,8 +1,10 @@
 """A pytest plugin for projects that use this package: the emulator, and callbacks with valid signatures.
 
-pytest loads it automatically, so the fixtures need no import. What they need is imported when they are used, because
-pytest also loads the plugin for tests that do not use it. ``moderation_emulator`` needs the extra ``emulator``; the
+pytest loads it automatically, so the fixtures need no import. ``moderation_emulator`` needs the extra ``emulator``; the
 callbacks need no extra.
+
+pytest also loads the plugin for tests that do not use it. So this module imports nothing that pytest does not import;
+the fixtures import the rest when they are used.
 """
 
 import json
@@ -44,7 +46,7 @@ class ModerationEmulator:
 
     ``base_url`` is the address of both vendors; ``environment`` contains the variables that ``from_env()`` reads.
 
-    Raises ``RuntimeError`` if the process does not start.
+    Raises ``RuntimeError`` if the process does not start, and ``ModuleNotFoundError`` without the extra ``emulator``.
     """
 
     def __init__(self, settings: "Settings | None" = None) -> None:
@@ -61,7 +63,7 @@ class ModerationEmulator:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that ``from_env()`` reads: ``monkeypatch.setenv(*item)`` for each item."""
+        """The variables that ``from_env()`` reads. The fixture ``moderation_emulator`` sets them."""
         return {
             "VOLCENGINE_RTC_BASE_URL": self.base_url,
             "VOLCENGINE_ACCESS_KEY": self.settings.access_key,
@@ -134,14 +136,24 @@ class ModerationEmulator:
 
 @pytest.fixture(scope="session")
 def _moderation_emulator() -> Iterator[ModerationEmulator]:
+    from volc_moderation.extras import require_extra  # noqa: PLC0415 - not before a fixture is used
+
+    try:
+        require_extra("emulator", used_by="moderation_emulator")
+    except ModuleNotFoundError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     with ModerationEmulator() as emulator:
         yield emulator
 
 
 @pytest.fixture
-def moderation_emulator(_moderation_emulator: ModerationEmulator) -> ModerationEmulator:
-    """Both vendors in a process of their own, reset for each test."""
+def moderation_emulator(
+    _moderation_emulator: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
+) -> ModerationEmulator:
+    """Both vendors in a process of their own, reset for each test. Clients that ``from_env()`` creates reach them."""
     _moderation_emulator.reset()
+    for name, value in _moderation_emulator.environment.items():
+        monkeypatch.setenv(name, value)
     return _moderation_emulator
 
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -356,17 +355,6 @@ def test_a_printed_error_has_the_number_of_attempts(capsys: pytest.CaptureFixtur
     _print_json_error(error)
     printed = json.loads(capsys.readouterr().err)
     assert printed == {"error": "DeadlineExceeded", "message": "late", "maybe_sent": True, "attempts": 3}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("missing", ["cyclopts", "starlette"])
-def test_a_missing_package_of_the_extra_is_named(missing: str) -> None:
-    program = f"import sys; sys.modules[{missing!r}] = None; from volc_moderation.cli import main; main(['emulator'])"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)  # noqa: S603 - our own
-    assert (ended.returncode, ended.stderr) == (
-        1,
-        f"{missing} is not installed: pip install 'volc_moderation[cli]'\n",
-    )
 
 
 def test_another_import_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,9 +154,9 @@ def test_a_worker_names_what_is_missing(
     assert code == 3
     assert errors.count("\n") == 1
     assert "VOLCENGINE_ACCESS_KEY" in errors
-    monkeypatch.setattr("volc_moderation.cli.environment.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "redis", None)
     code, _, errors = command("worker", "--redis", "redis://127.0.0.1:1")
-    assert (code, errors) == (2, "redis is not installed: pip install 'volc_moderation[redis]'\n")
+    assert (code, errors) == (2, "worker needs redis: pip install 'volc_moderation[redis]'\n")
 
 
 async def start(*arguments: str, folder: Path) -> asyncio.subprocess.Process:

@@ -6,6 +6,7 @@ from typing import Any
 
 from volc_moderation.bulk.rows import MAX_ROW_BYTES, TOO_LONG, BadRowError, Row, Source, column_names_problem, quoted
 from volc_moderation.errors import SourceError
+from volc_moderation.extras import require_extra
 
 #: The bytes that pyarrow reads from the file at a time.
 BUFFER_BYTES = 1 << 20
@@ -21,9 +22,11 @@ MAX_MESSAGE_CHARACTERS = 200
 def read_parquet(name: str, path: str, files: contextlib.ExitStack) -> Source:
     """Open a file and return its rows; ``files`` closes it. Raises ``SourceError`` if it cannot be read."""
     try:
-        from pyarrow import parquet  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise SourceError(f"{name} is Parquet: pip install 'volc_moderation[parquet]'") from None
+        require_extra("parquet", used_by=f"{name} is Parquet, which")
+    except ModuleNotFoundError as error:
+        raise SourceError(str(error)) from None
+    from pyarrow import parquet  # noqa: PLC0415 - an extra
+
     try:
         # Read a page at a time, not a whole group of rows.
         file = files.enter_context(parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES))

@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from importlib.util import find_spec
 from typing import Annotated
 
 import attrs
@@ -21,6 +20,7 @@ from volc_moderation.action import Action
 from volc_moderation.cli.rate import Rates
 from volc_moderation.client import Client
 from volc_moderation.credentials import redact_passwords
+from volc_moderation.extras import require_extra
 from volc_moderation.http_clients import name_of
 from volc_moderation.jobs.clients import Clients
 from volc_moderation.quotas.environment import QUOTAS_VARIABLE, REDIS_SCHEMES, SharedQuotas, quotas_from_env
@@ -125,5 +125,7 @@ def check_redis(redis: str | None, *, wanted_by: str) -> None:
     """Raise ``SourceError`` unless a queue can be used."""
     if not redis:
         raise SourceError(f"{wanted_by} needs --redis, such as --redis redis://localhost, or {REDIS_VARIABLE}")
-    if find_spec("redis") is None:
-        raise SourceError("redis is not installed: pip install 'volc_moderation[redis]'")
+    try:
+        require_extra("redis", used_by=wanted_by)
+    except ModuleNotFoundError as error:
+        raise SourceError(str(error)) from None
