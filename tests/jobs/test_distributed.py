@@ -24,7 +24,7 @@ from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread
 from volc_moderation.jobs.queue.records import lane_name, parse_lane_name
 from volc_moderation.volcengine import StopWebcast
-from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
+from volc_moderation.zego import CensorTask, StartCensorAudioV2, StopCensorAudioV2
 
 START = StartCensorAudioV2(room_id="r", event_id="e", audio_language="en", risk_type_list=["BAN"])
 
@@ -65,7 +65,7 @@ async def test_any_worker_makes_a_call_and_any_program_can_check_it(valkey: str)
         started = await jobs.submit(START)
         ended = await asyncio.gather(*map(jobs.wait, [*keys, started]))
     assert {job.state for job in ended} == {JobState.DONE}
-    assert ended[-1].result == {"TaskId": "t-1"}
+    assert ended[-1].result == CensorTask(task_id="t-1")
     async with DistributedJobs(valkey, clients=[volcengine()]) as elsewhere:
         job = await elsewhere.status(keys[0])
         assert job is not None

@@ -18,7 +18,7 @@ from benchmarks.cluster import QUOTA, START, STOP, Audit, Cluster, audit, cluste
 from benchmarks.quota_server import Arrival, Report
 from tests.doubles import zego_client
 from tests.jobs.journals import fill
-from volc_moderation.jobs.job import INTERRUPTED, Job
+from volc_moderation.jobs.job import INTERRUPTED, StoredJob
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.zego import StartCensorAudioV2
 
@@ -66,7 +66,7 @@ def start_keys(started: Cluster, state: str) -> set[str]:
     return {key for key, job in jobs.items() if job.get("once") == "1" and job["state"] == state}
 
 
-def interrupted_jobs(started: Cluster, file: str) -> list[Job]:
+def interrupted_jobs(started: Cluster, file: str) -> list[StoredJob]:
     """Return the interrupted jobs of a run."""
     with contextlib.closing(Journal(started.folder / f"{file}.jobs", access="read")) as journal:
         return [job for job in journal.jobs() if job.code == INTERRUPTED]

@@ -54,7 +54,7 @@ class History:
         self.clock = Clock()
         self.vendor = Vendor(random.Random(seed + 1), unreliability=self.dice.choice([0.0, 0.3, 0.8]))
         self.accepted: dict[str, Accepted] = {}
-        self.waiting: list[asyncio.Task[Job]] = []
+        self.waiting: list[asyncio.Task[Job[object]]] = []
         self.kills: list[float] = []
         #: Calls whose submit was cancelled: it is unknown how often they were accepted.
         self.cancelled: set[str] = set()
@@ -126,11 +126,11 @@ class History:
         if is_cancelled:
             await asyncio.sleep(self.dice.choice([0.0, 0.0005, 0.02, 0.06]))
             submitting.cancel()
-        (key,) = await asyncio.gather(submitting, return_exceptions=True)
-        if isinstance(key, asyncio.CancelledError):
+        await asyncio.wait([submitting])
+        if submitting.cancelled():
             self.cancelled.add(f"{action.name} {getattr(action, 'room_id', None)}")
             return
-        assert isinstance(key, str)
+        key = submitting.result()
         before = self.accepted.get(key)
         self.accepted[key] = Accepted(action, began, 1 if before is None else before.times + 1)
 

@@ -14,7 +14,7 @@ from volc_moderation import ConfigurationError, JournalError, NoQuotas
 from volc_moderation.jobs import JobEvent, Jobs, JobState
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.volcengine import StopWebcast
-from volc_moderation.zego import StartCensorAudioV2, StopCensorAudioV2
+from volc_moderation.zego import CensorTask, StartCensorAudioV2, StopCensorAudioV2
 
 START = StartCensorAudioV2(room_id="r", event_id="e", audio_language="en", risk_type_list=["BAN"])
 
@@ -58,7 +58,7 @@ async def test_a_job_is_done_in_the_background(path: Path) -> None:
         stopped, started = await jobs.submit(stop()), await jobs.submit(START)
         done = await jobs.wait(stopped)
         assert (done.state, done.attempts, done.request_id) == (JobState.DONE, 1, "r-1")
-        assert (await jobs.wait(started)).result == {"TaskId": "t-1"}
+        assert (await jobs.wait(started)).result == CensorTask(task_id="t-1")
         job = await jobs.status(started)
         assert job is not None
         assert job.action == "StartCensorAudioV2"

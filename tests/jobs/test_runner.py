@@ -24,7 +24,7 @@ from tests.doubles import (
 )
 from tests.jobs.journals import InlineJournal, all_jobs, fill, record
 from volc_moderation import AuthenticationError, ConfigurationError, JournalError, NoQuotas, RetryPolicy
-from volc_moderation.jobs.job import Job, JobState
+from volc_moderation.jobs.job import JobState, StoredJob
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.lane_runner import FAILURES_BEFORE_PAUSE, INITIAL_CONCURRENCY, MAX_CONCURRENCY
@@ -64,7 +64,7 @@ def states(journal: InlineJournal) -> Counter[JobState]:
     return Counter(job.state for job in all_jobs(journal.journal))
 
 
-def by_action(journal: InlineJournal, action: str) -> list[Job]:
+def by_action(journal: InlineJournal, action: str) -> list[StoredJob]:
     return [job for job in all_jobs(journal.journal) if job.action == action]
 
 

@@ -3,6 +3,7 @@
 A wrong type is an error of mypy, which checks all tests, and of basedpyright, which a test runs on this file.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import assert_type
 
@@ -18,7 +19,7 @@ from volc_moderation import (
     ZegoClient,
 )
 from volc_moderation.action import Action
-from volc_moderation.jobs import Job, JobEvent, Jobs, JobState, Lane
+from volc_moderation.jobs import Job, JobEvent, JobHandle, Jobs, JobState, Lane
 from volc_moderation.jobs.distributed import DistributedJobs
 from volc_moderation.volcengine import (
     Acknowledgement,
@@ -145,13 +146,25 @@ def errors(error: APIError) -> None:
 async def jobs(client: VolcengineClient, action: Action[object]) -> None:
     async with Jobs("stops.db", clients=[client]) as opened:
         assert_type(opened, Jobs)
-        assert_type(await opened.submit(StopWebcast(app_id="a", room_id="r", task_id="t"), delay=60), str)
-        assert_type(await opened.submit(action), str)
-        assert_type(await opened.status("key"), Job | None)
+        handle = await opened.submit(StopWebcast(app_id="a", room_id="r", task_id="t"), delay=60)
+        assert_type(handle, JobHandle[Acknowledgement])
+        assert_type(await handle, Job[Acknowledgement])
+        assert_type((await handle).result, Acknowledgement | None)
+        assert_type(await handle.wait(), Job[Acknowledgement])
+        assert_type(await handle.status(), Job[Acknowledgement] | None)
+        assert_type(await opened.wait(handle), Job[Acknowledgement])
+        assert_type(await opened.status(handle), Job[Acknowledgement] | None)
+        assert_type(await opened.submit(action), JobHandle[object])
+        assert_type(str(handle), str)
+        assert_type(await opened.status("key"), Job[object] | None)
         assert_type(await opened.counts(), dict[JobState, int])
         job = await opened.wait("key")
-        assert_type(job, Job)
+        assert_type(job, Job[object])
         assert_type(job.state, JobState)
+        handles: list[JobHandle[object]] = [handle, await opened.submit(action)]
+        ended: list[Job[object]] = await asyncio.gather(*handles)
+        by_key: dict[str, Job[object]] = {handle: await handle}
+        assert_type((by_key[handle], *ended)[0].key, str)
         async for event in opened.events():
             assert_type(event, JobEvent)
             assert_type(event.lane, Lane)
@@ -161,8 +174,17 @@ async def jobs(client: VolcengineClient, action: Action[object]) -> None:
 async def distributed_jobs(client: ZegoClient) -> None:
     async with DistributedJobs("redis://localhost", clients=[client]) as opened:
         assert_type(opened, DistributedJobs)
-        assert_type(await opened.submit(StartCensorAudioV2(room_id="r", event_id="e", audio_language="zh")), str)
-        assert_type(await opened.wait("key"), Job)
+        handle = await opened.submit(StartCensorAudioV2(room_id="r", event_id="e", audio_language="zh"))
+        assert_type(handle, JobHandle[CensorTask])
+        job = await handle
+        assert_type(job, Job[CensorTask])
+        if job.result is not None:
+            assert_type(job.result.task_id, str)
+        assert_type(await asyncio.wait_for(handle, 3), Job[CensorTask])
+        assert_type(await opened.wait(handle), Job[CensorTask])
+        assert_type(await opened.status(handle), Job[CensorTask] | None)
+        assert_type(await opened.wait("key"), Job[object])
+        assert_type(await opened.status("key"), Job[object] | None)
 
 
 # Webhooks

@@ -17,7 +17,7 @@ from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.output import check_outputs
 from volc_moderation.cli.run import summary_line
 from volc_moderation.cli.terminal import print_error, stderr, stdout
-from volc_moderation.jobs.job import Job, JobState
+from volc_moderation.jobs.job import JobState, StoredJob
 from volc_moderation.jobs.job_event import redacted_parameters
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.queries import JobFilter
@@ -112,7 +112,7 @@ def _show_counts(journal: Journal) -> None:
     stdout().print(table)
 
 
-def _show_jobs(journal: Journal, selected: Iterable[Job]) -> None:
+def _show_jobs(journal: Journal, selected: Iterable[StoredJob]) -> None:
     """Print a table of jobs."""
     stdout().print(_summary(journal), soft_wrap=True)
     table = Table("line", "key", "action", "state", "attempts", "code", "message", "parameters", box=SIMPLE_HEAD)
@@ -134,7 +134,7 @@ def _summary(journal: Journal) -> str:
     return f"{journal.path}, last written by {journal.note('owner')}: {summary_line(journal.summary())}"
 
 
-def _export(selected: Iterable[Job]) -> None:
+def _export(selected: Iterable[StoredJob]) -> None:
     """Print jobs as JSON Lines."""
     for job in selected:
         fields = {name: getattr(job, name) for name in EXPORTED_FIELDS}
@@ -145,7 +145,7 @@ def _export(selected: Iterable[Job]) -> None:
         print(printable_json(fields))  # noqa: T201 - the output
 
 
-def _redacted(job: Job) -> dict[str, object]:
+def _redacted(job: StoredJob) -> dict[str, object]:
     """Return the parameters of a job without secrets."""
     action_type = find_action(job.lane.vendor, job.action)
     return job.parameters if action_type is None else redacted_parameters(action_type, job.parameters)

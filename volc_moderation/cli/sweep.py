@@ -25,7 +25,7 @@ from volc_moderation.cli.session import RunOptions, Session, run_session
 from volc_moderation.cli.swept_room import ANY_TIME, RunningTask, StopOutcome, SweptRoom
 from volc_moderation.cli.terminal import print_error, stderr, stdout
 from volc_moderation.jobs.clients import dump_action
-from volc_moderation.jobs.job import Job, JobState, key_of
+from volc_moderation.jobs.job import JobState, StoredJob, key_of
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.volcengine import ListDetectionTask, MediaType, StopDetection, VolcengineClient
 from volc_moderation.volcengine.error_codes import find_code
@@ -249,7 +249,7 @@ class _Sweep:
             lane_id = journal.lane_id(listing.lane)
             journal.submit(listing.key, lane_id, parameters, due=now + SETTLE_DELAY, delay=SETTLE_DELAY, now=now)
 
-    def _record_listings(self, listings: Iterable[Job]) -> None:
+    def _record_listings(self, listings: Iterable[StoredJob]) -> None:
         for job in listings:
             room = self._rooms.get(job.key)
             if room is None:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from volc_moderation.jobs.job import Job, JobState, Lane
+from volc_moderation.jobs.job_handle import JobHandle
 from volc_moderation.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
@@ -11,4 +12,4 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(__name__, {"job_event": ["JobEvent"], "jobs": ["Jobs"]})
 
-__all__ = ["Job", "JobEvent", "JobState", "Jobs", "Lane"]
+__all__ = ["Job", "JobEvent", "JobHandle", "JobState", "Jobs", "Lane"]

@@ -1,6 +1,7 @@
-"""Which client makes a call, and the stored form of an action."""
+"""Which client makes a call, and the stored form of its action."""
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -9,10 +10,13 @@ import attrs
 from volc_moderation.action import Action, documented_versions, version_of
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, DecodeError, InvalidActionError, describe
-from volc_moderation.jobs.job import Lane, hash_account
+from volc_moderation.jobs.job import Job, JobState, Lane, StoredJob, hash_account
+from volc_moderation.jobs.stored_result import load_result
 from volc_moderation.wire import JSON, dump_json, load_json, parameters, parse
 
 R = TypeVar("R")
+
+_log = logging.getLogger("volc_moderation")
 
 
 class Clients:
@@ -82,6 +86,28 @@ class Clients:
         raise ConfigurationError(
             f"there are jobs of {lane.action} at {lane.vendor}, of an account or address that none of the clients has"
         )
+
+    def read_job(self, stored: StoredJob) -> Job[Any]:
+        """Return a stored job with its result as the result type of its action, whatever its account is."""
+        result, fault = None, None
+        if stored.state is JobState.DONE and not stored.was_gone:
+            action_type = self._action_type(stored.lane)
+            if action_type is None:
+                fault = f"none of the clients makes {stored.action}"
+            else:
+                try:
+                    result = load_result(
+                        stored.result, action_type.result, message=stored.message, request_id=stored.request_id
+                    )
+                except DecodeError as error:
+                    fault = str(error)
+        if fault is not None and stored.result is not None:
+            _log.warning("the result of job %s cannot be read: %s", stored.key, fault)
+        return Job(**attrs.asdict(stored, recurse=False) | {"result": result})
+
+    def _action_type(self, lane: Lane) -> type[Action[Any]] | None:
+        types = (client.actions().get(lane.action) for client in self._clients if client.vendor == lane.vendor)
+        return next(types, None)
 
 
 def dump_action(action: Action[Any]) -> str:

@@ -12,14 +12,15 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypeVar, overload
 
 from volc_moderation.action import Action
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError, describe
 from volc_moderation.jobs.batch import Batch
 from volc_moderation.jobs.clients import Clients, dump_action
-from volc_moderation.jobs.job import Job, Lane, check_delay, key_of
+from volc_moderation.jobs.job import Job, Lane, StoredJob, check_delay, key_of
+from volc_moderation.jobs.job_handle import JobHandle
 from volc_moderation.jobs.queue.records import Submission
 from volc_moderation.jobs.queue.redis_queue import RedisQueue, queue_client
 from volc_moderation.jobs.worker import Worker
@@ -27,6 +28,8 @@ from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
 __all__ = ["DistributedJobs"]
+
+R = TypeVar("R")
 
 #: Seconds for which requests are repeated while the Redis is unreachable.
 RECONNECT_TIMEOUT = 120.0
@@ -99,7 +102,7 @@ class DistributedJobs:
         self._incarnation: str | None = None
         self._is_closed = False
         self._submissions: Batch[Submission, str | None] = Batch(self._submit)
-        self._lookups: Batch[str, Job | None] = Batch(self.queue.find)
+        self._lookups: Batch[str, StoredJob | None] = Batch(self.queue.find)
         self._worker: Worker | None = None
         self._listening: asyncio.Task[None] | None = None
         #: By key: futures that end when the job may have ended.
@@ -139,8 +142,10 @@ class DistributedJobs:
 
     # For producers
 
-    async def submit(self, action: Action[Any], *, delay: float = 0.0, client: Client | None = None) -> str:
-        """Queue a call, and return its key. If a job with the same key has not ended, this is the same job.
+    async def submit(self, action: Action[R], *, delay: float = 0.0, client: Client | None = None) -> JobHandle[R]:
+        """Queue a call. If a job with the same key has not ended, this is the same job.
+
+        The handle that is returned is the job's key, and can be awaited: ``job = await handle``.
 
         ``delay``: seconds until the first attempt, up to a year. ``client``: which client makes the call, if several
         could. If this is cancelled, the call may have been queued; then it is made.
@@ -157,7 +162,7 @@ class DistributedJobs:
         error_message = await self._submissions.add(submission)
         if error_message is not None:
             raise JournalError(error_message)
-        return key
+        return JobHandle(key, self)
 
     async def _submit(self, submissions: Sequence[Submission]) -> Sequence[str | None]:
         """Submit jobs; return for each an error message, or None."""
@@ -180,16 +185,32 @@ class DistributedJobs:
     def _is_repeatable(self, lane: Lane) -> bool:
         return self.clients.client_for(lane)[1].repeatable
 
-    async def status(self, key: str) -> Job | None:
+    @overload
+    async def status(self, key: JobHandle[R]) -> Job[R] | None: ...
+    @overload
+    async def status(self, key: str) -> Job[object] | None: ...
+    async def status(self, key: str) -> Job[object] | None:
         """Return a job; None if the queue has none with this key, also because it ended more than ``keep`` s ago."""
+        stored = await self._find(key)
+        return None if stored is None else self.clients.read_job(stored)
+
+    async def _find(self, key: str) -> StoredJob | None:
         self._check_open()
         return await self._lookups.add(key)
 
-    async def wait(self, key: str) -> Job:
+    @overload
+    async def wait(self, key: JobHandle[R]) -> Job[R]: ...
+    @overload
+    async def wait(self, key: str) -> Job[object]: ...
+    async def wait(self, key: str) -> Job[object]:
         """Wait until a job has ended, and return it.
 
-        Raises ``KeyError`` if there is no such job; ``JournalError`` if the queue is unreachable or loses the job.
+        Raises ``KeyError`` if there is no such job, or no longer, and ``JournalError`` if the queue is unreachable or
+        loses the job, or if this is closed before it ends.
         """
+        return self.clients.read_job(await self._wait(key))
+
+    async def _wait(self, key: str) -> StoredJob:
         self._check_open()
         was_found = False
         while True:
@@ -197,7 +218,7 @@ class DistributedJobs:
             notified: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.setdefault(key, set()).add(notified)
             try:
-                job = await self.status(key)
+                job = await self._find(key)
                 if job is None:
                     raise JournalError("the queue has lost the job") if was_found else KeyError(key)
                 if job.state.has_ended:

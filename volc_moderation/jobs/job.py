@@ -3,13 +3,15 @@
 import enum
 from functools import cache
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
 
 from volc_moderation.action import Action
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.wire import JSON, dump_json, parameters
+
+R_co = TypeVar("R_co", covariant=True)
 
 #: The code of a job that must not be repeated and whose outcome is unknown: its process ended during the call, or the
 #: queue lost it.
@@ -52,31 +54,8 @@ class Lane(NamedTuple):
 
 
 @attrs.frozen(kw_only=True)
-class Job:
-    """A job as the journal has it. Times are Unix seconds.
-
-    :param key: identifies the job: a hash of the vendor, the account, the action and the fields that identify its
-        target.
-    :param lane: the calls that it shares a quota with.
-    :param parameters: in the vendor's spelling.
-    :param state: as of this moment.
-    :param due: the job is not sent before this time.
-    :param attempts: requests that were sent, or tried.
-    :param maybe_sent: whether an attempt that was not answered with a success may have had its effect: an attempt
-        without a readable answer, or a ZEGO start that was answered with 50006 or 50007. If the job is done, the effect
-        may then exist twice, for example as a second task.
-    :param was_gone: whether the job is done because its target, such as the task to stop, did not exist.
-    :param code: the vendor's code of the last refusal, or the name of the last fault.
-    :param message: the text of the last refusal or fault.
-    :param request_id: the vendor's id of the last request, which its support asks for.
-    :param result: of a call that returns one, in the vendor's spelling.
-    :param line: the line or row in the file that the job came from.
-    :param created: when it was submitted, or listed.
-    :param sent: when its last attempt was marked as sent.
-    :param ended: when it ended.
-    :param round_trip: seconds from the last request to its answer.
-    :param waited: seconds that the last attempt waited for the quota.
-    """
+class _JobFields:
+    """What a job has whether its result has been read or not. ``Job`` says what the fields mean."""
 
     key: str
     lane: Lane
@@ -89,7 +68,6 @@ class Job:
     code: str | int | None
     message: str | None
     request_id: str | None
-    result: object
     line: int | None
     created: float
     sent: float | None
@@ -106,6 +84,48 @@ class Job:
     def is_deferred(self) -> bool:
         """Whether the job was attempted and waits for its next attempt."""
         return self.state is JobState.PENDING and self.attempts > 0
+
+
+@attrs.frozen(kw_only=True)
+class StoredJob(_JobFields):
+    """A job as the journal or the queue has it.
+
+    :param result: JSON in the vendor's spelling; None for one that only says that the call succeeded.
+    """
+
+    result: object
+
+
+@attrs.frozen(kw_only=True)
+class Job(_JobFields, Generic[R_co]):
+    """A job, and the result of its call. Times are Unix seconds.
+
+    :param key: identifies the job: a hash of the vendor, the account, the action and the fields that identify its
+        target.
+    :param lane: the calls that it shares a quota with.
+    :param parameters: in the vendor's spelling.
+    :param state: as of this moment.
+    :param due: the job is not sent before this time.
+    :param attempts: requests that were sent, or tried.
+    :param maybe_sent: whether an attempt that was not answered with a success may have had its effect: an attempt
+        without a readable answer, or a ZEGO start that was answered with 50006 or 50007. If the job is done, the effect
+        may then exist twice, for example as a second task.
+    :param was_gone: whether the job is done because its target, such as the task to stop, did not exist.
+    :param code: the vendor's code of the last refusal, or the name of the last fault.
+    :param message: the text of the last refusal or fault.
+    :param request_id: the vendor's id of the last request, which its support asks for.
+    :param result: what the call has returned, as the action's result type, if the job is done. None otherwise; if it
+        ``was_gone``; and in the rare case that the stored result cannot be read as that type, which is logged. The text
+        of an ``Acknowledgement`` is not stored: it reads ``success``.
+    :param line: the line or row in the file that the job came from.
+    :param created: when it was submitted, or listed.
+    :param sent: when its last attempt was marked as sent.
+    :param ended: when it ended.
+    :param round_trip: seconds from the last request to its answer.
+    :param waited: seconds that the last attempt waited for the quota.
+    """
+
+    result: R_co | None
 
 
 @attrs.frozen(kw_only=True)

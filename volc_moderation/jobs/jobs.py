@@ -7,15 +7,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypeVar, overload
 
 from volc_moderation.action import Action
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError
 from volc_moderation.jobs import socket_file
 from volc_moderation.jobs.clients import Clients, dump_action
-from volc_moderation.jobs.job import Job, JobState, check_delay, key_of
+from volc_moderation.jobs.job import Job, JobState, StoredJob, check_delay, key_of
 from volc_moderation.jobs.job_event import JobEvent
+from volc_moderation.jobs.job_handle import JobHandle
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread, open_journal
 from volc_moderation.jobs.leader import Leader
@@ -25,6 +26,8 @@ from volc_moderation.jobs.runner import LocalRunner
 from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
+
+R = TypeVar("R")
 
 WEEK = 7 * 86_400.0  # seconds
 
@@ -132,12 +135,14 @@ class Jobs:
             journal,
             self._listeners,
             make_runner=make_runner,
-            wait=self.wait,
+            wait=self._wait,
             purge=None if self._keep is None else partial(purge, keep=self._keep),
         )
 
-    async def submit(self, action: Action[Any], *, delay: float = 0.0, client: Client | None = None) -> str:
-        """Journal a call, safe from a crash and a power failure, and return its key. It runs in the background.
+    async def submit(self, action: Action[R], *, delay: float = 0.0, client: Client | None = None) -> JobHandle[R]:
+        """Journal a call, safe from a crash and a power failure. It runs in the background.
+
+        The handle that is returned is the job's key, and can be awaited: ``job = await handle``.
 
         A pending job with the same key is the same job. If the job is in flight, it runs again ``delay`` seconds after
         it ends; if it has ended, it runs again, too.
@@ -168,27 +173,42 @@ class Jobs:
 
         # With ``then``, and not after ``await``: if this is cancelled meanwhile, the job is journaled all the same.
         await journal.do(add, durable=True, then=lambda lane_id: self._leadership.wake(lane_id, lane))
-        return key
+        return JobHandle(key, self)
 
-    async def status(self, key: str) -> Job | None:
+    @overload
+    async def status(self, key: JobHandle[R]) -> Job[R] | None: ...
+    @overload
+    async def status(self, key: str) -> Job[object] | None: ...
+    async def status(self, key: str) -> Job[object] | None:
         """Return the job with a key, or None if there is none."""
+        stored = await self._find(key)
+        return None if stored is None else self._clients.read_job(stored)
+
+    async def _find(self, key: str) -> StoredJob | None:
         return await self._check_open().do(lambda journal: journal.find(key))
 
     async def counts(self) -> dict[JobState, int]:
         """Return the number of jobs in each state."""
         return await self._check_open().do(Journal.counts)
 
-    async def wait(self, key: str) -> Job:
+    @overload
+    async def wait(self, key: JobHandle[R]) -> Job[R]: ...
+    @overload
+    async def wait(self, key: str) -> Job[object]: ...
+    async def wait(self, key: str) -> Job[object]:
         """Wait until a job has ended, whether it succeeded or not, and return it.
 
-        Raises ``KeyError`` if there is no job with this key, and ``JournalError`` if the jobs are closed before it
-        ends.
+        Raises ``KeyError`` if there is no job with this key, or no longer, and ``JournalError`` if the jobs are closed
+        before it ends.
         """
+        return self._clients.read_job(await self._wait(key))
+
+    async def _wait(self, key: str) -> StoredJob:
         while True:
             self._check_open()
             future = self._listeners.add_waiter(key)
             try:
-                job = await self.status(key)
+                job = await self._find(key)
                 if job is None:
                     raise KeyError(key)
                 if job.state.has_ended:

@@ -1,7 +1,6 @@
 """The outcome of an attempt of a job. Pure: it reads no clock, and the jitter is an argument."""
 
 import traceback
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +19,8 @@ from volc_moderation.errors import (
     TransportError,
 )
 from volc_moderation.jobs.job import JobState
+from volc_moderation.jobs.stored_result import dump_result
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown
-from volc_moderation.wire import dump_json, to_json, wire_names
 
 MAX_MESSAGE_LENGTH = 2000  # characters
 
@@ -67,8 +66,7 @@ def after_reply(reply: Reply[object], *, maybe_sent: bool) -> Outcome:
 
     :param maybe_sent: whether an earlier attempt may have had its effect.
     """
-    is_plain = _has_only_a_message(type(reply.result))  # type: ignore[arg-type] # a type is hashable
-    request_id, result = _storable_text(reply.request_id), None if is_plain else _storable_result(reply.result)
+    request_id, result = _storable_text(reply.request_id), dump_result(reply.result)
     # By position, which takes half the time: a run makes one for every call.
     return Outcome(JobState.DONE, 0.0, True, False, maybe_sent, False, None, None, None, request_id, result)  # noqa: FBT003
 
@@ -149,19 +147,6 @@ def after_exception(exception: BaseException, *, maybe_sent: bool) -> Outcome:
 
 # Outcomes are written in batches, and one that cannot be written would hold up the others. Not every error is built
 # from an answer that was checked here: a transport or store of the user's raises its own.
-
-
-@cache
-def _has_only_a_message(result_type: type[object]) -> bool:
-    """Return whether all that a result can say is that the call succeeded."""
-    return attrs.has(result_type) and {*wire_names(result_type).values()} <= {"Message"}
-
-
-def _storable_result(result: object) -> str | None:
-    """Return the JSON of a result, or None if it only says that the call succeeded."""
-    value = to_json(result)
-    is_plain_success = not value or (isinstance(value, dict) and value.keys() == {"Message"})
-    return None if is_plain_success else dump_json(value).decode()
 
 
 def _storable_text(text: str | None) -> str | None:

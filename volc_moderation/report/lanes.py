@@ -5,7 +5,7 @@ from collections import Counter
 import attrs
 
 from volc_moderation.action import Action
-from volc_moderation.jobs.job import Job, Lane
+from volc_moderation.jobs.job import Lane, StoredJob
 from volc_moderation.jobs.job_event import redacted_parameters
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.printable import printable, printable_json
@@ -34,7 +34,7 @@ class ReportedLane:
         vendor = VENDORS.get(self.lane.vendor)
         return "" if code is None or vendor is None else vendor.advice(self.action_type, code) or ""
 
-    def parameters(self, job: Job) -> str:
+    def parameters(self, job: StoredJob) -> str:
         """Return the parameters of a job without the tokens of users; empty if it is unknown which those are."""
         if self.action_type is None:
             return ""

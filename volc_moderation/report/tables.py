@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import attrs
 
-from volc_moderation.jobs.job import Job, JobState
+from volc_moderation.jobs.job import JobState, StoredJob
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.queries import JobFilter, OutcomeCount
 from volc_moderation.printable import printable
@@ -83,7 +83,7 @@ OUTCOME_COLUMNS: Sequence[Column[OutcomeRow]] = [
 class JobRow(NamedTuple):
     """A job and its lane."""
 
-    job: Job
+    job: StoredJob
     lane: ReportedLane
 
 
@@ -152,7 +152,7 @@ def failed_section(journal: Journal, lanes: Mapping[int, ReportedLane], total: i
     return f"<section><h2>{name}</h2>{more}{table(name, FAILED_COLUMNS, rows)}</section>"
 
 
-def _job_rows(jobs: Iterable[Job], lanes: Mapping[int, ReportedLane]) -> list[JobRow]:
+def _job_rows(jobs: Iterable[StoredJob], lanes: Mapping[int, ReportedLane]) -> list[JobRow]:
     by_lane = {lane.lane: lane for lane in lanes.values()}
     return [JobRow(job, by_lane[job.lane]) for job in jobs]
 

@@ -1,14 +1,14 @@
 """The stored form of a job, which the SQLite journal and the Redis queue share. Pure.
 
-A stored job has the fields of ``Job``: parameters and result are JSON texts, and SQLite keeps flags as numbers. The
-outcome of an attempt is stored as one row in SQLite, and as one JSON object in Redis.
+It has the fields of ``StoredJob``: parameters and result are JSON texts, and SQLite keeps flags as numbers. The outcome
+of an attempt is stored as one row in SQLite, and as one JSON object in Redis.
 """
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from volc_moderation.jobs.job import Job, JobState, Lane
+from volc_moderation.jobs.job import JobState, Lane, StoredJob
 from volc_moderation.jobs.journal.schema import AttemptRecord, Record, SuccessRecord
 from volc_moderation.jobs.outcome import EndedAttempt, Outcome, is_plain_success
 
@@ -17,13 +17,13 @@ from volc_moderation.jobs.outcome import EndedAttempt, Outcome, is_plain_success
 _NOT_STORED = ("state", "wait", "counts", "is_outage")
 
 
-def load_job(fields: Mapping[str, Any], lane: Lane) -> Job:
+def load_job(fields: Mapping[str, Any], lane: Lane) -> StoredJob:
     """Return a job from its stored fields; optional ones are None.
 
     Raises ``ValueError`` if a state or a JSON text is invalid, ``KeyError`` if a field is missing.
     """
     result = fields["result"]
-    return Job(
+    return StoredJob(
         key=fields["key"],
         lane=lane,
         parameters=json.loads(fields["parameters"]),

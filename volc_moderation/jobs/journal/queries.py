@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import attrs
 
-from volc_moderation.jobs.job import INTERRUPTED, DeferredJobs, Job, JobState, Lane
+from volc_moderation.jobs.job import INTERRUPTED, DeferredJobs, JobState, Lane, StoredJob
 from volc_moderation.jobs.journal.codec import load_job
 from volc_moderation.jobs.journal.file import JournalFile
 from volc_moderation.jobs.journal.schema import JobSummary
@@ -164,11 +164,11 @@ class JournalQueries(JournalFile):
 
     # Jobs
 
-    def find(self, key: str) -> Job | None:
+    def find(self, key: str) -> StoredJob | None:
         """Return the job with a key, or None if there is none."""
         return next(self.jobs(JobFilter(key=key)), None)
 
-    def jobs(self, selected: JobFilter | None = None, *, limit: int | None = None) -> Iterator[Job]:
+    def jobs(self, selected: JobFilter | None = None, *, limit: int | None = None) -> Iterator[StoredJob]:
         """Return the jobs that a filter selects, by default all, in the order in which they were added.
 
         They are read page by page, so that reading all of them does not hold up the process that writes.
@@ -186,7 +186,7 @@ class JournalQueries(JournalFile):
             if left is not None:
                 left -= size
 
-    def slowest(self, limit: int) -> list[Job]:
+    def slowest(self, limit: int) -> list[StoredJob]:
         """Return the jobs with the longest round trips, longest first."""
         page = self._page("round_trip > 0 ORDER BY round_trip DESC, id LIMIT ?", (limit,))
         return [job for _, job in page]
@@ -195,8 +195,8 @@ class JournalQueries(JournalFile):
         """Return the results of the jobs of an action that are done, in the order in which they were added."""
         return (job.result for job in self.jobs(JobFilter(states=frozenset({JobState.DONE}), action=action)))
 
-    def _page(self, clause: str, values: Sequence[object]) -> list[tuple[int, Job]]:
-        columns = ["id", *(field.name for field in attrs.fields(Job))]
+    def _page(self, clause: str, values: Sequence[object]) -> list[tuple[int, StoredJob]]:
+        columns = ["id", *(field.name for field in attrs.fields(StoredJob))]
         with self.reading():
             lanes = self.lanes()
             rows = self._db.execute(f"SELECT {', '.join(columns)} FROM job WHERE {clause}", values)  # noqa: S608 - our own

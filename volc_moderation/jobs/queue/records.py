@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from volc_moderation.jobs.job import INTERRUPTED, Job, JobState, Lane
+from volc_moderation.jobs.job import INTERRUPTED, JobState, Lane, StoredJob
 from volc_moderation.jobs.journal import codec
 from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.outcome import EndedAttempt, Outcome
@@ -144,7 +144,7 @@ def load_job_update(entry: dict[bytes, bytes]) -> JobUpdate:
     )
 
 
-def load_job(key: str, fields: dict[str, str], clock_offset: float) -> Job:
+def load_job(key: str, fields: dict[str, str], clock_offset: float) -> StoredJob:
     """Return a job from the fields of its hash.
 
     ``clock_offset`` is how many milliseconds the queue's clock is ahead of the server's.

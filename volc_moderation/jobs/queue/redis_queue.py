@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from volc_moderation.errors import JournalError
-from volc_moderation.jobs.job import Job, Lane
+from volc_moderation.jobs.job import Lane, StoredJob
 from volc_moderation.jobs.journal.codec import dump_outcome
 from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.queue.records import (
@@ -142,10 +142,10 @@ class RedisQueue:
         ]
         return results, is_first_attempt
 
-    async def find(self, keys: Sequence[str]) -> list[Job | None]:
+    async def find(self, keys: Sequence[str]) -> list[StoredJob | None]:
         """Return jobs; None for each that the queue does not have."""
         clock_offset, hashes = await self._step("find", {"keys": keys})
-        jobs: list[Job | None] = []
+        jobs: list[StoredJob | None] = []
         for key, flat in zip(keys, hashes, strict=True):
             with _raise_if_unreadable(f"job {key}"):
                 fields = dict(zip(_decode(flat[::2]), _decode(flat[1::2]), strict=True))
