@@ -17,7 +17,7 @@ from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.outcome import Outcome
 from volc_moderation.quotas import NoQuotas, Priority, Quota, QuotaKey
 from volc_moderation.volcengine import LimitTokenPrivilege, StopWebcast
-from volc_moderation.zego import CensorTask, StartCensorAudioV2
+from volc_moderation.zego import StartCensorAudioV2
 
 STOP = StopWebcast(app_id="a", room_id="r", task_id="t")
 START = StartCensorAudioV2(room_id="r", event_id="e", audio_language="en", risk_type_list=["BAN"])
@@ -92,29 +92,16 @@ async def test_after_a_foreign_exception_it_is_known_whether_a_request_may_have_
 def test_an_event_describes_its_job() -> None:
     lane = Clients([volcengine_client(http_client=answering(volcengine_success))]).lane_of(STOP)
     job = DueJob(1, "key", dump_action(STOP), 2, 0, None, 7)
-    outcome = Outcome(JobState.FAILED, maybe_sent=True, code="No", message="no", advice="ask", request_id="r-1")
+    outcome = Outcome(
+        JobState.FAILED, maybe_sent=True, code="No", message="no", advice="ask", request_id="r-1", result='{"a":1}'
+    )
     event = JobEvent(lane, 2, None, StopWebcast, job, outcome)
     assert (event.key, event.line, event.action, event.state) == ("key", 7, "StopWebcast", JobState.FAILED)
     assert (event.maybe_sent, event.was_gone, event.code, event.message) == (True, False, "No", "no")
-    assert (event.advice, event.request_id, event.result) == ("ask", "r-1", None)
+    assert (event.advice, event.request_id, event.result) == ("ask", "r-1", {"a": 1})
     assert event.parameters == {"AppId": "a", "RoomId": "r", "TaskId": "t"}
     assert JobEvent(lane, 2, None, StopWebcast, job._replace(parameters="[]"), outcome).parameters == {}
-
-
-@pytest.mark.parametrize(
-    ("outcome", "result"),
-    [
-        (Outcome(JobState.DONE, request_id="r-1", result='{"TaskId":"t"}'), CensorTask(task_id="t")),
-        (Outcome(JobState.DONE, was_gone=True), None),
-        (Outcome(JobState.DONE, result='{"TaskId":7}'), None),
-        (Outcome(JobState.PENDING, code=50009), None),
-    ],
-)
-def test_an_event_has_the_result_that_its_job_has(outcome: Outcome, result: object) -> None:
-    lane = Clients([zego_client()]).lane_of(START)
-    event = JobEvent(lane, 1, None, StartCensorAudioV2, DueJob(1, "k", dump_action(START), 1, 0, None, None), outcome)
-    assert event.result == result
-    assert isinstance(event.result, CensorTask) is (result is not None)
+    assert JobEvent(lane, 2, None, StopWebcast, job, Outcome(JobState.DONE)).result is None
 
 
 def test_an_event_redacts_the_token_of_a_user() -> None:

@@ -6,12 +6,9 @@ from typing import Any
 import attrs
 
 from volc_moderation.action import Action
-from volc_moderation.errors import DecodeError
 from volc_moderation.jobs.job import JobState, Lane
-from volc_moderation.jobs.journal.codec import load_json_or_none
 from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.outcome import Outcome
-from volc_moderation.jobs.stored_result import load_result
 from volc_moderation.wire import JSON, load_json, wire_names
 
 
@@ -88,15 +85,8 @@ class JobEvent:
 
     @property
     def result(self) -> object:
-        """What the call has returned, as the action's result type, if the job is done: as in ``Job``."""
-        outcome = self._outcome
-        if outcome.state is not JobState.DONE or outcome.was_gone:
-            return None
-        value = load_json_or_none(outcome.result or "")
-        try:
-            return load_result(value, self._action_type.result, message=outcome.message, request_id=outcome.request_id)
-        except DecodeError:
-            return None
+        """The result of a call that returns one, in the vendor's spelling; a ``Job`` has it as its type."""
+        return None if self._outcome.result is None else load_json(self._outcome.result)
 
 
 def redacted_parameters(action_type: type[Action[Any]], parameters: Mapping[str, object]) -> JSON:
