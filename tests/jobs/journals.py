@@ -58,9 +58,10 @@ def fill(
     known, keys = Clients(clients), []
     with journal.transaction():
         for action in actions:
-            lane = known.lane_of(action)
-            keys.append(key_of(lane, action))
-            journal.submit(keys[-1], journal.lane_id(lane), dump_action(action), due=now + delay, delay=delay, now=now)
+            lane, completed = known.complete(action)
+            keys.append(key_of(lane, completed))
+            parameters = dump_action(completed)
+            journal.submit(keys[-1], journal.lane_id(lane), parameters, due=now + delay, delay=delay, now=now)
     return keys
 
 

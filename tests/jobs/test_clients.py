@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import attrs
 import pytest
 
 from tests.doubles import volcengine_client, zego_client
@@ -9,7 +10,7 @@ from volc_moderation import ConfigurationError, InvalidActionError
 from volc_moderation.action import version_of
 from volc_moderation.jobs.clients import Clients, dump_action, load_action
 from volc_moderation.jobs.job import MAX_DELAY, Lane, check_delay, hash_account, key_of
-from volc_moderation.volcengine import StopWebcast
+from volc_moderation.volcengine import KickUser, StopWebcast
 
 STOP = StopWebcast(app_id="a", room_id="r", task_id="t")
 
@@ -39,10 +40,8 @@ async def test_the_client_of_a_lane_has_its_vendor_account_and_action() -> None:
 def test_an_action_is_loaded_as_it_was_dumped() -> None:
     newer = StopWebcast(app_id="a", room_id="r", task_id="t", version="2030-01-01")
     for action in (STOP, newer):
-        assert (
-            load_action(dump_action(action), StopWebcast, Lane("volcengine", "", "StopWebcast", version_of(action)))
-            == action
-        )
+        lane = Lane("volcengine", "", "StopWebcast", version_of(action))
+        assert load_action(dump_action(action), StopWebcast, lane) == attrs.evolve(action, version=lane.version)
 
 
 def test_no_frame_of_an_error_holds_the_stored_parameters() -> None:
@@ -57,6 +56,8 @@ def test_the_hashes_in_a_journal_never_change() -> None:
     """Another key would make two jobs of one; another hash of an account would orphan its jobs."""
     assert hash_account("AK") == "f37b22dd4dd7fede"
     assert key_of(Lane("volcengine", hash_account("AK"), "StopWebcast", "2020-12-01"), STOP) == "24c6ee9d276c98743df2"
+    kick = KickUser(app_id="a", room_id="r", user_id="u")  # of whose key all parameters are a part
+    assert key_of(Lane("volcengine", "x", "KickUser", "2020-12-01"), kick) == "6e3cd3264a5d1000dac9"
 
 
 @pytest.mark.parametrize("delay", [0, 0.5, MAX_DELAY])

@@ -121,10 +121,10 @@ def load_jobs(
             vendor = vendor_of(action).name
             if vendor not in clients:
                 clients[vendor] = clients_of({vendor})
-            lane = clients[vendor].lane_of(action)
+            lane, completed = clients[vendor].complete(action)
             if lane not in lane_ids:
                 lane_ids[lane] = journal.lane_id(lane)
-            yield key_of(lane, action), lane_ids[lane], dump_action(action), line
+            yield key_of(lane, completed), lane_ids[lane], dump_action(completed), line
 
     return journal.load(jobs(), due=now, now=now, is_run=is_run)
 

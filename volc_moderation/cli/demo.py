@@ -207,8 +207,8 @@ async def _submit(session: Session, actions: Iterable[Action[Any]]) -> None:
 
     def add(journal: Journal) -> None:
         for action in actions:
-            lane = clients.lane_of(action)
-            journal.submit(key_of(lane, action), journal.lane_id(lane), dump_action(action), due=now, now=now)
+            lane, completed = clients.complete(action)
+            journal.submit(key_of(lane, completed), journal.lane_id(lane), dump_action(completed), due=now, now=now)
 
     await session.journal.do(add)
 

@@ -37,6 +37,7 @@ RECONNECT_TIMEOUT = 120.0
 RECHECK_INTERVAL = 15.0
 WEEK = 7 * 86_400  # seconds
 
+_CLOSED = "the jobs were closed; the workers go on with those that have not ended"
 _MAYBE_SUBMITTED = (
     "the queue lost its data while a call was submitted that must not be repeated; whether the call is made is not"
     " known"
@@ -128,8 +129,10 @@ class DistributedJobs:
             await self._close()
 
     def _check_open(self) -> None:
-        if self._incarnation is None or self._is_closed:
+        if self._incarnation is None:
             raise ConfigurationError("DistributedJobs are used as: async with DistributedJobs(…) as jobs")
+        if self._is_closed:
+            raise JournalError(_CLOSED)
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigurationError("these DistributedJobs belong to another event loop; make one per loop")
 

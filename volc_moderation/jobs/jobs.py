@@ -78,6 +78,7 @@ class Jobs:
         self._clock = clock
         self._journal: JournalThread | None = None
         self._is_closing = False
+        self._is_closed = False
         self._listeners = Listeners()
 
     async def __aenter__(self) -> Self:
@@ -113,6 +114,7 @@ class Jobs:
             try:
                 await self._journal.aclose()
             finally:
+                self._is_closed = True
                 self._listeners.end(_CLOSED)
 
     def _make_leader(self, journal: JournalThread) -> Leader:
@@ -239,6 +241,8 @@ class Jobs:
     def _check_open(self) -> JournalThread:
         if self._journal is None:
             raise ConfigurationError("Jobs are used as: async with Jobs(…) as jobs")
+        if self._is_closed:
+            raise JournalError(_CLOSED)
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigurationError("the jobs belong to another event loop")
         if self._leadership.no_leader is not None and not self._is_closing:
