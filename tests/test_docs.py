@@ -114,14 +114,19 @@ async def test_programs_run(
 
 
 @pytest.mark.slow
-async def test_tests_of_users_run(emulator: EmulatorProcess, tmp_path: Path) -> None:
-    """A user's own project gets the fixtures without importing them."""
+@pytest.mark.parametrize(
+    "plugin", ["-p no:asyncio -p no:cacheprovider", "--asyncio-mode=strict", "--asyncio-mode=auto"]
+)
+async def test_tests_of_users_run(emulator: EmulatorProcess, plugin: str, tmp_path: Path) -> None:
+    """A user's own project gets the fixtures without importing them, whatever runs its async tests."""
     (tests,) = TESTS
     (tmp_path / "test_ours.py").write_text(tests.text)
+    # looptime, which our own tests use, does not work without pytest-asyncio.
     (tmp_path / "pytest.ini").write_text(
-        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+        "[pytest]\naddopts = --strict-markers -p no:looptime_plugin\nfilterwarnings = error\n"
+        + ("asyncio_default_fixture_loop_scope = function\n" if "asyncio-mode" in plugin else "")
     )
-    code, output = await _run(emulator, sys.executable, "-m", "pytest", "-q", str(tmp_path), cwd=tmp_path)
+    code, output = await _run(emulator, sys.executable, "-m", "pytest", "-q", *plugin.split(), cwd=tmp_path)
     assert code == 0, output
     assert "2 passed" in output
 

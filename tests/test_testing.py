@@ -2,6 +2,7 @@
 
 import os
 import signal
+import unittest
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -79,6 +80,25 @@ async def test_callbacks_waits_until_settled(moderation_emulator: ModerationEmul
     assert moderation_emulator.callbacks(timeout=0.1)[0]["outcome"] == "pending"
     (callback,) = moderation_emulator.callbacks()
     assert (callback["outcome"], callback["statuses"]) == ("lost", [None, None, None])
+
+
+class TestInAClass:
+    @pytest.fixture
+    def zego_callback(self) -> str:
+        return "a fixture of the user's own"
+
+    def test_fixtures(self, moderation_emulator: ModerationEmulator, zego_callback: str) -> None:
+        assert moderation_emulator.join("zego", "room", "user")
+        assert zego_callback == "a fixture of the user's own"
+
+
+class TestOfUnittest(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def _use(self, moderation_emulator: ModerationEmulator) -> None:
+        self.emulator = moderation_emulator
+
+    def test_fixtures(self) -> None:
+        assert self.emulator.join("zego", "room", "user")
 
 
 def test_a_callback_of_volcengine(volcengine_callback: Make) -> None:
