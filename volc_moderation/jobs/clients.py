@@ -28,6 +28,8 @@ class Clients:
         self._clients = tuple(clients)
         #: By client, action and version.
         self._lanes: dict[tuple[Client, type[Action[Any]], str], Lane] = {}
+        #: The actions of jobs that were read.
+        self._action_types: dict[Lane, type[Action[Any]]] = {}
 
     def all(self) -> tuple[Client, ...]:
         """Return the clients."""
@@ -88,7 +90,7 @@ class Clients:
         )
 
     def read_job(self, stored: StoredJob) -> Job[Any]:
-        """Return a stored job with its result as the result type of its action, whatever its account is."""
+        """Return a stored job with its result as the action's result type; without it, if it cannot be read."""
         result, fault = None, None
         if stored.state is JobState.DONE and not stored.was_gone:
             action_type = self._action_type(stored.lane)
@@ -106,8 +108,14 @@ class Clients:
         return Job(**attrs.asdict(stored, recurse=False) | {"result": result})
 
     def _action_type(self, lane: Lane) -> type[Action[Any]] | None:
-        types = (client.actions().get(lane.action) for client in self._clients if client.vendor == lane.vendor)
-        return next(types, None)
+        """Return the action of a lane, whatever its account is, or None if no client makes it."""
+        action_type = self._action_types.get(lane)
+        if action_type is None:
+            client = next((client for client in self._clients if client.vendor == lane.vendor), None)
+            action_type = None if client is None else client.actions().get(lane.action)
+            if action_type is not None:
+                self._action_types[lane] = action_type
+        return action_type
 
 
 def dump_action(action: Action[Any]) -> str:
