@@ -37,9 +37,9 @@ app = FastAPI(lifespan=lifespan)
 @app.delete("/rooms/{room_id}", status_code=202)
 async def stop(room_id: str, task_id: str) -> list[str]:
     """Answer as soon as both stops are on disk. They are sent in the background, after a restart if necessary."""
-    detection_key = await jobs.submit(StopDetection(app_id=APP_ID, room_id=room_id))
-    video_key = await jobs.submit(StopCensorVideoV2(task_id=task_id))
-    return [detection_key, video_key]
+    detection = await jobs.submit(StopDetection(app_id=APP_ID, room_id=room_id))
+    video = await jobs.submit(StopCensorVideoV2(task_id=task_id))
+    return [detection, video]  # a handle is also the key of its job; awaiting it would wait for the end of the call
 
 
 @app.get("/jobs/{key}")
