@@ -114,19 +114,20 @@ async def test_programs_run(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "plugin", ["-p no:asyncio -p no:cacheprovider", "--asyncio-mode=strict", "--asyncio-mode=auto"]
-)
-async def test_tests_of_users_run(emulator: EmulatorProcess, plugin: str, tmp_path: Path) -> None:
-    """A user's own project gets the fixtures without importing them, whatever runs its async tests."""
+@pytest.mark.parametrize("mode", [None, "strict", "auto"])
+async def test_tests_of_users_run(
+    emulator: EmulatorProcess, mode: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They need only the plugins that come with this package, and also run with pytest-asyncio."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     (tests,) = TESTS
     (tmp_path / "test_ours.py").write_text(tests.text)
-    # looptime, which our own tests use, does not work without pytest-asyncio.
-    (tmp_path / "pytest.ini").write_text(
-        "[pytest]\naddopts = --strict-markers -p no:looptime_plugin\nfilterwarnings = error\n"
-        + ("asyncio_default_fixture_loop_scope = function\n" if "asyncio-mode" in plugin else "")
-    )
-    code, output = await _run(emulator, sys.executable, "-m", "pytest", "-q", *plugin.split(), cwd=tmp_path)
+    settings = ["[pytest]", "addopts = -q --strict-markers -p anyio -p volc_moderation", "filterwarnings = error"]
+    if mode:
+        settings[1] += " -p pytest_asyncio.plugin"
+        settings += [f"asyncio_mode = {mode}", "asyncio_default_fixture_loop_scope = function"]
+    (tmp_path / "pytest.ini").write_text("\n".join(settings))
+    code, output = await _run(emulator, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", cwd=tmp_path)
     assert code == 0, output
     assert "2 passed" in output
 
