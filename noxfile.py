@@ -9,7 +9,7 @@ import nox
 
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["tests", "lint", "types"]
+nox.options.sessions = ["tests", "package", "lint", "types"]
 
 
 def _runs(version: str) -> bool:
@@ -38,6 +38,13 @@ def lowest(session: nox.Session) -> None:
     constraints.write_text("\n".join(_lowest_versions()), encoding="utf-8")
     session.install("-e", ".[test]", "-c", str(constraints))
     session.run("python", "-m", "pytest", "-q", "-n", "4", *session.posargs)
+
+
+@nox.session(python=PYTHONS[:1])
+def package(session: nox.Session) -> None:
+    """Build the archives, and try them in fresh environments, on each Python that is installed."""
+    session.install("-e", ".[package]")
+    session.run("python", "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "tests/package", *session.posargs)
 
 
 @nox.session(python=PYTHONS[:1])
