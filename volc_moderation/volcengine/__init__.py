@@ -3,27 +3,18 @@
 from typing import TYPE_CHECKING
 
 from volc_moderation.lazy_imports import lazy_names
-from volc_moderation.volcengine.actions import (
-    Acknowledgement,
+from volc_moderation.volcengine.actions import Acknowledgement, VolcengineAction
+from volc_moderation.volcengine.client import VolcengineClient
+from volc_moderation.volcengine.detection import (
+    CallbackType,
     DetectionStatus,
     DetectionTask,
     DetectionTasks,
-    EventNotifyConfig,
-    GetWebCastTask,
     ListDetectionTask,
     MediaType,
-    MonitorConfig,
     StartDetection,
-    StartWebcast,
     StopDetection,
-    StopWebcast,
-    VideoSolution,
-    VolcengineAction,
-    WebCastStatus,
-    WebCastTask,
-    WebCastTaskResult,
 )
-from volc_moderation.volcengine.client import VolcengineClient
 from volc_moderation.volcengine.message import (
     BatchSendRoomUnicast,
     MessageAction,
@@ -43,6 +34,17 @@ from volc_moderation.volcengine.room import (
     UnbanUserStream,
     UpdateBanRoomUserRule,
 )
+from volc_moderation.volcengine.webcast import (
+    EventNotifyConfig,
+    GetWebCastTask,
+    MonitorConfig,
+    StartWebcast,
+    StopWebcast,
+    VideoSolution,
+    WebCastStatus,
+    WebCastTask,
+    WebCastTaskResult,
+)
 
 if TYPE_CHECKING:
     from volc_moderation.volcengine import callbacks
@@ -54,6 +56,7 @@ __all__ = [
     "BanRoomUser",
     "BanUserStream",
     "BatchSendRoomUnicast",
+    "CallbackType",
     "DetectionStatus",
     "DetectionTask",
     "DetectionTasks",

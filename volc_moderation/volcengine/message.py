@@ -19,13 +19,7 @@ from volc_moderation.volcengine.actions import UNPUBLISHED_QUOTA, Acknowledgemen
 
 @frozen(kw_only=True)
 class MessageAction(VolcengineAction[Acknowledgement]):
-    """The base of the actions that send a message.
-
-    :param from_: the sender (``From``): 1 to 128 letters, digits, ``_``, ``@``, ``-`` and ``.``. It must not be a real
-        user.
-    :param message: text, or base64 if ``binary`` is True.
-    :param binary: whether the message is binary, encoded in base64.
-    """
+    """The base of the actions that send a message."""
 
     quota = UNPUBLISHED_QUOTA
     repeatable = False
@@ -47,9 +41,24 @@ class MessageAction(VolcengineAction[Acknowledgement]):
 
 @frozen(kw_only=True)
 class SendUnicast(MessageAction):
-    """Send a message to a user, whichever room the user is in. See ``MessageAction`` for the other parameters.
+    """Send a message to a user, whichever room the user is in.
 
+    A message that is sent twice arrives twice, so the client does not repeat a call whose outcome is unknown.
+
+    Quota: not published; it is learned, from 20 calls per second and account on.
+
+    Known from the vendor's Go SDK: https://github.com/volcengine/volc-sdk-golang
+
+    :param app_id: the RTC app. None means the client's ``app_id``.
+    :param from_: the sender (``From``): 1 to 128 letters, digits, ``_``, ``@``, ``-`` and ``.``. It must not be a
+        real user.
+    :param message: text, or base64 if ``binary`` is True. The vendor does not publish a maximum length.
+    :param binary: whether the message is binary, encoded in base64; default False.
+    :param version: ``2023-07-20`` or ``2020-12-01``. None means the client's ``version``, or else 2023-07-20.
     :param to: the id of the user.
+    :returns: ``Acknowledgement``: the vendor accepted the message. It need not have arrived.
+    :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large.
+    :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
     result = Acknowledgement
@@ -59,9 +68,25 @@ class SendUnicast(MessageAction):
 
 @frozen(kw_only=True)
 class SendRoomUnicast(MessageAction):
-    """Send a message to a user in a room. See ``MessageAction`` for the other parameters.
+    """Send a message to a user in a room.
 
+    A message that is sent twice arrives twice, so the client does not repeat a call whose outcome is unknown.
+
+    Quota: not published; it is learned, from 20 calls per second and account on.
+
+    Known from the vendor's Go SDK: https://github.com/volcengine/volc-sdk-golang
+
+    :param app_id: the RTC app. None means the client's ``app_id``.
+    :param from_: the sender (``From``): 1 to 128 letters, digits, ``_``, ``@``, ``-`` and ``.``. It must not be a
+        real user.
+    :param message: text, or base64 if ``binary`` is True. The vendor does not publish a maximum length.
+    :param binary: whether the message is binary, encoded in base64; default False.
+    :param version: ``2023-07-20`` or ``2020-12-01``. None means the client's ``version``, or else 2023-07-20.
+    :param room_id: the room.
     :param to: the id of the user.
+    :returns: ``Acknowledgement``: the vendor accepted the message. It need not have arrived.
+    :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large.
+    :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
     result = Acknowledgement
@@ -72,9 +97,26 @@ class SendRoomUnicast(MessageAction):
 
 @frozen(kw_only=True)
 class BatchSendRoomUnicast(MessageAction):
-    """Send a message to several users in a room. See ``MessageAction`` for the other parameters.
+    """Send a message to several users in a room.
 
-    :param to: the ids of at least one user. The vendor does not publish a maximum.
+    A message that is sent twice arrives twice, so the client does not repeat a call whose outcome is unknown.
+
+    Quota: not published; it is learned, from 20 calls per second and account on.
+
+    Known from the vendor's Go SDK: https://github.com/volcengine/volc-sdk-golang
+
+    :param app_id: the RTC app. None means the client's ``app_id``.
+    :param from_: the sender (``From``): 1 to 128 letters, digits, ``_``, ``@``, ``-`` and ``.``. It must not be a
+        real user.
+    :param message: text, or base64 if ``binary`` is True. The vendor does not publish a maximum length.
+    :param binary: whether the message is binary, encoded in base64; default False.
+    :param version: ``2023-07-20`` or ``2020-12-01``. None means the client's ``version``, or else 2023-07-20.
+    :param room_id: the room.
+    :param to: the ids of at least 1 user. The vendor does not publish a maximum.
+    :returns: ``Acknowledgement``: the vendor accepted the message. It need not have arrived.
+    :raises InvalidRequestError: ``InvalidParameter.UserCountOverLimit``: too many users;
+        ``InvalidParameter.SizeOverLimit``: the message is too large.
+    :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
     result = Acknowledgement
@@ -85,7 +127,25 @@ class BatchSendRoomUnicast(MessageAction):
 
 @frozen(kw_only=True)
 class SendBroadcast(MessageAction):
-    """Send a message to everybody in a room. See ``MessageAction`` for the other parameters."""
+    """Send a message to everybody in a room.
+
+    A message that is sent twice arrives twice, so the client does not repeat a call whose outcome is unknown.
+
+    Quota: not published; it is learned, from 20 calls per second and account on.
+
+    Known from the vendor's Go SDK: https://github.com/volcengine/volc-sdk-golang
+
+    :param app_id: the RTC app. None means the client's ``app_id``.
+    :param from_: the sender (``From``): 1 to 128 letters, digits, ``_``, ``@``, ``-`` and ``.``. It must not be a
+        real user.
+    :param message: text, or base64 if ``binary`` is True. The vendor does not publish a maximum length.
+    :param binary: whether the message is binary, encoded in base64; default False.
+    :param version: ``2023-07-20`` or ``2020-12-01``. None means the client's ``version``, or else 2023-07-20.
+    :param room_id: the room.
+    :returns: ``Acknowledgement``: the vendor accepted the message. It need not have arrived.
+    :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large.
+    :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
+    """
 
     result = Acknowledgement
 

@@ -6,7 +6,7 @@ Sources: https://www.volcengine.com/docs/6348/69828 and the pages named at each 
 from attrs import field, frozen
 
 from volc_moderation import validators
-from volc_moderation.action import FROM_CLIENT, Quota, api_version, wire_name
+from volc_moderation.action import FROM_CLIENT, Quota, Result, api_version, wire_name
 from volc_moderation.errors import InvalidActionError
 from volc_moderation.volcengine.actions import Acknowledgement, VolcengineAction
 
@@ -17,7 +17,7 @@ _OLDER_VERSION = "2020-12-01"
 
 
 @frozen(kw_only=True)
-class TokenLimit:
+class TokenLimit(Result):
     """The result of LimitTokenPrivilege. The limit ends at ``end_time``, in Unix seconds."""
 
     end_time: int
@@ -25,7 +25,7 @@ class TokenLimit:
 
 
 @frozen(kw_only=True)
-class OnlineUsers:
+class OnlineUsers(Result):
     """The result of GetRoomOnlineUsers. If there is no such room, only ``room_exists`` is set.
 
     Each list has at most 10000 users. The totals count all users.
@@ -42,15 +42,23 @@ class OnlineUsers:
 class BanRoomUser(VolcengineAction[Acknowledgement]):
     """Remove users from rooms, and ban them for a while. A ban also works before the users join.
 
-    At least one of ``room_id``, ``user_id`` and ``ip`` is required. The room alone means everybody in it; room and user
-    mean that user in that room; the user alone means that user in all rooms of the app; the IP means all users who
-    connect from it. Repeating a ban that is in force is a success with a hint.
+    At least one of ``room_id``, ``user_id`` and ``ip`` is required. The room alone means everybody in it; room and
+    user mean that user in that room; the user alone means that user in all rooms of the app; the IP means all users
+    who connect from it. Repeating a ban that is in force is a success with a hint.
+
+    Quota: 40 calls per second and account.
 
     https://www.volcengine.com/docs/6348/1188353 (2023-11-01). The older version is known from the vendor's Go SDK.
 
-    :param ip: a public address; only in 2023-11-01.
+    :param app_id: the RTC app. None means the client's ``app_id``.
+    :param room_id: the room; None means all rooms of the app.
+    :param user_id: the user; None means all users.
+    :param ip: a public IPv4 or IPv6 address; None means any. Only in 2023-11-01.
     :param forbidden_interval: seconds, 10 to 604800. With 0 or None, users are only removed and may come back. The
         vendor would change other numbers to the nearest allowed one; here they are refused as a mistake.
+    :param version: ``2023-11-01`` or ``2020-12-01``. None means the client's ``version``, or else 2023-11-01.
+    :returns: ``Acknowledgement``: the ban is in force. If it was before, ``message`` says so.
+    :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
     quota = Quota(40)
@@ -78,9 +86,18 @@ class UpdateBanRoomUserRule(VolcengineAction[Acknowledgement]):
 
     At least one of ``room_id`` and ``user_id`` is required. They identify the ban, as in ``BanRoomUser``.
 
-    https://www.volcengine.com/docs/6348/1188351 (2023-11-01), https://www.volcengine.com/docs/6348/336039 (2020-12-01)
+    Quota: 20 calls per second and account.
 
+    https://www.volcengine.com/docs/6348/1188351 (2023-11-01),
+    https://www.volcengine.com/docs/6348/336039 (2020-12-01)
+
+    :param app_id: the RTC app. None means the client's ``app_id``.
+    :param room_id: the room of the ban; None means all rooms of the app.
+    :param user_id: the user of the ban; None means all users.
     :param forbidden_interval: seconds, 10 to 604800; 0 lifts the ban. According to the pages, so does None.
+    :param version: ``2023-11-01`` or ``2020-12-01``. None means the client's ``version``, or else 2023-11-01.
+    :returns: ``Acknowledgement``: success, without data.
+    :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
     quota = Quota(20)
@@ -101,7 +118,16 @@ class UpdateBanRoomUserRule(VolcengineAction[Acknowledgement]):
 class KickUser(VolcengineAction[Acknowledgement]):
     """Remove a user from a room. The user may come back. The vendor's pages recommend ``BanRoomUser`` instead.
 
+    Quota: 60 calls per second and account.
+
     https://www.volcengine.com/docs/6348/357742
+
+    :param app_id: the RTC app. None means the client's ``app_id``.
+    :param room_id: the room.
+    :param user_id: the user.
+    :param version: ``2020-12-01``. None means the same.
+    :returns: ``Acknowledgement``: success, without data.
+    :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
     quota = Quota(60)
@@ -117,7 +143,15 @@ class KickUser(VolcengineAction[Acknowledgement]):
 class DismissRoom(VolcengineAction[Acknowledgement]):
     """Remove everybody from a room. They may come back. The vendor's pages recommend ``BanRoomUser`` instead.
 
+    Quota: 60 calls per second and account.
+
     https://www.volcengine.com/docs/6348/357815
+
+    :param app_id: the RTC app. None means the client's ``app_id``.
+    :param room_id: the room.
+    :param version: ``2020-12-01``. None means the same.
+    :returns: ``Acknowledgement``: success, without data.
+    :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
     quota = Quota(60)
@@ -135,13 +169,22 @@ class BanUserStream(VolcengineAction[Acknowledgement]):
     The documents and the vendor's Go SDK disagree on what omitting ``video`` or ``audio`` means, so both are always
     sent: True bans the medium, False leaves it as it is.
 
-    https://www.volcengine.com/docs/6348/1188354 (2023-11-01), https://www.volcengine.com/docs/6348/80654 (2020-12-01)
+    Quota: 60 calls per second and account.
 
-    :param video: whether to ban video.
-    :param audio: whether to ban audio.
-    :param forbidden_interval: seconds, 60 to 259200. With 0 or None, the ban lasts until ``UnbanUserStream``. Only in
-        2023-11-01. (A line of the page allows 10 and more; its table does not.)
+    https://www.volcengine.com/docs/6348/1188354 (2023-11-01),
+    https://www.volcengine.com/docs/6348/80654 (2020-12-01)
+
+    :param app_id: the RTC app. None means the client's ``app_id``.
+    :param room_id: the room.
+    :param user_id: the user.
+    :param video: whether to ban video; default True. At least one of video and audio must be True.
+    :param audio: whether to ban audio; default True.
+    :param forbidden_interval: seconds, 60 to 259200. With 0 or None, the ban lasts until ``UnbanUserStream``. Only
+        in 2023-11-01. (A line of the page allows 10 and more; its table does not.)
     :param token: the user's token. Version 2020-12-01 requires it.
+    :param version: ``2023-11-01`` or ``2020-12-01``. None means the client's ``version``, or else 2023-11-01.
+    :returns: ``Acknowledgement``: success, without data.
+    :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
     quota = Quota(60)
@@ -172,11 +215,19 @@ class UnbanUserStream(VolcengineAction[Acknowledgement]):
 
     ``video`` and ``audio`` are always sent: True allows the medium, False leaves it as it is.
 
+    Quota: 60 calls per second and account.
+
     https://www.volcengine.com/docs/6348/1188356 (2023-11-01). The older version is known from the vendor's Go SDK.
 
-    :param video: whether to allow video.
-    :param audio: whether to allow audio.
+    :param app_id: the RTC app. None means the client's ``app_id``.
+    :param room_id: the room.
+    :param user_id: the user.
+    :param video: whether to allow video; default True. At least one of video and audio must be True.
+    :param audio: whether to allow audio; default True.
     :param token: the user's token. Version 2020-12-01 requires it.
+    :param version: ``2023-11-01`` or ``2020-12-01``. None means the client's ``version``, or else 2023-11-01.
+    :returns: ``Acknowledgement``: success, without data.
+    :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
     quota = Quota(60)
@@ -205,10 +256,18 @@ def _check_stream(action: BanUserStream | UnbanUserStream, name: str) -> None:
 class LimitTokenPrivilege(VolcengineAction[TokenLimit]):
     """Revoke the right to publish from a user's token for a while. The app must check tokens on publishing.
 
+    Quota: 40 calls per second and account.
+
     https://www.volcengine.com/docs/6348/1188352
 
+    :param app_id: the RTC app. None means the client's ``app_id``.
+    :param room_id: the room.
+    :param user_id: the user.
     :param token: the user's token.
     :param forbidden_interval: seconds, 60 to 259200.
+    :param version: ``2023-11-01``. None means the same.
+    :returns: ``TokenLimit``: ``end_time`` is when the limit ends, in Unix seconds.
+    :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
     quota = Quota(40)
@@ -226,7 +285,17 @@ class LimitTokenPrivilege(VolcengineAction[TokenLimit]):
 class GetRoomOnlineUsers(VolcengineAction[OnlineUsers]):
     """List the users in a room.
 
-    https://www.volcengine.com/docs/6348/1188355 (2023-11-01), https://www.volcengine.com/docs/6348/1150847 (2023-08-01)
+    Quota: 40 calls per second and account.
+
+    https://www.volcengine.com/docs/6348/1188355 (2023-11-01),
+    https://www.volcengine.com/docs/6348/1150847 (2023-08-01)
+
+    :param app_id: the RTC app. None means the client's ``app_id``.
+    :param room_id: the room.
+    :param version: ``2023-11-01`` or ``2023-08-01``. None means the client's ``version``, or else 2023-11-01.
+    :returns: ``OnlineUsers``: at most 10000 ids of visible and of invisible users, and the totals. ``room_exists``
+        is False if there is no such room.
+    :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
     method = "GET"
