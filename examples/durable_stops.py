@@ -5,7 +5,7 @@ of both vendors, as ``from_env()`` reads them; RTC_APP_ID, the app at Volcengine
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, HTTPException
@@ -21,7 +21,7 @@ JOURNAL = os.environ["JOBS"]
 
 
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
     global jobs  # created once, in the event loop that uses it
     async with (
         VolcengineClient.from_env() as volcengine,

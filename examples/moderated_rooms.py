@@ -6,7 +6,7 @@ PUBLIC_URL, the address at which the vendors reach this app.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -21,7 +21,7 @@ APP_ID, SECRET, PUBLIC_URL = (os.environ[name] for name in ("RTC_APP_ID", "CALLB
 
 
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
     global volcengine, zego  # created once, in the event loop that uses them
     # A callback must be answered within 5 s, so no call may take longer.
     async with VolcengineClient.from_env(deadline=3) as volcengine, ZegoClient.from_env(deadline=3) as zego:

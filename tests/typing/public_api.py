@@ -1,6 +1,6 @@
 """What type checkers infer for the public API. This file is type-checked and never run.
 
-A wrong type is an error of mypy, which checks all tests, and of basedpyright, which a test runs on this file.
+A wrong type is an error of basedpyright and of mypy: ``test_strict_checkers.py`` runs both.
 """
 
 import asyncio
