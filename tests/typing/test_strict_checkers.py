@@ -1,5 +1,6 @@
-"""What users write is strictly typed: basedpyright and mypy accept the examples, the programs of the documentation, and
-``public_api.py``, which pins what they infer. They find the package as programs do that are somewhere else.
+"""basedpyright and mypy, both strict, accept what users write: the examples and the programs of the documentation.
+
+They also check ``public_api.py``, which pins what they infer. They find the package as programs elsewhere do.
 """
 
 import json
