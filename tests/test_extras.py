@@ -121,7 +121,8 @@ def test_a_test_that_needs_the_emulator_says_so(tmp_path: Path) -> None:
     (tmp_path / "test_ours.py").write_text(
         "import sys\n"
         "sys.modules['uvicorn'] = None\n"
-        "def test_the_emulator(moderation_emulator): pass\n"
+        "from volc_moderation.testing import ModerationEmulator\n"
+        "def test_the_emulator(moderation_emulator: ModerationEmulator): pass\n"
         "def test_callbacks(volcengine_callback, zego_callback): assert volcengine_callback() and zego_callback()\n"
     )
     (plugin,) = entry_points(group="pytest11", name="volc_moderation")

@@ -1,12 +1,13 @@
 """The emulator for tests: a process, and methods that block."""
 
 import time
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 
-from volc_moderation.emulator import Fault, Settings
-from volc_moderation.emulator.control import AdminRequest, AdminRequests, EmulatorSubprocess
+if TYPE_CHECKING:
+    from volc_moderation.emulator import Fault, Settings
+    from volc_moderation.emulator.control import AdminRequest
 
 T = TypeVar("T")
 
@@ -22,7 +23,11 @@ class ModerationEmulator:
     Raises ``RuntimeError`` if the process does not start, and ``ModuleNotFoundError`` without the extra ``emulator``.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: "Settings | None" = None) -> None:
+        # Without the extra, test modules that import this class can be collected; then only the fixture fails.
+        from volc_moderation.emulator import Settings  # noqa: PLC0415
+        from volc_moderation.emulator.control import AdminRequests, EmulatorSubprocess  # noqa: PLC0415
+
         self.settings = Settings() if settings is None else settings
         self._process = EmulatorSubprocess(self.settings)
         self.base_url: str = self._process.wait_until_ready()
@@ -41,7 +46,7 @@ class ModerationEmulator:
             "ZEGO_SERVER_SECRET": self.settings.server_secret,
         }
 
-    def play(self, fault: Fault) -> None:
+    def play(self, fault: "Fault") -> None:
         """Play a fault for the next calls that it matches."""
         self._send(self._admin.play(fault))
 
@@ -98,5 +103,5 @@ class ModerationEmulator:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _send(self, request: AdminRequest[T]) -> T:
+    def _send(self, request: "AdminRequest[T]") -> T:
         return request.result(self._http.request(request.method, request.path, json=request.content))
