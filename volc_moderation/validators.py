@@ -20,6 +20,7 @@ __all__ = [
     "Validator",
     "as_tuple",
     "blank_as_none",
+    "bool_as_int",
     "boolean",
     "free_text",
     "identifier",
@@ -221,6 +222,11 @@ def optional(validator: Validator) -> Validator:
 def blank_as_none(value: Any) -> Any:
     """Convert an empty str to None: both vendors' samples use one for a URL that is not set."""
     return None if isinstance(value, str) and not value else value
+
+
+def bool_as_int(value: int | None) -> int | None:
+    """Convert True to 1 and False to 0, for switches that a vendor sends as numbers."""
+    return int(value) if isinstance(value, bool) else value
 
 
 def as_tuple(value: Iterable[Any] | None) -> Any:

@@ -3,19 +3,7 @@
 from typing import TYPE_CHECKING
 
 from volc_moderation.lazy_imports import lazy_names
-from volc_moderation.zego.actions import (
-    AudioParam,
-    CensorTask,
-    Done,
-    GenerateIdentifyToken,
-    IdentifyToken,
-    StartCensorAudioV2,
-    StartCensorVideoV2,
-    StopCensorAudioV2,
-    StopCensorVideoV2,
-    VideoParam,
-    ZegoAction,
-)
+from volc_moderation.zego.actions import Done, ZegoAction
 from volc_moderation.zego.client import ZegoClient
 from volc_moderation.zego.media_service import (
     DescribeRTCStreamState,
@@ -26,17 +14,48 @@ from volc_moderation.zego.media_service import (
     RTCStreamState,
     StreamAction,
 )
-from volc_moderation.zego.room import (
-    CloseRoom,
-    CommandOutcome,
+from volc_moderation.zego.moderation import (
+    AudioBusinessType,
+    AudioEventId,
+    AudioParam,
+    AudioRiskType,
+    CensorTask,
+    GenerateIdentifyToken,
+    IdentifyToken,
+    ImageBusinessType,
+    ImageRiskType,
+    LabelLanguage,
+    Language,
+    StartCensorAudioV2,
+    StartCensorVideoV2,
+    StopCensorAudioV2,
+    StopCensorVideoV2,
+    VideoAudioRiskType,
+    VideoEventId,
+    VideoParam,
+)
+from volc_moderation.zego.room import CloseRoom, CommandOutcome, FailedUser, KickoutUser, RoomAction, SendCustomCommand
+from volc_moderation.zego.rules import (
+    DelForbidStreamRule,
+    DelForbidUserRule,
+    DescribeForbidStreamRules,
+    DescribeForbidUserRules,
+    ForbidStreamRule,
+    ForbidStreamRules,
+    ForbidUserRule,
+    ForbidUserRules,
+    Privilege,
+    RuleExpiry,
+    RuleType,
+    SetForbidStreamRule,
+    SetForbidUserRule,
+)
+from volc_moderation.zego.users import (
     DescribeSimpleStreamList,
     DescribeUserList,
     DescribeUserNum,
     DescribeUsers,
-    FailedUser,
-    KickoutUser,
-    RoomAction,
-    SendCustomCommand,
+    LoginOrder,
     SimpleStream,
     SimpleStreamList,
     User,
@@ -47,20 +66,6 @@ from volc_moderation.zego.room import (
     UserStates,
     UserStatus,
 )
-from volc_moderation.zego.rules import (
-    DelForbidStreamRule,
-    DelForbidUserRule,
-    DescribeForbidStreamRules,
-    DescribeForbidUserRules,
-    ForbidStreamRule,
-    ForbidStreamRules,
-    ForbidUserRule,
-    ForbidUserRules,
-    RuleExpiry,
-    RuleType,
-    SetForbidStreamRule,
-    SetForbidUserRule,
-)
 
 if TYPE_CHECKING:
     from volc_moderation.zego import callbacks
@@ -68,7 +73,10 @@ else:
     __getattr__, __dir__ = lazy_names(__name__, {"callbacks": []})
 
 __all__ = [
+    "AudioBusinessType",
+    "AudioEventId",
     "AudioParam",
+    "AudioRiskType",
     "CensorTask",
     "CloseRoom",
     "CommandOutcome",
@@ -91,7 +99,13 @@ __all__ = [
     "ForbidUserRules",
     "GenerateIdentifyToken",
     "IdentifyToken",
+    "ImageBusinessType",
+    "ImageRiskType",
     "KickoutUser",
+    "LabelLanguage",
+    "Language",
+    "LoginOrder",
+    "Privilege",
     "RTCStreamState",
     "ResumeRTCStream",
     "ResumeRTCStreams",
@@ -115,6 +129,8 @@ __all__ = [
     "UserState",
     "UserStates",
     "UserStatus",
+    "VideoAudioRiskType",
+    "VideoEventId",
     "VideoParam",
     "ZegoAction",
     "ZegoClient",

@@ -12,7 +12,7 @@ from typing import ClassVar, Generic, TypeVar
 from attrs import field, frozen
 
 from volc_moderation import validators
-from volc_moderation.action import Quota, wire_name
+from volc_moderation.action import Quota, Result, wire_name
 from volc_moderation.zego.actions import VALID_STREAM_ID, Done, Family, ZegoAction
 
 R = TypeVar("R")
@@ -32,11 +32,7 @@ _VALID_STREAM_IDS = validators.list_of(VALID_STREAM_ID, least=1, most=20)
 
 @frozen(kw_only=True)
 class StreamAction(ZegoAction[R], Generic[R]):
-    """The base of the actions of the media service.
-
-    :param sequence: orders the calls about one stream. It must increase within any ten seconds.
-        With None, the client counts up from the time in milliseconds, as ZEGO advises.
-    """
+    """The base of the actions of the media service. The client sets a ``sequence`` that is None."""
 
     method = "GET"
     family: ClassVar[Family] = "media-service"
@@ -45,7 +41,7 @@ class StreamAction(ZegoAction[R], Generic[R]):
 
 
 @frozen(kw_only=True)
-class RTCStreamState:
+class RTCStreamState(Result):
     """The state of a stream.
 
     ``code`` is 0 if it is alive, 41006 if it is closed, and 41004 if it does not exist. The times are text as ZEGO
@@ -66,9 +62,16 @@ class RTCStreamState:
 class ForbidRTCStream(StreamAction[Done]):
     """Stop the publishing of a stream and forbid its id until it is resumed. Players are notified.
 
+    Quota: 20 calls per second and AppId; 5 in the test environment.
+
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/forbid-rtc-stream
 
-    :param stream_id: at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
+    :param sequence: orders the calls about one stream. It must increase within any ten seconds. With None
+        (default), the client counts up from the time in milliseconds, as ZEGO advises.
+    :param stream_id: the stream, at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
+    :returns: ``Done``: success, without data.
+    :raises NotFoundError: 41003 or 41004: there is no such stream.
+    :raises TemporaryError: 42001: ZEGO failed to forbid the stream; the client tries again.
     """
 
     quota = _QUOTA
@@ -82,9 +85,16 @@ class ForbidRTCStream(StreamAction[Done]):
 class ResumeRTCStream(StreamAction[Done]):
     """Allow a stream to be published again.
 
+    Quota: 20 calls per second and AppId; 5 in the test environment.
+
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/resume-rtc-stream
 
-    :param stream_id: at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
+    :param sequence: orders the calls about one stream. It must increase within any ten seconds. With None
+        (default), the client counts up from the time in milliseconds, as ZEGO advises.
+    :param stream_id: the stream, at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
+    :returns: ``Done``: success, without data.
+    :raises NotFoundError: 41003 or 41004: there is no such stream.
+    :raises TemporaryError: 42002: ZEGO failed to resume the stream; the client tries again.
     """
 
     quota = _QUOTA
@@ -100,9 +110,15 @@ class ForbidRTCStreams(StreamAction[Done]):
 
     Unknown ids are forbidden too, without an error.
 
+    Quota: 20 calls per second and AppId; 5 in the test environment.
+
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/forbid-rtc-streams
 
-    :param stream_id: 1 to 20 ids of at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
+    :param sequence: orders the calls about one stream. It must increase within any ten seconds. With None
+        (default), the client counts up from the time in milliseconds, as ZEGO advises.
+    :param stream_id: 1 to 20 streams, each at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
+    :returns: ``Done``: success, without data.
+    :raises TemporaryError: 42003: ZEGO failed to forbid the streams; the client tries again.
     """
 
     quota = _QUOTA
@@ -118,9 +134,15 @@ class ForbidRTCStreams(StreamAction[Done]):
 class ResumeRTCStreams(StreamAction[Done]):
     """Allow several streams to be published again.
 
+    Quota: 20 calls per second and AppId; 5 in the test environment.
+
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/resume-rtc-streams
 
-    :param stream_id: 1 to 20 ids of at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
+    :param sequence: orders the calls about one stream. It must increase within any ten seconds. With None
+        (default), the client counts up from the time in milliseconds, as ZEGO advises.
+    :param stream_id: 1 to 20 streams, each at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
+    :returns: ``Done``: success, without data.
+    :raises TemporaryError: 42004: ZEGO failed to resume the streams; the client tries again.
     """
 
     quota = _QUOTA
@@ -134,11 +156,17 @@ class ResumeRTCStreams(StreamAction[Done]):
 
 @frozen(kw_only=True)
 class DescribeRTCStreamState(StreamAction[RTCStreamState]):
-    """Check whether a stream is being published. A stream that is closed or does not exist is a result, not an error.
+    """Check whether a stream is being published. If it is closed or does not exist, that is a result, not an error.
+
+    Quota: 40 calls per second and AppId; 10 in the test environment.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/media-service/describe-rtc-stream-state
 
-    :param stream_id: at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
+    :param sequence: orders the calls about one stream. It must increase within any ten seconds. With None
+        (default), the client counts up from the time in milliseconds, as ZEGO advises.
+    :param stream_id: the stream, at most 256 bytes; in a test environment ``zegotest-<AppId>-<id>``.
+    :returns: ``RTCStreamState``: ``is_alive``, and when the stream was created and closed.
+    :raises ServerError: 41001 or 41002: a fault inside ZEGO; the client tries again.
     """
 
     quota = Quota(40)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from attrs import field, frozen
 
 from volc_moderation import validators
-from volc_moderation.action import Quota, unreadable_items, wire_name
+from volc_moderation.action import Quota, Result, unreadable_items, wire_name
 from volc_moderation.errors import InvalidActionError
 from volc_moderation.zego.actions import VALID_ROOM_ID, VALID_STREAM_ID, VALID_USER_ID, Done
 from volc_moderation.zego.room import RoomAction
@@ -27,6 +27,13 @@ class RuleType(enum.IntEnum):
     ROOM_USER = 4
 
 
+class Privilege(enum.IntEnum):
+    """What a rule forbids."""
+
+    LOGIN = 1
+    PUBLISH = 2
+
+
 @frozen(kw_only=True)
 class ForbidStreamRule:
     """A rule that keeps a stream from sending audio or video. ``effective_time`` is in seconds.
@@ -42,7 +49,7 @@ class ForbidStreamRule:
 
 
 @frozen(kw_only=True)
-class ForbidStreamRules:
+class ForbidStreamRules(Result):
     """The result of DescribeForbidStreamRules. ``unreadable`` keeps unreadable items unchanged."""
 
     room_id: str = ""
@@ -51,7 +58,7 @@ class ForbidStreamRules:
 
 
 @frozen(kw_only=True)
-class RuleExpiry:
+class RuleExpiry(Result):
     """The result of SetForbidUserRule: the time at which the rule ends, as ZEGO sends it."""
 
     expire_time: int | None = None
@@ -59,18 +66,18 @@ class RuleExpiry:
 
 @frozen(kw_only=True)
 class ForbidUserRule:
-    """A rule that denies privileges to users: 1 is login, 2 is publishing. ``expire_time`` is as ZEGO sends it."""
+    """A rule that denies privileges to users. ``expire_time`` is as ZEGO sends it."""
 
     rule_type: RuleType | int
     ip: str | None = field(default=None, metadata=wire_name("IP"))
     room_id: str | None = None
     user_id: str | None = None
-    disabled_privilege_list: list[int] = field(factory=list)
+    disabled_privilege_list: list[Privilege | int] = field(factory=list)
     expire_time: int | None = None
 
 
 @frozen(kw_only=True)
-class ForbidUserRules:
+class ForbidUserRules(Result):
     """The result of DescribeForbidUserRules. ``unreadable`` keeps unreadable items unchanged."""
 
     rule_list: list[ForbidUserRule] = field(factory=list)
@@ -81,12 +88,19 @@ class ForbidUserRules:
 class SetForbidStreamRule(RoomAction[Done]):
     """Disable the audio of a stream, its video, or both. The last call for a stream applies. ZEGO must enable it.
 
+    Quota: 10 calls per second and AppId.
+
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/forbid-stream-rule
 
-    :param stream_id: at most 256 bytes.
-    :param disable_audio: 1 disables audio. At least one of the two must be 1.
-    :param disable_video: 1 disables video. At least one of the two must be 1.
-    :param effective_time: seconds, 1 to 86400; default 21600. ZEGO would shorten a longer time to a day.
+    :param room_id: the room, at most 128 bytes.
+    :param stream_id: the stream, at most 256 bytes.
+    :param disable_audio: 1 or True disables audio; default 0. At least one of the two must be 1.
+    :param disable_video: 1 or True disables video; default 0. At least one of the two must be 1.
+    :param effective_time: seconds, 1 to 86400; None means 21600. ZEGO would shorten a longer time to a day.
+    :returns: ``Done``: success, without data.
+    :raises NotFoundError: 138: there is no such stream; 104, 5018, 5024 or 50001: no such room.
+    :raises PermissionDeniedError: 9: rules are not enabled for the app; ask ZEGO's support.
+    :raises ConflictError: 50123: too many rules are in force; delete one first.
     """
 
     quota = _RULES_QUOTA
@@ -94,8 +108,12 @@ class SetForbidStreamRule(RoomAction[Done]):
 
     room_id: str = field(validator=VALID_ROOM_ID)
     stream_id: str = field(validator=VALID_STREAM_ID)
-    disable_audio: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
-    disable_video: int | None = field(default=None, validator=validators.optional(validators.integer(0, 1)))
+    disable_audio: int | None = field(
+        default=None, converter=validators.bool_as_int, validator=validators.optional(validators.integer(0, 1))
+    )
+    disable_video: int | None = field(
+        default=None, converter=validators.bool_as_int, validator=validators.optional(validators.integer(0, 1))
+    )
     effective_time: int | None = field(default=None, validator=validators.optional(validators.integer(1, 86_400)))
 
     def __attrs_post_init__(self) -> None:
@@ -107,9 +125,15 @@ class SetForbidStreamRule(RoomAction[Done]):
 class DescribeForbidStreamRules(RoomAction[ForbidStreamRules]):
     """List the rules for streams of a room.
 
+    Quota: 10 calls per second and AppId.
+
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/describe-forbid-stream-rules
 
-    :param stream_id: 1 to 10 ids of at most 256 bytes.
+    :param room_id: the room, at most 128 bytes.
+    :param stream_id: 1 to 10 streams, each at most 256 bytes.
+    :returns: ``ForbidStreamRules``: ``forbid_stream_rule_list`` has the rules.
+    :raises PermissionDeniedError: 9: rules are not enabled for the app; ask ZEGO's support.
+    :raises DecodeError: no item of the list can be read.
     """
 
     quota = _RULES_QUOTA
@@ -127,7 +151,14 @@ class DescribeForbidStreamRules(RoomAction[ForbidStreamRules]):
 class DelForbidStreamRule(RoomAction[Done]):
     """Delete the rule for a stream, which may then send audio and video again. It is no error if there is no rule.
 
+    Quota: 10 calls per second and AppId.
+
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/del-forbid-stream-rule
+
+    :param room_id: the room, at most 128 bytes.
+    :param stream_id: the stream, at most 256 bytes.
+    :returns: ``Done``: success, without data.
+    :raises PermissionDeniedError: 9: rules are not enabled for the app; ask ZEGO's support.
     """
 
     quota = _RULES_QUOTA
@@ -144,24 +175,30 @@ _VALID_RULE_TYPE = validators.integer(1, 4)
 class SetForbidUserRule(RoomAction[RuleExpiry]):
     """Ban users from logging in or publishing. ZEGO must enable it.
 
-    Do not expect the rule to end what is already in progress: ZEGO's older examples say that a user is stopped, but its
-    newer note says that only the next request is refused. Call ``KickoutUser`` or ``SetForbidStreamRule`` too.
+    Do not expect the rule to end what is already in progress: ZEGO's older examples say that a user is stopped, but
+    its newer note says that only the next request is refused. Call ``KickoutUser`` or ``SetForbidStreamRule`` too.
+
+    Quota: 10 calls per second and AppId.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/set-forbid-user-rule
 
-    :param rule_type: 1 an IP (at most 100 rules), 2 a room, 3 a user, 4 a user in a room (at most 200 rules each).
-    :param disabled_privilege: one or both of 1 (login) and 2 (publishing).
+    :param rule_type: ``RuleType``, or its number: 1 an IP (at most 100 rules), 2 a room, 3 a user, 4 a user in a
+        room (at most 200 rules each).
+    :param disabled_privilege: one or both of ``Privilege.LOGIN`` (1) and ``Privilege.PUBLISH`` (2).
     :param effective_time: seconds, 1 to 86400.
-    :param ip: required with rule type 1, otherwise None.
-    :param room_id: required with rule types 2 and 4, otherwise None.
-    :param user_id: required with rule types 3 and 4, otherwise None.
+    :param ip: the IPv4 or IPv6 address; required with rule type 1, otherwise None.
+    :param room_id: the room, at most 128 bytes; required with rule types 2 and 4, otherwise None.
+    :param user_id: the user, at most 64 bytes; required with rule types 3 and 4, otherwise None.
+    :returns: ``RuleExpiry``: when the rule ends, as ZEGO sends it.
+    :raises PermissionDeniedError: 9: rules are not enabled for the app; ask ZEGO's support.
+    :raises ConflictError: 50123: too many rules are in force; delete one first.
     """
 
     quota = _RULES_QUOTA
     result = RuleExpiry
 
-    rule_type: int = field(validator=_VALID_RULE_TYPE)
-    disabled_privilege: Sequence[int] = field(
+    rule_type: RuleType | int = field(validator=_VALID_RULE_TYPE)
+    disabled_privilege: Sequence[Privilege | int] = field(
         converter=validators.as_tuple,
         validator=validators.list_of(validators.integer(1, 2), least=1, most=2),
         metadata=wire_name("DisabledPrivilege[]"),
@@ -181,33 +218,45 @@ class SetForbidUserRule(RoomAction[RuleExpiry]):
 class DescribeForbidUserRules(RoomAction[ForbidUserRules]):
     """List the rules of one type.
 
-    An older page allows one call per second. The quota here is that of the newer page: ten.
+    Quota: 10 calls per second and AppId. (An older page allows 1; this is the newer page's.)
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/describe-forbid-user-rules
 
-    :param rule_type: 1 IPs, 2 rooms, 3 users, 4 users in rooms.
+    :param rule_type: ``RuleType``, or its number: 1 an IP, 2 a room, 3 a user, 4 a user in a room.
+    :returns: ``ForbidUserRules``: ``rule_list`` has the rules.
+    :raises PermissionDeniedError: 9: rules are not enabled for the app; ask ZEGO's support.
+    :raises DecodeError: no item of the list can be read.
     """
 
     quota = _RULES_QUOTA
     result = ForbidUserRules
 
-    rule_type: int = field(validator=_VALID_RULE_TYPE)
+    rule_type: RuleType | int = field(validator=_VALID_RULE_TYPE)
 
 
 @frozen(kw_only=True)
 class DelForbidUserRule(RoomAction[Done]):
-    """Delete a rule. If there is none, ZEGO returns code 50124, a ``NotFoundError``.
+    """Delete a rule.
+
+    Quota: 10 calls per second and AppId.
 
     https://www.zegocloud.com/docs/real-time-video-server/api-reference/room/del-forbid-user-rule
 
-    :param rule_type: 1 an IP, 2 a room, 3 a user, 4 a user in a room. For the other fields, see ``SetForbidUserRule``.
+    :param rule_type: ``RuleType``, or its number: 1 an IP, 2 a room, 3 a user, 4 a user in a room.
+    :param ip: the IPv4 or IPv6 address; required with rule type 1, otherwise None.
+    :param room_id: the room, at most 128 bytes; required with rule types 2 and 4, otherwise None.
+    :param user_id: the user, at most 64 bytes; required with rule types 3 and 4, otherwise None.
+    :returns: ``Done``: success, without data.
+    :raises NotFoundError: 50124: there is no such rule. After an attempt whose response was lost, this counts as
+        success.
+    :raises PermissionDeniedError: 9: rules are not enabled for the app; ask ZEGO's support.
     """
 
     quota = _RULES_QUOTA
     already_done_codes = frozenset({50124})
     result = Done
 
-    rule_type: int = field(validator=_VALID_RULE_TYPE)
+    rule_type: RuleType | int = field(validator=_VALID_RULE_TYPE)
     ip: str | None = field(
         default=None, validator=validators.optional(validators.ip_address()), metadata=wire_name("IP")
     )
