@@ -10,6 +10,7 @@ from volc_moderation.volcengine import (
     BanRoomUser,
     BanUserStream,
     BatchSendRoomUnicast,
+    CallbackType,
     DismissRoom,
     EventNotifyConfig,
     GetRoomOnlineUsers,
@@ -46,8 +47,11 @@ from volc_moderation.zego import (
     ForbidRTCStreams,
     GenerateIdentifyToken,
     KickoutUser,
+    LoginOrder,
+    Privilege,
     ResumeRTCStream,
     ResumeRTCStreams,
+    RuleType,
     SendCustomCommand,
     SetForbidStreamRule,
     SetForbidUserRule,
@@ -150,6 +154,8 @@ INVALID_URLS: tuple[Any, ...] = (
 #: An empty str counts as None here.
 INVALID_OPTIONAL_URLS: tuple[Any, ...] = tuple(value for value in INVALID_URLS if value != "")
 INVALID_ZERO_OR_ONE: tuple[Any, ...] = (-1, 2, True, "1", 1.0)
+#: True and False are the numbers here.
+INVALID_SWITCHES: tuple[Any, ...] = (-1, 2, "1", 1.0)
 INVALID_BOOLS: tuple[Any, ...] = (0, 1, "true", [True])
 INVALID_MESSAGES: tuple[Any, ...] = ("", 5, b"bytes", True, ["a"], "lone \ud800")
 INVALID_IPS: tuple[Any, ...] = ("", "1.2.3", "1.2.3.256", "localhost", 16909060, b"1.2.3.4", "::g", "10.0.0.0/8")
@@ -184,7 +190,7 @@ INVALID_ARGUMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
         "version": ("2023-08-01", "", 5, "2023-11-02x", "2024", "latest"),
     },
     **{
-        name: {**dict.fromkeys(("app_id", "room_id", "user_id"), INVALID_TEXTS), "version": ("2022-06-01", None)}
+        name: {**dict.fromkeys(("app_id", "room_id", "user_id"), INVALID_TEXTS), "version": ("2022-06-01", "")}
         for name in ("StopDetection", "ListDetectionTask")
     },
     "StartWebcast": {
@@ -227,7 +233,7 @@ INVALID_ARGUMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
         **dict.fromkeys(("result_callback_url", "status_callback_url"), INVALID_OPTIONAL_URLS),
         **dict.fromkeys(
             ("is_mixing_enabled", "return_all_text", "return_pre_text", "return_pre_audio", "return_finish_info"),
-            INVALID_ZERO_OR_ONE,
+            INVALID_SWITCHES,
         ),
     },
     "StopCensorAudioV2": {"task_id": INVALID_TEXTS},
@@ -289,7 +295,7 @@ INVALID_ARGUMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
             *({}, 5, VideoParam(), VideoParam(risk_type_list=[], business_type_list=[])),
             *(VideoParam(risk_type_list=value) for value in INVALID_LISTS),
             *(VideoParam(risk_type_list=["AGE"], business_type_list=value) for value in INVALID_LISTS),
-            *(VideoParam(risk_type_list=["AGE"], return_all_img=value) for value in INVALID_ZERO_OR_ONE),
+            *(VideoParam(risk_type_list=["AGE"], return_all_img=value) for value in INVALID_SWITCHES),
             *(VideoParam(risk_type_list=["AGE"], detect_frequency=value) for value in out_of_range(1, 60)),
             *(VideoParam(risk_type_list=["AGE"], result_callback_url=value) for value in INVALID_OPTIONAL_URLS),
             *(VideoParam(risk_type_list=["AGE"], status_callback_url=value) for value in INVALID_OPTIONAL_URLS),
@@ -299,14 +305,14 @@ INVALID_ARGUMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
             *(AudioParam(risk_type_list=value) for value in INVALID_LISTS),
             *(AudioParam(business_type_list=value) for value in INVALID_LISTS),
             *(AudioParam(audio_language=value) for value in ("", 5, "e\n")),  # type: ignore[arg-type]
-            *(AudioParam(return_all_text=value) for value in INVALID_ZERO_OR_ONE),
-            *(AudioParam(return_pre_text=value) for value in INVALID_ZERO_OR_ONE),
-            *(AudioParam(return_pre_audio=value) for value in INVALID_ZERO_OR_ONE),
+            *(AudioParam(return_all_text=value) for value in INVALID_SWITCHES),
+            *(AudioParam(return_pre_text=value) for value in INVALID_SWITCHES),
+            *(AudioParam(return_pre_audio=value) for value in INVALID_SWITCHES),
             *(AudioParam(result_callback_url=value) for value in INVALID_OPTIONAL_URLS),
             *(AudioParam(status_callback_url=value) for value in INVALID_OPTIONAL_URLS),
         ),
         "language": (*INVALID_TEXTS, ["zh"]),
-        "return_finish_info": INVALID_ZERO_OR_ONE,
+        "return_finish_info": INVALID_SWITCHES,
     },
     "StopCensorVideoV2": {"task_id": INVALID_TEXTS},
     "GenerateIdentifyToken": {"effective_time": out_of_range(1, 2_592_000)},
@@ -331,8 +337,8 @@ INVALID_ARGUMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
     "SetForbidStreamRule": {
         "room_id": too_long(128),
         "stream_id": too_long(256),
-        "disable_audio": INVALID_ZERO_OR_ONE,
-        "disable_video": INVALID_ZERO_OR_ONE,
+        "disable_audio": INVALID_SWITCHES,
+        "disable_video": INVALID_SWITCHES,
         "effective_time": out_of_range(1, 86_400),
     },
     "DescribeForbidStreamRules": {"room_id": too_long(128), "stream_id": too_many(10, 256)},
@@ -381,7 +387,8 @@ EXAMPLES: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         StartDetection,
-        {"media_type": 3, "interval": 600_000, "duration": 600_000, "idle_sec": 10_800, "callback_type": 1},
+        {"media_type": 3, "interval": 600_000, "duration": 600_000, "idle_sec": 10_800}
+        | {"callback_type": CallbackType.ALL},
         {"MediaType": 3, "Interval": 600_000, "Duration": 600_000, "IdleSec": 10_800, "CallbackType": 1},
     ),
     (
@@ -581,8 +588,8 @@ EXAMPLES: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         StartCensorAudioV2,
-        {"is_mixing_enabled": 0, "return_all_text": 1, "return_pre_text": 0, "return_pre_audio": 1}
-        | {"return_finish_info": 0},
+        {"is_mixing_enabled": False, "return_all_text": True, "return_pre_text": 0, "return_pre_audio": 1}
+        | {"return_finish_info": False},
         {"IsMixingEnabled": 0, "ReturnAllText": 1, "ReturnPreText": 0, "ReturnPreAudio": 1, "ReturnFinishInfo": 0},
     ),
     (StopCensorVideoV2, {}, {}),
@@ -615,15 +622,20 @@ EXAMPLES: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (DelForbidStreamRule, {}, {"StreamId": "stream"}),
     (
         SetForbidUserRule,
-        {"rule_type": 4, "disabled_privilege": [1, 2], "effective_time": 86_400, "user_id": 64 * "u"},
+        {"rule_type": RuleType.ROOM_USER, "disabled_privilege": [Privilege.LOGIN, 2], "effective_time": 86_400}
+        | {"user_id": 64 * "u"},
         {"RuleType": "4", "DisabledPrivilege[]": ["1", "2"], "EffectiveTime": "86400", "UserId": 64 * "u"},
     ),
     (SetForbidUserRule, {"rule_type": 1, "ip": "203.0.113.7", "room_id": None}, {"IP": "203.0.113.7"}),
-    (DescribeForbidUserRules, {"rule_type": 4}, {"RuleType": "4"}),
+    (DescribeForbidUserRules, {"rule_type": RuleType.ROOM_USER}, {"RuleType": "4"}),
     (DelForbidUserRule, {"rule_type": 4, "user_id": "user"}, {"RuleType": "4", "UserId": "user"}),
     (DelForbidUserRule, {"rule_type": 1, "ip": "::1", "room_id": None}, {"IP": "::1"}),
     (DescribeUsers, {"user_id": 10 * ["u"]}, {"UserId[]": 10 * ["u"]}),
-    (DescribeUserList, {"mode": 1, "limit": 200, "marker": "m"}, {"Mode": "1", "Limit": "200", "Marker": "m"}),
+    (
+        DescribeUserList,
+        {"mode": LoginOrder.LAST, "limit": 200, "marker": "m"},
+        {"Mode": "1", "Limit": "200", "Marker": "m"},
+    ),
     (DescribeUserList, {"mode": 0, "limit": 0}, {"Mode": "0", "Limit": "0"}),
     (DescribeUserNum, {"room_id": 10 * ["r"]}, {"RoomId[]": 10 * ["r"]}),
     (DescribeSimpleStreamList, {}, {"RoomId": "room"}),

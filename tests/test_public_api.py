@@ -173,10 +173,13 @@ def test_enums_have_the_documented_numbers() -> None:
     }
     assert enums == {
         "MediaType": {"VIDEO": 1, "AUDIO": 2, "BOTH": 3},
+        "CallbackType": {"VIOLATIONS": 0, "ALL": 1},
         "DetectionStatus": {"RUNNING": 1, "FINISHED": 2},
         "WebCastStatus": {"UNKNOWN": 0, "NOT_STARTED": 1, "RUNNING": 2, "ENDED": 3, "FAILED": 4},
         "WebcastChange": {"STARTED": 1, "REFRESHED": 4, "RESCHEDULED": 5},
         "UserStatus": {"OUT": 0, "IN": 1},
+        "LoginOrder": {"FIRST": 0, "LAST": 1},
+        "Privilege": {"LOGIN": 1, "PUBLISH": 2},
         "RuleType": {"IP": 1, "ROOM": 2, "USER": 3, "ROOM_USER": 4},
         "RiskSource": {"NONE": 1000, "TEXT": 1001, "PICTURE": 1002, "AUDIO": 1003},
     }
