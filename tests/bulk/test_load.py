@@ -3,12 +3,14 @@
 import contextlib
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.bulk.files import GeneratedFile
-from volc_moderation import ConfigurationError, SourceError
-from volc_moderation.bulk.load import LoadProgress, load_actions, read_actions
+from tests.doubles import volcengine_client
+from volc_moderation import Action, ConfigurationError, SourceError
+from volc_moderation.bulk.load import LoadProgress, load_actions, load_jobs, read_actions
 from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.bulk.sources import open_source
 from volc_moderation.jobs.clients import Clients
@@ -31,6 +33,18 @@ def test_bad_rows_are_reported_with_their_lines_and_counted(tmp_path: Path) -> N
     assert "task_id must be " in messages[0]
     assert messages[1] == f"{files[0]}, line 5: 2 columns, but the header has 1"
     assert (progress.good_rows, progress.bad_rows, progress.rows_by_action) == (2, 2, {"StopCensorAudioV2": 2})
+
+
+def test_what_a_call_leaves_to_its_client_is_loaded(tmp_path: Path) -> None:
+    clients = Clients([volcengine_client(app_id="app", version="2023-11-01")])
+    stops = [StopWebcast(room_id="r", task_id="t"), StopWebcast(app_id="app", room_id="r", task_id="t")]
+    actions: list[tuple[int, Action[Any]]] = list(enumerate(stops, 2))
+    with contextlib.closing(Journal(tmp_path / "calls.jobs")) as journal:
+        with journal.transaction():
+            loaded = load_jobs(journal, actions, lambda _: clients, now=0.0)
+        (job,) = journal.jobs()
+    assert loaded.new == 1
+    assert (job.lane.version, job.parameters["AppId"]) == ("2023-11-01", "app")
 
 
 def test_reading_stops_at_the_next_row_after_a_cancel() -> None:

@@ -209,7 +209,7 @@ class DistributedJobs:
         """Wait until a job has ended, and return it.
 
         Raises ``KeyError`` if there is no such job, or no longer, and ``JournalError`` if the queue is unreachable or
-        loses the job, or if this is closed before it ends.
+        loses the job, or if this is closed.
         """
         return self.clients.read_job(await self._wait(key))
 

@@ -29,13 +29,13 @@ class JobHandle(str, Generic[R_co]):
 
     __slots__ = ("_jobs",)
 
+    _jobs: _Jobs
+
     def __new__(cls, key: str, jobs: _Jobs) -> Self:
         """Create the handle of a job of ``jobs``."""
         handle = super().__new__(cls, key)
         handle._jobs = jobs
         return handle
-
-    _jobs: _Jobs
 
     def __await__(self) -> Generator[Any, None, Job[R_co]]:
         return self.wait().__await__()
@@ -46,8 +46,8 @@ class JobHandle(str, Generic[R_co]):
     async def wait(self) -> Job[R_co]:
         """Wait until the job has ended, whether it succeeded or not, and return it. Any number of tasks may wait.
 
-        If this is cancelled, the job still runs. Raises as ``wait`` of the jobs does: ``JournalError`` if they are
-        closed before the job has ended, and ``KeyError`` if it no longer exists, because it ended too long ago.
+        If this is cancelled, the job still runs. Raises as ``wait`` of the jobs does: ``JournalError`` if they have
+        been closed, and ``KeyError`` if the job no longer exists, because it ended too long ago.
         """
         return await self._jobs.wait(self)
 

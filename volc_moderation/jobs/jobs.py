@@ -200,8 +200,8 @@ class Jobs:
     async def wait(self, key: str) -> Job[object]:
         """Wait until a job has ended, whether it succeeded or not, and return it.
 
-        Raises ``KeyError`` if there is no job with this key, or no longer, and ``JournalError`` if the jobs are closed
-        before it ends.
+        Raises ``KeyError`` if there is no job with this key, or no longer, and ``JournalError`` if the jobs have been
+        closed, or are closed before it ends.
         """
         return self._clients.read_job(await self._wait(key))
 
