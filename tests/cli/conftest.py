@@ -27,10 +27,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def vendor(moderation_emulator: ModerationEmulator, monkeypatch: pytest.MonkeyPatch) -> ModerationEmulator:
-    """Put the emulator's addresses and credentials in the environment."""
-    for name, value in moderation_emulator.environment.items():
-        monkeypatch.setenv(name, value)
+def vendor(moderation_emulator: ModerationEmulator) -> ModerationEmulator:
+    """Return the emulator, whose addresses and credentials are in the environment."""
     return moderation_emulator
 
 

@@ -20,8 +20,8 @@ else:
     __getattr__, _ = lazy_names(
         __name__,
         {
-            "signed_callbacks": ["CALLBACK_SECRET", "make_volcengine_callback", "make_zego_callback"],
             "emulator": ["ModerationEmulator"],
+            "signed_callbacks": ["CALLBACK_SECRET", "make_volcengine_callback", "make_zego_callback"],
         },
     )
 
