@@ -119,7 +119,7 @@ def test_from_env_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOLCENGINE_SECRET_KEY", "SK")
     client = VolcengineClient.from_env(app_id="app", version=NEW)
     completed = client.complete(StopDetection(room_id="room"))
-    assert (completed.app_id, completed.version) == ("app", NEW)
+    assert completed == StopDetection(app_id="app", room_id="room", version=NEW)
     given = StopDetection(app_id="other", room_id="room", version=OLD)
     assert client.complete(given) is given
 

@@ -16,7 +16,7 @@ MAX_IN_FLIGHT = 48
 # connections, a call costs five times the CPU, and the pool may never become smaller again. So httpx only gets as many
 # connections as a fast client needs with the round trips of the vendor. httpx2 and aiohttp have no such costs.
 MIN_WIDTH = 16  # requests
-#: A little more than the documented quota of most actions. A raised quota over long round trips needs httpx2 or aiohttp.
+#: A little more than the quotas of most actions. A raised quota over long round trips needs httpx2 or aiohttp.
 FAST_RATE = 200  # calls per second
 #: The first answers take longer, because they come over new connections.
 COLD_ANSWERS = MAX_IN_FLIGHT

@@ -189,7 +189,7 @@ def _overrides(cls: type) -> dict[str, Any]:
         if name is None:
             overrides[attribute.name] = override(omit=True)
         else:
-            # What the client has if the action leaves it open is always sent. Omitting it would also move it to the end.
+            # What the client has if the action leaves it open is always sent; otherwise it would move to the end.
             is_optional = attribute.default in (None, ()) and not is_required(attribute)
             overrides[attribute.name] = override(rename=name, omit_if_default=is_optional)
     return overrides

@@ -2,12 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 
 import attrs
 
 from volc_moderation.action import Action
 from volc_moderation.bulk.row_parser import RowParser
-from volc_moderation.bulk.rows import BadRowError
+from volc_moderation.bulk.rows import BadRowError, Source
 from volc_moderation.bulk.sources import open_source
 from volc_moderation.errors import InvalidActionError, SourceError
 from volc_moderation.jobs.clients import Clients, dump_action
@@ -35,6 +36,20 @@ class LoadProgress:
     #: Whether the journal has this very list of calls already.
     is_known_list: bool = False
     is_cancelled: bool = False
+    #: The bytes of all files; None if that is unknown.
+    total_bytes: int | None = None
+    #: Returns the bytes that have been read.
+    bytes_read: Callable[[], int] = lambda: 0
+
+    def estimated_rows(self) -> dict[str, int]:
+        """Return the number of good rows of each action that the files have, judging from what has been read.
+
+        It is empty if the size of the files is unknown.
+        """
+        read, rows = self.bytes_read(), dict(self.rows_by_action)
+        if self.total_bytes is None or not read:
+            return {}
+        return {name: int(count * max(1.0, self.total_bytes / read)) for name, count in rows.items()}
 
     def cancel(self) -> None:
         """Stop reading at the next row. Nothing is written."""
@@ -59,8 +74,10 @@ def read_actions(
     ``limit`` is the number of good rows after which reading ends. Raises ``SourceError`` for a file that cannot be read
     to its end.
     """
+    read_before = 0
     for file in files:
         with contextlib.closing(open_source(file)) as source:
+            progress.bytes_read = partial(_position, read_before, source)
             parser.check_columns(source)
             for line, row in source.rows:
                 if progress.good_rows == limit:
@@ -77,7 +94,12 @@ def read_actions(
                 progress.good_rows += 1
                 progress.rows_by_action[action.name] = progress.rows_by_action.get(action.name, 0) + 1
                 yield line, action
+            read_before += source.position()
     progress.raise_if_cancelled()
+
+
+def _position(read_before: int, source: Source) -> int:
+    return read_before + source.position()
 
 
 def load_actions(

@@ -1,5 +1,7 @@
 """Turns a row into an action. Columns are the action's fields, in snake_case or as the vendor spells them."""
 
+import difflib
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +15,10 @@ from volc_moderation.wire import wire_names
 
 #: The column that names the action of a row.
 ACTION = "action"
+#: Ignored columns: all that are no field of an action.
+ALL_UNKNOWN = frozenset({"*"})
+#: Unknown columns that a message lists.
+MAX_COLUMNS_SHOWN = 20
 #: Items of a list in the JSON of a model. To find what is wrong with each item takes a thousand times its memory.
 MAX_LIST_ITEMS = 1000
 
@@ -29,8 +35,9 @@ class _Field(NamedTuple):
 class _ActionFields:
     """The fields of one action, by each name that a column may have."""
 
-    def __init__(self, action: type[Action[Any]]) -> None:
+    def __init__(self, action: type[Action[Any]], ignored: frozenset[str]) -> None:
         self.action = action
+        self._ignored = ignored
         self.by_column: dict[str, _Field] = {}
         #: Of the required fields: how the vendor spells them.
         self.required: dict[str, str] = {}
@@ -57,11 +64,13 @@ class _ActionFields:
     def _read(self, row: Row) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         for column, value in row.items():
-            if value in ("", None) or column == ACTION:
+            if value in ("", None) or column == ACTION or column in self._ignored:
                 continue
             try:
                 name, from_text, from_json = self.by_column[column]
             except KeyError:
+                if self._ignored is ALL_UNKNOWN:
+                    continue
                 raise SourceError(f"{self.action.name} has no field {quoted(column)}") from None
             if name in arguments:
                 raise SourceError(f"{name} is given twice, in two spellings")
@@ -89,14 +98,21 @@ class RowParser:
     :param actions: the actions that rows may name, by name.
     :param action: the action of rows that name none.
     :param constants: columns that all rows have, such as ``{"app_id": "…"}``. A row's own value takes precedence.
+    :param ignored: columns that are left out, or ``ALL_UNKNOWN``.
 
     Raises ``SourceError`` for an action or a constant that does not exist.
     """
 
     def __init__(
-        self, actions: Mapping[str, type[Action[Any]]], *, action: str | None, constants: Mapping[str, str]
+        self,
+        actions: Mapping[str, type[Action[Any]]],
+        *,
+        action: str | None,
+        constants: Mapping[str, str],
+        ignored: frozenset[str] = frozenset(),
     ) -> None:
         self._actions = actions
+        self._ignored = ignored
         self._fields: dict[str, _ActionFields] = {}
         self._default = action
         self._constants = constants
@@ -112,7 +128,7 @@ class RowParser:
         """Check the names of a file's columns, before its rows are read. Raises ``SourceError``."""
         if source.columns is None:
             return
-        columns = {*source.columns, *self._constants}
+        columns = {*source.columns, *self._constants} - self._ignored
         if ACTION in columns:
             known = {column for name in self._actions for column in self._fields_of(name).by_column}
             required: dict[str, str] = {}
@@ -122,10 +138,9 @@ class RowParser:
             raise SourceError(
                 f"{source.name}, line 1: there is no column {ACTION!r}; add one, or give --action", line=1
             )
-        unknown = [column for column in source.columns if column not in known and column != ACTION]
-        if unknown:
-            hint = f"; {self._default} has {_snake_case_names(known)}" if required else ""
-            raise SourceError(f"{source.name}, line 1: unknown column {quoted(unknown[0])}{hint}", line=1)
+        unknown = [column for column in source.columns if column in columns and column not in {*known, ACTION}]
+        if unknown and self._ignored is not ALL_UNKNOWN:
+            raise SourceError(f"{source.name}, line 1: {_describe_unknown(unknown, known)}", line=1)
         for field, spelling in required.items():
             if not {field, field.rstrip("_"), spelling} & columns:
                 raise SourceError(f"{source.name}, line 1: column {field!r} is missing", line=1)
@@ -143,12 +158,23 @@ class RowParser:
                 if [*self._actions] == [self._default]:
                     raise SourceError(f"the action of these rows must be {self._default}; got {quoted(action)}")
                 raise SourceError(f"there is no action {quoted(action)}{_did_you_mean(action, self._actions)}")
-            self._fields[action] = _ActionFields(self._actions[action])
+            self._fields[action] = _ActionFields(self._actions[action], self._ignored)
         return self._fields[action]
 
 
-def _snake_case_names(columns: Iterable[str]) -> str:
-    return ", ".join(sorted(name for name in columns if name == name.lower() and not name.endswith("_")))
+def _describe_unknown(unknown: list[str], known: Iterable[str]) -> str:
+    """Return a sentence about columns that are no field of an action, and what to do about them."""
+    fields = sorted(name for name in known if name == name.lower() and not name.endswith("_"))
+    names = ", ".join(quoted(column) for column in unknown[:MAX_COLUMNS_SHOWN])
+    more = f" and {len(unknown) - MAX_COLUMNS_SHOWN:,} more" if len(unknown) > MAX_COLUMNS_SHOWN else ""
+    text = f"unknown column{'s' if len(unknown) > 1 else ''} {names}{more}"
+    for column in unknown:
+        similar = difflib.get_close_matches(column.strip().replace(" ", "_").lower(), fields, 1)
+        if similar:
+            return f"{text}; did you mean {similar[0]}?"
+    can_list = not more and not any("," in column or column != column.strip() for column in unknown)
+    ignored = shlex.quote(",".join(unknown)) if can_list else "all"
+    return f"{text}; the fields are {', '.join(fields)}. To leave out what is no field: --ignore-columns {ignored}"
 
 
 def _did_you_mean(name: str, actions: Iterable[str]) -> str:

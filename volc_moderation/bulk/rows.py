@@ -38,6 +38,8 @@ class Source:
     rows: Iterator[tuple[int, Row | BadRowError]]
     #: Closes the file.
     close: Callable[[], None] = lambda: None
+    #: Returns the bytes of the file, as it is stored, that have been read.
+    position: Callable[[], int] = lambda: 0
 
 
 def quoted(name: str) -> str:

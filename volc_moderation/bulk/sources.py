@@ -9,6 +9,7 @@ import gzip
 import io
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import IO, cast
 
 from volc_moderation.bulk.csv_format import read_csv
@@ -25,6 +26,8 @@ STDIN = "-"
 _PARQUET = b"PAR1"
 _ENCRYPTED_PARQUET = b"PARE"
 _GZIP = b"\x1f\x8b"
+#: XLSX (a ZIP file) and XLS.
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _UTF_8_BOM = b"\xef\xbb\xbf"
 _UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
@@ -52,7 +55,26 @@ def open_source(path: str, *, stdin: Callable[[], IO[bytes]] = _unbuffered_stdin
 def _open(name: str, path: str, stdin: Callable[[], IO[bytes]], files: contextlib.ExitStack) -> Source:
     raw = stdin() if path == STDIN else open(path, "rb")  # noqa: PTH123, SIM115 - closed with the source
     file = files.enter_context(_PeekableFile(raw))
+    source = _open_format(name, path, file, files)
+    if path != STDIN:
+        source.position = partial(_position_of, raw)
+    return source
+
+
+def _position_of(file: IO[bytes]) -> int:
+    """Return the bytes that have been read; another thread may ask, even after the file was closed."""
+    try:
+        return file.tell()
+    except (OSError, ValueError):
+        return 0
+
+
+def _open_format(name: str, path: str, file: "_PeekableFile", files: contextlib.ExitStack) -> Source:
     start = file.peek(4)
+    if start.startswith(_WORKBOOKS):
+        raise SourceError(
+            f"{name} is a spreadsheet in the format of Excel, or another archive: export it as CSV, in UTF-8"
+        )
     if start.startswith(_PARQUET):
         if path == STDIN:
             raise SourceError("Parquet cannot be read from standard input, because its index is at its end")

@@ -1,6 +1,5 @@
 """``volc-moderation bulk FILE…``: sends the calls of files, each at least once, at the full speed of its quota."""
 
-import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,14 +19,24 @@ from volc_moderation.bulk.sources import STDIN
 from volc_moderation.cli.environment import Redis, check_redis, printable_redis
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.hand_over import hand_over as hand_over_rows
-from volc_moderation.cli.load_files import check_files, load_files, parse_constants, paths_of
+from volc_moderation.cli.invocation import command_line
+from volc_moderation.cli.load_files import (
+    IgnoreColumns,
+    check_files,
+    load_files,
+    parse_constants,
+    parse_ignored,
+    paths_of,
+)
 from volc_moderation.cli.output import check_outputs, create_private
-from volc_moderation.cli.rate import Rate, parse_rates
+from volc_moderation.cli.plan import duration
+from volc_moderation.cli.rate import Rate, Rates, parse_rates
 from volc_moderation.cli.run import run_journal, summary_line
 from volc_moderation.cli.session import RunOptions, Session, run_session
 from volc_moderation.cli.terminal import print_error, stderr, stdout
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.lock import JournalInUseError
+from volc_moderation.printable import counted
 from volc_moderation.vendors import all_actions
 
 #: Seconds after which Python's threads take turns. At the default of 5 ms, the journal's thread waits that long at each
@@ -41,6 +50,7 @@ def bulk(
     *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
     action: str | None = None,
     set_: Annotated[Sequence[str], Parameter(name="--set", negative=())] = (),
+    ignore_columns: IgnoreColumns = (),
     dry_run: bool = False,
     journal: Path | None = None,
     resume: bool = False,
@@ -75,6 +85,9 @@ def bulk(
         The action of the rows that name none, such as StopWebcast.
     set_
         A column that all rows have, as NAME=VALUE.
+    ignore_columns
+        Columns to leave out, as NAME,NAME, or "all" for all that are no field of the action. Otherwise an unknown
+        column is an error, because it may be misspelt.
     dry_run
         Check all rows and show what would be sent; send nothing.
     journal
@@ -109,7 +122,7 @@ def bulk(
         Add the calls to a journal that another process has open, such as a web app with Jobs, which sends them. This
         command then ends at once, with the exit code 11.
     output
-        Append each call to this file of JSON Lines when it ends. Only you can read a new file.
+        Append each call to this file of JSON Lines when it ends; - is standard output. Only you can read a new file.
     report
         Write an HTML page with charts of the run to this file at the end. Only you can read a new file.
     verbose
@@ -119,9 +132,11 @@ def bulk(
     console = stderr()
     try:
         check_files(files)
-        parser = RowParser(all_actions(), action=action, constants=parse_constants(set_))
+        constants, ignored = parse_constants(set_), parse_ignored(ignore_columns)
+        parser = RowParser(all_actions(), action=action, constants=constants, ignored=ignored)
+        rates = parse_rates(rate)
         if dry_run:
-            return _dry_run(files, parser, limit)
+            return _dry_run(files, parser, limit, rates)
         if hand_over:
             _check_hand_over(
                 {
@@ -138,7 +153,6 @@ def bulk(
             )
             path = _journal_path(files, journal, resume=False, retries=False)
             return hand_over_rows(path, console, files, parser, limit=limit, skip_bad=skip_bad)
-        rates = parse_rates(rate)
         if engine != "local":
             engine = "workers"
             check_redis(redis, wanted_by="--engine workers")
@@ -232,7 +246,7 @@ def _create_outputs(*files: Path | None) -> None:
             create_private(file)
 
 
-def _dry_run(files: Sequence[str], parser: RowParser, limit: int | None) -> ExitCode:
+def _dry_run(files: Sequence[str], parser: RowParser, limit: int | None, rates: Rates) -> ExitCode:
     """Check all rows and show what would be sent. Raises ``SourceError`` for a file that cannot be read."""
     if not files:
         raise SourceError("give a file to check")
@@ -245,15 +259,16 @@ def _dry_run(files: Sequence[str], parser: RowParser, limit: int | None) -> Exit
 
     for _, action in read_actions(files, parser, limit=limit, on_bad_row=print_bad_row, progress=progress):
         examples.setdefault(action.name, str(action))
-    table = Table("action", "calls", "quota", "least time", "first call", box=SIMPLE_HEAD)
+    table = Table("action", "calls", "rate", "time", "first call", box=SIMPLE_HEAD)
     actions = all_actions()
     for name, count in progress.rows_by_action.items():
-        quota = actions[name].quota
-        seconds = f"{count / quota.limit * quota.window:,.0f} s" if quota.published else "?"
-        table.add_row(name, f"{count:,}", f"{quota.limit}/s" if quota.published else "learned", seconds, examples[name])
+        rate = rates.rate_of(actions[name], actions[name].quota)
+        shown = f"{rate:g}/s" + (", learned" if rates.is_learned(actions[name]) else "")
+        table.add_row(name, f"{count:,}", shown, duration(count / rate), examples[name])
     if progress.rows_by_action:
         out.print(table)
-    out.print(f"{progress.good_rows:,} calls, {progress.bad_rows:,} bad rows. Nothing was sent.")
+    rows = counted(progress.bad_rows, "bad row")
+    out.print(f"{counted(progress.good_rows, 'call')}, {rows}. Nothing was sent.")
     return ExitCode.USAGE if progress.bad_rows or not progress.good_rows else ExitCode.SUCCESS
 
 
@@ -274,8 +289,8 @@ def _journal_path(files: Sequence[str], journal: Path | None, *, resume: bool, r
 
 def _resume_command(journal: Path, options: Mapping[str, object]) -> str:
     """Return the command that resumes a journal. Options whose value is None are left out."""
-    words = ["volc-moderation", "bulk", "--resume", "--journal", str(journal)]
+    words = ["bulk", "--resume", "--journal", str(journal)]
     for option, value in options.items():
         for item in value if isinstance(value, (list, tuple)) else [value]:
             words += [] if item is None else [option, str(item)]
-    return shlex.join(words)
+    return command_line(*words)

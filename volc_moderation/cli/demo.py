@@ -23,6 +23,7 @@ from volc_moderation import Action, ModerationError, VolcengineClient, ZegoClien
 from volc_moderation.cli.emulator import Delay
 from volc_moderation.cli.environment import Environment
 from volc_moderation.cli.exit_codes import ExitCode
+from volc_moderation.cli.invocation import command_line
 from volc_moderation.cli.rate import Rates
 from volc_moderation.cli.run import run_jobs, summary_line
 from volc_moderation.cli.session import RunOptions, Session
@@ -289,7 +290,7 @@ def _print_outcome(
     console.print(f"{summary_line(summary)[:-1]}, in {seconds:.1f} s.")
     console.print(f"Report: {report}", soft_wrap=True)
     if summary.unfinished:
-        console.print(f"Resume with: volc-moderation demo --resume {journal}", soft_wrap=True)
+        console.print(f"Resume with: {command_line('demo', '--resume', str(journal))}", soft_wrap=True)
     if interrupts.count and summary.unfinished:
         return ExitCode.INTERRUPTED
     return ExitCode.SUCCESS if all(batch.is_within_quota for batch in batches) else ExitCode.FAILURE

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from volc_moderation.cli.exit_codes import ExitCode
+from volc_moderation.cli.invocation import command_line
 from volc_moderation.cli.terminal import print_error, stderr, stdout
 from volc_moderation.emulator import Emulator, Settings, listen, serve
 
@@ -49,7 +50,7 @@ def emulator(
         f"export VOLCENGINE_RTC_BASE_URL={address} ZEGO_BASE_URL={address}",
         f"export VOLCENGINE_ACCESS_KEY={settings.access_key} VOLCENGINE_SECRET_KEY={settings.secret_key}",
         f"export ZEGO_APP_ID={settings.app_id} ZEGO_SERVER_SECRET={settings.server_secret}",
-        "volc-moderation call StartDetection --app-id app --room-id room",
+        command_line("call", "StartDetection", "--app-id", "app", "--room-id", "room"),
         f"curl {address}/_emulator/counts",
     ):
         console.print(line, soft_wrap=True)

@@ -54,9 +54,7 @@ class Environment:
 
     def quota_rate(self, client: Client, action_type: type[Action[object]]) -> float:
         """Return the calls per second that the quota and ``--rate`` allow."""
-        limits = self.rates.limits_of(type(client))
-        quota = client.quota_of(action_type)
-        return limits.get(action_type.name, quota.limit) / quota.window
+        return self.rates.rate_of(action_type, client.quota_of(action_type))
 
 
 @contextlib.asynccontextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import shlex
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,12 +13,14 @@ from volc_moderation.action import Action
 from volc_moderation.bulk.load import LoadProgress, check_loaded, load_jobs, read_actions
 from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.cli.exit_codes import ExitCode
+from volc_moderation.cli.invocation import command_line
 from volc_moderation.cli.load_files import first_bad_rows_printer, show_loading
 from volc_moderation.cli.session import RunOptions, Session, run_session
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.jobs import socket_file
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.standby import Standby
+from volc_moderation.printable import counted
 from volc_moderation.vendors import vendor_of
 
 T = TypeVar("T")
@@ -95,10 +96,11 @@ async def _load(
         await asyncio.sleep(PAUSE_BETWEEN_COMMITS)
     known = progress.good_rows - added
     session.console.print(
-        f"{progress.good_rows:,} calls were handed over to process {leader.hello.pid}"
+        f"{counted(progress.good_rows, 'call')} {'was' if progress.good_rows == 1 else 'were'} handed over to process"
+        f" {leader.hello.pid}"
         + (f" ({known:,} of them it had already)" if known else "")
-        + (f", {progress.bad_rows:,} bad rows skipped" if progress.bad_rows else "")
-        + f". Follow them with: volc-moderation jobs {shlex.quote(str(session.options.journal))}",
+        + (f", {counted(progress.bad_rows, 'bad row')} skipped" if progress.bad_rows else "")
+        + f". Follow with: {command_line('jobs', str(session.options.journal))}",
         soft_wrap=True,
     )
     return ExitCode.SOME_DEFERRED

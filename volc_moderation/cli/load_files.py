@@ -4,20 +4,30 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from cyclopts import Parameter
 
 from volc_moderation import SourceError
 from volc_moderation.bulk.load import CANCELLED_MESSAGE, LoadProgress, load_actions, read_actions
-from volc_moderation.bulk.row_parser import RowParser
+from volc_moderation.bulk.row_parser import ALL_UNKNOWN, RowParser
 from volc_moderation.bulk.sources import STDIN
+from volc_moderation.cli.plan import plan_line
 from volc_moderation.cli.session import Session
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.jobs.journal import Journal
+from volc_moderation.printable import counted
+from volc_moderation.vendors import all_actions
 
 T = TypeVar("T")
 
+#: The type of the option in a command's signature.
+IgnoreColumns = Annotated[Sequence[str], Parameter(name="--ignore-columns", negative=())]
+
 #: Seconds between two updates of the loading status.
 STATUS_INTERVAL = 0.1
+#: Seconds after which the number of calls in the files is estimated.
+ESTIMATE_AFTER = 0.5
 #: Seconds that reading may take to end after an interrupt.
 CANCEL_TIMEOUT = 1.0
 #: Bad rows that are printed; further ones are only counted. A dry run prints all.
@@ -58,6 +68,12 @@ def parse_constants(values: Sequence[str]) -> dict[str, str]:
     return constants
 
 
+def parse_ignored(values: Sequence[str]) -> frozenset[str]:
+    """Return the columns of ``--ignore-columns``: NAME,NAME, given once or several times, or ``all``."""
+    names = frozenset(name.strip() for text in values for name in text.split(","))
+    return ALL_UNKNOWN if names == {"all"} else names
+
+
 async def load_files(
     session: Session, files: Sequence[str], parser: RowParser, *, limit: int | None = None, skip_bad: bool = False
 ) -> None:
@@ -69,8 +85,10 @@ async def load_files(
     Raises ``SourceError``; the journal is then unchanged.
     """
     console, interrupts = session.console, session.interrupts
-    progress = LoadProgress()
+    progress = LoadProgress(total_bytes=_size_of(files))
     interrupts.set_handlers(progress.cancel, progress.cancel)
+    names = ", ".join("standard input" if file == STDIN else file for file in files)
+    console.print(f"Reading {names}", soft_wrap=True)
 
     def load(journal: Journal) -> None:
         actions = read_actions(
@@ -95,34 +113,59 @@ async def show_loading(session: Session, loading: "asyncio.Future[T]", progress:
     Raises ``SourceError`` if the reading does not end after an interrupt.
     """
     console = session.console
-    updates_since_cancel = 0
+    updates = updates_since_cancel = 0
     with console.status("Checking…") as status:
         while not loading.done():
             bad = f", {progress.bad_rows:,} bad" if progress.bad_rows else ""
-            status.update(f"Checking: {progress.good_rows:,} rows{bad}")
+            status.update(f"Checking: {counted(progress.good_rows, 'row')}{bad}")
             await asyncio.wait([loading], timeout=STATUS_INTERVAL)
+            updates += 1
+            if updates == ESTIMATE_AFTER / STATUS_INTERVAL and not loading.done():
+                _print_estimates(session, progress)
             updates_since_cancel += progress.is_cancelled
             if updates_since_cancel > CANCEL_TIMEOUT / STATUS_INTERVAL or session.interrupts.count > 1:
                 # The thread is blocked reading a silent terminal or pipe; it cannot be woken.
                 session.journal.abandon()
                 raise SourceError(CANCELLED_MESSAGE)
     if progress.bad_rows > MAX_BAD_ROWS_SHOWN:
-        console.print(f"… and {progress.bad_rows - MAX_BAD_ROWS_SHOWN:,} more bad rows")
+        console.print(f"… and {counted(progress.bad_rows - MAX_BAD_ROWS_SHOWN, 'more bad row')}")
     return await loading
+
+
+def _size_of(files: Sequence[str]) -> int | None:
+    """Return the bytes of all files; None if that is unknown, as of standard input."""
+    paths = paths_of(files)
+    if len(paths) != len(files) or not all(path.is_file() for path in paths):
+        return None
+    return sum(path.stat().st_size for path in paths)
+
+
+def _print_estimates(session: Session, progress: LoadProgress) -> None:
+    """Print how many calls the files have, and how long they take, judging from what has been read."""
+    environment, actions = session.environment, all_actions()
+    for name, count in progress.estimated_rows().items():
+        for client in environment.clients:
+            if client.actions().get(name) is actions[name]:
+                rate, is_learned = (
+                    environment.quota_rate(client, actions[name]),
+                    environment.rates.is_learned(actions[name]),
+                )
+                line = plan_line(name, count, rate, is_learned=is_learned, is_estimate=True)
+                session.console.print(line, soft_wrap=True)
 
 
 def _load_message(progress: LoadProgress) -> str:
     """Return a line about the files that were loaded."""
-    message = f"{progress.good_rows:,} rows, "
+    message = f"{counted(progress.good_rows, 'row')}, "
     if progress.is_known_list:
         message += "the same calls that the journal was created from; only unfinished ones are sent"
     else:
-        message += f"{progress.added_jobs:,} calls"
+        message += counted(progress.added_jobs, "call")
         existing = progress.good_rows - progress.added_jobs - progress.reopened_jobs
-        details = [f"{progress.reopened_jobs:,} that had ended are repeated"] if progress.reopened_jobs else []
-        details += [f"{existing:,} are already in the journal"] if existing else []
+        details = [f"{progress.reopened_jobs:,} that had ended to be repeated"] if progress.reopened_jobs else []
+        details += [f"{existing:,} already in the journal"] if existing else []
         message += f" ({', '.join(details)})" if details else ""
-    return message + (f", {progress.bad_rows:,} bad rows skipped" if progress.bad_rows else "")
+    return message + (f", {counted(progress.bad_rows, 'bad row')} skipped" if progress.bad_rows else "")
 
 
 def first_bad_rows_printer(console: Terminal) -> Callable[[str], None]:

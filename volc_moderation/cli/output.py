@@ -3,12 +3,17 @@
 import contextlib
 import os
 import stat
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from volc_moderation import JournalError, SourceError
+from volc_moderation.cli.invocation import command_line
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.printable import printable_json
+
+#: The name of standard output.
+STDOUT = Path("-")
 
 #: Makes ``os.open`` fail for a pipe without a reader; 0 on Windows, where no path names a pipe.
 _NONBLOCKING = getattr(os, "O_NONBLOCK", 0)
@@ -26,8 +31,10 @@ def check_outputs(
         for suffix in ("", "-wal", "-shm", "-lock", "-sock"):
             used[_identity(journal.with_name(f"{journal.name}{suffix}"))] = f"the journal {journal}"
     for option, path in outputs.items():
-        if path is None:
+        if path is None or (path == STDOUT and option == "--output"):
             continue
+        if path == STDOUT:
+            raise SourceError(f"{option} must be a file, not standard output")
         if _identity(path) in used:
             raise SourceError(f"{option} {path} would overwrite {used[_identity(path)]}")
         if not _is_device(path):
@@ -50,7 +57,7 @@ def _is_device(path: Path) -> bool:
 
 def create_private(path: Path) -> None:
     """Create a file that only its owner can read, or check that an existing one is writable. Raises ``SourceError``."""
-    if _is_device(path) and not path.is_dir():
+    if path == STDOUT or (_is_device(path) and not path.is_dir()):
         return
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
@@ -58,20 +65,30 @@ def create_private(path: Path) -> None:
         raise SourceError(f"{path} cannot be written: {error.strerror}") from None
 
 
+class StandardOutputError(JournalError):
+    """Standard output cannot be written: its reader has gone, or its disk is full."""
+
+
 class Output:
-    """The file of ``--output``: JSON Lines, one for each job that has ended.
+    """The file of ``--output``, or standard output: JSON Lines, one for each job that has ended.
+
+    :param journal: the journal that has the results, too; None if it is temporary.
 
     Raises ``SourceError`` if it cannot be opened for writing.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, journal: Path | None) -> None:
         self._path = path
+        self._journal = journal
         self._file: int | None = None
         #: Written before the first line: a line feed if a crash or a full disk has torn the last line of the file.
         self._prefix = b""
         #: Why writing failed; None if it did not.
         self.error: JournalError | None = None
         if path is None:
+            return
+        if path == STDOUT:
+            self._file = os.dup(sys.stdout.fileno())
             return
         create_private(path)
         try:
@@ -96,10 +113,11 @@ class Output:
         try:
             self._write(self._file, self._prefix + printable_json(fields).encode() + b"\n")
         except OSError as error:
-            self.error = JournalError(
-                f"{self._path} cannot be written: {error.strerror}. The journal has the missing results:"
-                " volc-moderation jobs … --export"
-            )
+            is_stdout = self._path == STDOUT
+            message = f"{'standard output' if is_stdout else self._path} cannot be written: {error.strerror}."
+            if self._journal is not None:
+                message += f" The journal has all results: {command_line('jobs', str(self._journal), '--export')}"
+            self.error = (StandardOutputError if is_stdout else JournalError)(message)
         self._prefix = b""
         return self.error is None
 

@@ -40,6 +40,20 @@ class Rates:
                 limits[name] = _limit_within(action_type.quota, self.default)
         return limits
 
+    def rate_of(self, action_type: type[Action[Any]], quota: Quota) -> float:
+        """Return the calls per second of an action.
+
+        :param quota: its documented quota, which may be that of a test environment.
+        """
+        if action_type.name in self.by_action:
+            return max(1, int(self.by_action[action_type.name] * quota.window)) / quota.window
+        limit = quota.limit if self.default is None else _limit_within(quota, self.default)
+        return limit / quota.window
+
+    def is_learned(self, action_type: type[Action[Any]]) -> bool:
+        """Return whether neither the vendor nor the user sets the rate of an action."""
+        return not action_type.quota.published and self.default is None and action_type.name not in self.by_action
+
     def warnings(self, action_types: Iterable[type[Action[Any]]]) -> list[str]:
         """Return a warning for each action whose rate exceeds its documented quota."""
         warnings = []

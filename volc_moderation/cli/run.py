@@ -8,16 +8,20 @@ from types import ModuleType
 
 from volc_moderation import AuthenticationError, JournalError, ModerationError, SourceError
 from volc_moderation.cli.exit_codes import ExitCode
-from volc_moderation.cli.output import Output
+from volc_moderation.cli.invocation import command_line
+from volc_moderation.cli.output import Output, StandardOutputError
+from volc_moderation.cli.plan import plan_line
 from volc_moderation.cli.progress import Progress, time_of_day
 from volc_moderation.cli.session import Session
 from volc_moderation.cli.signals import Interrupts
 from volc_moderation.cli.terminal import Terminal
+from volc_moderation.credentials import redact_passwords
 from volc_moderation.jobs.engine import Engine
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.schema import JobSummary
 from volc_moderation.jobs.runner import LocalRunner
+from volc_moderation.printable import counted
 
 #: Seconds between two updates of the progress.
 REFRESH_INTERVAL = 0.25
@@ -31,24 +35,26 @@ async def run_journal(session: Session) -> ExitCode:
     if session.options.report is not None:
         _report_module()  # a package that is replaced during a long run must not cost the report
     try:
-        error = await run_jobs(session)
+        error = await run_jobs(session, is_announced=True)
     except JournalError as journal_error:
         error = journal_error
     if isinstance(error, JournalError):
         print_fatal_error(session.console, error)
         session.console.print(f"Resume with: {session.options.resume_command}", soft_wrap=True)
-        return ExitCode.FAILURE
+        return fatal_exit_code(error)
     return await _print_outcome(session, error)
 
 
-async def run_jobs(session: Session) -> ModerationError | None:
+async def run_jobs(session: Session, *, is_announced: bool = False) -> ModerationError | None:
     """Run the jobs of the journal until they have ended, and show the progress. Return the error that ended it early.
+
+    :param is_announced: whether to print what will be done, and how long that takes.
 
     Raises ``ModerationError`` if the run cannot start.
     """
     lanes = await session.journal.do(Journal.lanes)
     session.environment.require_vendors({lane.vendor for lane in lanes.values()})
-    output = Output(session.options.output)
+    output = Output(session.options.output, journal=session.options.journal if session.options.is_kept else None)
     progress = Progress(session.console)
 
     def on_event(event: JobEvent) -> None:
@@ -65,7 +71,12 @@ async def run_jobs(session: Session) -> ModerationError | None:
                 session.console.print(warning, soft_wrap=True)
             for status in statuses:
                 quota_rate = session.environment.quota_rate(status.client, status.action_type)
-                progress.add(status.lane, unfinished.get(status.lane, 0), quota_rate)
+                count = unfinished.get(status.lane, 0)
+                progress.add(status.lane, count, quota_rate)
+                if count and is_announced:
+                    is_learned = session.options.rates.is_learned(status.action_type)
+                    line = plan_line(status.lane.action, count, quota_rate, is_learned=is_learned)
+                    session.console.print(line, soft_wrap=True)
             return await _run_engine(engine, progress, session.interrupts) or output.error
     finally:
         output.close()
@@ -97,6 +108,9 @@ async def _open_engine(session: Session, on_event: Callable[[JobEvent], None]) -
     async with DistributedJobs(options.redis, clients=clients, queue=options.queue) as jobs:
         for risk in await jobs.risks():
             console.print(f"Warning: {risk}.", soft_wrap=True)
+        if not await jobs.workers():
+            words = ["worker", "--redis", redact_passwords(options.redis), "--queue", options.queue]
+            console.print(f"No worker listens to the queue. Start one with: {command_line(*words)}", soft_wrap=True)
         yield Follower(session.journal, jobs, on_event=on_event, wait_for_deferred=options.wait_for_deferred)
 
 
@@ -163,8 +177,10 @@ async def _print_retry_hints(session: Session, summary: JobSummary) -> None:
         console.print(f"Retry the failed calls with: {command} --retry-failed", soft_wrap=True)
     if interrupted:
         console.print(
-            f"{interrupted:,} calls that must not be sent twice were interrupted, and it is not known whether the"
-            f" vendor carried them out. If it did not, send them with: {command} --retry-interrupted",
+            f"Of the calls that must not be sent twice, {interrupted:,} {'was' if interrupted == 1 else 'were'}"
+            " interrupted, and it is not known whether the vendor carried"
+            f" {'it' if interrupted == 1 else 'them'} out. If it did not, send again with:"
+            f" {command} --retry-interrupted",
             soft_wrap=True,
         )
 
@@ -180,7 +196,7 @@ def print_fatal_error(console: Terminal, error: ModerationError) -> None:
 async def print_failure_codes(session: Session) -> None:
     """Print the codes with which most jobs failed."""
     for code, count, message in await session.journal.do(Journal.failure_codes):
-        session.console.print(f"  {count:,} times {code}: {message}", soft_wrap=True)
+        session.console.print(f"  {counted(count, 'time')} {code}: {message}", soft_wrap=True)
 
 
 def summary_line(summary: JobSummary) -> str:
@@ -211,4 +227,6 @@ def _exit_code(summary: JobSummary, error: ModerationError | None, *, is_interru
 
 def fatal_exit_code(error: ModerationError) -> ExitCode:
     """Return the exit code for the error that ended a run."""
+    if isinstance(error, StandardOutputError):
+        return ExitCode.OUTPUT_FAILED
     return ExitCode.CREDENTIALS if isinstance(error, AuthenticationError) else ExitCode.FAILURE

@@ -23,6 +23,8 @@ class RunOptions:
     """The options that say how to run a journal."""
 
     journal: Path
+    #: Whether the journal stays after the run.
+    is_kept: bool = True
     #: Whether to continue a journal that exists.
     is_resumed: bool = False
     rates: Rates = attrs.field(factory=Rates)

@@ -17,7 +17,14 @@ from volc_moderation import ConflictError, InvalidActionError, InvalidRequestErr
 from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.cli.environment import Redis
 from volc_moderation.cli.exit_codes import ExitCode
-from volc_moderation.cli.load_files import check_files, load_files, parse_constants, paths_of
+from volc_moderation.cli.load_files import (
+    IgnoreColumns,
+    check_files,
+    load_files,
+    parse_constants,
+    parse_ignored,
+    paths_of,
+)
 from volc_moderation.cli.output import check_outputs, create_private
 from volc_moderation.cli.rate import Rate, parse_rates
 from volc_moderation.cli.run import fatal_exit_code, print_failure_codes, print_fatal_error, run_jobs
@@ -27,6 +34,7 @@ from volc_moderation.cli.terminal import print_error, stderr, stdout
 from volc_moderation.jobs.clients import dump_action
 from volc_moderation.jobs.job import JobState, StoredJob, key_of
 from volc_moderation.jobs.journal import Journal
+from volc_moderation.printable import counted
 from volc_moderation.volcengine import ListDetectionTask, MediaType, StopDetection, VolcengineClient
 from volc_moderation.volcengine.error_codes import find_code
 from volc_moderation.wire import dump_json
@@ -42,6 +50,7 @@ MAX_RUNNING_SHOWN = 20
 def sweep(
     *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
     set_: Annotated[Sequence[str], Parameter(name="--set", negative=())] = (),
+    ignore_columns: IgnoreColumns = (),
     older_than: str = "0s",
     dry_run: bool = False,
     rate: Rate = (),
@@ -62,7 +71,9 @@ def sweep(
         Files with the columns app_id and room_id, in the formats of bulk; - is standard input. A row with a user_id
         concerns only the moderation of that user.
     set_
-        A column that all rows have, such as app_id=…
+        A column that all rows have, such as app_id=abc.
+    ignore_columns
+        Columns to leave out, as NAME,NAME, or "all" for all except app_id, room_id and user_id.
     older_than
         Stop only moderations that are older than this, such as 90s, 30m, 2h or 1d. A moderation of a room is as old as
         its first listed user.
@@ -74,7 +85,7 @@ def sweep(
     redis
         Share the quotas through this Redis or Valkey, instead of only with the commands of this user on this machine.
     output
-        Append each call to this file of JSON Lines when it ends.
+        Append each call to this file of JSON Lines when it ends; - is standard output.
     verbose
         Print which HTTP client sends the calls.
 
@@ -87,7 +98,8 @@ def sweep(
         if not files:
             raise SourceError("give a file with the rooms, or - for standard input")
         actions = {ListDetectionTask.name: ListDetectionTask}  # a row that names another action is refused
-        parser = RowParser(actions, action=ListDetectionTask.name, constants=parse_constants(set_))
+        constants, ignored = parse_constants(set_), parse_ignored(ignore_columns)
+        parser = RowParser(actions, action=ListDetectionTask.name, constants=constants, ignored=ignored)
         check_outputs({"--output": output}, paths_of(files))
         if output is not None:
             create_private(output)
@@ -106,7 +118,9 @@ def sweep(
     except OSError:
         return print_error(console, "a sweep needs a directory for temporary files: set TMPDIR to one")
     with directory as name:
-        options = RunOptions(journal=Path(name) / "sweep", rates=rates, redis=redis, output=output, is_verbose=verbose)
+        options = RunOptions(
+            journal=Path(name) / "sweep", is_kept=False, rates=rates, redis=redis, output=output, is_verbose=verbose
+        )
         return run_session(options, console, partial(Journal, options.journal), load_and_sweep)
 
 
@@ -135,7 +149,8 @@ class _Sweep:
         if running:
             stdout().print(table)
         rooms = len({id(room) for room, _ in running})
-        self._console.print(f"{len(running):,} moderations are running in {rooms:,} rooms. Nothing was stopped.")
+        moderations = f"{counted(len(running), 'moderation')} {'is' if len(running) == 1 else 'are'} running"
+        self._console.print(f"{moderations} in {counted(rooms, 'room')}. Nothing was stopped.")
         return await self._finish()
 
     async def stop(self) -> ExitCode:
@@ -167,7 +182,8 @@ class _Sweep:
         if counts["unknown"]:
             parts.append(f"{counts['unknown']:,} unknown")
         self._console.print(
-            f"{counts['found']:,} moderations found in {self._listed_rooms:,} rooms: {', '.join(parts)}.",
+            f"{counted(counts['found'], 'moderation')} found in {counted(self._listed_rooms, 'room')}:"
+            f" {', '.join(parts)}.",
             soft_wrap=True,
         )
 
@@ -185,9 +201,10 @@ class _Sweep:
         unlisted = sum(not room.is_listed for room in self._rooms.values())
         unreadable = sum(room.unreadable for room in self._rooms.values())
         if unlisted:
-            self._console.print(f"{unlisted:,} rooms could not be listed: moderations may be running there.")
+            self._console.print(f"{counted(unlisted, 'room')} could not be listed: moderations may be running there.")
         if unreadable:
-            self._console.print(f"{unreadable:,} listed items could not be read: they may be running moderations.")
+            items = counted(unreadable, "listed item")
+            self._console.print(f"{items} could not be read: moderations may be running there.")
         has_failed = has_failed or unlisted > 0 or unreadable > 0
         if has_failed:
             await print_failure_codes(self._session)

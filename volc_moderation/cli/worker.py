@@ -12,6 +12,7 @@ from volc_moderation.cli.environment import Redis, check_redis, open_environment
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.rate import Rate, Rates, parse_rates
 from volc_moderation.cli.terminal import Terminal, print_error, stderr
+from volc_moderation.printable import counted
 
 
 def worker(
@@ -92,4 +93,5 @@ async def _work(redis: str, queue: str, concurrency: int, rates: Rates, console:
             for risk in await jobs.risks():
                 console.print(f"Warning: {risk}.", soft_wrap=True)
             await jobs.work()
-            console.print(f"Stopped. {jobs.handed_back} unfinished jobs were returned to the queue.")
+            returned = counted(jobs.handed_back, "unfinished job")
+            console.print(f"Stopped. {returned} {'was' if jobs.handed_back == 1 else 'were'} returned to the queue.")

@@ -22,7 +22,7 @@ MAX_UNREPEATABLE_HANDED_OVER = 500
 #: Seconds without a worker that serves a lane until this is reported; workers look for new lanes every few seconds.
 UNSERVED_TIMEOUT = 6.0
 
-NO_WORKERS = ModerationError("no worker listens to the queue; start one: volc-moderation worker")
+NO_WORKERS = ModerationError("no worker listens to the queue")
 
 
 @attrs.define(eq=False)

@@ -1,0 +1,5 @@
+"""Makes ``python -m volc_moderation`` the command ``volc-moderation``."""
+
+from volc_moderation.cli import main
+
+main()
