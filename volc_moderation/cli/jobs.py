@@ -1,6 +1,8 @@
 """``volc-moderation jobs JOURNAL``: shows, filters and exports the jobs of a journal, even while it is in use."""
 
 import contextlib
+import difflib
+import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -9,23 +11,25 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from volc_moderation import JournalError, SourceError
 from volc_moderation.cli.exit_codes import ExitCode
+from volc_moderation.cli.job_counts import due_line, print_counts, print_failures
+from volc_moderation.cli.jobs_table import print_jobs, redacted
 from volc_moderation.cli.output import check_outputs
+from volc_moderation.cli.rate import MAX_NAME_SHOWN
 from volc_moderation.cli.run import summary_line
 from volc_moderation.cli.terminal import print_error, stderr, stdout
 from volc_moderation.jobs.job import JobState, StoredJob
-from volc_moderation.jobs.job_event import redacted_parameters
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.queries import JobFilter
-from volc_moderation.printable import printable_json
-from volc_moderation.vendors import find_action
+from volc_moderation.printable import counted, printable_json
+from volc_moderation.vendors import all_actions
 
 #: Jobs that are shown without ``--limit``.
 DEFAULT_LIMIT = 50
+#: What is printed if a filter selects nothing.
+NO_MATCH = "no job matches"
 #: The fields of an exported job, beside its state, parameters and times.
 EXPORTED_FIELDS = (
     *("line", "key", "action", "attempts", "maybe_sent", "was_gone", "code", "message"),
@@ -45,6 +49,7 @@ def jobs(
     code: str | None = None,
     key: str | None = None,
     limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    full_keys: bool = False,
     export: bool = False,
     report: Path | None = None,
 ) -> int:
@@ -62,9 +67,11 @@ def jobs(
     code
         Show the jobs whose last error has this code.
     key
-        Show the job with this key.
+        Show the jobs whose key begins like this.
     limit
         The maximum number of jobs to show; by default 50, or all with --export.
+    full_keys
+        Show the whole keys in a terminal, too.
     export
         Print all fields of each job as JSON Lines.
     report
@@ -81,12 +88,12 @@ def jobs(
                 check_outputs({"--report": report}, journal=journal)
                 write_report(opened, report, now=time.time())
                 console.print(f"Report: {report}", soft_wrap=True)
-            max_jobs = limit if limit is not None or export else DEFAULT_LIMIT
-            selected = opened.jobs(_job_filter(state, action, code, key), limit=max_jobs)
+            job_filter = _job_filter(state, _known_action(action, opened), code, key)
             if export:
-                _export(selected)
-            elif is_filtered:
-                _show_jobs(opened, selected)
+                if not _export(opened.jobs(job_filter, limit=limit)):
+                    console.print(NO_MATCH)
+            elif is_filtered or limit is not None:
+                _show_jobs(opened, job_filter, limit or DEFAULT_LIMIT, full_keys=full_keys)
             else:
                 _show_counts(opened)
     except (JournalError, SourceError) as error:
@@ -98,54 +105,60 @@ def _job_filter(state: StateOption | None, action: str | None, code: str | None,
     is_deferred, was_gone = state == "deferred", state == "gone"
     # An option is the value of a state with a hyphen, or one of the two kinds that are part of a state.
     states = frozenset() if state is None or is_deferred or was_gone else frozenset({JobState(state.replace("-", " "))})
-    return JobFilter(states=states, action=action, code=code, key=key, is_deferred=is_deferred, was_gone=was_gone)
+    return JobFilter(
+        states=states, action=action, code=code, key_prefix=key, is_deferred=is_deferred, was_gone=was_gone
+    )
+
+
+def _known_action(name: str | None, journal: Journal) -> str | None:
+    """Return the name of an action. Raises ``SourceError`` if neither a vendor nor the journal has it."""
+    known = {*all_actions(), *(lane.action for lane in journal.lanes().values())}
+    if name is None or name in known:
+        return name
+    similar = difflib.get_close_matches(name, sorted(known), 1)
+    hint = f"; did you mean {similar[0]}?" if similar else ""
+    raise SourceError(f"--action: there is no action {name[:MAX_NAME_SHOWN]!r}{hint}")
 
 
 def _show_counts(journal: Journal) -> None:
-    """Print the number of jobs by action and state."""
-    table = Table("action", "state", "jobs", box=SIMPLE_HEAD)
+    """Print the number of jobs by action and state, the failures by code, and when the next job is due."""
     with journal.snapshot():
-        summary, counts = _summary(journal), journal.counts_by_action()
-    stdout().print(summary, soft_wrap=True)
-    for action, state, count in counts:
-        table.add_row(action, state.value, f"{count:,}")
-    stdout().print(table)
+        summary, counts, failures = _summary(journal), journal.counts_by_action(), journal.failure_codes()
+        next_due = journal.next_due()
+    console = stdout()
+    console.print(summary, soft_wrap=True)
+    print_counts(console, counts)
+    print_failures(console, failures)
+    if next_due is not None:
+        console.print(due_line(next_due, time.time()), soft_wrap=True)
 
 
-def _show_jobs(journal: Journal, selected: Iterable[StoredJob]) -> None:
-    """Print a table of jobs."""
-    stdout().print(_summary(journal), soft_wrap=True)
-    table = Table("line", "key", "action", "state", "attempts", "code", "message", "parameters", box=SIMPLE_HEAD)
-    for job in selected:
-        table.add_row(
-            str(job.line or ""),
-            job.key,
-            job.action,
-            job.state.value,
-            str(job.attempts),
-            str(job.code or ""),
-            job.message or "",
-            printable_json(_redacted(job)),
-        )
-    stdout().print(table)
+def _show_jobs(journal: Journal, job_filter: JobFilter, limit: int, *, full_keys: bool) -> None:
+    """Print a table of the first jobs that a filter selects."""
+    console = stdout()
+    console.print(_summary(journal), soft_wrap=True)
+    selected = list(journal.jobs(job_filter, limit=limit + 1))
+    if not selected:
+        console.print(NO_MATCH)
+        return
+    print_jobs(console, selected[:limit], is_terminal=sys.stdout.isatty(), full_keys=full_keys)
+    if len(selected) > limit:
+        console.print(f"These are the first {counted(limit, 'job')}; there are more. --limit shows more of them.")
 
 
 def _summary(journal: Journal) -> str:
     return f"{journal.path}, last written by {journal.note('owner')}: {summary_line(journal.summary())}"
 
 
-def _export(selected: Iterable[StoredJob]) -> None:
-    """Print jobs as JSON Lines."""
+def _export(selected: Iterable[StoredJob]) -> int:
+    """Print jobs as JSON Lines, and return their number."""
+    count = 0
     for job in selected:
         fields = {name: getattr(job, name) for name in EXPORTED_FIELDS}
-        fields |= {"state": job.state.value, "parameters": _redacted(job)}
+        fields |= {"state": job.state.value, "parameters": redacted(job)}
         for name in EXPORTED_TIMES:
             seconds = getattr(job, name)
             fields[name] = None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
         print(printable_json(fields))  # noqa: T201 - the output
-
-
-def _redacted(job: StoredJob) -> dict[str, object]:
-    """Return the parameters of a job without secrets."""
-    action_type = find_action(job.lane.vendor, job.action)
-    return job.parameters if action_type is None else redacted_parameters(action_type, job.parameters)
+        count += 1
+    return count

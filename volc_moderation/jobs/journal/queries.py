@@ -22,6 +22,7 @@ class JobFilter:
     :param action: the vendor's name of the action.
     :param code: of the last refusal or fault, as text.
     :param key: of the job.
+    :param key_prefix: how the job's key begins.
     :param is_deferred: only jobs that wait for their next attempt.
     :param was_gone: only jobs that are done because their target did not exist.
     """
@@ -30,6 +31,7 @@ class JobFilter:
     action: str | None = None
     code: str | None = None
     key: str | None = None
+    key_prefix: str | None = None
     is_deferred: bool = False
     was_gone: bool = False
 
@@ -48,6 +50,9 @@ class JobFilter:
             ("lane IN (SELECT id FROM lane WHERE action = ?)", self.action),
             ("CAST(code AS TEXT) = ?", self.code),
             ("key = ?", self.key),
+            # A range, which the index serves: no character comes after the last one of Unicode.
+            ("key >= ?", self.key_prefix),
+            ("key < ? || char(1114111)", self.key_prefix),
         ):
             if value is not None:
                 conditions.append(condition)
@@ -235,6 +240,12 @@ class JournalQueries(JournalFile):
             next_due=min((lane.first_due for lane in waiting), default=None),
             left=counts[JobState.PENDING] + counts[JobState.SENT] - deferred,
         )
+
+    def next_due(self) -> float | None:
+        """Return when the next pending job is due, or was, in Unix seconds; None if no job is pending."""
+        due: float | None
+        ((due,),) = self._query("SELECT min(due) FROM job WHERE state = 'pending'")
+        return due
 
     def count_interrupted(self) -> int:
         """Return the number of jobs that were interrupted: it is unknown whether they were carried out."""

@@ -1,0 +1,36 @@
+"""What the command ``jobs`` prints of a journal and of a queue alike: numbers of jobs, failures, due times."""
+
+from collections.abc import Iterable
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from volc_moderation.cli.plan import duration
+from volc_moderation.cli.progress import time_of_day
+from volc_moderation.cli.terminal import Terminal
+from volc_moderation.jobs.journal.queries import ActionCount, FailureCode
+from volc_moderation.printable import counted
+
+
+def print_counts(console: Terminal, counts: Iterable[ActionCount]) -> None:
+    """Print a table of the numbers of jobs by action and state."""
+    table = Table("action", "state", box=SIMPLE_HEAD)
+    table.add_column("jobs", justify="right")
+    for action, state, count in counts:
+        table.add_row(action, state.value, f"{count:,}")
+    if table.row_count:
+        console.print(table)
+
+
+def print_failures(console: Terminal, failures: Iterable[FailureCode], *, of: str = "") -> None:
+    """Print the codes with which jobs failed or were given up, most frequent first; ``of`` says which jobs."""
+    lines = [f"  {counted(count, 'time')} {code}: {message}" for code, count, message in failures]
+    for line in [f"Failures by code{of}:", *lines] if lines else []:
+        console.print(line, soft_wrap=True)
+
+
+def due_line(due: float, now: float) -> str:
+    """Return when the next job is due, or since when the oldest one has been. Times are Unix seconds."""
+    if due > now:
+        return f"The next job is due at {time_of_day(due)}, in {duration(due - now)}."
+    return f"The oldest due job has been due for {duration(now - due)}, since {time_of_day(due)}."
