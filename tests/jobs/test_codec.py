@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.doubles import volcengine_client
 from tests.jobs.test_distributed import stop
+from tests.strategies import texts
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.job import Lane, StoredJob, key_of
@@ -32,10 +33,10 @@ outcomes = st.builds(
     is_outage=st.booleans(),
     maybe_sent=st.booleans(),
     was_gone=st.booleans(),
-    code=st.none() | st.text() | st.integers(-(2**63), 2**63 - 1),
-    message=st.none() | st.text(),
-    advice=st.none() | st.text(),
-    request_id=st.none() | st.text(),
+    code=st.none() | texts | st.integers(-(2**63), 2**63 - 1),
+    message=st.none() | texts,
+    advice=st.none() | texts,
+    request_id=st.none() | texts,
     result=st.none() | st.sampled_from(["{}", '{"TaskId":"t"}', "null", "[1.5]"]),
 )
 seconds = st.none() | st.floats(0, 1e6)

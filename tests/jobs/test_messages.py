@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.doubles import NOW
 from tests.jobs.journals import LANE
+from tests.strategies import texts
 from volc_moderation.jobs import JobEvent, JobState
 from volc_moderation.jobs.job_event import dump_event, load_event
 from volc_moderation.jobs.journal.schema import DueJob
@@ -59,7 +60,7 @@ def test_an_event_is_the_same_in_another_process() -> None:
     assert (event.state, event.parameters, event.message, event.line) == (JobState.PENDING, {"AppId": "a"}, "é", 7)
 
 
-@given(st.lists(st.none() | st.integers() | st.text() | st.lists(st.text() | st.integers(), max_size=12), max_size=6))
+@given(st.lists(st.none() | st.integers() | texts | st.lists(texts | st.integers(), max_size=12), max_size=6))
 def test_no_other_event_is_read(fields: list[object]) -> None:
     with pytest.raises(ValueError, match=r"."):
         load_event(fields, lambda _: StopWebcast)

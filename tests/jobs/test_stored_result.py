@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import characters, texts
 from volc_moderation import DecodeError
 from volc_moderation.action import Result
 from volc_moderation.jobs.stored_result import dump_result, load_result
@@ -18,8 +19,8 @@ from volc_moderation.zego import CensorTask, Done, UserList
 
 RESULT_TYPES = sorted({action.result for action in all_actions().values()}, key=lambda cls: cls.__name__)
 
-scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text()
-json_values = scalars | st.lists(scalars, max_size=2) | st.dictionaries(st.text(), scalars, max_size=2)
+scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts
+json_values = scalars | st.lists(scalars, max_size=2) | st.dictionaries(texts, scalars, max_size=2)
 
 
 def values(cls: Any) -> st.SearchStrategy[Any]:
@@ -34,7 +35,7 @@ def values(cls: Any) -> st.SearchStrategy[Any]:
         return st.just(())
     if get_origin(cls) in (Union, types.UnionType):
         return st.one_of(*map(values, get_args(cls)))
-    return {str: st.text(min_size=1), object: json_values}.get(cls, st.from_type(cls))
+    return {str: st.text(characters, min_size=1), object: json_values}.get(cls, st.from_type(cls))
 
 
 def reload(result: Any) -> Any:
