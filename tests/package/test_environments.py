@@ -11,6 +11,7 @@ from tests.package.conftest import Archives
 from tests.package.environments import Environment, interpreters
 from tests.test_docs import PROGRAMS
 from tests.test_public_api import PUBLIC_MODULES
+from tests.typing.programs import WRONG_LINES, lines_with_errors, write_programs
 from volc_moderation.extras import PACKAGES
 from volc_moderation.testing import ModerationEmulator
 
@@ -33,18 +34,6 @@ print(json.dumps([volc_moderation.__file__, errors]))
 #: What users of the core do not have. h11 comes with httpx.
 OF_EXTRAS = sorted({package for packages in PACKAGES.values() for package in packages} - {"h11"})
 
-TYPED_PROGRAM = """
-from typing import assert_type
-
-from volc_moderation import VolcengineClient
-from volc_moderation.volcengine import Acknowledgement
-
-
-async def stop(client: VolcengineClient) -> None:
-    assert_type(await client.stop_webcast(app_id="app", room_id="room", task_id="1"), Acknowledgement)
-    await client.stop_webcast(app_id="app", room_id=1, task_id="1")
-"""
-
 
 @pytest.fixture(scope="module", params=INTERPRETERS)
 def core(request: pytest.FixtureRequest, archives: Archives, tmp_path_factory: pytest.TempPathFactory) -> Environment:
@@ -55,9 +44,9 @@ def core(request: pytest.FixtureRequest, archives: Archives, tmp_path_factory: p
 
 @pytest.fixture(scope="module")
 def commands(archives: Archives, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """Create an environment with the command line, and pytest."""
+    """Create an environment with the command line, and with what the programs of the documentation import."""
     folder = tmp_path_factory.mktemp("commands") / "environment"
-    return Environment.create(folder, archives.requirement("cli"), "pytest")
+    return Environment.create(folder, archives.requirement("cli", "webhooks"), "fastapi", "pytest")
 
 
 def test_the_running_python_is_tried() -> None:
@@ -97,17 +86,6 @@ def test_the_commands_name_the_extra_that_they_need(core: Environment, command: 
     assert ended.stderr == f"{missing('volc-moderation', 'cyclopts', 'cli')}\n"
 
 
-def test_mypy_sees_the_types_of_the_installed_package(core: Environment, tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(TYPED_PROGRAM)
-    checked = Environment(Path(sys.prefix)).run_in(
-        tmp_path, "python", "-m", "mypy", "--strict", "--python-executable", str(core.path("python")), "program.py"
-    )
-    error, summary = checked.stdout.splitlines()
-    assert error.startswith('program.py:10: error: Argument "room_id" to "stop_webcast"')
-    assert error.endswith('has incompatible type "int"; expected "str"  [arg-type]')
-    assert summary == "Found 1 error in 1 file (checked 1 source file)"
-
-
 @pytest.mark.parametrize("command", [["volc-moderation"], ["python", "-m", "volc_moderation"]], ids=" ".join)
 def test_the_commands_run(commands: Environment, command: list[str]) -> None:
     ended = commands.run(*command, "--version")
@@ -121,3 +99,10 @@ def test_pytest_finds_the_plugin(commands: Environment, tmp_path: Path) -> None:
     ended = commands.run_in(tmp_path, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert ended.returncode == 0, ended.stdout
     assert "1 passed" in ended.stdout
+
+
+def test_mypy_sees_the_types_of_the_package_and_accepts_every_program(commands: Environment, tmp_path: Path) -> None:
+    write_programs(tmp_path)
+    options = ("--strict", "--python-executable", str(commands.path("python")))
+    checked = Environment(Path(sys.prefix)).run_in(tmp_path, "python", "-m", "mypy", *options, ".")
+    assert lines_with_errors(checked.stdout) == WRONG_LINES, checked.stdout + checked.stderr

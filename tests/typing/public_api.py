@@ -1,6 +1,6 @@
 """What type checkers infer for the public API. This file is type-checked and never run.
 
-A wrong type is an error of basedpyright and of mypy: ``test_strict_checkers.py`` runs both.
+A wrong type is an error of basedpyright, in ``test_strict_programs.py``, and of mypy, which checks all tests.
 """
 
 import asyncio
