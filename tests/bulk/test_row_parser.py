@@ -19,7 +19,7 @@ from tests.bulk.files import source_of
 from tests.strategies import identifiers, texts
 from volc_moderation import Action, InvalidActionError, SourceError
 from volc_moderation.action import version_of
-from volc_moderation.bulk.row_parser import RowParser
+from volc_moderation.bulk.row_parser import ALL_UNKNOWN, RowParser
 from volc_moderation.bulk.rows import BadRowError
 from volc_moderation.jobs.clients import dump_action, load_action
 from volc_moderation.jobs.job import Lane, key_of
@@ -31,7 +31,6 @@ from volc_moderation.volcengine import (
     StartWebcast,
     StopWebcast,
     VideoSolution,
-    VolcengineAction,
 )
 from volc_moderation.wire import parameters, wire_names
 from volc_moderation.zego import (
@@ -91,8 +90,8 @@ def parse_file(content: str) -> Action[Any]:
 
 def vendor_row(action: Action[Any]) -> dict[str, Any]:
     """Return the row of an action in the vendor's spelling."""
-    version = {"version": action.version} if isinstance(action, VolcengineAction) else {}
-    return {"action": action.name, **parameters(action), **version}
+    version = getattr(action, "version", None)
+    return {"action": action.name, **parameters(action), **({} if version is None else {"version": version})}
 
 
 # Columns
@@ -469,3 +468,57 @@ def test_a_dumped_action_loads_again(example: Action[Any]) -> None:
 def test_a_dump_that_does_not_fit_the_action_is_reported(text: str) -> None:
     with pytest.raises(InvalidActionError, match=r"^StopCensorAudioV2: "):
         load_action(text, StopCensorAudioV2, Lane("zego", "account", "StopCensorAudioV2"))
+
+
+# Columns that are left out
+
+
+def parse_ignoring(text: str, *ignored: str) -> Action[Any]:
+    names = ALL_UNKNOWN if ignored == ("all",) else frozenset(ignored)
+    parser = RowParser(BY_NAME, action="StopWebcast", constants={}, ignored=names)
+    source = source_of(text.encode())
+    parser.check_columns(source)
+    ((_, row),) = source.rows
+    assert not isinstance(row, BadRowError)
+    return parser.parse(row)
+
+
+@pytest.mark.parametrize("ignored", [("colour", "price"), ("all",)])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "app_id,colour,room_id,price,task_id\na,red,r,5,t\n",
+        '{"app_id": "a", "colour": "red", "room_id": "r", "price": 5, "task_id": "t"}\n',
+    ],
+)
+def test_columns_are_left_out(text: str, ignored: tuple[str, ...]) -> None:
+    assert parse_ignoring(text, *ignored) == StopWebcast(**WEBCAST)
+
+
+def test_a_field_can_be_left_out_by_its_name_only() -> None:
+    text = "app_id,room_id,task_id,version\na,r,t,2023-11-01\n"
+    assert parse_ignoring(text, "version") == StopWebcast(**WEBCAST)
+    assert parse_ignoring(text, "all") == StopWebcast(**WEBCAST, version="2023-11-01")
+
+
+def test_a_column_that_is_not_left_out_is_still_an_error() -> None:
+    with pytest.raises(SourceError, match="unknown column 'colour'"):
+        parse_ignoring("app_id,room_id,task_id,colour\na,r,t,red\n", "price")
+    with pytest.raises(SourceError, match="column 'task_id' is missing"):
+        parse_ignoring("app_id,room_id,task_id\na,r,t\n", "task_id")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("app_id,Room ID,task_id", "unknown column 'Room ID'; did you mean room_id?"),
+        ("app_id,roomid,task_id", "unknown column 'roomid'; did you mean room_id?"),
+        ("app_id,room_id,task_id,colour,price", "unknown columns 'colour', 'price'; .*--ignore-columns colour,price$"),
+        ("app_id,room_id,task_id,my price", "--ignore-columns 'my price'$"),
+        ('app_id,room_id,task_id,"a,b"', "--ignore-columns all$"),
+        (f"app_id,room_id,task_id,{','.join(f'column{number}' for number in range(30))}", "more; .*-columns all$"),
+    ],
+)
+def test_all_unknown_columns_are_named_with_what_to_do(header: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        parse_ignoring(f"{header}\n")

@@ -278,3 +278,20 @@ def test_files_are_closed(
     with contextlib.suppress(SourceError), contextlib.closing(open_source("-", stdin=lambda: file)) as source:
         list(itertools.islice(source.rows, rows_read))
     assert file.closed
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04\x14\x00\x06\x00", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"])
+def test_a_workbook_of_excel_is_named(tmp_path: Path, start: bytes) -> None:
+    file = tmp_path / "stops.xlsx"
+    file.write_bytes(start + 500 * b"\0")
+    with pytest.raises(SourceError, match=r"stops\.xlsx is a spreadsheet in the format of Excel.*: export it as CSV"):
+        open_source(str(file))
+
+
+def test_the_position_is_in_the_file_as_it_is_stored(tmp_path: Path) -> None:
+    file = tmp_path / "stops.csv.gz"
+    file.write_bytes(gzip.compress(b"task_id\n" + 300_000 * b"task\n"))
+    with contextlib.closing(open_source(str(file))) as source:
+        next(source.rows)
+        assert 0 < source.position() <= file.stat().st_size
+    assert source.position() == 0  # another thread may still ask

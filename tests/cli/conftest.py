@@ -43,3 +43,9 @@ def command(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
         return code, *capsys.readouterr()
 
     return command
+
+
+@pytest.fixture(autouse=True)
+def _invocation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands that are printed begin with the name of the script, as if it had been found on the path."""
+    monkeypatch.setattr("volc_moderation.cli.invocation.program", lambda: ["volc-moderation"])

@@ -39,7 +39,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Record what is sent, and let the first call end the run."""
     sent: list[object] = []
 
-    async def send(self: Transport, request: Request) -> Any:
+    async def send(self: Transport, request: Request, *, timeout: float) -> Any:
         sent.append(request)
         raise AuthenticationError("sent", code="Sent")
 
@@ -89,9 +89,9 @@ UNREADABLE: dict[str, tuple[bytes, tuple[str, ...], str]] = {
     "an unknown column": (
         b"task_id,colour\nt,red\n",
         STOP,
-        "calls.csv, line 1: unknown column 'colour'; StopCensorAudioV2 has task_id\n",
+        "calls.csv, line 1: unknown column 'colour'; StopCensorAudioV2 has task_id. To leave out what is no field, ",
     ),
-    "no header": (b"t1\nt2\n", STOP, "calls.csv, line 1: unknown column 't1'; StopCensorAudioV2 has task_id\n"),
+    "no header": (b"t1\nt2\n", STOP, "calls.csv, line 1: unknown column 't1'; StopCensorAudioV2 has task_id. To leave"),
     "a missing column": (
         b"app_id,room_id\na,r\n",
         ("--action", "StopWebcast"),
@@ -188,7 +188,7 @@ def test_bad_rows_at_the_end_of_a_large_file_are_named_and_nothing_is_sent(
 ) -> None:
     lines = [b"task_id", *(b"t%d" % number for number in range(GOOD_LINES - 1)), b"a\x01b", b"caf\xe9", b"last"]
     code, output, errors = bulk(write(folder, lines), *STOP)
-    first, second, conclusion = errors.splitlines()
+    first, second, conclusion = [line for line in errors.splitlines() if "Reading" not in line and "bout" not in line]
     assert (code, output, sent) == (2, "", [])
     assert first.startswith(
         f"calls.csv, line {GOOD_LINES + 1}: StopCensorAudioV2: task_id must be a str that is not empty, without control"
@@ -234,7 +234,7 @@ def test_a_dry_run_names_every_bad_row(bulk: Bulk, folder: Path) -> None:
             for line in range(6, 36)
         ),
     ]
-    assert output.endswith("1 calls, 33 bad rows. Nothing was sent.\n")
+    assert output.endswith("1 call, 33 bad rows. Nothing was sent.\n")
     assert left_in(folder) == {"calls.csv"}
 
 
@@ -269,7 +269,7 @@ def test_a_dry_run_needs_no_credentials(bulk: Bulk, folder: Path, content: bytes
     code, output, errors = bulk(write(folder, content), *options, "--dry-run")
     assert (code, errors) == (0, "")
     assert [line.split() for line in output.splitlines() if "StopCensor" in line] == [
-        ["StopCensorAudioV2", "3", "100/s", "0", "s", "StopCensorAudioV2(task_id='t1')"]
+        ["StopCensorAudioV2", "3", "100/s", "less", "than", "1", "s", "StopCensorAudioV2(task_id='t1')"]
     ]
     assert output.endswith("3 calls, 0 bad rows. Nothing was sent.\n")
     assert left_in(folder) == {"calls.csv"}
@@ -282,9 +282,9 @@ def test_a_dry_run_has_a_line_for_each_action(bulk: Bulk, folder: Path) -> None:
     assert code == 0
     table = [line.split()[:5] for line in output.splitlines() if "(" in line]
     assert table == [
-        ["StopWebcast", "450", "150/s", "3", "s"],
-        ["StopCensorAudioV2", "2", "100/s", "0", "s"],
-        ["StopDetection", "1", "learned", "?", "StopDetection(app_id='a',"],
+        ["StopWebcast", "450", "150/s", "about", "3"],
+        ["StopCensorAudioV2", "2", "100/s", "less", "than"],
+        ["StopDetection", "1", "20/s,", "learned", "less"],
     ]
 
 
@@ -298,7 +298,7 @@ def test_standard_input_is_read_through_a_pipe(folder: Path) -> None:
     )
     assert process.returncode == 2
     assert process.stderr.startswith(b"standard input, line 5: StopCensorAudioV2: task_id must be ")
-    assert process.stdout.endswith(b"3 calls, 1 bad rows. Nothing was sent.\n")
+    assert process.stdout.endswith(b"3 calls, 1 bad row. Nothing was sent.\n")
     assert left_in(folder) == set()
 
 
@@ -443,4 +443,4 @@ def test_a_bad_file_added_to_a_journal_adds_nothing(bulk: Bulk, folder: Path, se
     assert bulk(write(folder, b"task_id\nt4\na\x01b\n", "more.csv"), *STOP, *journal)[0] == 2
     assert len(sent) == before
     _, _, errors = bulk(write(folder, b"task_id\nt1\nt4\n", "more.csv"), *STOP, *journal)
-    assert errors.startswith("2 rows, 1 calls (1 are already in the journal)\n")
+    assert errors.startswith("2 rows, 1 call (1 already in the journal)\n")

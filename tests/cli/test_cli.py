@@ -177,7 +177,7 @@ def test_bad_usage_is_2(
 
 def test_a_required_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["call", "StopWebcast"]) == 2
-    assert capsys.readouterr().err == 'Command "call StopWebcast" parameter --app-id requires an argument.\n'
+    assert capsys.readouterr().err == 'Command "call StopWebcast" parameter --room-id requires an argument.\n'
 
 
 @pytest.mark.parametrize(

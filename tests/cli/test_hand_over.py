@@ -55,7 +55,7 @@ def test_rows_are_handed_over_to_the_process_that_has_the_journal(
             code, _, errors = command("bulk", name, *HAND_OVER)
             assert (code, errors) == (
                 11,
-                f"20 calls were handed over to process {os.getpid()}. Follow them with: volc-moderation jobs app.db\n",
+                f"20 calls were handed over to process {os.getpid()}. Follow with: volc-moderation jobs app.db\n",
             )
             for _ in range(500):
                 with contextlib.closing(Journal("app.db", access="read")) as journal:

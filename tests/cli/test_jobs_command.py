@@ -1,5 +1,6 @@
 """The command ``jobs``: what it shows of a journal and of a queue, in a terminal and in a file."""
 
+import asyncio
 import contextlib
 import json
 import re
@@ -12,19 +13,21 @@ import pytest
 from rich.cells import cell_len
 
 from tests.cli.commands import Command
-from tests.doubles import NOW
+from tests.doubles import NOW, free_port
 from tests.jobs.journals import LANE, record
-from volc_moderation.jobs.job import Lane
+from volc_moderation.cli.environment import REDIS_VARIABLE
+from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.journal import Journal
+from volc_moderation.jobs.outcome import EndedAttempt, Outcome
+from volc_moderation.jobs.queue.records import Claim, ClaimedAttempt, Submission, WorkerLaneStatus, WorkerStatus
+from volc_moderation.jobs.queue.redis_queue import RedisQueue, queue_client
 
 DENIED = "AccessDenied.NoPermissionForApp"
 MESSAGE = "The account may not operate this app. " + 10 * "Ask the administrator of the account for the permission. "
 FAILED = {"state": "failed", "code": DENIED, "message": MESSAGE}
 
 
-def journal_of(
-    folder: Path, *outcomes: dict[str, Any], lane: Lane = LANE, due: float = NOW, **parameters: object
-) -> str:
+def journal_of(folder: Path, *outcomes: dict[str, Any], lane: Lane = LANE, due: float = NOW, **parameters: Any) -> str:
     """Write a journal of one job per outcome, and return its name. An empty outcome is a job that is left."""
     common = {"AppId": "app", "TaskId": "wall"} | parameters
     with contextlib.closing(Journal(folder / "jobs")) as journal, journal.transaction():
@@ -86,15 +89,18 @@ def test_whole_keys_in_a_terminal(terminal: Any, folder: Path) -> None:
     [
         (Lane("zego", "a", "CloseRoom"), {"RoomId": "r1"}, "r1"),
         (Lane("zego", "a", "KickoutUser"), {"RoomId": "r1", "UserId": ["u1", "u2"]}, "r1 u1,u2"),
-        (Lane("volcengine", "a", "StartWebcast", "2020-12-01"), {"RoomId": "r1", "BusinessId": "b"}, "r1 wall"),
-        (Lane("gone", "a", "Old"), {"RoomId": "r1", "Name": "n"}, "r1 wall"),
+        (
+            Lane("volcengine", "a", "StartWebcast", "2020-12-01"),
+            {"RoomId": "r1", "TaskId": "t", "BusinessId": "b"},
+            "r1 t",
+        ),
+        (Lane("gone", "a", "Old"), {"RoomId": "r1", "Name": "n"}, "r1"),
     ],
 )
 def test_a_target_is_identified(
-    terminal: Any, folder: Path, lane: Lane, parameters: dict[str, object], shown: str
+    terminal: Any, folder: Path, lane: Lane, parameters: dict[str, Any], shown: str
 ) -> None:
-    if lane.vendor == "zego":
-        parameters = parameters | {"TaskId": ""}
+    parameters = {"TaskId": ""} | parameters
     *_, line = terminal(120, "jobs", journal_of(folder, {}, lane=lane, **parameters), "--state", "pending")
     assert line.rstrip().endswith(f"  0        {shown}"), line
 
@@ -155,7 +161,7 @@ def test_a_limit_says_that_there_are_more(command: Command, folder: Path) -> Non
 
 
 def test_a_journal_shows_its_failures_and_when_the_next_job_is_due(command: Command, folder: Path) -> None:
-    failed = [FAILED, FAILED, {"state": "given up", "code": 504, "message": "busy"}]
+    failed: list[dict[str, Any]] = [FAILED, FAILED, {"state": "given up", "code": 504, "message": "busy"}]
     name = journal_of(folder, *failed, {}, due=time.time() - 300)
     code, output, _ = command("jobs", name)
     assert code == 0
@@ -174,3 +180,206 @@ def test_a_journal_without_failures_has_no_further_lines(command: Command, folde
     output = command("jobs", journal_of(folder, {"state": "done"}))[1]
     assert "Failures" not in output
     assert "due" not in output
+
+
+# A queue
+
+
+LANES = {name: Lane("volcengine", "account", name, "2020-12-01") for name in ("StopWebcast", "StartWebcast")}
+STOP_LANE = LANES["StopWebcast"]
+REFUSED = Outcome(JobState.FAILED, code=DENIED, message="no")
+BUSY = Outcome(JobState.GIVEN_UP, code=504, message="busy")
+LATER = Outcome(JobState.PENDING, code=504, message="busy", wait=7200.0)
+PASSWORD = "pa-ss@word"
+
+
+async def fill_queue(
+    address: str,
+    *outcomes: Outcome | None,
+    lane: Lane = STOP_LANE,
+    name: str = "moderation",
+    status: WorkerStatus | None = None,
+    left: int = 0,
+) -> None:
+    """Submit jobs to a queue, of which one worker has taken one per outcome, and ``left`` are left. None is in flight.
+
+    ``status``: of another worker, which listens.
+    """
+    queue = RedisQueue(queue_client(address), name, keep=600, reconnect=0)
+    try:
+        count = len(outcomes)
+        await queue.submit([Submission(f"{lane.action}-{row}", lane, "{}", f"-{row}") for row in range(count + left)])
+        if count:
+            jobs, _ = await queue.take("w", lane, count, at_most_once=False)
+            ended = [
+                ClaimedAttempt(Claim(job.key, job.id), EndedAttempt(outcome, 1, 0.0, 0.1, 0.0, time.time()))
+                for job, outcome in zip(jobs, outcomes, strict=True)
+                if outcome is not None
+            ]
+            await queue.record("w", ended)
+        if status is not None:
+            await queue.heartbeat("listener", status, held=[], up_to_fence=0)
+    finally:
+        await queue.aclose()
+
+
+def serving(*lanes: Lane, error: str = "") -> WorkerStatus:
+    return WorkerStatus({lane: WorkerLaneStatus("VendorError" if error else "", error, None) for lane in lanes})
+
+
+@pytest.fixture
+def address(valkey: str, redis: Any) -> str:
+    """Return the address of an empty Redis."""
+    return valkey
+
+
+def test_a_queue_is_shown_like_a_journal(command: Command, address: str, redis: Any) -> None:
+    done = Outcome(JobState.DONE)
+    asyncio.run(fill_queue(address, done, done, REFUSED, REFUSED, BUSY, None, left=3, status=serving(STOP_LANE)))
+    code, output, errors = command("jobs", "--redis", address)
+    assert (code, errors) == (0, "")
+    assert output.startswith("Queue moderation: 2 workers listen.\n")
+    rows = re.findall(r"^ +StopWebcast +(\S.*?) +(\d+\+?) *$", output, re.MULTILINE)
+    assert rows == [("done", "2"), ("failed", "2"), ("given up", "1"), ("pending", "3"), ("sent", "1")]
+    assert f"Failures by code:\n  2 times {DENIED}: no\n  1 time 504: busy\n" in output
+    assert re.search(r"^The oldest due job has been due for less than 1 s, since ", output, re.MULTILINE)
+    assert "No worker" not in output
+
+
+def test_how_long_a_job_has_been_due(command: Command, address: str, redis: Any) -> None:
+    """By the clock of the queue, which may be ahead of the server's."""
+    asyncio.run(fill_queue(address, LATER))
+    assert re.search(
+        r"^The next job is due at [\d:]+, in about (2 h 0|120) min", command("jobs", "--redis", address)[1], re.MULTILINE
+    )
+    asyncio.run(fill_queue(address, left=2, lane=LANES["StartWebcast"]))
+    due = f"volc_moderation:{{moderation}}:due:{'/'.join(LANES['StartWebcast'])}"
+    redis.zincrby(due, -300_000, "StartWebcast-1")
+    assert "has been due for about 5 min, since" in command("jobs", "--redis", address)[1]
+    redis.hset("volc_moderation:{moderation}:queue", "offset", 300_000)
+    assert "has been due for about 10 min, since" in command("jobs", "--redis", address)[1]
+
+
+def test_pending_jobs_that_no_worker_takes(command: Command, address: str, redis: Any) -> None:
+    asyncio.run(fill_queue(address, left=1))
+    start = (
+        f"No worker listens to the queue. Start one with: volc-moderation worker --redis {address} --queue moderation"
+    )
+    output = command("jobs", "--redis", address)[1]
+    assert output.startswith("Queue moderation: 0 workers listen.\n")
+    assert start in output
+    error = "the vendor refuses the keys"
+    asyncio.run(fill_queue(address, left=12, lane=LANES["StartWebcast"], status=serving(STOP_LANE, error=error)))
+    output = command("jobs", "--redis", address)[1]
+    assert "Queue moderation: 1 worker listens.\n" in output
+    assert "No worker has credentials for StartWebcast of volcengine, account account: 12 pending jobs.\n" in output
+    assert f"StopWebcast of volcengine, account account waits in 1 worker: {error}\n" in output
+    # A worker that has died is not one that listens, even if nobody has noticed.
+    queue = "volc_moderation:{moderation}:queue"
+    redis.hset(queue, "wall", int(redis.hget(queue, "wall")) - 16_000)
+    assert start in command("jobs", "--redis", address)[1]
+
+
+def test_showing_a_queue_changes_nothing(command: Command, address: str, redis: Any) -> None:
+    def content() -> dict[bytes, bytes]:
+        return {key: redis.dump(key) for key in redis.keys()}
+
+    assert command("jobs", "--redis", address, "--queue", "other")[0] == 2
+    assert content() == {}
+    asyncio.run(fill_queue(address, REFUSED, None, left=1, status=serving(STOP_LANE)))
+    before = content()
+    assert command("jobs", "--redis", address)[0] == 0
+    assert content() == before
+
+
+def test_a_large_queue_is_read_in_part(
+    command: Command, address: str, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All pending jobs are counted nevertheless."""
+    monkeypatch.setattr("volc_moderation.jobs.queue.overview.MAX_JOBS_READ", 20)
+    monkeypatch.setattr("volc_moderation.jobs.queue.overview.KEYS_PER_SCAN", 7)
+    asyncio.run(fill_queue(address, *40 * [REFUSED], left=5))
+    output = command("jobs", "--redis", address)[1]
+    assert re.search(r"StopWebcast +pending +5 *\n", output)
+    failed = re.search(r"StopWebcast +failed +(\d+)\+ *\n", output)
+    assert failed is not None
+    assert 15 <= int(failed[1]) <= 20
+    assert "The queue has more jobs than the 20 that were read; + means at least.\n" in output
+    assert f"Failures by code among the 20 jobs that were read:\n  {failed[1]} times {DENIED}: no\n" in output
+    monkeypatch.setattr("volc_moderation.jobs.queue.overview.MAX_JOBS_READ", 45)
+    assert re.search(r"StopWebcast +failed +40 *\n", command("jobs", "--redis", address)[1])
+    monkeypatch.setattr("volc_moderation.jobs.queue.overview.MAX_SCANS", 2)
+    assert "The queue has more jobs than the " in command("jobs", "--redis", address)[1]
+
+
+def test_unknown_and_empty_queues(command: Command, address: str, redis: Any) -> None:
+    asyncio.run(fill_queue(address, left=1, name="a*[b"))
+    code, output, _ = command("jobs", "--redis", address)
+    assert (code, output) == (
+        2,
+        "The Redis has no queue moderation: nobody has submitted a job or started a worker.\n",
+    )
+    assert "pending" in command("jobs", "--redis", address, "--queue", "a*[b")[1]
+    asyncio.run(fill_queue(address, status=serving(STOP_LANE)))
+    assert command("jobs", "--redis", address)[:2] == (0, "Queue moderation: 1 worker listens. It has no jobs.\n")
+
+
+def test_what_another_program_wrote_is_left_out(command: Command, address: str, redis: Any) -> None:
+    asyncio.run(fill_queue(address, REFUSED, REFUSED))
+    for row, fields in enumerate(({"state": "odd"}, {"lane": "x"}, {"state": "failed", "outcome": "["})):
+        redis.hset(f"volc_moderation:{{moderation}}:job:odd-{row}", mapping={"lane": "/".join(STOP_LANE)} | fields)
+    redis.sadd("volc_moderation:{moderation}:lanes", "x", b"\xff")
+    output = command("jobs", "--redis", address)[1]
+    assert re.search(r"StopWebcast +failed +3 ", output)
+    redis.set("volc_moderation:{moderation}:workers", "text")
+    code, _, errors = command("jobs", "--redis", address)
+    assert (code, errors.count("\n")) == (1, 1)
+    assert errors.startswith("the queue cannot be reached: ResponseError: ")
+
+
+def test_the_address_in_the_environment(command: Command, folder: Path, address: str, monkeypatch: Any) -> None:
+    """It does not matter if there is a journal."""
+    name = journal_of(folder, FAILED)
+    monkeypatch.setenv(REDIS_VARIABLE, address)
+    asyncio.run(fill_queue(address, left=1))
+    output = command("jobs")[1]
+    assert "Queue moderation" in output
+    assert "Start one with: volc-moderation worker --queue moderation\n" in output
+    assert "jobs, last written by" in command("jobs", name)[1]
+
+
+def test_a_redis_that_does_not_answer_is_1(command: Command) -> None:
+    """Nothing shows its password."""
+    for form in ("redis://:{}@127.0.0.1:{}", "redis://127.0.0.1:{1}/0?password={0}"):
+        code, output, errors = command("jobs", "--redis", form.format(PASSWORD, free_port()))
+        assert (code, output, errors.count("\n")) == (1, "", 1)
+        assert errors.startswith("the queue cannot be reached: ConnectionError: ")
+        assert "pa-ss" not in errors
+
+
+def test_what_is_asked_of_the_command_must_be_clear(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, redis = journal_of(folder, FAILED), "redis://127.0.0.1:1"
+    address = "--redis must be an address such as redis://localhost:6379\n"
+    for arguments, error in (
+        ((), f"jobs needs a journal, or the Redis of a queue: --redis redis://localhost, or {REDIS_VARIABLE}\n"),
+        ((name, "--redis", redis), "give a journal or --redis, not both\n"),
+        ((name, "--queue", "q"), "give a journal or --queue, not both\n"),
+        ((f"redis://:{PASSWORD}@localhost",), "the address of a Redis belongs to --redis\n"),
+        (("--redis", f"localhost:{PASSWORD}"), address),
+        (("--redis", f"redis://localhost:{PASSWORD}"), address),
+        (("--redis", redis, "--queue", "{q}"), "--queue must be a name without braces\n"),
+        (
+            ("--redis", redis, "--export"),
+            "--export is about a journal, and there is none; --redis shows a whole queue\n",
+        ),
+        (
+            ("--redis", redis, "--key", "0"),
+            "--key is about a journal, and there is none; --redis shows a whole queue\n",
+        ),
+    ):
+        assert command("jobs", *arguments) == (2, "", error), arguments
+    monkeypatch.setitem(sys.modules, "redis", None)
+    assert command("jobs", "--redis", redis) == (2, "", "jobs needs redis: pip install 'volc_moderation[redis]'\n")
+    assert command("jobs", name)[0] == 0

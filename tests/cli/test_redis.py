@@ -173,7 +173,7 @@ async def test_a_rolling_deployment_does_not_delay_jobs(
     run = await start("bulk", rooms(folder, 120), *STOP, "--engine", "workers", "--rate", "20", folder=folder)
     assert run.stderr is not None
     lines = [(await run.stderr.readline()).decode() for _ in range(3)]
-    assert any("no worker listens to the queue" in line for line in lines), lines
+    assert any("No worker listens to the queue. Start one with: " in line for line in lines), lines
     first = await start("worker", "--rate", "20", "--concurrency", "64", "--verbose", folder=folder)
     async with asyncio.timeout(20):
         while received(vendor) < 20:

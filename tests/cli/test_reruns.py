@@ -76,7 +76,7 @@ def test_the_journal_of_an_unfinished_run_is_not_moved_aside(
     assert received(vendor) == 2
     # The message proposes to resume that run first, or to add this file to it.
     code, _, errors = command("bulk", "stops.csv", *STOP, "--resume", "--on-temporary", "defer")
-    assert (code, "1 rows, 1 calls\n" in errors) == (11, True)
+    assert (code, "1 row, 1 call\n" in errors) == (11, True)
     assert received(vendor) == 3
 
 
@@ -88,7 +88,7 @@ def test_another_list_is_added(command: Command, folder: Path, vendor: Moderatio
     resume = ("--resume", "--journal", "stops.csv.jobs", "--on-temporary", "defer")
     code, _, errors = command("bulk", more, *STOP, *resume)
     assert code == 11
-    assert "3 rows, 1 calls (1 that had ended are repeated, 1 are already in the journal)\n" in errors
+    assert "3 rows, 1 call (1 repeated, 1 already in the journal)\n" in errors
     assert received(vendor) == 5
 
 

@@ -186,7 +186,7 @@ def test_other_commands_overwrite_nothing_either(command: Command, folder: Path,
 def test_a_device_may_be_used_twice_and_a_directory_not_at_all(folder: Path) -> None:
     check_outputs({"--output": Path(os.devnull), "--report": Path(os.devnull)}, journal=folder / "j")
     with pytest.raises(SourceError, match="cannot be written: Is a directory"):
-        Output(folder)
+        Output(folder, journal=None)
 
 
 def test_a_report_that_cannot_be_written_does_not_hide_the_outcome_of_the_calls(

@@ -56,7 +56,7 @@ def test_text_of_a_vendor_is_harmless(command: Command, folder: Path, vendor: Mo
     refuse(vendor, "room-0", code, message=HOSTILE)
     status, _, errors = command("bulk", rooms(folder, 2), *STOP, "--output", "out.jsonl")
     assert status == 10
-    assert f"  1 times Odd{SHOWN}: {SHOWN}\n" in errors
+    assert f"  1 time Odd{SHOWN}: {SHOWN}\n" in errors
     assert_harmless(errors)
     assert_harmless((folder / "out.jsonl").read_text())
     lines = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]

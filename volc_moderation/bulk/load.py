@@ -38,6 +38,8 @@ class LoadProgress:
     is_cancelled: bool = False
     #: The bytes of all files; None if that is unknown.
     total_bytes: int | None = None
+    #: The number of good rows after which reading ends.
+    limit: int | None = None
     #: Returns the bytes that have been read.
     bytes_read: Callable[[], int] = lambda: 0
 
@@ -47,9 +49,12 @@ class LoadProgress:
         It is empty if the size of the files is unknown.
         """
         read, rows = self.bytes_read(), dict(self.rows_by_action)
-        if self.total_bytes is None or not read:
+        if self.total_bytes is None or not read or not rows:
             return {}
-        return {name: int(count * max(1.0, self.total_bytes / read)) for name, count in rows.items()}
+        factor = max(1.0, self.total_bytes / read)
+        if self.limit is not None:
+            factor = min(factor, self.limit / sum(rows.values()))
+        return {name: int(count * factor) for name, count in rows.items()}
 
     def cancel(self) -> None:
         """Stop reading at the next row. Nothing is written."""

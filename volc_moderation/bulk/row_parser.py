@@ -140,7 +140,7 @@ class RowParser:
             )
         unknown = [column for column in source.columns if column in columns and column not in {*known, ACTION}]
         if unknown and self._ignored is not ALL_UNKNOWN:
-            raise SourceError(f"{source.name}, line 1: {_describe_unknown(unknown, known)}", line=1)
+            raise SourceError(f"{source.name}, line 1: {_describe_unknown(unknown, known, self._default)}", line=1)
         for field, spelling in required.items():
             if not {field, field.rstrip("_"), spelling} & columns:
                 raise SourceError(f"{source.name}, line 1: column {field!r} is missing", line=1)
@@ -162,8 +162,11 @@ class RowParser:
         return self._fields[action]
 
 
-def _describe_unknown(unknown: list[str], known: Iterable[str]) -> str:
-    """Return a sentence about columns that are no field of an action, and what to do about them."""
+def _describe_unknown(unknown: list[str], known: Iterable[str], action: str | None) -> str:
+    """Return a sentence about columns that are no field of an action, and what to do about them.
+
+    :param action: the action of all rows; None if each row names its own.
+    """
     fields = sorted(name for name in known if name == name.lower() and not name.endswith("_"))
     names = ", ".join(quoted(column) for column in unknown[:MAX_COLUMNS_SHOWN])
     more = f" and {len(unknown) - MAX_COLUMNS_SHOWN:,} more" if len(unknown) > MAX_COLUMNS_SHOWN else ""
@@ -172,9 +175,15 @@ def _describe_unknown(unknown: list[str], known: Iterable[str]) -> str:
         similar = difflib.get_close_matches(column.strip().replace(" ", "_").lower(), fields, 1)
         if similar:
             return f"{text}; did you mean {similar[0]}?"
-    can_list = not more and not any("," in column or column != column.strip() for column in unknown)
-    ignored = shlex.quote(",".join(unknown)) if can_list else "all"
-    return f"{text}; the fields are {', '.join(fields)}. To leave out what is no field: --ignore-columns {ignored}"
+    text += "" if action is None else f"; {action} has {', '.join(fields)}"
+    return f"{text}. To leave out what is no field, give --ignore-columns {_ignoring(unknown)}"
+
+
+def _ignoring(columns: list[str]) -> str:
+    """Return the value of ``--ignore-columns`` that leaves out columns, for the shell."""
+    can_be_listed = all("," not in column and column == column.strip() for column in columns)
+    value = ",".join(columns)
+    return shlex.quote(value) if can_be_listed and len(value) <= MAX_QUOTED_CHARACTERS else "all"
 
 
 def _did_you_mean(name: str, actions: Iterable[str]) -> str:

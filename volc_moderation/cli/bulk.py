@@ -28,7 +28,7 @@ from volc_moderation.cli.load_files import (
     parse_ignored,
     paths_of,
 )
-from volc_moderation.cli.output import check_outputs, create_private
+from volc_moderation.cli.output import OutputFile, check_outputs, create_private
 from volc_moderation.cli.plan import duration
 from volc_moderation.cli.rate import Rate, Rates, parse_rates
 from volc_moderation.cli.run import run_journal, summary_line
@@ -64,8 +64,8 @@ def bulk(
     on_temporary: Literal["wait", "defer"] = "wait",
     skip_bad: bool = False,
     hand_over: bool = False,
-    output: Path | None = None,
-    report: Path | None = None,
+    output: OutputFile | None = None,
+    report: OutputFile | None = None,
     verbose: bool = False,
 ) -> int:
     """Send the calls of CSV, JSON Lines (also compressed) or Parquet files; - is standard input.

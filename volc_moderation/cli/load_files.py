@@ -85,10 +85,8 @@ async def load_files(
     Raises ``SourceError``; the journal is then unchanged.
     """
     console, interrupts = session.console, session.interrupts
-    progress = LoadProgress(total_bytes=_size_of(files))
+    progress = LoadProgress(total_bytes=_size_of(files), limit=limit)
     interrupts.set_handlers(progress.cancel, progress.cancel)
-    names = ", ".join("standard input" if file == STDIN else file for file in files)
-    console.print(f"Reading {names}", soft_wrap=True)
 
     def load(journal: Journal) -> None:
         actions = read_actions(
@@ -120,7 +118,8 @@ async def show_loading(session: Session, loading: "asyncio.Future[T]", progress:
             status.update(f"Checking: {counted(progress.good_rows, 'row')}{bad}")
             await asyncio.wait([loading], timeout=STATUS_INTERVAL)
             updates += 1
-            if updates == ESTIMATE_AFTER / STATUS_INTERVAL and not loading.done():
+            if updates == round(ESTIMATE_AFTER / STATUS_INTERVAL) and not loading.done():
+                session.console.print("Reading the files.", soft_wrap=True)
                 _print_estimates(session, progress)
             updates_since_cancel += progress.is_cancelled
             if updates_since_cancel > CANCEL_TIMEOUT / STATUS_INTERVAL or session.interrupts.count > 1:
@@ -162,7 +161,7 @@ def _load_message(progress: LoadProgress) -> str:
     else:
         message += counted(progress.added_jobs, "call")
         existing = progress.good_rows - progress.added_jobs - progress.reopened_jobs
-        details = [f"{progress.reopened_jobs:,} that had ended to be repeated"] if progress.reopened_jobs else []
+        details = [f"{progress.reopened_jobs:,} repeated"] if progress.reopened_jobs else []
         details += [f"{existing:,} already in the journal"] if existing else []
         message += f" ({', '.join(details)})" if details else ""
     return message + (f", {counted(progress.bad_rows, 'bad row')} skipped" if progress.bad_rows else "")

@@ -6,6 +6,9 @@ import stat
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from volc_moderation import JournalError, SourceError
 from volc_moderation.cli.invocation import command_line
@@ -14,6 +17,9 @@ from volc_moderation.printable import printable_json
 
 #: The name of standard output.
 STDOUT = Path("-")
+
+#: The type of an option in a command's signature: a file, or - for standard output.
+OutputFile = Annotated[Path, Parameter(allow_leading_hyphen=True)]
 
 #: Makes ``os.open`` fail for a pipe without a reader; 0 on Windows, where no path names a pipe.
 _NONBLOCKING = getattr(os, "O_NONBLOCK", 0)
@@ -33,6 +39,8 @@ def check_outputs(
     for option, path in outputs.items():
         if path is None or (path == STDOUT and option == "--output"):
             continue
+        if path != STDOUT and str(path).startswith("-"):
+            raise SourceError(f"{option} needs a file; for one that is called {path}, give ./{path}")
         if path == STDOUT:
             raise SourceError(f"{option} must be a file, not standard output")
         if _identity(path) in used:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from types import ModuleType
 
 from volc_moderation import AuthenticationError, JournalError, ModerationError, SourceError
+from volc_moderation.cli.environment import printable_redis
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.invocation import command_line
 from volc_moderation.cli.output import Output, StandardOutputError
@@ -15,7 +16,6 @@ from volc_moderation.cli.progress import Progress, time_of_day
 from volc_moderation.cli.session import Session
 from volc_moderation.cli.signals import Interrupts
 from volc_moderation.cli.terminal import Terminal
-from volc_moderation.credentials import redact_passwords
 from volc_moderation.jobs.engine import Engine
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
@@ -109,7 +109,8 @@ async def _open_engine(session: Session, on_event: Callable[[JobEvent], None]) -
         for risk in await jobs.risks():
             console.print(f"Warning: {risk}.", soft_wrap=True)
         if not await jobs.workers():
-            words = ["worker", "--redis", redact_passwords(options.redis), "--queue", options.queue]
+            redis = printable_redis(options.redis)
+            words = ["worker", *(["--redis", redis] if redis else []), "--queue", options.queue]
             console.print(f"No worker listens to the queue. Start one with: {command_line(*words)}", soft_wrap=True)
         yield Follower(session.journal, jobs, on_event=on_event, wait_for_deferred=options.wait_for_deferred)
 

@@ -25,7 +25,7 @@ from volc_moderation.cli.load_files import (
     parse_ignored,
     paths_of,
 )
-from volc_moderation.cli.output import check_outputs, create_private
+from volc_moderation.cli.output import OutputFile, check_outputs, create_private
 from volc_moderation.cli.rate import Rate, parse_rates
 from volc_moderation.cli.run import fatal_exit_code, print_failure_codes, print_fatal_error, run_jobs
 from volc_moderation.cli.session import RunOptions, Session, run_session
@@ -55,7 +55,7 @@ def sweep(
     dry_run: bool = False,
     rate: Rate = (),
     redis: Redis | None = None,
-    output: Path | None = None,
+    output: OutputFile | None = None,
     verbose: bool = False,
 ) -> int:
     """List the moderations of rooms at Volcengine, and stop those that are still running.
