@@ -1,10 +1,12 @@
-"""``volc-moderation jobs JOURNAL``: shows, filters and exports the jobs of a journal, even while it is in use."""
+"""``volc-moderation jobs``: shows, filters and exports the jobs of a journal, also one in use, and shows a queue."""
 
+import asyncio
 import contextlib
 import difflib
+import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,10 +15,12 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from volc_moderation import JournalError, SourceError
+from volc_moderation.cli.environment import REDIS_VARIABLE
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.job_counts import due_line, print_counts, print_failures
 from volc_moderation.cli.jobs_table import print_jobs, redacted
 from volc_moderation.cli.output import check_outputs
+from volc_moderation.cli.queue_view import read_queue, show_queue
 from volc_moderation.cli.rate import MAX_NAME_SHOWN
 from volc_moderation.cli.run import summary_line
 from volc_moderation.cli.terminal import print_error, stderr, stdout
@@ -24,6 +28,7 @@ from volc_moderation.jobs.job import JobState, StoredJob
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.queries import JobFilter
 from volc_moderation.printable import counted, printable_json
+from volc_moderation.quotas.environment import REDIS_SCHEMES
 from volc_moderation.vendors import all_actions
 
 #: Jobs that are shown without ``--limit``.
@@ -42,7 +47,7 @@ StateOption = Literal["pending", "sent", "done", "failed", "given-up", "deferred
 
 
 def jobs(
-    journal: Path,
+    journal: Path | None = None,
     *,
     state: StateOption | None = None,
     action: str | None = None,
@@ -52,8 +57,12 @@ def jobs(
     full_keys: bool = False,
     export: bool = False,
     report: Path | None = None,
+    redis: str | None = None,
+    queue: str | None = None,
 ) -> int:
     """Show how many jobs of each kind a journal has, or, with a filter, which jobs.
+
+    With --redis instead of a journal, show how many jobs of each kind the queue of the workers has.
 
     Parameters
     ----------
@@ -76,9 +85,30 @@ def jobs(
         Print all fields of each job as JSON Lines.
     report
         Write an HTML page with charts of the run to this file.
+    redis
+        The Redis with the queue, such as redis://localhost; without a journal, VOLC_MODERATION_REDIS counts, too. The
+        other options but --queue are about a journal.
+    queue
+        The name of the queue; by default moderation.
 
     """
     console = stderr()
+    about_journal = {
+        "--state": state,
+        "--action": action,
+        "--code": code,
+        "--key": key,
+        "--limit": limit,
+        "--full-keys": full_keys or None,
+        "--export": export or None,
+        "--report": report,
+    }
+    if journal is None:
+        return _show_queue(redis, queue, [name for name, value in about_journal.items() if value is not None])
+    if redis is not None or queue is not None:
+        return print_error(console, f"give a journal or {'--queue' if redis is None else '--redis'}, not both")
+    if f"{journal.parts[0] if journal.parts else ''}//" in REDIS_SCHEMES:  # not printed: it may hold a password
+        return print_error(console, "the address of a Redis belongs to --redis")
     is_filtered = any(value is not None for value in (state, action, code, key))
     try:
         with contextlib.closing(Journal(journal, access="read")) as opened:
@@ -99,6 +129,25 @@ def jobs(
     except (JournalError, SourceError) as error:
         return print_error(console, error)
     return ExitCode.SUCCESS
+
+
+def _show_queue(redis: str | None, queue: str | None, options: Sequence[str]) -> int:
+    """Show a queue. ``options`` are those that were given and are about a journal."""
+    console = stderr()
+    address, name = redis or os.environ.get(REDIS_VARIABLE), queue or "moderation"
+    if not address:
+        return print_error(
+            console, f"jobs needs a journal, or the Redis of a queue: --redis redis://localhost, or {REDIS_VARIABLE}"
+        )
+    if options:
+        return print_error(console, f"{options[0]} is about a journal, and there is none; --redis shows a whole queue")
+    try:
+        overview = asyncio.run(read_queue(address, name))
+    except SourceError as error:
+        return print_error(console, error)
+    except JournalError as error:
+        return print_error(console, error, ExitCode.FAILURE)
+    return show_queue(stdout(), overview, redis=address, queue=name)
 
 
 def _job_filter(state: StateOption | None, action: str | None, code: str | None, key: str | None) -> JobFilter:
