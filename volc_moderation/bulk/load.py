@@ -54,7 +54,7 @@ class LoadProgress:
         factor = max(1.0, self.total_bytes / read)
         if self.limit is not None:
             factor = min(factor, self.limit / sum(rows.values()))
-        return {name: int(count * factor) for name, count in rows.items()}
+        return {name: _two_digits(count * factor) for name, count in rows.items()}
 
     def cancel(self) -> None:
         """Stop reading at the next row. Nothing is written."""
@@ -64,6 +64,12 @@ class LoadProgress:
         """Raise ``SourceError`` after ``cancel``."""
         if self.is_cancelled:
             raise SourceError(CANCELLED_MESSAGE)
+
+
+def _two_digits(number: float) -> int:
+    """Return a number whose digits are zeros after the first two: it is not known any better."""
+    whole = int(number)
+    return round(whole, 2 - len(str(whole)))
 
 
 def read_actions(

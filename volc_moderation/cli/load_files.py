@@ -27,7 +27,7 @@ IgnoreColumns = Annotated[Sequence[str], Parameter(name="--ignore-columns", nega
 #: Seconds between two updates of the loading status.
 STATUS_INTERVAL = 0.1
 #: Seconds after which the number of calls in the files is estimated.
-ESTIMATE_AFTER = 0.5
+ESTIMATE_AFTER = 0.3
 #: Seconds that reading may take to end after an interrupt.
 CANCEL_TIMEOUT = 1.0
 #: Bad rows that are printed; further ones are only counted. A dry run prints all.
@@ -119,7 +119,7 @@ async def show_loading(session: Session, loading: "asyncio.Future[T]", progress:
             await asyncio.wait([loading], timeout=STATUS_INTERVAL)
             updates += 1
             if updates == round(ESTIMATE_AFTER / STATUS_INTERVAL) and not loading.done():
-                session.console.print("Reading the files.", soft_wrap=True)
+                session.console.print(f"Reading {'the files' if progress.total_bytes else 'standard input'}.")
                 _print_estimates(session, progress)
             updates_since_cancel += progress.is_cancelled
             if updates_since_cancel > CANCEL_TIMEOUT / STATUS_INTERVAL or session.interrupts.count > 1:

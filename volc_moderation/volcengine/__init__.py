@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from volc_moderation.lazy_imports import lazy_names
-from volc_moderation.volcengine.actions import Acknowledgement, VolcengineAction
+from volc_moderation.volcengine.actions import Acknowledgement, APIVersion, VolcengineAction
 from volc_moderation.volcengine.client import VolcengineClient
 from volc_moderation.volcengine.detection import (
     CallbackType,
@@ -18,6 +18,7 @@ from volc_moderation.volcengine.detection import (
 from volc_moderation.volcengine.message import (
     BatchSendRoomUnicast,
     MessageAction,
+    MessageVersion,
     SendBroadcast,
     SendRoomUnicast,
     SendUnicast,
@@ -30,6 +31,7 @@ from volc_moderation.volcengine.room import (
     KickUser,
     LimitTokenPrivilege,
     OnlineUsers,
+    OnlineUsersVersion,
     TokenLimit,
     UnbanUserStream,
     UpdateBanRoomUserRule,
@@ -52,6 +54,7 @@ else:
     __getattr__, __dir__ = lazy_names(__name__, {"callbacks": []})
 
 __all__ = [
+    "APIVersion",
     "Acknowledgement",
     "BanRoomUser",
     "BanUserStream",
@@ -69,8 +72,10 @@ __all__ = [
     "ListDetectionTask",
     "MediaType",
     "MessageAction",
+    "MessageVersion",
     "MonitorConfig",
     "OnlineUsers",
+    "OnlineUsersVersion",
     "SendBroadcast",
     "SendRoomUnicast",
     "SendUnicast",

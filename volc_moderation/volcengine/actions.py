@@ -5,7 +5,7 @@ rule for "TaskId and the ids above". It applies to the ids that identify a webca
 cannot be stopped must not be started. Other ids of apps, rooms and users are sent unchanged.
 """
 
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from attrs import frozen
 
@@ -15,6 +15,10 @@ R = TypeVar("R")
 
 #: The vendor publishes no quota for the detection and message actions, so it is learned, starting from this one.
 UNPUBLISHED_QUOTA = Quota(20, published=False)
+
+
+#: What editors suggest for ``version``: the API versions of most actions. The vendor may add others at any time.
+APIVersion = Literal["2020-12-01", "2023-11-01"]
 
 
 class VolcengineAction(Action[R], Generic[R]):

@@ -14,7 +14,7 @@ from volc_moderation.quotas.environment import quotas_from_env
 from volc_moderation.quotas.permit import Priority, Quotas
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.volcengine import protocol
-from volc_moderation.volcengine.actions import VolcengineAction
+from volc_moderation.volcengine.actions import APIVersion, VolcengineAction
 from volc_moderation.volcengine.methods import VolcengineMethods
 from volc_moderation.volcengine.signing import Signer
 from volc_moderation.wire import DecodedResponse, Request, Response
@@ -30,7 +30,7 @@ class VolcengineClientOptions(ClientOptions, total=False):
     region: str
     account: str | None
     app_id: str | None
-    version: str | None
+    version: APIVersion | str | None
 
 
 class VolcengineClient(VolcengineMethods):
@@ -70,7 +70,7 @@ class VolcengineClient(VolcengineMethods):
         region: str = "cn-north-1",
         account: str | None = None,
         app_id: str | None = None,
-        version: str | None = None,
+        version: APIVersion | str | None = None,
         base_url: str = BASE_URL,
         quotas: Quotas | None = None,
         retry: RetryPolicy | None = None,

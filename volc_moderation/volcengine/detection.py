@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 from volc_moderation import validators
 from volc_moderation.action import FROM_CLIENT, Result, api_version, unreadable_items
-from volc_moderation.volcengine.actions import UNPUBLISHED_QUOTA, Acknowledgement, VolcengineAction
+from volc_moderation.volcengine.actions import UNPUBLISHED_QUOTA, Acknowledgement, APIVersion, VolcengineAction
 
 
 class MediaType(enum.IntEnum):
@@ -119,7 +119,7 @@ class StartDetection(VolcengineAction[Acknowledgement]):
     callback_type: CallbackType | int | None = field(
         default=None, validator=validators.optional(validators.integer(0, 1))
     )
-    version: str | None = api_version("2020-12-01", "2023-11-01")
+    version: APIVersion | str | None = api_version("2020-12-01", "2023-11-01")
 
     def is_already_done(self, code: str | int) -> bool:
         """Return whether a code means that the task of the room is running. No code proves it for a user's task."""
@@ -157,7 +157,7 @@ class StopDetection(VolcengineAction[Acknowledgement]):
     app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
     user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
-    version: str | None = api_version("2023-11-01", "2020-12-01")
+    version: APIVersion | str | None = api_version("2023-11-01", "2020-12-01")
 
 
 @frozen(kw_only=True)
@@ -190,4 +190,4 @@ class ListDetectionTask(VolcengineAction[DetectionTasks]):
     app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
     user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
-    version: str | None = api_version("2020-12-01", "2023-11-01")
+    version: APIVersion | str | None = api_version("2020-12-01", "2023-11-01")

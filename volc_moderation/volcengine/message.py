@@ -8,6 +8,7 @@ accepted the message, not that it arrived.
 import binascii
 from base64 import b64decode
 from collections.abc import Sequence
+from typing import Literal
 
 from attrs import field, frozen
 
@@ -15,6 +16,9 @@ from volc_moderation import validators
 from volc_moderation.action import FROM_CLIENT, api_version
 from volc_moderation.errors import InvalidActionError
 from volc_moderation.volcengine.actions import UNPUBLISHED_QUOTA, Acknowledgement, VolcengineAction
+
+#: The versions of messages, as ``APIVersion`` for the other actions.
+MessageVersion = Literal["2023-07-20", "2020-12-01"]
 
 
 @frozen(kw_only=True)
@@ -28,7 +32,7 @@ class MessageAction(VolcengineAction[Acknowledgement]):
     from_: str = field(validator=validators.identifier())
     message: str = field(validator=validators.free_text())
     binary: bool = field(default=False, validator=validators.boolean())
-    version: str | None = api_version("2023-07-20", "2020-12-01")
+    version: MessageVersion | str | None = api_version("2023-07-20", "2020-12-01")
 
     def __attrs_post_init__(self) -> None:
         if not self.binary:

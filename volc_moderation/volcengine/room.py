@@ -3,17 +3,22 @@
 Sources: https://www.volcengine.com/docs/6348/69828 and the pages named at each action.
 """
 
+from typing import Literal
+
 from attrs import field, frozen
 
 from volc_moderation import validators
 from volc_moderation.action import FROM_CLIENT, Quota, Result, api_version, wire_name
 from volc_moderation.errors import InvalidActionError
-from volc_moderation.volcengine.actions import Acknowledgement, VolcengineAction
+from volc_moderation.volcengine.actions import Acknowledgement, APIVersion, VolcengineAction
 
 #: In seconds. What 0 means is described at each action.
 _VALID_BAN_DURATION = validators.optional(validators.integer(10, 604_800, off=0))
 
 _OLDER_VERSION = "2020-12-01"
+
+#: The versions of GetRoomOnlineUsers, as ``APIVersion`` for the others.
+OnlineUsersVersion = Literal["2023-11-01", "2023-08-01"]
 
 
 @frozen(kw_only=True)
@@ -71,7 +76,7 @@ class BanRoomUser(VolcengineAction[Acknowledgement]):
         default=None, validator=validators.optional(validators.ip_address()), metadata=wire_name("IP")
     )
     forbidden_interval: int | None = field(default=None, validator=_VALID_BAN_DURATION)
-    version: str | None = api_version("2023-11-01", _OLDER_VERSION)
+    version: APIVersion | str | None = api_version("2023-11-01", _OLDER_VERSION)
 
     def __attrs_post_init__(self) -> None:
         if self.room_id is None and self.user_id is None and self.ip is None:
@@ -107,7 +112,7 @@ class UpdateBanRoomUserRule(VolcengineAction[Acknowledgement]):
     room_id: str | None = field(default=None, validator=validators.optional(validators.text()))
     user_id: str | None = field(default=None, validator=validators.optional(validators.text()))
     forbidden_interval: int | None = field(default=None, validator=_VALID_BAN_DURATION)
-    version: str | None = api_version("2023-11-01", _OLDER_VERSION)
+    version: APIVersion | str | None = api_version("2023-11-01", _OLDER_VERSION)
 
     def __attrs_post_init__(self) -> None:
         if self.room_id is None and self.user_id is None:
@@ -199,7 +204,7 @@ class BanUserStream(VolcengineAction[Acknowledgement]):
         default=None, validator=validators.optional(validators.integer(60, 259_200, off=0))
     )
     token: str | None = field(default=None, validator=validators.optional(validators.text()), repr=False)
-    version: str | None = api_version("2023-11-01", _OLDER_VERSION)
+    version: APIVersion | str | None = api_version("2023-11-01", _OLDER_VERSION)
 
     def __attrs_post_init__(self) -> None:
         _check_stream(self, self.name)
@@ -239,7 +244,7 @@ class UnbanUserStream(VolcengineAction[Acknowledgement]):
     video: bool = field(default=True, validator=validators.boolean())
     audio: bool = field(default=True, validator=validators.boolean())
     token: str | None = field(default=None, validator=validators.optional(validators.text()), repr=False)
-    version: str | None = api_version("2023-11-01", _OLDER_VERSION)
+    version: APIVersion | str | None = api_version("2023-11-01", _OLDER_VERSION)
 
     def __attrs_post_init__(self) -> None:
         _check_stream(self, self.name)
@@ -304,4 +309,4 @@ class GetRoomOnlineUsers(VolcengineAction[OnlineUsers]):
 
     app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
-    version: str | None = api_version("2023-11-01", "2023-08-01")
+    version: OnlineUsersVersion | str | None = api_version("2023-11-01", "2023-08-01")

@@ -7,7 +7,7 @@ from attrs import field, frozen
 
 from volc_moderation import validators
 from volc_moderation.action import FROM_CLIENT, Quota, Result, api_version, wire_name
-from volc_moderation.volcengine.actions import Acknowledgement, VolcengineAction
+from volc_moderation.volcengine.actions import Acknowledgement, APIVersion, VolcengineAction
 
 
 class WebCastStatus(enum.IntEnum):
@@ -164,7 +164,7 @@ class StartWebcast(VolcengineAction[Acknowledgement]):
     event_notify_config: EventNotifyConfig | None = field(
         default=None, validator=validators.optional(_VALID_EVENT_NOTIFY_CONFIG)
     )
-    version: str | None = api_version("2020-12-01", "2023-11-01")
+    version: APIVersion | str | None = api_version("2020-12-01", "2023-11-01")
 
 
 @frozen(kw_only=True)
@@ -196,7 +196,7 @@ class StopWebcast(VolcengineAction[Acknowledgement]):
     )
     room_id: str = field(validator=validators.identifier())
     task_id: str = field(validator=validators.identifier())
-    version: str | None = api_version("2020-12-01", "2023-11-01")
+    version: APIVersion | str | None = api_version("2020-12-01", "2023-11-01")
 
 
 @frozen(kw_only=True)
@@ -224,4 +224,4 @@ class GetWebCastTask(VolcengineAction[WebCastTaskResult]):
     app_id: str | None = field(default=None, validator=validators.optional(validators.text()), metadata=FROM_CLIENT)
     room_id: str = field(validator=validators.text())
     task_id: str = field(validator=validators.identifier())
-    version: str | None = api_version("2020-12-01", "2023-11-01")
+    version: APIVersion | str | None = api_version("2020-12-01", "2023-11-01")

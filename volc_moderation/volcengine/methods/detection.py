@@ -1,7 +1,7 @@
 """The actions of ``detection.py`` as methods: ``python -m tests.method_source`` has written this file."""
 
 from volc_moderation.client import Client
-from volc_moderation.volcengine.actions import Acknowledgement
+from volc_moderation.volcengine.actions import Acknowledgement, APIVersion
 from volc_moderation.volcengine.detection import (
     CallbackType,
     DetectionTasks,
@@ -27,7 +27,7 @@ class DetectionMethods(Client):
         duration: int | None = None,
         idle_sec: int | None = None,
         callback_type: CallbackType | int | None = None,
-        version: str | None = None,
+        version: APIVersion | str | None = None,
     ) -> Acknowledgement:
         """Start the moderation of a room, or of one user in it.
 
@@ -84,7 +84,12 @@ class DetectionMethods(Client):
         return (await self.call(action)).result
 
     async def stop_detection(
-        self, *, app_id: str | None = None, room_id: str, user_id: str | None = None, version: str | None = None
+        self,
+        *,
+        app_id: str | None = None,
+        room_id: str,
+        user_id: str | None = None,
+        version: APIVersion | str | None = None,
     ) -> Acknowledgement:
         """Stop the moderation of a room, or of one user in it.
 
@@ -110,7 +115,12 @@ class DetectionMethods(Client):
         return (await self.call(action)).result
 
     async def list_detection_task(
-        self, *, app_id: str | None = None, room_id: str, user_id: str | None = None, version: str | None = None
+        self,
+        *,
+        app_id: str | None = None,
+        room_id: str,
+        user_id: str | None = None,
+        version: APIVersion | str | None = None,
     ) -> DetectionTasks:
         """List the moderations of a room, running and finished, or those of one user in it.
 

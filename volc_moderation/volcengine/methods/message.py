@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 from volc_moderation.client import Client
 from volc_moderation.volcengine.actions import Acknowledgement
-from volc_moderation.volcengine.message import BatchSendRoomUnicast, SendBroadcast, SendRoomUnicast, SendUnicast
+from volc_moderation.volcengine.message import (
+    BatchSendRoomUnicast,
+    MessageVersion,
+    SendBroadcast,
+    SendRoomUnicast,
+    SendUnicast,
+)
 
 
 class MessageMethods(Client):
@@ -17,7 +23,7 @@ class MessageMethods(Client):
         from_: str,
         message: str,
         binary: bool = False,
-        version: str | None = None,
+        version: MessageVersion | str | None = None,
         to: str,
     ) -> Acknowledgement:
         """Send a message to a user, whichever room the user is in.
@@ -49,7 +55,7 @@ class MessageMethods(Client):
         from_: str,
         message: str,
         binary: bool = False,
-        version: str | None = None,
+        version: MessageVersion | str | None = None,
         room_id: str,
         to: str,
     ) -> Acknowledgement:
@@ -85,7 +91,7 @@ class MessageMethods(Client):
         from_: str,
         message: str,
         binary: bool = False,
-        version: str | None = None,
+        version: MessageVersion | str | None = None,
         room_id: str,
         to: Sequence[str],
     ) -> Acknowledgement:
@@ -122,7 +128,7 @@ class MessageMethods(Client):
         from_: str,
         message: str,
         binary: bool = False,
-        version: str | None = None,
+        version: MessageVersion | str | None = None,
         room_id: str,
     ) -> Acknowledgement:
         """Send a message to everybody in a room.

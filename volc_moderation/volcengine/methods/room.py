@@ -1,7 +1,7 @@
 """The actions of ``room.py`` as methods: ``python -m tests.method_source`` has written this file."""
 
 from volc_moderation.client import Client
-from volc_moderation.volcengine.actions import Acknowledgement
+from volc_moderation.volcengine.actions import Acknowledgement, APIVersion
 from volc_moderation.volcengine.room import (
     BanRoomUser,
     BanUserStream,
@@ -10,6 +10,7 @@ from volc_moderation.volcengine.room import (
     KickUser,
     LimitTokenPrivilege,
     OnlineUsers,
+    OnlineUsersVersion,
     TokenLimit,
     UnbanUserStream,
     UpdateBanRoomUserRule,
@@ -27,7 +28,7 @@ class RoomMethods(Client):
         user_id: str | None = None,
         ip: str | None = None,
         forbidden_interval: int | None = None,
-        version: str | None = None,
+        version: APIVersion | str | None = None,
     ) -> Acknowledgement:
         """Remove users from rooms, and ban them for a while. A ban also works before the users join.
 
@@ -66,7 +67,7 @@ class RoomMethods(Client):
         room_id: str | None = None,
         user_id: str | None = None,
         forbidden_interval: int | None = None,
-        version: str | None = None,
+        version: APIVersion | str | None = None,
     ) -> Acknowledgement:
         """Change the duration of a ban, or lift it.
 
@@ -137,7 +138,7 @@ class RoomMethods(Client):
         audio: bool = True,
         forbidden_interval: int | None = None,
         token: str | None = None,
-        version: str | None = None,
+        version: APIVersion | str | None = None,
     ) -> Acknowledgement:
         """Ban a user from publishing video, audio or both. The user stays in the room, and billing continues.
 
@@ -182,7 +183,7 @@ class RoomMethods(Client):
         video: bool = True,
         audio: bool = True,
         token: str | None = None,
-        version: str | None = None,
+        version: APIVersion | str | None = None,
     ) -> Acknowledgement:
         """Allow a user to publish again.
 
@@ -243,7 +244,7 @@ class RoomMethods(Client):
         return (await self.call(action)).result
 
     async def get_room_online_users(
-        self, *, app_id: str | None = None, room_id: str, version: str | None = None
+        self, *, app_id: str | None = None, room_id: str, version: OnlineUsersVersion | str | None = None
     ) -> OnlineUsers:
         """List the users in a room.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from volc_moderation.client import Client
-from volc_moderation.volcengine.actions import Acknowledgement
+from volc_moderation.volcengine.actions import Acknowledgement, APIVersion
 from volc_moderation.volcengine.webcast import (
     EventNotifyConfig,
     GetWebCastTask,
@@ -31,7 +31,7 @@ class WebcastMethods(Client):
         video_solutions: Sequence[VideoSolution] | None = None,
         monitor_config: MonitorConfig | None = None,
         event_notify_config: EventNotifyConfig | None = None,
-        version: str | None = None,
+        version: APIVersion | str | None = None,
     ) -> Acknowledgement:
         """Render a web page and publish it in a room.
 
@@ -79,7 +79,7 @@ class WebcastMethods(Client):
         return (await self.call(action)).result
 
     async def stop_webcast(
-        self, *, app_id: str | None = None, room_id: str, task_id: str, version: str | None = None
+        self, *, app_id: str | None = None, room_id: str, task_id: str, version: APIVersion | str | None = None
     ) -> Acknowledgement:
         """Stop a webcast. App, room and task id identify it.
 
@@ -101,7 +101,7 @@ class WebcastMethods(Client):
         return (await self.call(action)).result
 
     async def get_web_cast_task(
-        self, *, app_id: str | None = None, room_id: str, task_id: str, version: str | None = None
+        self, *, app_id: str | None = None, room_id: str, task_id: str, version: APIVersion | str | None = None
     ) -> WebCastTaskResult:
         """Get the status of a webcast that was started in the last 72 hours.
 
