@@ -6,15 +6,16 @@ Editors read the files, so the files are compared, and not what a running progra
 import ast
 import inspect
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import attrs
 import pytest
 
 from tests.actions import ACTIONS
 from tests.method_source import CLASSES, actions_of, normalized, path_of, source_of
-from volc_moderation import Action, errors
+from tests.test_architecture import RULES
+from volc_moderation import Action, errors, validators
 from volc_moderation.action import FROM_CLIENT, documented_versions, method_name
 from volc_moderation.vendors import vendor_of  # noqa: F401 - registers the vendors
 from volc_moderation.volcengine import VolcengineAction, VolcengineClient
@@ -35,6 +36,10 @@ def test_every_action_has_a_method() -> None:
     for action in ACTIONS:
         client_type = VolcengineClient if issubclass(action, VolcengineAction) else ZegoClient
         assert inspect.iscoroutinefunction(getattr(client_type, method_name(action.name)))
+
+
+def test_the_modules_of_actions_do_no_io() -> None:
+    assert set(CLASSES) <= set(RULES)
 
 
 def methods() -> Iterator[tuple[type[Action[Any]], str]]:
@@ -78,10 +83,14 @@ class TestWhatAnEditorShows:
             assert str(code) in text
 
     def test_units_and_ranges_are_those_that_are_checked(self, action: type[Action[Any]], text: str) -> None:
+        """Those of a model that is an argument are in the docstring of the model."""
         for field in attrs.fields(action):  # type: ignore[arg-type]
-            description = parameter(text, field.name)
-            for number in limits_of(field):
-                assert re.search(rf"\b{number}\b", description), (field.name, number)
+            described = [(text, field.name, rules_of(field.validator))]
+            for model, fields in models_of(field.validator):
+                described += [(inspect.getdoc(model) or "", name, rules_of(one)) for name, one in fields.items()]
+            for docstring, name, rules in described:
+                for number in limits_in(rules):
+                    assert re.search(rf"\b{number}\b", parameter(docstring, name)), (name, number)
 
     def test_the_versions_are_those_that_are_documented(self, action: type[Action[Any]], text: str) -> None:
         versions = documented_versions(action)
@@ -97,6 +106,13 @@ class TestWhatAnEditorShows:
 
     def test_it_refers_to_nothing_that_the_editor_does_not_show(self, action: type[Action[Any]], text: str) -> None:
         assert not re.search(r"\b[Ss]ee ``", text)
+
+
+@pytest.mark.parametrize("action", [action for action in ACTIONS if len(documented_versions(action)) > 1])
+def test_editors_suggest_the_versions_that_are_documented(action: type[Action[Any]]) -> None:
+    hint = get_type_hints(getattr(VolcengineClient, method_name(action.name)))["version"]
+    suggested = [value for part in get_args(hint) if get_origin(part) is Literal for value in get_args(part)]
+    assert sorted(suggested) == sorted(documented_versions(action))
 
 
 def expected_quota(action: type[Action[Any]]) -> str:
@@ -125,15 +141,26 @@ def parameter(text: str, name: str) -> str:
     return " ".join(match[1].split())
 
 
-def limits_of(field: "attrs.Attribute[Any]") -> set[int]:
-    """Return the numbers of the rules of a field: the closures of ``validators.py`` have them."""
-    found: set[int] = set()
-    waiting = [field.validator]
-    while waiting:
-        validator = waiting.pop()
-        cells = inspect.getclosurevars(validator).nonlocals if inspect.isfunction(validator) else {}
-        rule = cells.get("rule")
-        if isinstance(rule, str) and not isinstance(cells.get("cls"), type):
-            found |= {int(number) for number in re.findall(r"(?<![\w{,-])\d+(?![\w}-])", rule)}
-        waiting += [value for value in cells.values() if inspect.isfunction(value)]
-    return found - {2**31 - 1}
+def closures_of(validator: object) -> Iterator[dict[str, Any]]:
+    """Yield the variables of a rule of ``validators.py``, and of the rules that it is made of."""
+    if inspect.isfunction(validator):
+        variables = dict(inspect.getclosurevars(validator).nonlocals)
+        yield variables
+        for value in variables.values():
+            yield from closures_of(value)
+
+
+def rules_of(validator: object) -> list[str]:
+    """Return the rules, in words, that a validator puts in its errors."""
+    return [variables["rule"] for variables in closures_of(validator) if "rule" in variables]
+
+
+def models_of(validator: object) -> list[tuple[type, dict[str, Callable[..., None]]]]:
+    """Return the models that a validator accepts, with the validators of their fields."""
+    return [(variables["cls"], variables["fields"]) for variables in closures_of(validator) if "cls" in variables]
+
+
+def limits_in(rules: list[str]) -> set[int]:
+    """Return the numbers in rules, other than those of a regular expression and the largest int32."""
+    numbers = (int(number) for rule in rules for number in re.findall(r"(?<![\w{,-])\d+(?![\w}-])", rule))
+    return {number for number in numbers if number != validators.MAX_INT32}

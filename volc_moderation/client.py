@@ -136,8 +136,9 @@ class Client(ABC):
             no effect at the vendor.
 
         Raises ``APIError`` if the vendor refuses, else ``TransportError``, ``DecodeError``, ``DeadlineExceeded``,
-        ``QuotaUnavailable``, or ``ConfigurationError`` if an argument is wrong, or the client is closed or belongs to
-        another event loop.
+        ``QuotaUnavailable``; ``InvalidActionError`` if a required field has a value neither in the action nor in the
+        client; or ``ConfigurationError`` if an argument is wrong, or the client is closed or belongs to another event
+        loop.
         """
         if not self.accepts(action):
             raise ConfigurationError(f"{type(self).__name__} calls actions of its own vendor; got {describe(action)}")

@@ -1,4 +1,4 @@
-"""The client of Volcengine RTC: its options, keys and quotas. Its methods are in ``methods.py``."""
+"""The client of Volcengine RTC: its options, keys and quotas. Its methods are in ``methods/``."""
 
 import os
 import time
@@ -36,6 +36,9 @@ class VolcengineClientOptions(ClientOptions, total=False):
 class VolcengineClient(VolcengineMethods):
     """Calls Volcengine RTC: signs, retries, and keeps the account's quotas. Use one client per event loop.
 
+    A wrong argument of a method raises ``InvalidActionError`` before anything is sent. The method's docstring names the
+    errors that are particular to it, and that of ``call`` those of every call.
+
     :param access_key: the id of the access key.
     :param secret_key: the secret of the access key.
     :param session_token: the token of a temporary key (STS).
@@ -44,7 +47,7 @@ class VolcengineClient(VolcengineMethods):
         access key.
     :param app_id: the app of calls that do not give one.
     :param version: the API version of calls that do not give one, for the actions that document it: ``2020-12-01``,
-        ``2023-11-01`` or another. The others keep their defaults.
+        ``2023-11-01`` or another. The other actions, and all without it, have that of the page that they implement.
     :param base_url: the URL to call: by default ``https://rtc.volcengineapi.com``, the only host of the moderation
         calls; or the emulator's ``http://127.0.0.1:8765``.
     :param quotas: a store of ``volc_moderation.quotas``; by default one that all clients of the event loop share.

@@ -61,7 +61,8 @@ class SendUnicast(MessageAction):
     :param version: ``2023-07-20`` or ``2020-12-01``. None means the client's ``version``, or else 2023-07-20.
     :param to: the id of the user.
     :returns: ``Acknowledgement``: the vendor accepted the message. It need not have arrived.
-    :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large.
+    :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large;
+        ``InvalidParameter.IllegalFrom``: the sender is malformed; ``InvalidParameter.IllegalTo``: the receiver is.
     :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
@@ -89,7 +90,8 @@ class SendRoomUnicast(MessageAction):
     :param room_id: the room.
     :param to: the id of the user.
     :returns: ``Acknowledgement``: the vendor accepted the message. It need not have arrived.
-    :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large.
+    :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large;
+        ``InvalidParameter.IllegalFrom``: the sender is malformed; ``InvalidParameter.IllegalTo``: the receiver is.
     :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
@@ -119,7 +121,8 @@ class BatchSendRoomUnicast(MessageAction):
     :param to: the ids of at least 1 user. The vendor does not publish a maximum.
     :returns: ``Acknowledgement``: the vendor accepted the message. It need not have arrived.
     :raises InvalidRequestError: ``InvalidParameter.UserCountOverLimit``: too many users;
-        ``InvalidParameter.SizeOverLimit``: the message is too large.
+        ``InvalidParameter.SizeOverLimit``: the message is too large;
+        ``InvalidParameter.IllegalFrom``: the sender is malformed; ``InvalidParameter.IllegalTo``: the receiver is.
     :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 
@@ -147,7 +150,8 @@ class SendBroadcast(MessageAction):
     :param version: ``2023-07-20`` or ``2020-12-01``. None means the client's ``version``, or else 2023-07-20.
     :param room_id: the room.
     :returns: ``Acknowledgement``: the vendor accepted the message. It need not have arrived.
-    :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large.
+    :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large;
+        ``InvalidParameter.IllegalFrom``: the sender is malformed.
     :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
     """
 

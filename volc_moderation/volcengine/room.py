@@ -123,6 +123,8 @@ class UpdateBanRoomUserRule(VolcengineAction[Acknowledgement]):
 class KickUser(VolcengineAction[Acknowledgement]):
     """Remove a user from a room. The user may come back. The vendor's pages recommend ``BanRoomUser`` instead.
 
+    The client SDK of the user reports error -1006.
+
     Quota: 60 calls per second and account.
 
     https://www.volcengine.com/docs/6348/357742
@@ -147,6 +149,8 @@ class KickUser(VolcengineAction[Acknowledgement]):
 @frozen(kw_only=True)
 class DismissRoom(VolcengineAction[Acknowledgement]):
     """Remove everybody from a room. They may come back. The vendor's pages recommend ``BanRoomUser`` instead.
+
+    The client SDKs of the users report error -1011.
 
     Quota: 60 calls per second and account.
 
@@ -259,7 +263,9 @@ def _check_stream(action: BanUserStream | UnbanUserStream, name: str) -> None:
 
 @frozen(kw_only=True)
 class LimitTokenPrivilege(VolcengineAction[TokenLimit]):
-    """Revoke the right to publish from a user's token for a while. The app must check tokens on publishing.
+    """Revoke the right to publish from a user's token for a while.
+
+    The check of tokens on publishing must be switched on in the console.
 
     Quota: 40 calls per second and account.
 

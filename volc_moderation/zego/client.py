@@ -1,4 +1,4 @@
-"""The client of ZEGO's Server API: its options, keys and quotas. Its methods are in ``methods.py``."""
+"""The client of ZEGO's Server API: its options, keys and quotas. Its methods are in ``methods/``."""
 
 import os
 import secrets
@@ -48,6 +48,9 @@ class _Sequence:
 
 class ZegoClient(ZegoMethods):
     """Calls ZEGO's Server API: signs, retries, and keeps the AppId's quotas. Use one client per event loop.
+
+    A wrong argument of a method raises ``InvalidActionError`` before anything is sent. The method's docstring names the
+    errors that are particular to it, and that of ``call`` those of every call.
 
     :param app_id: the AppId, a number from 1 to 4294967295.
     :param server_secret: the ServerSecret of the project, not the CallbackSecret.

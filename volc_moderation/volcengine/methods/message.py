@@ -42,7 +42,8 @@ class MessageMethods(Client):
         :param version: ``2023-07-20`` or ``2020-12-01``. None means the client's ``version``, or else 2023-07-20.
         :param to: the id of the user.
         :returns: ``Acknowledgement``: the vendor accepted the message. It need not have arrived.
-        :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large.
+        :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large;
+            ``InvalidParameter.IllegalFrom``: the sender is malformed; ``InvalidParameter.IllegalTo``: the receiver is.
         :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
         """
         action = SendUnicast(app_id=app_id, from_=from_, message=message, binary=binary, version=version, to=to)
@@ -76,7 +77,8 @@ class MessageMethods(Client):
         :param room_id: the room.
         :param to: the id of the user.
         :returns: ``Acknowledgement``: the vendor accepted the message. It need not have arrived.
-        :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large.
+        :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large;
+            ``InvalidParameter.IllegalFrom``: the sender is malformed; ``InvalidParameter.IllegalTo``: the receiver is.
         :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
         """
         action = SendRoomUnicast(
@@ -113,7 +115,8 @@ class MessageMethods(Client):
         :param to: the ids of at least 1 user. The vendor does not publish a maximum.
         :returns: ``Acknowledgement``: the vendor accepted the message. It need not have arrived.
         :raises InvalidRequestError: ``InvalidParameter.UserCountOverLimit``: too many users;
-            ``InvalidParameter.SizeOverLimit``: the message is too large.
+            ``InvalidParameter.SizeOverLimit``: the message is too large;
+            ``InvalidParameter.IllegalFrom``: the sender is malformed; ``InvalidParameter.IllegalTo``: the receiver is.
         :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
         """
         action = BatchSendRoomUnicast(
@@ -147,7 +150,8 @@ class MessageMethods(Client):
         :param version: ``2023-07-20`` or ``2020-12-01``. None means the client's ``version``, or else 2023-07-20.
         :param room_id: the room.
         :returns: ``Acknowledgement``: the vendor accepted the message. It need not have arrived.
-        :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large.
+        :raises InvalidRequestError: ``InvalidParameter.SizeOverLimit``: the message is too large;
+            ``InvalidParameter.IllegalFrom``: the sender is malformed.
         :raises NotFoundError: ``InvalidParameter.NotExistAppId``: there is no such app.
         """
         action = SendBroadcast(

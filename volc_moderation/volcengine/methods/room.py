@@ -96,6 +96,8 @@ class RoomMethods(Client):
     ) -> Acknowledgement:
         """Remove a user from a room. The user may come back. The vendor's pages recommend ``BanRoomUser`` instead.
 
+        The client SDK of the user reports error -1006.
+
         Quota: 60 calls per second and account.
 
         https://www.volcengine.com/docs/6348/357742
@@ -114,6 +116,8 @@ class RoomMethods(Client):
         self, *, app_id: str | None = None, room_id: str, version: str | None = None
     ) -> Acknowledgement:
         """Remove everybody from a room. They may come back. The vendor's pages recommend ``BanRoomUser`` instead.
+
+        The client SDKs of the users report error -1011.
 
         Quota: 60 calls per second and account.
 
@@ -218,7 +222,9 @@ class RoomMethods(Client):
         forbidden_interval: int,
         version: str | None = None,
     ) -> TokenLimit:
-        """Revoke the right to publish from a user's token for a while. The app must check tokens on publishing.
+        """Revoke the right to publish from a user's token for a while.
+
+        The check of tokens on publishing must be switched on in the console.
 
         Quota: 40 calls per second and account.
 
