@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from volc_moderation.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
-    from volc_moderation.action import Action, Quota
+    from volc_moderation.action import Action, Quota, Result
     from volc_moderation.call_state import Reply
     from volc_moderation.errors import (
         APIError,
@@ -38,7 +38,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "action": ["Action", "Quota"],
+            "action": ["Action", "Quota", "Result"],
             "call_state": ["Reply"],
             "errors": [
                 "APIError",
@@ -95,6 +95,7 @@ __all__ = [
     "QuotaUnavailable",
     "RedisQuotas",
     "Reply",
+    "Result",
     "RetryPolicy",
     "ServerError",
     "SourceError",

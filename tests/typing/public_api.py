@@ -13,6 +13,7 @@ from volc_moderation import (
     Quota,
     RedisQuotas,
     Reply,
+    RetryPolicy,
     Verdict,
     VolcengineClient,
     WindowQuotas,
@@ -21,10 +22,13 @@ from volc_moderation import (
 from volc_moderation.action import Action
 from volc_moderation.jobs import Job, JobEvent, JobHandle, Jobs, JobState, Lane
 from volc_moderation.jobs.distributed import DistributedJobs
+from volc_moderation.quotas import Quotas
 from volc_moderation.volcengine import (
     Acknowledgement,
+    CallbackType,
     DetectionTasks,
     ListDetectionTask,
+    MediaType,
     OnlineUsers,
     StopWebcast,
     TokenLimit,
@@ -38,8 +42,12 @@ from volc_moderation.zego import (
     ForbidStreamRules,
     ForbidUserRules,
     IdentifyToken,
+    Language,
+    LoginOrder,
+    Privilege,
     RTCStreamState,
     RuleExpiry,
+    RuleType,
     SimpleStreamList,
     StartCensorAudioV2,
     User,
@@ -131,6 +139,28 @@ async def calls(volcengine: VolcengineClient, zego: ZegoClient) -> None:
     assert_type(await zego.call(StartCensorAudioV2(room_id="r", event_id="e", audio_language="zh")), Reply[CensorTask])
     assert_type(StopWebcast.quota, Quota)
     assert_type(volcengine.quota_of(StopWebcast), Quota)
+
+
+async def options(volcengine: VolcengineClient, zego: ZegoClient) -> None:
+    assert_type(volcengine.with_options(deadline=3, timeout=2, priority="bulk", retry=RetryPolicy()), VolcengineClient)
+    assert_type(zego.with_options(), ZegoClient)
+    assert_type(volcengine.quotas, Quotas)
+    VolcengineClient(access_key="AK", secret_key="SK", app_id="app", version="2023-11-01")
+    started = await volcengine.start_detection(room_id="r", media_type=MediaType.BOTH, callback_type=CallbackType.ALL)
+    assert_type(started.request_id, str | None)
+    assert_type(started.log_id, str | None)
+    assert_type(volcengine.complete(StopWebcast(room_id="r", task_id="t")), Action[Acknowledgement])
+
+
+async def choices(zego: ZegoClient, language: Language, later: str) -> None:
+    await zego.start_censor_audio(
+        room_id="r", event_id="audio_room", audio_language=language, risk_type_list=["DIRTY", later]
+    )
+    await zego.start_censor_audio(room_id="r", event_id=later, audio_language=later, return_all_text=True)
+    await zego.set_forbid_user_rule(
+        rule_type=RuleType.USER, disabled_privilege=[Privilege.LOGIN], effective_time=60, user_id="u"
+    )
+    await zego.describe_user_list(room_id="r", mode=LoginOrder.LAST)
 
 
 def errors(error: APIError) -> None:
