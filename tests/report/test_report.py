@@ -178,6 +178,21 @@ def test_tables_are_cut(journal: Journal, tmp_path: Path) -> None:
     assert rows_of(page, "Failed and given up") == rows_of(page, "Outcomes") == 100
 
 
+def test_the_page_does_not_scroll_sideways_on_a_phone(journal: Journal, tmp_path: Path) -> None:
+    """Tables and charts scroll in their own boxes, which the keyboard reaches. All other text wraps anywhere."""
+    for account in ("first", "second"):
+        fill(journal, Lane("zego", account, "KickoutUser"), [{}, {"state": "failed", "code": 3}], RoomId=128 * "r")
+    page = report_of(journal, tmp_path / "report.html")
+    boxes = re.findall(r'<div class="scroll" role="region" aria-label="[^"]+" tabindex="0">(.*?)</div>', page)
+    for wide in ("<table>", '<svg class="chart"'):
+        assert page.count(wide) == sum(box.count(wide) for box in boxes) > 2
+    css = page.partition("<style>")[2].partition("</style>")[0]
+    assert re.search(r"^\.scroll {[^}]*overflow-x: auto", css, re.MULTILINE)
+    assert re.search(r"^body {[^}]*overflow-wrap: anywhere", css, re.MULTILINE)
+    # Otherwise an item of a grid is as wide as its content, even if the content could scroll or wrap.
+    assert re.search(r"^\* {[^}]*min-width: 0", css, re.MULTILINE)
+
+
 def rows_of(page: str, table: str) -> int:
     return page.partition(f'aria-label="{table}"')[2].partition("</table>")[0].count("<tr>") - 1
 

@@ -10,7 +10,7 @@ from volc_moderation.jobs.journal.schema import JobSummary
 from volc_moderation.report.charts import Rates, histogram, rate_chart, share_bar
 from volc_moderation.report.distribution import Cell, Distribution
 from volc_moderation.report.lanes import ReportedLane
-from volc_moderation.report.tables import DURATION_COLUMNS, PERCENTILES, DurationRow, table
+from volc_moderation.report.tables import DURATION_COLUMNS, PERCENTILES, DurationRow, scroll_box, table
 from volc_moderation.report.units import duration, local_time
 
 #: Bins of time in a chart.
@@ -108,8 +108,11 @@ def rates_section(journal: Journal, lanes: Mapping[int, ReportedLane], time: Run
             continue
         quota = "learned" if lane.quota is None else f"{lane.quota:g} per second"
         caption = f"Most answers in one second: {peaks[lane_id]:,}. Quota: {quota}"
+        name = f"Chart of {lane.name}"
         chart = rate_chart(f"{lane.name}: {caption}", bins[lane_id], width=width, quota=lane.quota)
-        charts += f'<figure><h3>{escape(lane.name)}</h3><p class="soft">{caption}.</p>{chart}</figure>'
+        charts += (
+            f'<figure><h3>{escape(lane.name)}</h3><p class="soft">{caption}.</p>{scroll_box(name, chart)}</figure>'
+        )
     legend = _legend((kind, f"{label} {totals[kind]:,}") for kind, label in ANSWERS.items() if totals[kind])
     mean = f"; each bar is the mean of {duration(width)}" if width > 1 else ""
     caption = (
@@ -149,7 +152,7 @@ def _durations(
         details = table(f"{heading} by action", DURATION_COLUMNS, rows)
     return (
         f'<section><figure><h2>{heading}</h2><p class="soft">{caption} The last attempt of each call.</p>{legend}'
-        f"{histogram(heading, overall)}</figure>{details}</section>"
+        f"{scroll_box(f'Chart of {heading}', histogram(heading, overall))}</figure>{details}</section>"
     )
 
 

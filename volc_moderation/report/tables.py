@@ -161,13 +161,17 @@ def _job_rows(jobs: Iterable[StoredJob], lanes: Mapping[int, ReportedLane]) -> l
 
 
 def table(name: str, columns: Sequence[Column[R]], rows: Sequence[R]) -> str:
-    """Return a table without the columns that have no text, in a box that scrolls, also with the keyboard."""
+    """Return a table without the columns that have no text, in a box that scrolls."""
     cells = [[column.text(row) for column in columns] for row in rows]
     used = [number for number in range(len(columns)) if any(texts[number] for texts in cells)]
     head = "".join(f'<th scope="col" class="{columns[at].css_class}">{columns[at].heading}</th>' for at in used)
     body = "".join(f"<tr>{''.join(_cell(texts[at], columns[at].css_class) for at in used)}</tr>" for texts in cells)
-    content = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll" role="region" aria-label="{name}" tabindex="0">{content}</div>'
+    return scroll_box(name, f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+
+def scroll_box(name: str, content: str) -> str:
+    """Return a box that scrolls sideways if its content is too wide, also with the keyboard."""
+    return f'<div class="scroll" role="region" aria-label="{escape(name)}" tabindex="0">{content}</div>'
 
 
 def _cell(text: str, css_class: str) -> str:
