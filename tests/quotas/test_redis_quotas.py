@@ -333,6 +333,6 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], named: str) -> None:
 
 
 def test_the_error_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigurationError, match=r"volc_moderation\[redis\]"):
         RedisQuotas(UNREACHABLE)
