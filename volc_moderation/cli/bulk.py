@@ -49,7 +49,7 @@ AtLeastOne = Annotated[int | None, Parameter(validator=Number(gte=1))]
 def bulk(
     *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
     action: str | None = None,
-    set_: Annotated[Sequence[str], Parameter(name="--set", negative=())] = (),
+    set_: Annotated[Sequence[str], Parameter(name="--set", negative=(), show_default=False)] = (),
     ignore_columns: IgnoreColumns = (),
     dry_run: bool = False,
     journal: Path | None = None,

@@ -22,7 +22,7 @@ from volc_moderation.vendors import all_actions
 T = TypeVar("T")
 
 #: The type of the option in a command's signature.
-IgnoreColumns = Annotated[Sequence[str], Parameter(name="--ignore-columns", negative=())]
+IgnoreColumns = Annotated[Sequence[str], Parameter(name="--ignore-columns", negative=(), show_default=False)]
 
 #: Seconds between two updates of the loading status.
 STATUS_INTERVAL = 0.1
