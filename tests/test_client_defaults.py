@@ -1,15 +1,16 @@
 """What an action leaves to its client: the app, and the API version."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.doubles import json_body, mocked, sequential_handler, volcengine_client, volcengine_success
+from tests.jobs.journals import fill
 from volc_moderation import ConfigurationError, InvalidActionError, VolcengineClient
 from volc_moderation.jobs import Jobs
-from volc_moderation.jobs.clients import load_action
-from volc_moderation.jobs.job import Lane
+from volc_moderation.jobs.journal import Journal
 from volc_moderation.volcengine import (
     BanRoomUser,
     BanUserStream,
@@ -125,7 +126,6 @@ def test_from_env_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_job_is_journaled_as_its_client_completes_it(tmp_path: Path) -> None:
-    """Another process, whose client has other defaults, makes the same call."""
     handler, requests = sequential_handler(volcengine_success())
     async with mocked(handler) as http_client:
         client = volcengine_client(http_client=http_client, app_id="app", version=NEW)
@@ -137,9 +137,26 @@ async def test_a_job_is_journaled_as_its_client_completes_it(tmp_path: Path) -> 
         assert (job.parameters["AppId"], job.lane.version) == ("app", NEW)
         assert same == job.key
         assert requests[0].url.params["Version"] == NEW
-        stored = load_action('{"AppId":"app","RoomId":"r","TaskId":"t"}', StopWebcast, Lane("", "", "StopWebcast", OLD))
-        await client.call(stored)
-        assert requests[-1].url.params["Version"] == OLD
+
+
+@pytest.mark.parametrize("version", [NEW, None])
+async def test_a_job_keeps_what_its_client_had_when_it_was_submitted(tmp_path: Path, version: str | None) -> None:
+    """The process that makes the call has a client with other defaults. None: the version of the action's page."""
+    stop, send = StopDetection(room_id="room"), SendBroadcast(room_id="room", from_="server", message="m")
+    with contextlib.closing(Journal(tmp_path / "jobs.db")) as journal:
+        keys = fill(journal, [stop, send], volcengine_client(app_id="app", version=version), now=0)
+    handler, requests = sequential_handler(volcengine_success())
+    async with mocked(handler) as http_client:
+        client = volcengine_client(http_client=http_client, app_id="other", version=OLD)
+        async with Jobs(tmp_path / "jobs.db", clients=[client]) as jobs:
+            for key in keys:
+                assert (await jobs.wait(key)).parameters["AppId"] == "app"
+    sent = {request.url.params["Action"]: request for request in requests}
+    assert {name: request.url.params["Version"] for name, request in sent.items()} == {
+        "StopDetection": NEW,
+        "SendBroadcast": "2023-07-20",
+    }
+    assert {json_body(request)["AppId"] for request in requests} == {"app"}
 
 
 async def test_a_job_without_an_app_is_refused_before_it_is_journaled(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ async def test_flags_numbers_and_models_from_the_shell(
     video = '{"RiskTypeList": ["QRCODE"], "DetectFrequency": 5}'
     privileges = ("--disabled-privilege", "1,2")
     calls = (
+        ("StartDetection", *user[:4], "--media-type", "2", "--callback-type", "0"),
         ("BanUserStream", *user, "--no-audio", "--forbidden-interval", "60"),
         ("BanUserStream", *user, "--video", "--audio"),
         ("SendUnicast", "--app-id", "a", "--from", "s", "--to", "u", "--message", "AP8=", "--binary"),
@@ -151,6 +152,7 @@ async def test_an_unreachable_vendor_is_1(keys: dict[str, str]) -> None:
         ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "often"],
         ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "99"],
         ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "150.7"],
+        ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--media-type", "AUDIO"],
         [*START_WEBCAST, "--monitor-config", "5"],
         [*START_WEBCAST, "--monitor-config", '{"blank_check_interval": 5}'],
         [*START_WEBCAST, "--video-solutions", '{"Width": 1280}'],
@@ -178,6 +180,17 @@ def test_bad_usage_is_2(
 def test_a_required_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["call", "StopWebcast"]) == 2
     assert capsys.readouterr().err == 'Command "call StopWebcast" parameter --room-id requires an argument.\n'
+
+
+def test_an_app_that_the_client_does_not_have_either_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its option may be omitted where the client has the app."""
+    for name, value in environment("http://127.0.0.1:9").items():
+        monkeypatch.setenv(name, value)
+    assert run(["call", "StopWebcast", "--room-id", "r", "--task-id", "t"]) == 2
+    error = json.loads(capsys.readouterr().err)
+    assert (error["error"], error["field"]) == ("InvalidActionError", "app_id")
 
 
 @pytest.mark.parametrize(
