@@ -1,14 +1,15 @@
 """Turns a row into an action. Columns are the action's fields, in snake_case or as the vendor spells them."""
 
-import difflib
-import shlex
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import attrs
 
 from volc_moderation.action import Action, is_required
 from volc_moderation.bulk.rows import MAX_QUOTED_CHARACTERS, Row, Source, quoted
+from volc_moderation.bulk.unknown_columns import described, how_to_ignore, listed, similar_name, suggestions
 from volc_moderation.coercion import model_type_in, parse_model, parser_for
 from volc_moderation.errors import InvalidActionError, SourceError
 from volc_moderation.wire import wire_names
@@ -17,10 +18,16 @@ from volc_moderation.wire import wire_names
 ACTION = "action"
 #: Ignored columns: all that are no field of an action.
 ALL_UNKNOWN = frozenset({"*"})
-#: Unknown columns that a message lists.
-MAX_COLUMNS_SHOWN = 20
 #: Items of a list in the JSON of a model. To find what is wrong with each item takes a thousand times its memory.
 MAX_LIST_ITEMS = 1000
+
+
+#: How spreadsheets show a long number. Its other digits are lost when the file is written.
+_SHORTENED_NUMBER = re.compile(r"\d([.,]\d+)?E\+\d\d")
+
+
+class _UnknownFieldError(Exception):
+    """A row has a column that is no field of its action."""
 
 
 class _Field(NamedTuple):
@@ -46,6 +53,8 @@ class _ActionFields:
         for attribute in attrs.fields(action):  # type: ignore[arg-type]
             name = attribute.name
             from_text = parser_for(action, name, attribute.type)
+            if from_text is None and name.endswith("_id"):
+                from_text = partial(_check_id, action, name)
             field = _Field(name, from_text, _model_reader(action, attribute) if model_type_in(attribute.type) else None)
             for column in {name, name.rstrip("_"), spellings.get(name, name)}:
                 self.by_column[column] = field
@@ -53,6 +62,7 @@ class _ActionFields:
                 self.required[name] = spellings[name]
 
     def parse(self, row: Row, constants: Mapping[str, str]) -> Action[Any]:
+        """Return the action of a row. Raises ``_UnknownFieldError``, ``SourceError`` or ``InvalidActionError``."""
         arguments = self._read(row)
         if constants:
             arguments = self._read(constants) | arguments
@@ -60,6 +70,20 @@ class _ActionFields:
         if missing is not None:
             raise SourceError(f"{missing} is missing")
         return self.action(**arguments)
+
+    def unknown(self, row: Row) -> list[str]:
+        """Return the columns of a row that are no field."""
+        return [column for column in self._used(row) if column not in self.by_column]
+
+    def missing(self, row: Row) -> set[str]:
+        """Return the fields that a row does not have."""
+        given = {self.by_column[column].name for column in self._used(row) if column in self.by_column}
+        return {field.name for field in self.by_column.values()} - given
+
+    def _used(self, row: Row) -> Iterator[str]:
+        for column, value in row.items():
+            if value not in ("", None) and column != ACTION and column not in self._ignored:
+                yield column
 
     def _read(self, row: Row) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
@@ -71,7 +95,7 @@ class _ActionFields:
             except KeyError:
                 if self._ignored is ALL_UNKNOWN:
                     continue
-                raise SourceError(f"{self.action.name} has no field {quoted(column)}") from None
+                raise _UnknownFieldError from None
             if name in arguments:
                 raise SourceError(f"{name} is given twice, in two spellings")
             if isinstance(value, str):
@@ -79,6 +103,18 @@ class _ActionFields:
             else:
                 arguments[name] = value if from_json is None else from_json(value)
         return arguments
+
+
+def _check_id(action: type[Action[Any]], name: str, text: str) -> str:
+    """Return an id. Raises ``InvalidActionError`` for one that the vendor would not find, as it is not the real one."""
+    rule = ""
+    if text != text.strip():
+        rule = "an id without blanks before and after it"
+    elif _SHORTENED_NUMBER.fullmatch(text):
+        rule = "an id, not a number that a spreadsheet has shortened; format its column as text, and export it again"
+    if rule:
+        raise InvalidActionError.of(action.name, name, rule, text)
+    return text
 
 
 def _model_reader(action: type[Action[Any]], attribute: "attrs.Attribute[Any]") -> Callable[[object], Any]:
@@ -130,27 +166,52 @@ class RowParser:
             return
         columns = {*source.columns, *self._constants} - self._ignored
         if ACTION in columns:
-            known = {column for name in self._actions for column in self._fields_of(name).by_column}
-            required: dict[str, str] = {}
+            known, required = self._known_columns, {}
         elif self._default is not None:
-            known, required = set(self._fields_of(self._default).by_column), self._fields_of(self._default).required
+            fields = self._fields_of(self._default)
+            known, required = {column: field.name for column, field in fields.by_column.items()}, fields.required
         else:
             raise SourceError(
                 f"{source.name}, line 1: there is no column {ACTION!r}; add one, or give --action", line=1
             )
-        unknown = [column for column in source.columns if column in columns and column not in {*known, ACTION}]
+        unknown = [name for name in source.columns if name in columns and name not in known and name != ACTION]
+        given = {known.get(name) for name in columns}
         if unknown and self._ignored is not ALL_UNKNOWN:
-            raise SourceError(f"{source.name}, line 1: {_describe_unknown(unknown, known, self._default)}", line=1)
-        for field, spelling in required.items():
-            if not {field, field.rstrip("_"), spelling} & columns:
-                raise SourceError(f"{source.name}, line 1: column {field!r} is missing", line=1)
+            suggested = suggestions(unknown, {*known.values()} - given)
+            reason = f"unknown column{'s' if len(unknown) > 1 else ''} {described(unknown, suggested)}"
+            if required:
+                reason += f"; {self._default} has {listed(sorted({name.rstrip('_') for name in known.values()}))}"
+            ignorable = [name for name in unknown if suggested.get(name) not in required]
+            raise SourceError(f"{source.name}, line 1: {reason}{_how_to_ignore(ignorable)}", line=1)
+        for name in required:
+            if name not in given:
+                similar = similar_name(name, unknown)
+                hint = "" if similar is None else f"; did you mean {quoted(similar)}? Rename it"
+                raise SourceError(f"{source.name}, line 1: column {name!r} is missing{hint}", line=1)
 
     def parse(self, row: Row) -> Action[Any]:
         """Return the action of a row. Raises ``SourceError`` or ``InvalidActionError`` if the row is bad."""
         name = row.get(ACTION) or self._constants.get(ACTION) or self._default
         if not isinstance(name, str):
             raise SourceError(f"no {ACTION!r} is given")
-        return self._fields_of(name).parse(row, self._constants)
+        fields = self._fields_of(name)
+        try:
+            return fields.parse(row, self._constants)
+        except _UnknownFieldError:
+            unknown = fields.unknown({**self._constants, **row})
+        suggested = suggestions(unknown, fields.missing({**self._constants, **row}))
+        ignorable = [
+            column
+            for column in unknown
+            if column not in self._known_columns and suggested.get(column) not in fields.required
+        ]
+        raise SourceError(f"{name} has no field {described(unknown, suggested)}{_how_to_ignore(ignorable)}")
+
+    @cached_property
+    def _known_columns(self) -> dict[str, str]:
+        """The fields of all actions, by each name that a column may have."""
+        all_fields = [self._fields_of(name) for name in self._actions]
+        return {column: field.name for fields in all_fields for column, field in fields.by_column.items()}
 
     def _fields_of(self, action: str) -> _ActionFields:
         if action not in self._fields:
@@ -162,28 +223,8 @@ class RowParser:
         return self._fields[action]
 
 
-def _describe_unknown(unknown: list[str], known: Iterable[str], action: str | None) -> str:
-    """Return a sentence about columns that are no field of an action, and what to do about them.
-
-    :param action: the action of all rows; None if each row names its own.
-    """
-    fields = sorted(name for name in known if name == name.lower() and not name.endswith("_"))
-    names = ", ".join(quoted(column) for column in unknown[:MAX_COLUMNS_SHOWN])
-    more = f" and {len(unknown) - MAX_COLUMNS_SHOWN:,} more" if len(unknown) > MAX_COLUMNS_SHOWN else ""
-    text = f"unknown column{'s' if len(unknown) > 1 else ''} {names}{more}"
-    for column in unknown:
-        similar = difflib.get_close_matches(column.strip().replace(" ", "_").lower(), fields, 1)
-        if similar:
-            return f"{text}; did you mean {similar[0]}?"
-    text += "" if action is None else f"; {action} has {', '.join(fields)}"
-    return f"{text}. To leave out what is no field, give --ignore-columns {_ignoring(unknown)}"
-
-
-def _ignoring(columns: list[str]) -> str:
-    """Return the value of ``--ignore-columns`` that leaves out columns, for the shell."""
-    can_be_listed = all("," not in column and column == column.strip() for column in columns)
-    value = ",".join(columns)
-    return shlex.quote(value) if can_be_listed and len(value) <= MAX_QUOTED_CHARACTERS else "all"
+def _how_to_ignore(columns: list[str]) -> str:
+    return f". To leave out what is no field, give {how_to_ignore(columns)}" if columns else ""
 
 
 def _did_you_mean(name: str, actions: Iterable[str]) -> str:
