@@ -59,9 +59,9 @@ class DetectionMethods(Client):
             raise the bill, which rounds the last slice up.
         :param idle_sec: seconds without content after which the task ends by itself, 1 to 10800; default 180.
         :param callback_type: ``CallbackType``, or its number: 0 violations only (the vendor's default), 1 every result.
-        :param version: ``2020-12-01`` or ``2023-11-01``. None means the client's ``version``, or else 2020-12-01, the
-            version of the page that this start implements. (That of the stop is 2023-11-01; their parameters are the
-            same in both.)
+        :param version: ``2020-12-01`` or ``2023-11-01``. None means the client's ``version``, or else 2020-12-01:
+            each call has the version of the vendor's page that it implements. The stop has 2023-11-01; the parameters are
+            the same in both.
         :returns: ``Acknowledgement``: the task is running. If it was before, ``message`` may say so.
         :raises ConflictError: ``InvalidParameter.TaskAlreadyExists``: with ``user_id``, the room or the user is already
             moderated; ``FlowLimitExceeded.TaskNumberOverLimit``: too many tasks run at once.
@@ -103,9 +103,9 @@ class DetectionMethods(Client):
         :param app_id: the RTC app. None means the client's ``app_id``.
         :param room_id: the room.
         :param user_id: the user whose moderation to stop; None (default) stops the task of the room.
-        :param version: ``2023-11-01`` or ``2020-12-01``. None means the client's ``version``, or else 2023-11-01, the
-            version of the page that this stop implements. (That of the start is 2020-12-01; their parameters are the
-            same in both.)
+        :param version: ``2023-11-01`` or ``2020-12-01``. None means the client's ``version``, or else 2023-11-01:
+            each call has the version of the vendor's page that it implements. The start has 2020-12-01; the parameters
+            are the same in both.
         :returns: ``Acknowledgement``: the task has ended.
         :raises NotFoundError: ``InvalidParameter.ErrorActiveTaskNotFound``: there is no such task, or it has ended.
             After an attempt whose response was lost, this counts as success. ``InvalidParameter.NotExistAppId``: no
