@@ -60,8 +60,8 @@ class DetectionMethods(Client):
         :param idle_sec: seconds without content after which the task ends by itself, 1 to 10800; default 180.
         :param callback_type: ``CallbackType``, or its number: 0 violations only (the vendor's default), 1 every result.
         :param version: ``2020-12-01`` or ``2023-11-01``. None means the client's ``version``, or else 2020-12-01:
-            each call has the version of the vendor's page that it implements. The stop has 2023-11-01; the parameters are
-            the same in both.
+            each call has the version of the vendor's page that it implements. The stop has 2023-11-01; the parameters
+            are the same in both.
         :returns: ``Acknowledgement``: the task is running. If it was before, ``message`` may say so.
         :raises ConflictError: ``InvalidParameter.TaskAlreadyExists``: with ``user_id``, the room or the user is already
             moderated; ``FlowLimitExceeded.TaskNumberOverLimit``: too many tasks run at once.
