@@ -29,9 +29,10 @@ LINES = 70_000
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"a,b\n1,2\n3\n5,6\n", "1 columns, but the header has 2"),
+        (b"a,b\n1,2\n3\n5,6\n", "1 column, but the header has 2"),
         (b"a,b\n1,2\n3,4,\n5,6\n", "3 columns, but the header has 2"),
-        (b"a,b\n1,2\n \n5,6\n", "1 columns, but the header has 2"),
+        (b"a,b,\n1,2,\n3,4\n5,6,\n", "2 columns, but the header has 3"),
+        (b"a,b,,\n1,2,,\n3,4,,x\n5,6,,\n", "column 4 has a value, but no name"),
         (b"a,b\n1,2\n3,\xe9\n5,6\n", "not UTF-8: byte 0xe9 in column 3"),
         (b"a,b\n1,2\n\xe6\x88\xbf,\xe9,5,6\n5,6\n", "not UTF-8: byte 0xe9 in column 5"),
         *(

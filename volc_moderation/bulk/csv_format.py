@@ -2,25 +2,32 @@
 
 import csv
 import itertools
+import re
 from collections.abc import Iterator
 
 from volc_moderation.bulk.lines import BoundedLines
 from volc_moderation.bulk.rows import BadRowError, Row, Source, column_names_problem
 from volc_moderation.errors import SourceError
+from volc_moderation.printable import counted
+
+#: The first line of some files for Excel. The header shows the delimiter as well.
+_SEPARATOR_LINE = re.compile(r"sep=.?[\r\n]*", re.IGNORECASE)
 
 
 def read_csv(name: str, lines: BoundedLines) -> Source:
     """Read the header, and return the rows below it. Raises ``SourceError`` for a bad header."""
     texts = iter(lines)
     header = next(texts, "")
+    if _SEPARATOR_LINE.fullmatch(header):
+        header = next(texts, "")
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(itertools.chain((header,), texts), delimiter=delimiter, strict=True)
-    columns = _read_header(name, reader, lines)
-    return Source(name, columns, _rows(name, reader, lines, columns))
+    columns, width = _read_header(name, reader, lines)
+    return Source(name, columns, _rows(name, reader, lines, columns, width))
 
 
 def _rows(
-    name: str, reader: Iterator[list[str]], lines: BoundedLines, columns: tuple[str, ...]
+    name: str, reader: Iterator[list[str]], lines: BoundedLines, columns: tuple[str, ...], width: int
 ) -> Iterator[tuple[int, Row | BadRowError]]:
     lines.row_bytes = 0
     while True:
@@ -35,26 +42,35 @@ def _rows(
             raise SourceError(reason, line=lines.row_start) from None
         if lines.problem:
             yield lines.number, BadRowError(lines.take_problem() or "", line=lines.number)
-        elif len(cells) == len(columns):
-            yield lines.number, dict(zip(columns, cells, strict=True))
-        elif cells:
-            reason = f"{len(cells)} columns, but the header has {len(columns)}"
-            yield lines.number, BadRowError(reason, line=lines.number)
-        else:  # a blank line
+        elif not "".join(cells).strip():  # a blank line, or a blank row of a spreadsheet
             continue
+        elif len(cells) != width:
+            reason = f"{counted(len(cells), 'column')}, but the header has {width:,}"
+            yield lines.number, BadRowError(reason, line=lines.number)
+        elif any(cells[len(columns) :]):
+            number = next(index for index, cell in enumerate(cells, 1) if cell and index > len(columns))
+            yield lines.number, BadRowError(f"column {number:,} has a value, but no name", line=lines.number)
+        else:
+            yield lines.number, dict(zip(columns, cells, strict=False))
         lines.row_bytes = 0
 
 
-def _read_header(name: str, reader: Iterator[list[str]], lines: BoundedLines) -> tuple[str, ...]:
+def _read_header(name: str, reader: Iterator[list[str]], lines: BoundedLines) -> tuple[tuple[str, ...], int]:
+    """Return the names of the columns, and the number of cells of a row.
+
+    Spreadsheets write more cells than there are names if cells on the right were used once. They must be empty.
+    """
+    cells: list[str] = []
     try:
-        columns = tuple(column.strip() for column in next(reader))
+        cells = [cell.strip() for cell in next(reader)]
         problem = lines.take_problem()
     except csv.Error as error:
-        columns, problem = (), _message(error)
+        problem = _message(error)
+    columns = cells[: max((number for number, cell in enumerate(cells, 1) if cell), default=0)]
     problem = problem or column_names_problem(columns)
     if problem is not None:
         raise SourceError(f"{name}, line 1: {problem}", line=1)
-    return columns
+    return tuple(columns), len(cells)
 
 
 def _message(error: csv.Error) -> str:

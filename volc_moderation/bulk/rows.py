@@ -1,6 +1,6 @@
 """The rows of a file of calls, good and bad, and how much of a file is held in memory at most."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -47,12 +47,14 @@ def quoted(name: str) -> str:
     return repr(name if len(name) <= MAX_QUOTED_CHARACTERS else f"{name[:MAX_QUOTED_CHARACTERS]}…")
 
 
-def column_names_problem(columns: tuple[str, ...]) -> str | None:
+def column_names_problem(columns: Sequence[str]) -> str | None:
     """Return what is wrong with the names of a file's columns; None if they are all right."""
     if len(columns) > MAX_COLUMNS:
         return f"{len(columns):,} columns; at most {MAX_COLUMNS:,} are allowed"
-    if not columns or "" in columns:
-        return "a column has no name" if columns else "the names of the columns are missing"
+    if not columns:
+        return "the names of the columns are missing"
+    if "" in columns:
+        return f"column {columns.index('') + 1:,} has no name"
     repeated = first_repeated(columns)
     return None if repeated is None else f"column {quoted(repeated)} appears twice"
 
