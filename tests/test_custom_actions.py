@@ -121,7 +121,7 @@ async def main():
     assert load_action(dump_action(versioned), custom.FindMoreParts, lane) == versioned
     async with Jobs(Path("jobs.db"), clients=[client]) as jobs:
         job = await jobs.wait(await jobs.submit(action))
-    assert (job.state.value, job.result) == ("done", {"Parts": [], "Note": "none"}), job
+    assert (job.state.value, job.result) == ("done", custom.PartsFound(parts=[], note="none")), job
     assert requests[-1] == {"RoomId": "r", "Count": 5, "IsDeep": True, "Parts": [{"PartName": "x"}]}, requests[-1]
     await http_client.aclose()
 
