@@ -312,13 +312,14 @@ def test_a_large_queue_is_read_in_part(
 
 
 def test_unknown_and_empty_queues(command: Command, address: str, redis: Any) -> None:
-    asyncio.run(fill_queue(address, left=1, name="a*[b"))
+    for name, outcomes in (("a[b]*", [REFUSED]), ("ab", [REFUSED, REFUSED])):
+        asyncio.run(fill_queue(address, *outcomes, name=name))
     code, output, _ = command("jobs", "--redis", address)
     assert (code, output) == (
         2,
         "The Redis has no queue moderation: nobody has submitted a job or started a worker.\n",
     )
-    assert "pending" in command("jobs", "--redis", address, "--queue", "a*[b")[1]
+    assert re.search(r" failed +1 ", command("jobs", "--redis", address, "--queue", "a[b]*")[1])
     asyncio.run(fill_queue(address, status=serving(STOP_LANE)))
     assert command("jobs", "--redis", address)[:2] == (0, "Queue moderation: 1 worker listens. It has no jobs.\n")
 
@@ -334,6 +335,10 @@ def test_what_another_program_wrote_is_left_out(command: Command, address: str, 
     code, _, errors = command("jobs", "--redis", address)
     assert (code, errors.count("\n")) == (1, 1)
     assert errors.startswith("the queue cannot be reached: ResponseError: ")
+    redis.hset("volc_moderation:{moderation}:queue", "wall", "noon")
+    redis.delete("volc_moderation:{moderation}:workers")
+    error = "the queue's record of its clocks cannot be read: ValueError\n"
+    assert command("jobs", "--redis", address) == (1, "", error)
 
 
 def test_the_address_in_the_environment(command: Command, folder: Path, address: str, monkeypatch: Any) -> None:

@@ -9,13 +9,14 @@ from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.journal.codec import load_outcome
 from volc_moderation.jobs.journal.queries import FailureCode
 from volc_moderation.jobs.queue.records import WorkerStatus, load_worker_status, parse_lane_name
-from volc_moderation.jobs.queue.redis_queue import WORKER_LEASE, RedisQueue
+from volc_moderation.jobs.queue.redis_queue import WORKER_LEASE, RedisQueue, raise_if_unreadable
 
 #: Jobs that are read at most.
 MAX_JOBS_READ = 20_000
 #: Requests that look for jobs among all keys of the Redis, and about how many keys each looks at.
 MAX_SCANS = 1000
 KEYS_PER_SCAN = 1000
+_STATES = frozenset(JobState)
 #: Workers whose status is read at most.
 MAX_WORKERS_READ = 1000
 
@@ -64,7 +65,8 @@ class QueueReader(RedisQueue):
         )
         if clocks[0] is None:
             return None
-        last_step, offset, lease_clock = (float(clock or 0) for clock in clocks)  # milliseconds, like ``now``
+        with raise_if_unreadable("its clocks"):
+            last_step, offset, lease_clock = (float(clock or 0) for clock in clocks)  # milliseconds, like ``now``
         now = int(seconds) * 1000 + int(microseconds) / 1000
         # The lease clock stands still while there are no steps, hence the time since the last one.
         oldest_contact = lease_clock + max(0.0, now - last_step) - WORKER_LEASE * 1000
@@ -119,7 +121,7 @@ class QueueReader(RedisQueue):
                 lane = parse_lane_name(_text(lane_name or b""))
                 state = {b"taken": "pending", b"pending": ""}.get(stored_state, _text(stored_state or b""))
                 # A job may have expired since, and another version or program may have written it.
-                if lane is None or state not in set(JobState):
+                if lane is None or state not in _STATES:
                     continue
                 counts[lane, JobState(state)] += 1
                 if state in {JobState.FAILED, JobState.GIVEN_UP}:

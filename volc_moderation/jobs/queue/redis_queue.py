@@ -147,7 +147,7 @@ class RedisQueue:
         clock_offset, hashes = await self._step("find", {"keys": keys})
         jobs: list[StoredJob | None] = []
         for key, flat in zip(keys, hashes, strict=True):
-            with _raise_if_unreadable(f"job {key}"):
+            with raise_if_unreadable(f"job {key}"):
                 fields = dict(zip(_decode(flat[::2]), _decode(flat[1::2]), strict=True))
                 jobs.append(load_job(key, fields, float(clock_offset)) if flat else None)
         return jobs
@@ -173,7 +173,7 @@ class RedisQueue:
         reply = await self._request(lambda: self._redis.xread({name: after}, count=MAX_UPDATES_PER_READ, block=block))
         if isinstance(reply, dict):  # RESP3
             reply = [(stream, entries[0] if entries else []) for stream, entries in reply.items()]
-        with _raise_if_unreadable(f"the updates for run {run}"):
+        with raise_if_unreadable(f"the updates for run {run}"):
             return [
                 (entry_id.decode(), load_job_update(entry)) for _, entries in reply or () for entry_id, entry in entries
             ]
@@ -225,7 +225,7 @@ class RedisQueue:
             "known_fence": known_fence,
         }
         jobs, wait = await self._step("take", argument | self._recovery_arguments())
-        with _raise_if_unreadable("jobs that are due"):
+        with raise_if_unreadable("jobs that are due"):
             return [load_due_job(job) for job in jobs], None if wait < 0 else wait / 1000
 
     async def mark_sent(self, worker: str, claims: Sequence[Claim]) -> tuple[list[bool], int]:
@@ -371,7 +371,8 @@ class RedisQueue:
 
 
 @contextmanager
-def _raise_if_unreadable(subject: str) -> Iterator[None]:
+def raise_if_unreadable(subject: str) -> Iterator[None]:
+    """Raise ``JournalError`` instead of the errors that values of another program cause."""
     try:
         yield
     except (ValueError, TypeError, KeyError) as error:
