@@ -16,9 +16,12 @@ from tests.cli.commands import Command
 from tests.doubles import NOW, free_port
 from tests.jobs.journals import LANE, record
 from volc_moderation.cli.environment import REDIS_VARIABLE
+from volc_moderation.cli.queue_view import show_queue
+from volc_moderation.cli.terminal import stdout
 from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.outcome import EndedAttempt, Outcome
+from volc_moderation.jobs.queue.overview import QueueOverview
 from volc_moderation.jobs.queue.records import Claim, ClaimedAttempt, Submission, WorkerLaneStatus, WorkerStatus
 from volc_moderation.jobs.queue.redis_queue import RedisQueue, queue_client
 
@@ -359,6 +362,15 @@ def test_a_redis_that_does_not_answer_is_1(command: Command) -> None:
         assert (code, output, errors.count("\n")) == (1, "", 1)
         assert errors.startswith("the queue cannot be reached: ConnectionError: ")
         assert "pa-ss" not in errors
+
+
+def test_the_command_that_starts_a_worker_has_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    overview = QueueOverview({}, is_complete=True, jobs_read=0, failures=[], next_due=None, now=NOW, workers=[])
+    show_queue(stdout(), overview, redis=f"redis://:{PASSWORD}@localhost", queue="moderation")
+    output = capsys.readouterr().out
+    assert "Start one with: volc-moderation worker --redis " in output
+    assert "***" in output
+    assert "pa-ss" not in output
 
 
 def test_what_is_asked_of_the_command_must_be_clear(
