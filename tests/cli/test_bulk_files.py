@@ -34,6 +34,13 @@ GOOD = b"task_id\nt1\nt2\nt3\n"
 Bulk = Callable[..., tuple[int, str, str]]
 
 
+@pytest.fixture(autouse=True)
+def _no_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print no estimates, however slow the machine is."""
+    monkeypatch.setattr("volc_moderation.cli.load_files.ESTIMATE_AFTER", 60)
+    monkeypatch.setattr("volc_moderation.cli.bulk.ESTIMATE_AFTER", 60)
+
+
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Record what is sent, and let the first call end the run."""
@@ -188,7 +195,7 @@ def test_bad_rows_at_the_end_of_a_large_file_are_named_and_nothing_is_sent(
 ) -> None:
     lines = [b"task_id", *(b"t%d" % number for number in range(GOOD_LINES - 1)), b"a\x01b", b"caf\xe9", b"last"]
     code, output, errors = bulk(write(folder, lines), *STOP)
-    first, second, conclusion = [line for line in errors.splitlines() if "Reading" not in line and "bout" not in line]
+    first, second, conclusion = errors.splitlines()
     assert (code, output, sent) == (2, "", [])
     assert first.startswith(
         f"calls.csv, line {GOOD_LINES + 1}: StopCensorAudioV2: task_id must be a str that is not empty, without control"

@@ -1,5 +1,6 @@
 """What ``bulk`` says before the first call: what it will do, and how long that takes."""
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,18 @@ def test_a_long_file_is_estimated_while_it_is_read(
     monkeypatch.setattr(RowParser, "parse", parse_slowly)
     file = rooms(folder, 20_000)
     errors = command("bulk", file, *STOP, "--limit", "200")[2]
-    assert "\nAbout 200 calls of StopWebcast: about 1 s at 150 per second.\n200 rows, 200 calls\n" in f"\n{errors}"
+    estimate = "Reading stops.csv.\nAbout 200 calls of StopWebcast: about 1 s at 150 per second.\n"
+    assert errors.startswith(f"{estimate}200 rows, 200 calls\n")
+    monkeypatch.setattr("volc_moderation.cli.bulk.ESTIMATE_AFTER", 0.1)
+    code, output, errors = command("bulk", file, *STOP, "--limit", "200", "--dry-run")
+    assert (code, errors) == (0, estimate)
+    assert "150/s   about 1 s" in output
+    with (folder / file).open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        errors = command("bulk", "-", *STOP, "--limit", "200")[2]
+    assert re.match(
+        r"Reading standard input\.\nAt least \d+ calls of StopWebcast: \D+1 s at 150 per second\.\n200 rows", errors
+    )
     read = LoadProgress(total_bytes=1000, bytes_read=lambda: 200, rows_by_action={"StopWebcast": 30, "KickUser": 5})
     assert read.estimated_rows() == {"StopWebcast": 150, "KickUser": 25}
     assert LoadProgress(rows_by_action={"StopWebcast": 30}).estimated_rows() == {}  # of standard input

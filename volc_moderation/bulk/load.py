@@ -36,6 +36,8 @@ class LoadProgress:
     #: Whether the journal has this very list of calls already.
     is_known_list: bool = False
     is_cancelled: bool = False
+    #: The file that is being read, ``-`` for standard input; None before the first one.
+    file: str | None = None
     #: The bytes of all files; None if that is unknown.
     total_bytes: int | None = None
     #: The number of good rows after which reading ends.
@@ -46,10 +48,13 @@ class LoadProgress:
     def estimated_rows(self) -> dict[str, int]:
         """Return the number of good rows of each action that the files have, judging from what has been read.
 
-        It is empty if the size of the files is unknown.
+        It is empty if the size of the files, or what has been read of them, is unknown.
         """
-        read, rows = self.bytes_read(), dict(self.rows_by_action)
-        if self.total_bytes is None or not read or not rows:
+        rows = dict(self.rows_by_action)
+        if self.total_bytes is None or not rows:
+            return {}
+        read = self.bytes_read()
+        if not read:
             return {}
         factor = max(1.0, self.total_bytes / read)
         if self.limit is not None:
@@ -87,6 +92,7 @@ def read_actions(
     """
     read_before = 0
     for file in files:
+        progress.file = file
         with contextlib.closing(open_source(file)) as source:
             progress.bytes_read = partial(_position, read_before, source)
             parser.check_columns(source)

@@ -110,7 +110,7 @@ def _check_id(action: type[Action[Any]], name: str, text: str) -> str:
     rule = ""
     if text != text.strip():
         rule = "an id without blanks before and after it"
-    elif _SHORTENED_NUMBER.fullmatch(text):
+    elif "E+" in text and _SHORTENED_NUMBER.fullmatch(text):
         rule = "an id, not a number that a spreadsheet has shortened; format its column as text, and export it again"
     if rule:
         raise InvalidActionError.of(action.name, name, rule, text)

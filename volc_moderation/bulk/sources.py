@@ -57,7 +57,7 @@ def _open(name: str, path: str, stdin: Callable[[], IO[bytes]], files: contextli
     file = files.enter_context(_PeekableFile(raw))
     source = _open_format(name, path, file, files)
     if path != STDIN:
-        source.position = partial(_position_of, raw)
+        source.position = partial(_position_of, file)
     return source
 
 

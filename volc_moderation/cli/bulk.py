@@ -1,5 +1,6 @@
 """``volc-moderation bulk FILE…``: sends the calls of files, each at least once, at the full speed of its quota."""
 
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -21,12 +22,15 @@ from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.hand_over import hand_over as hand_over_rows
 from volc_moderation.cli.invocation import command_line
 from volc_moderation.cli.load_files import (
+    ESTIMATE_AFTER,
     IgnoreColumns,
+    announce,
     check_files,
     load_files,
     parse_constants,
     parse_ignored,
     paths_of,
+    size_of,
 )
 from volc_moderation.cli.output import OutputFile, check_outputs, create_private
 from volc_moderation.cli.plan import duration
@@ -250,15 +254,19 @@ def _dry_run(files: Sequence[str], parser: RowParser, limit: int | None, rates: 
     """Check all rows and show what would be sent. Raises ``SourceError`` for a file that cannot be read."""
     if not files:
         raise SourceError("give a file to check")
-    progress = LoadProgress()
+    progress = LoadProgress(total_bytes=size_of(files), limit=limit)
     examples: dict[str, str] = {}
     out, errors = stdout(), stderr()
+    announce_at = time.monotonic() + ESTIMATE_AFTER
 
     def print_bad_row(message: str) -> None:
         errors.print(message, soft_wrap=True)
 
     for _, action in read_actions(files, parser, limit=limit, on_bad_row=print_bad_row, progress=progress):
         examples.setdefault(action.name, str(action))
+        if time.monotonic() > announce_at:
+            announce(errors, progress, rates, quota_of=lambda action_type: action_type.quota)
+            announce_at = math.inf
     table = Table("action", "calls", "rate", "time", "first call", box=SIMPLE_HEAD)
     actions = all_actions()
     for name, count in progress.rows_by_action.items():

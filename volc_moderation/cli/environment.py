@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import attrs
 from cyclopts import Parameter
@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from volc_moderation import (
     ConfigurationError,
     FileQuotas,
+    Quota,
     RedisQuotas,
     SourceError,
     WindowQuotas,
@@ -55,6 +56,13 @@ class Environment:
     def quota_rate(self, client: Client, action_type: type[Action[object]]) -> float:
         """Return the calls per second that the quota and ``--rate`` allow."""
         return self.rates.rate_of(action_type, client.quota_of(action_type))
+
+    def quota_of(self, action_type: type[Action[Any]]) -> Quota:
+        """Return the quota of an action: of its client, if there is one."""
+        for client in self.clients:
+            if client.actions().get(action_type.name) is action_type:
+                return client.quota_of(action_type)
+        return action_type.quota
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ import difflib
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,15 +18,17 @@ from volc_moderation import JournalError, SourceError
 from volc_moderation.cli.environment import REDIS_VARIABLE
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.job_counts import due_line, print_counts, print_failures
+from volc_moderation.cli.invocation import command_line
 from volc_moderation.cli.jobs_table import print_jobs, redacted
 from volc_moderation.cli.output import check_outputs
 from volc_moderation.cli.queue_view import read_queue, show_queue
 from volc_moderation.cli.rate import MAX_NAME_SHOWN
-from volc_moderation.cli.run import summary_line
+from volc_moderation.cli.run import retry_hints, summary_line
 from volc_moderation.cli.terminal import print_error, stderr, stdout
 from volc_moderation.jobs.job import JobState, StoredJob
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.queries import JobFilter
+from volc_moderation.jobs.journal.schema import JobSummary
 from volc_moderation.printable import counted, printable_json
 from volc_moderation.quotas.environment import REDIS_SCHEMES
 from volc_moderation.vendors import all_actions
@@ -118,6 +120,7 @@ def jobs(
                 check_outputs({"--report": report}, journal=journal)
                 write_report(opened, report, now=time.time())
                 console.print(f"Report: {report}", soft_wrap=True)
+            _check_text({"--code": code, "--key": key})
             job_filter = _job_filter(state, _known_action(action, opened), code, key)
             if export:
                 if not _export(opened.jobs(job_filter, limit=limit)):
@@ -159,33 +162,59 @@ def _job_filter(state: StateOption | None, action: str | None, code: str | None,
     )
 
 
+def _check_text(options: Mapping[str, str | None]) -> None:
+    """Raise ``SourceError`` if an option is no text, which SQLite refuses: the shell may pass any bytes."""
+    for option, value in options.items():
+        try:
+            (value or "").encode()
+        except UnicodeEncodeError:
+            raise SourceError(f"{option} is not valid UTF-8") from None
+
+
 def _known_action(name: str | None, journal: Journal) -> str | None:
     """Return the name of an action. Raises ``SourceError`` if neither a vendor nor the journal has it."""
-    known = {*all_actions(), *(lane.action for lane in journal.lanes().values())}
+    own = sorted({lane.action for lane in journal.lanes().values()})
+    known = {*all_actions(), *own}
     if name is None or name in known:
         return name
-    similar = difflib.get_close_matches(name, sorted(known), 1)
-    hint = f"; did you mean {similar[0]}?" if similar else ""
+    by_folded_name = {action.casefold(): action for action in sorted(known)}
+    similar = difflib.get_close_matches(name.casefold(), by_folded_name, 1)
+    hint = f"; the journal has {', '.join(own)}" if own else ""
+    if similar:
+        hint = f"; did you mean {by_folded_name[similar[0]]}?"
     raise SourceError(f"--action: there is no action {name[:MAX_NAME_SHOWN]!r}{hint}")
 
 
 def _show_counts(journal: Journal) -> None:
-    """Print the number of jobs by action and state, the failures by code, and when the next job is due."""
+    """Print the number of jobs by action and state, failures by code, when the next job is due, and how to go on."""
     with journal.snapshot():
-        summary, counts, failures = _summary(journal), journal.counts_by_action(), journal.failure_codes()
-        next_due = journal.next_due()
+        summary, counts, failures = journal.summary(), journal.counts_by_action(), journal.failure_codes()
+        heading, next_due = _heading(journal, summary), journal.next_due()
+        commands = _next_commands(journal, summary)
     console = stdout()
-    console.print(summary, soft_wrap=True)
+    console.print(heading, soft_wrap=True)
     print_counts(console, counts)
     print_failures(console, failures)
-    if next_due is not None:
-        console.print(due_line(next_due, time.time()), soft_wrap=True)
+    lines = commands if next_due is None else [due_line(next_due, time.time()), *commands]
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def _next_commands(journal: Journal, summary: JobSummary) -> list[str]:
+    """Return sentences with the commands that resume or retry the jobs, if the journal alone tells them."""
+    # The journal knows neither the queue of its workers nor the emulator of its demo.
+    if journal.note("incarnation") or journal.note("port"):
+        return []
+    command = command_line("bulk", "--resume", "--journal", str(journal.path))
+    if summary.unfinished:
+        return [f"If no process runs these jobs, resume with: {command}"]
+    return retry_hints(summary, journal.count_interrupted(), command)
 
 
 def _show_jobs(journal: Journal, job_filter: JobFilter, limit: int, *, full_keys: bool) -> None:
     """Print a table of the first jobs that a filter selects."""
     console = stdout()
-    console.print(_summary(journal), soft_wrap=True)
+    console.print(_heading(journal, journal.summary()), soft_wrap=True)
     selected = list(journal.jobs(job_filter, limit=limit + 1))
     if not selected:
         console.print(NO_MATCH)
@@ -195,8 +224,8 @@ def _show_jobs(journal: Journal, job_filter: JobFilter, limit: int, *, full_keys
         console.print(f"These are the first {counted(limit, 'job')}; there are more. --limit shows more of them.")
 
 
-def _summary(journal: Journal) -> str:
-    return f"{journal.path}, last written by {journal.note('owner')}: {summary_line(journal.summary())}"
+def _heading(journal: Journal, summary: JobSummary) -> str:
+    return f"{journal.path}, last written by {journal.note('owner')}: {summary_line(summary)}"
 
 
 def _export(selected: Iterable[StoredJob]) -> int:

@@ -4,15 +4,17 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
-from volc_moderation import SourceError
+from volc_moderation import Quota, SourceError
+from volc_moderation.action import Action
 from volc_moderation.bulk.load import CANCELLED_MESSAGE, LoadProgress, load_actions, read_actions
 from volc_moderation.bulk.row_parser import ALL_UNKNOWN, RowParser
 from volc_moderation.bulk.sources import STDIN
 from volc_moderation.cli.plan import plan_line
+from volc_moderation.cli.rate import Rates
 from volc_moderation.cli.session import Session
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.jobs.journal import Journal
@@ -26,7 +28,7 @@ IgnoreColumns = Annotated[Sequence[str], Parameter(name="--ignore-columns", nega
 
 #: Seconds between two updates of the loading status.
 STATUS_INTERVAL = 0.1
-#: Seconds after which the number of calls in the files is estimated.
+#: Seconds of reading after which the number of calls is estimated.
 ESTIMATE_AFTER = 0.3
 #: Seconds that reading may take to end after an interrupt.
 CANCEL_TIMEOUT = 1.0
@@ -85,7 +87,7 @@ async def load_files(
     Raises ``SourceError``; the journal is then unchanged.
     """
     console, interrupts = session.console, session.interrupts
-    progress = LoadProgress(total_bytes=_size_of(files), limit=limit)
+    progress = LoadProgress(total_bytes=size_of(files), limit=limit)
     interrupts.set_handlers(progress.cancel, progress.cancel)
 
     def load(journal: Journal) -> None:
@@ -119,8 +121,7 @@ async def show_loading(session: Session, loading: "asyncio.Future[T]", progress:
             await asyncio.wait([loading], timeout=STATUS_INTERVAL)
             updates += 1
             if updates == round(ESTIMATE_AFTER / STATUS_INTERVAL) and not loading.done():
-                session.console.print(f"Reading {'the files' if progress.total_bytes else 'standard input'}.")
-                _print_estimates(session, progress)
+                announce(console, progress, session.environment.rates, quota_of=session.environment.quota_of)
             updates_since_cancel += progress.is_cancelled
             if updates_since_cancel > CANCEL_TIMEOUT / STATUS_INTERVAL or session.interrupts.count > 1:
                 # The thread is blocked reading a silent terminal or pipe; it cannot be woken.
@@ -131,7 +132,7 @@ async def show_loading(session: Session, loading: "asyncio.Future[T]", progress:
     return await loading
 
 
-def _size_of(files: Sequence[str]) -> int | None:
+def size_of(files: Sequence[str]) -> int | None:
     """Return the bytes of all files; None if that is unknown, as of standard input."""
     paths = paths_of(files)
     if len(paths) != len(files) or not all(path.is_file() for path in paths):
@@ -139,18 +140,17 @@ def _size_of(files: Sequence[str]) -> int | None:
     return sum(path.stat().st_size for path in paths)
 
 
-def _print_estimates(session: Session, progress: LoadProgress) -> None:
-    """Print how many calls the files have, and how long they take, judging from what has been read."""
-    environment, actions = session.environment, all_actions()
-    for name, count in progress.estimated_rows().items():
-        for client in environment.clients:
-            if client.actions().get(name) is actions[name]:
-                rate, is_learned = (
-                    environment.quota_rate(client, actions[name]),
-                    environment.rates.is_learned(actions[name]),
-                )
-                line = plan_line(name, count, rate, is_learned=is_learned, is_estimate=True)
-                session.console.print(line, soft_wrap=True)
+def announce(
+    console: Terminal, progress: LoadProgress, rates: Rates, *, quota_of: Callable[[type[Action[Any]]], Quota]
+) -> None:
+    """Print what is being read, how many calls it is likely to have, and how long they take."""
+    if progress.file is not None:
+        console.print(f"Reading {'standard input' if progress.file == STDIN else progress.file}.", soft_wrap=True)
+    actions, estimates = all_actions(), progress.estimated_rows()
+    for name, count in (estimates or dict(progress.rows_by_action)).items():
+        action = actions[name]
+        line = plan_line(name, count, rates.rate_of(action, quota_of(action)), is_learned=rates.is_learned(action))
+        console.print(f"{'About' if estimates else 'At least'} {line}", soft_wrap=True)
 
 
 def _load_message(progress: LoadProgress) -> str:

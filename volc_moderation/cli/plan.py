@@ -7,15 +7,13 @@ MINUTE, HOUR = 60, 3600  # seconds
 MINUTES_FROM, HOURS_FROM = 2 * MINUTE, 2 * HOUR
 
 
-def plan_line(action: str, count: int, rate: float, *, is_learned: bool, is_estimate: bool = False) -> str:
+def plan_line(action: str, count: int, rate: float, *, is_learned: bool) -> str:
     """Return a sentence about the calls of one action.
 
     :param rate: calls per second that the quota and ``--rate`` allow.
     :param is_learned: whether the rate is only the first one, because the vendor publishes no quota.
-    :param is_estimate: whether the file has not been read to its end.
     """
-    calls = f"{'About ' if is_estimate else ''}{counted(count, 'call')} of {action}"
-    line = f"{calls}: {duration(count / rate)} at {rate:g} per second."
+    line = f"{counted(count, 'call')} of {action}: {duration(count / rate)} at {rate:g} per second."
     if is_learned:
         line += " The vendor publishes no quota, so the rate changes with what it accepts; --rate sets a limit."
     return line

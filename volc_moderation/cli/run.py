@@ -150,7 +150,8 @@ async def _print_outcome(session: Session, error: ModerationError | None) -> Exi
     if summary.deferred or summary.left:
         console.print(f"Resume with: {options.resume_command}", soft_wrap=True)
     else:
-        await _print_retry_hints(session, summary)
+        for hint in retry_hints(summary, await journal.do(Journal.count_interrupted), options.resume_command):
+            console.print(hint, soft_wrap=True)
     code = _exit_code(summary, error, is_interrupted=session.interrupts.count > 0)
     if options.report is not None:
         report = options.report
@@ -170,20 +171,22 @@ def _report_module() -> ModuleType:
     return report
 
 
-async def _print_retry_hints(session: Session, summary: JobSummary) -> None:
-    """Print the commands that retry the jobs that did not succeed."""
-    console, command = session.console, session.options.resume_command
-    interrupted = await session.journal.do(Journal.count_interrupted)
+def retry_hints(summary: JobSummary, interrupted: int, resume_command: str) -> list[str]:
+    """Return sentences with the commands that retry the jobs that did not succeed.
+
+    :param interrupted: how many of them were interrupted.
+    """
+    hints = []
     if summary.failed + summary.given_up > interrupted:
-        console.print(f"Retry the failed calls with: {command} --retry-failed", soft_wrap=True)
+        hints.append(f"Retry the failed calls with: {resume_command} --retry-failed")
     if interrupted:
-        console.print(
+        hints.append(
             f"Of the calls that must not be sent twice, {interrupted:,} {'was' if interrupted == 1 else 'were'}"
             " interrupted, and it is not known whether the vendor carried"
             f" {'it' if interrupted == 1 else 'them'} out. If it did not, send again with:"
-            f" {command} --retry-interrupted",
-            soft_wrap=True,
+            f" {resume_command} --retry-interrupted"
         )
+    return hints
 
 
 def print_fatal_error(console: Terminal, error: ModerationError) -> None:
