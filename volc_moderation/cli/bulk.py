@@ -32,12 +32,12 @@ from volc_moderation.cli.load_files import (
     paths_of,
     size_of,
 )
-from volc_moderation.cli.output import OutputFile, check_outputs, create_private
+from volc_moderation.cli.output import OutputFile, check_outputs, create_private, table_console
 from volc_moderation.cli.plan import duration
 from volc_moderation.cli.rate import Rate, Rates, parse_rates
 from volc_moderation.cli.run import run_journal, summary_line
 from volc_moderation.cli.session import RunOptions, Session, run_session
-from volc_moderation.cli.terminal import print_error, stderr, stdout
+from volc_moderation.cli.terminal import Terminal, print_error, stderr
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.lock import JournalInUseError
 from volc_moderation.printable import counted
@@ -140,7 +140,7 @@ def bulk(
         parser = RowParser(all_actions(), action=action, constants=constants, ignored=ignored)
         rates = parse_rates(rate)
         if dry_run:
-            return _dry_run(files, parser, limit, rates)
+            return _dry_run(files, parser, limit, rates, table_console(output))
         if hand_over:
             _check_hand_over(
                 {
@@ -250,13 +250,13 @@ def _create_outputs(*files: Path | None) -> None:
             create_private(file)
 
 
-def _dry_run(files: Sequence[str], parser: RowParser, limit: int | None, rates: Rates) -> ExitCode:
+def _dry_run(files: Sequence[str], parser: RowParser, limit: int | None, rates: Rates, out: Terminal) -> ExitCode:
     """Check all rows and show what would be sent. Raises ``SourceError`` for a file that cannot be read."""
     if not files:
         raise SourceError("give a file to check")
     progress = LoadProgress(total_bytes=size_of(files), limit=limit)
     examples: dict[str, str] = {}
-    out, errors = stdout(), stderr()
+    errors = stderr()
     announce_at = time.monotonic() + ESTIMATE_AFTER
 
     def print_bad_row(message: str) -> None:

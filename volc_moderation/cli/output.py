@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from volc_moderation import JournalError, SourceError
 from volc_moderation.cli.invocation import command_line
+from volc_moderation.cli.terminal import Terminal, stderr, stdout
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.printable import printable_json
 
@@ -61,6 +62,11 @@ def _identity(path: Path) -> object:
 def _is_device(path: Path) -> bool:
     """Return whether a path is a device, a pipe or a directory. Opening a device or a pipe may have an effect."""
     return path.exists() and not path.is_file()
+
+
+def table_console(output: Path | None) -> Terminal:
+    """Return the console for a table: standard error if ``--output`` has standard output for itself."""
+    return stderr() if output == STDOUT else stdout()
 
 
 def create_private(path: Path) -> None:

@@ -191,9 +191,9 @@ def retry_hints(summary: JobSummary, interrupted: int, resume_command: str) -> l
 
 def print_fatal_error(console: Terminal, error: ModerationError) -> None:
     """Print the error that ended a run."""
-    prefix = {AuthenticationError: "The credentials were refused: ", JournalError: ""}.get(
-        type(error), "The run cannot continue: "
-    )
+    prefix = "" if isinstance(error, JournalError) else "The run cannot continue: "
+    if isinstance(error, AuthenticationError):
+        prefix = "The credentials were refused: "
     console.print(f"{prefix}{error}", style="red", soft_wrap=True)
 
 

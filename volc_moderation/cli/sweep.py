@@ -25,12 +25,12 @@ from volc_moderation.cli.load_files import (
     parse_ignored,
     paths_of,
 )
-from volc_moderation.cli.output import OutputFile, check_outputs, create_private
+from volc_moderation.cli.output import OutputFile, check_outputs, create_private, table_console
 from volc_moderation.cli.rate import Rate, parse_rates
 from volc_moderation.cli.run import fatal_exit_code, print_failure_codes, print_fatal_error, run_jobs
 from volc_moderation.cli.session import RunOptions, Session, run_session
 from volc_moderation.cli.swept_room import ANY_TIME, RunningTask, StopOutcome, SweptRoom
-from volc_moderation.cli.terminal import print_error, stderr, stdout
+from volc_moderation.cli.terminal import print_error, stderr
 from volc_moderation.jobs.clients import dump_action
 from volc_moderation.jobs.job import JobState, StoredJob, key_of
 from volc_moderation.jobs.journal import Journal
@@ -147,7 +147,7 @@ class _Sweep:
         for room, task in running:
             table.add_row(room.app_id, room.room_id, task.user, _media_name(task.media), _local_time(task.started))
         if running:
-            stdout().print(table)
+            table_console(self._session.options.output).print(table)
         rooms = len({id(room) for room, _ in running})
         moderations = f"{counted(len(running), 'moderation')} {'is' if len(running) == 1 else 'are'} running"
         self._console.print(f"{moderations} in {counted(rooms, 'room')}. Nothing was stopped.")
