@@ -49,3 +49,10 @@ def command(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 def _invocation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the commands that are printed begin with the name of the script, as if it had been found on the path."""
     monkeypatch.setattr("volc_moderation.cli.invocation.program", lambda: ["volc-moderation"])
+
+
+@pytest.fixture(autouse=True)
+def _no_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print no estimates while files are read, however slow the machine is."""
+    monkeypatch.setattr("volc_moderation.cli.load_files.ESTIMATE_AFTER", 60)
+    monkeypatch.setattr("volc_moderation.cli.bulk.ESTIMATE_AFTER", 60)

@@ -34,13 +34,6 @@ GOOD = b"task_id\nt1\nt2\nt3\n"
 Bulk = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(autouse=True)
-def _no_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Print no estimates, however slow the machine is."""
-    monkeypatch.setattr("volc_moderation.cli.load_files.ESTIMATE_AFTER", 60)
-    monkeypatch.setattr("volc_moderation.cli.bulk.ESTIMATE_AFTER", 60)
-
-
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Record what is sent, and let the first call end the run."""
@@ -102,7 +95,7 @@ UNREADABLE: dict[str, tuple[bytes, tuple[str, ...], str]] = {
     "a missing column": (
         b"app_id,room_id\na,r\n",
         ("--action", "StopWebcast"),
-        "calls.csv, line 1: column 'task_id' is missing\n",
+        "calls.csv, line 1: column 'task_id' is missing; add it, or give all rows the same with --set task_id=VALUE\n",
     ),
     "no action": (GOOD, (), "calls.csv, line 1: there is no column 'action'; add one, or give --action\n"),
     "a column twice": (b"task_id,task_id\n1,2\n", STOP, "calls.csv, line 1: column 'task_id' appears twice\n"),

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 import volc_moderation.cli.app
+from tests.cli.commands import Command
 from tests.doubles import environment, free_port, volcengine_client
 from tests.jobs.journals import fill
 from volc_moderation import DeadlineExceeded, SourceError, VolcengineClient, ZegoClient
@@ -228,6 +229,13 @@ def test_a_wrong_rate_is_refused(wrong: str) -> None:
 async def test_missing_credentials_of_a_call_are_2() -> None:
     code, _, errors = await command("call", "StopCensorAudioV2", "--task-id", "t")
     assert (code, json.loads(errors)["message"]) == (2, "ZEGO_APP_ID is not set")
+
+
+def test_the_help_shows_defaults_as_they_are_typed(command: Command) -> None:
+    """Flags and options that have none show none."""
+    assert "[default: 0.02 0.05]" in command("demo", "--help")[1]
+    output = command("bulk", "--help")[1]
+    assert re.findall(r"\[default: (.+?)\]", output) == ["local", "moderation", "wait"]
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import STOP, refuse, rooms
+from tests.cli.commands import STOP, Command, refuse, rooms
 from volc_moderation.cli import invocation
 from volc_moderation.testing import ModerationEmulator
 
@@ -57,6 +57,18 @@ def test_a_script_that_is_not_on_the_path(
     assert invocation.command_line("jobs", "a b.jobs").endswith(" jobs 'a b.jobs'")
     monkeypatch.chdir(script.parent)
     assert invoked("volc-moderation") == ["./volc-moderation"]
+
+
+def test_a_file_is_not_taken_for_an_option(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+    """Even if its name begins with a hyphen."""
+    refuse(vendor, "room-1", "AccessDenied", first=1)
+    rooms(folder, 3, "-stops.csv")
+    output = folder / "-out.jsonl"
+    errors = command("bulk", "./-stops.csv", *STOP, "--output", str(output))[2]
+    (retry,) = re.findall(r"^Retry the failed calls with: volc-moderation (.+)$", errors, re.MULTILINE)
+    assert command(*shlex.split(retry))[0] == 0
+    assert len(output.read_text().splitlines()) == 4
+    assert invocation.command_line("bulk", "--output", Path("-")).endswith(" --output -")  # a standard stream
 
 
 def test_another_script_on_the_path(

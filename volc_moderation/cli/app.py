@@ -32,11 +32,18 @@ def make_app(arguments: Sequence[str]) -> App:
         help="Call the vendors' moderation APIs for real-time audio and video at the full speed of their quotas.",
         # The list of commands has no markup, and the parser of Markdown takes 25 ms to import.
         help_format="markdown" if COMMANDS.keys() & arguments else "plaintext",
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), show_default=_shown_default),
     )
     for name, description in COMMANDS.items():
         app.command(f"volc_moderation.cli.{name}:{name}", help=None if name in arguments else description)
     return app
+
+
+def _shown_default(value: object) -> str | None:
+    """Return a default as it is typed; None, which shows nothing, for a flag and for an option without a value."""
+    if value is None or value is False or value == ():
+        return None
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def run(arguments: list[str]) -> int:

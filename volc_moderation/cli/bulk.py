@@ -53,7 +53,7 @@ AtLeastOne = Annotated[int | None, Parameter(validator=Number(gte=1))]
 def bulk(
     *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
     action: str | None = None,
-    set_: Annotated[Sequence[str], Parameter(name="--set", negative=(), show_default=False)] = (),
+    set_: Annotated[Sequence[str], Parameter(name="--set", negative=())] = (),
     ignore_columns: IgnoreColumns = (),
     dry_run: bool = False,
     journal: Path | None = None,
@@ -297,8 +297,8 @@ def _journal_path(files: Sequence[str], journal: Path | None, *, resume: bool, r
 
 def _resume_command(journal: Path, options: Mapping[str, object]) -> str:
     """Return the command that resumes a journal. Options whose value is None are left out."""
-    words = ["bulk", "--resume", "--journal", str(journal)]
+    words: list[str | Path] = ["bulk", "--resume", "--journal", journal]
     for option, value in options.items():
         for item in value if isinstance(value, (list, tuple)) else [value]:
-            words += [] if item is None else [option, str(item)]
+            words += [] if item is None else [option, item if isinstance(item, Path) else str(item)]
     return command_line(*words)

@@ -20,6 +20,8 @@ from volc_moderation.wire import to_json
 
 #: The default of ``--deadline``, in seconds. Some retries wait for 300 s, which is too long at a shell.
 DEFAULT_DEADLINE = 60.0
+#: The type of the option.
+Deadline = Annotated[float, Parameter(help="Seconds that the call may take, with all retries and waits.")]
 
 
 def _command_for(action_type: type[Action[Any]], client_type: type[Client]) -> Callable[..., int]:
@@ -28,7 +30,7 @@ def _command_for(action_type: type[Action[Any]], client_type: type[Client]) -> C
     fields = [parameter for parameter in method.parameters.values() if parameter.name != "self"]
     annotations = {field.name: field.annotation for field in fields}
 
-    def command(*, deadline: float = DEFAULT_DEADLINE, **options: Any) -> int:
+    def command(*, deadline: Deadline = DEFAULT_DEADLINE, **options: Any) -> int:
         values = {name: value for name, value in options.items() if value is not None}
         return asyncio.run(_call(action_type, client_type, values, annotations, deadline))
 

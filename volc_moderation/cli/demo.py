@@ -290,7 +290,7 @@ def _print_outcome(
     console.print(f"{summary_line(summary)[:-1]}, in {seconds:.1f} s.")
     console.print(f"Report: {report}", soft_wrap=True)
     if summary.unfinished:
-        console.print(f"Resume with: {command_line('demo', '--resume', str(journal))}", soft_wrap=True)
+        console.print(f"Resume with: {command_line('demo', '--resume', journal)}", soft_wrap=True)
     if interrupts.count and summary.unfinished:
         return ExitCode.INTERRUPTED
     return ExitCode.SUCCESS if all(batch.is_within_quota for batch in batches) else ExitCode.FAILURE

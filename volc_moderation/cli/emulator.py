@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shlex
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -51,7 +52,7 @@ def emulator(
         f"export VOLCENGINE_ACCESS_KEY={settings.access_key} VOLCENGINE_SECRET_KEY={settings.secret_key}",
         f"export ZEGO_APP_ID={settings.app_id} ZEGO_SERVER_SECRET={settings.server_secret}",
         command_line("call", "StartDetection", "--app-id", "app", "--room-id", "room"),
-        f"curl {address}/_emulator/counts",
+        f"curl {shlex.quote(f'{address}/_emulator/counts')}",
     ):
         console.print(line, soft_wrap=True)
     with contextlib.suppress(KeyboardInterrupt):

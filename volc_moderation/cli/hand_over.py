@@ -14,7 +14,7 @@ from volc_moderation.bulk.load import LoadProgress, check_loaded, load_jobs, rea
 from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.invocation import command_line
-from volc_moderation.cli.load_files import first_bad_rows_printer, show_loading
+from volc_moderation.cli.load_files import first_bad_rows_printer, show_loading, size_of
 from volc_moderation.cli.session import RunOptions, Session, run_session
 from volc_moderation.cli.terminal import Terminal
 from volc_moderation.jobs import socket_file
@@ -70,7 +70,7 @@ async def _connect(session: Session) -> Standby | None:
 async def _load(
     session: Session, leader: Standby, files: Sequence[str], parser: RowParser, *, limit: int | None, skip_bad: bool
 ) -> ExitCode:
-    progress = LoadProgress()
+    progress = LoadProgress(total_bytes=size_of(files), limit=limit)
     session.interrupts.set_handlers(progress.cancel, progress.cancel)
     printer = first_bad_rows_printer(session.console)
     # All rows are read first: nobody else can write the journal during a transaction that adds rows.
@@ -100,7 +100,7 @@ async def _load(
         f" {leader.hello.pid}"
         + (f" ({known:,} of them it had already)" if known else "")
         + (f", {counted(progress.bad_rows, 'bad row')} skipped" if progress.bad_rows else "")
-        + f". Follow with: {command_line('jobs', str(session.options.journal))}",
+        + f". Follow with: {command_line('jobs', session.options.journal)}",
         soft_wrap=True,
     )
     return ExitCode.SOME_DEFERRED

@@ -11,10 +11,16 @@ from pathlib import Path
 SCRIPT = "volc-moderation"
 
 
-def command_line(*words: str) -> str:
-    """Return a command of this program for the shell, quoted."""
-    line = [*program(), *words]
+def command_line(*words: str | Path) -> str:
+    """Return a command of this program for the shell, quoted. Give files as paths, not as str."""
+    line = [*program(), *(_argument(word) if isinstance(word, Path) else word for word in words)]
     return subprocess.list2cmdline(line) if os.name == "nt" else shlex.join(line)
+
+
+def _argument(path: Path) -> str:
+    """Return a path that is not taken for an option if it begins with a hyphen. ``-`` is a standard stream."""
+    name = str(path)
+    return os.path.join(os.curdir, name) if name.startswith("-") and name != "-" else name  # noqa: PTH118 - keeps the dot
 
 
 def program() -> list[str]:

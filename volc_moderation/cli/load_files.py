@@ -24,7 +24,7 @@ from volc_moderation.vendors import all_actions
 T = TypeVar("T")
 
 #: The type of the option in a command's signature.
-IgnoreColumns = Annotated[Sequence[str], Parameter(name="--ignore-columns", negative=(), show_default=False)]
+IgnoreColumns = Annotated[Sequence[str], Parameter(name="--ignore-columns", negative=())]
 
 #: Seconds between two updates of the loading status.
 STATUS_INTERVAL = 0.1

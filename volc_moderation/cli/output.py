@@ -41,7 +41,7 @@ def check_outputs(
         if path is None or (path == STDOUT and option == "--output"):
             continue
         if path != STDOUT and str(path).startswith("-"):
-            raise SourceError(f"{option} needs a file; for one that is called {path}, give ./{path}")
+            raise SourceError(f"{option} needs a file; for one that is called {path}, give its whole path")
         if path == STDOUT:
             raise SourceError(f"{option} must be a file, not standard output")
         if _identity(path) in used:
@@ -130,7 +130,7 @@ class Output:
             is_stdout = self._path == STDOUT
             message = f"{'standard output' if is_stdout else self._path} cannot be written: {error.strerror}."
             if self._journal is not None:
-                message += f" The journal has all results: {command_line('jobs', str(self._journal), '--export')}"
+                message += f" The journal has all results: {command_line('jobs', self._journal, '--export')}"
             self.error = (StandardOutputError if is_stdout else JournalError)(message)
         self._prefix = b""
         return self.error is None

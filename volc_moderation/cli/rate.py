@@ -18,7 +18,7 @@ MAX_DIGITS = 9
 MAX_NAME_SHOWN = 60
 
 #: The type of the option in a command's signature.
-Rate = Annotated[Sequence[str], Parameter(name="--rate", negative=(), show_default=False)]
+Rate = Annotated[Sequence[str], Parameter(name="--rate", negative=())]
 
 
 @attrs.frozen

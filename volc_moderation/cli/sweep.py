@@ -49,7 +49,7 @@ MAX_RUNNING_SHOWN = 20
 
 def sweep(
     *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    set_: Annotated[Sequence[str], Parameter(name="--set", negative=(), show_default=False)] = (),
+    set_: Annotated[Sequence[str], Parameter(name="--set", negative=())] = (),
     ignore_columns: IgnoreColumns = (),
     older_than: str = "0s",
     dry_run: bool = False,
