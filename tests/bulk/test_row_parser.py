@@ -250,6 +250,8 @@ def test_right_columns() -> None:
         ("stop_censor_audio_v2", "; did you mean StopCensorAudioV2?"),
         ("start_webcast_v2", "; did you mean StartWebcast?"),
         ("describe_rtc_stream_state", "; did you mean DescribeRTCStreamState?"),
+        ("StopWebcst", "; did you mean StopWebcast or StartWebcast?"),
+        ("Webcast", "; did you mean StartWebcast or StopWebcast or GetWebCastTask?"),
         ("Explode", ""),
         (99 * "x", ""),
         (99 * "stop_webcast", ""),
@@ -313,6 +315,8 @@ def test_a_name_with_a_lone_surrogate_is_escaped() -> None:
 def test_an_unknown_constant_is_reported_before_the_rows() -> None:
     with pytest.raises(SourceError, match=r"^no action has a field colour$"):
         RowParser(BY_NAME, action="StopWebcast", constants={"colour": "red"})
+    with pytest.raises(SourceError, match=r"^no action has a field appid; did you mean app_id\?$"):
+        RowParser(BY_NAME, action="StopWebcast", constants={"appid": "a"})
     with pytest.raises(SourceError, match=r"^StopCensorAudioV2 has no field 'app_id'$"):
         parse({"task_id": "t"}, "StopCensorAudioV2", app_id="a")
 
@@ -530,7 +534,9 @@ def test_a_field_can_be_left_out_by_its_name_only() -> None:
 def test_a_missing_column_may_have_another_name() -> None:
     with pytest.raises(SourceError, match="column 'room_id' is missing; did you mean 'Room ID'"):
         parse_ignoring("app_id,Room ID,task_id,task\na,r,t,x\n", "all")
-    with pytest.raises(SourceError, match=r"column 'room_id' is missing$"):
+    with pytest.raises(
+        SourceError, match=r"column 'room_id' is missing; add it, or give all rows the same with --set room_id=VALUE$"
+    ):
         parse_ignoring("app_id,Room ID,task_id\na,r,t\n", "Room ID")
 
 

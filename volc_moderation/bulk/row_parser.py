@@ -1,5 +1,6 @@
 """Turns a row into an action. Columns are the action's fields, in snake_case or as the vendor spells them."""
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
@@ -22,6 +23,9 @@ ALL_UNKNOWN = frozenset({"*"})
 MAX_LIST_ITEMS = 1000
 
 
+#: Actions that a message suggests, and characters that a part of a name must have for it.
+MAX_SUGGESTIONS = 4
+MIN_PART = 3
 #: How spreadsheets show a long number. Its other digits are lost when the file is written.
 _SHORTENED_NUMBER = re.compile(r"\d([.,]\d+)?E\+\d\d")
 
@@ -158,7 +162,8 @@ class RowParser:
             if name == ACTION:
                 self._fields_of(value)
             elif not any(name in self._fields_of(action_name).by_column for action_name in actions):
-                raise SourceError(f"no action has a field {name}")
+                similar = similar_name(name, self._known_columns)
+                raise SourceError(f"no action has a field {name}" + (f"; did you mean {similar}?" if similar else ""))
 
     def check_columns(self, source: Source) -> None:
         """Check the names of a file's columns, before its rows are read. Raises ``SourceError``."""
@@ -186,8 +191,9 @@ class RowParser:
         for name in required:
             if name not in given:
                 similar = similar_name(name, unknown)
-                hint = "" if similar is None else f"; did you mean {quoted(similar)}? Rename it"
-                raise SourceError(f"{source.name}, line 1: column {name!r} is missing{hint}", line=1)
+                hint = "add it" if similar is None else f"did you mean {quoted(similar)}? Rename it"
+                reason = f"column {name!r} is missing; {hint}, or give all rows the same with --set {name}=VALUE"
+                raise SourceError(f"{source.name}, line 1: {reason}", line=1)
 
     def parse(self, row: Row) -> Action[Any]:
         """Return the action of a row. Raises ``SourceError`` or ``InvalidActionError`` if the row is bad."""
@@ -228,9 +234,18 @@ def _how_to_ignore(columns: list[str]) -> str:
 
 
 def _did_you_mean(name: str, actions: Iterable[str]) -> str:
-    """Return a hint at the action whose name differs in case, underscores or a trailing V2 only."""
+    """Return a hint at the actions whose names are similar, or contain the name."""
     if len(name) > MAX_QUOTED_CHARACTERS:
         return ""
-    wanted = name.replace("_", "").lower().removesuffix("v2")
-    similar = [action for action in actions if action.lower().removesuffix("v2") == wanted]
-    return f"; did you mean {similar[0]}?" if similar else ""
+    by_normal = {_normalize(action): action for action in actions}
+    wanted = _normalize(name)
+    if wanted in by_normal:
+        return f"; did you mean {by_normal[wanted]}?"
+    containing = [normal for normal in by_normal if len(wanted) >= MIN_PART and wanted in normal]
+    found = containing or difflib.get_close_matches(wanted, by_normal, MAX_SUGGESTIONS, cutoff=0.7)
+    names = [by_normal[normal] for normal in found[:MAX_SUGGESTIONS]]
+    return f"; did you mean {' or '.join(names)}?" if names else ""
+
+
+def _normalize(action: str) -> str:
+    return action.replace("_", "").lower().removesuffix("v2")
