@@ -101,7 +101,12 @@ class Program:
         self.output = ""
 
     async def __aenter__(self) -> Self:
-        self._process = await asyncio.create_subprocess_exec(
+        self._process = await self._start()
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", f"{self._settings}\n{MAIN}", *self._arguments),
             cwd=self._folder,
             env={**os.environ, **self._environment},
@@ -109,8 +114,6 @@ class Program:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
-        self._reading = asyncio.create_task(self._read())
-        return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
