@@ -162,7 +162,7 @@ class RowParser:
             if name == ACTION:
                 self._fields_of(value)
             elif not any(name in self._fields_of(action_name).by_column for action_name in actions):
-                similar = similar_name(name, self._known_columns)
+                similar = similar_name(name, self._known_columns.values())
                 raise SourceError(f"no action has a field {name}" + (f"; did you mean {similar}?" if similar else ""))
 
     def check_columns(self, source: Source) -> None:
