@@ -28,6 +28,15 @@ def test_the_plan_is_printed_before_the_first_call(command: Command, folder: Pat
     assert errors.startswith("1 call of StopWebcast: less than 1 s at 150 per second.\n")
 
 
+def test_the_plan_uses_the_quota_in_force_if_it_is_known(
+    command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of the workers of a queue, which may have another rate."""
+    monkeypatch.setattr("volc_moderation.jobs.lane_runner.LaneRunner._quota_rate", lambda _: 20.0)
+    errors = command("bulk", rooms(folder, 100), *STOP)[2]
+    assert "\n100 calls of StopWebcast: about 5 s at 20 per second.\n" in errors
+
+
 def test_the_plan_of_a_learned_rate(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
     options = ("--action", "StopDetection", "--set", "app_id=app")
     errors = command("bulk", rooms(folder, 3), *options)[2]

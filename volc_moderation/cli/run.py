@@ -70,7 +70,9 @@ async def run_jobs(session: Session, *, is_announced: bool = False) -> Moderatio
             for warning in session.options.rates.warnings(status.action_type for status in statuses):
                 session.console.print(warning, soft_wrap=True)
             for status in statuses:
-                quota_rate = session.environment.quota_rate(status.client, status.action_type)
+                quota_rate = status.quota_rate  # that of the workers, or of an earlier step of this command
+                if quota_rate is None:
+                    quota_rate = session.environment.quota_rate(status.client, status.action_type)
                 count = unfinished.get(status.lane, 0)
                 progress.add(status.lane, count, quota_rate)
                 if count and is_announced:
