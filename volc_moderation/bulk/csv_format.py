@@ -42,12 +42,12 @@ def _rows(
             raise SourceError(reason, line=lines.row_start) from None
         if lines.problem:
             yield lines.number, BadRowError(lines.take_problem() or "", line=lines.number)
-        elif not "".join(cells).strip():  # a blank line, or a blank row of a spreadsheet
+        elif not cells or not (cells[0].strip() or "".join(cells).strip()):  # a blank row
             continue
         elif len(cells) != width:
             reason = f"{counted(len(cells), 'column')}, but the header has {width:,}"
             yield lines.number, BadRowError(reason, line=lines.number)
-        elif any(cells[len(columns) :]):
+        elif width > len(columns) and any(cells[len(columns) :]):
             number = next(index for index, cell in enumerate(cells, 1) if cell and index > len(columns))
             yield lines.number, BadRowError(f"column {number:,} has a value, but no name", line=lines.number)
         else:

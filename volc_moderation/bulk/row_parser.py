@@ -21,8 +21,6 @@ ACTION = "action"
 ALL_UNKNOWN = frozenset({"*"})
 #: Items of a list in the JSON of a model. To find what is wrong with each item takes a thousand times its memory.
 MAX_LIST_ITEMS = 1000
-
-
 #: Actions that a message suggests, and characters that a part of a name must have for it.
 MAX_SUGGESTIONS = 4
 MIN_PART = 3
@@ -111,14 +109,13 @@ class _ActionFields:
 
 def _check_id(action: type[Action[Any]], name: str, text: str) -> str:
     """Return an id. Raises ``InvalidActionError`` for one that the vendor would not find, as it is not the real one."""
-    rule = ""
     if text != text.strip():
         rule = "an id without blanks before and after it"
     elif "E+" in text and _SHORTENED_NUMBER.fullmatch(text):
         rule = "an id, not a number that a spreadsheet has shortened; format its column as text, and export it again"
-    if rule:
-        raise InvalidActionError.of(action.name, name, rule, text)
-    return text
+    else:
+        return text
+    raise InvalidActionError.of(action.name, name, rule, text)
 
 
 def _model_reader(action: type[Action[Any]], attribute: "attrs.Attribute[Any]") -> Callable[[object], Any]:
