@@ -46,15 +46,19 @@ def _client_for_address(address: str, used_by: str, timeout: float, retries: int
         return ConfigurationError(str(error))
     try:
         # A pooled connection may be dead, hence the retries. All attempts together take no longer than the timeout.
-        return Redis.from_url(
+        client = Redis.from_url(
             address,
             socket_timeout=timeout / (retries + 1),
             socket_connect_timeout=timeout / (retries + 1),
             retry=Retry(NoBackoff(), retries),
             retry_on_error=[ConnectionError, TimeoutError],  # redis-py before 6 retries nothing without it
         )
+        # A connection, which is not opened here, refuses the options in an address that it does not know.
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except Exception as error:  # noqa: BLE001 - the text of any exception may hold the password
         reason = type(error).__name__
+    else:
+        return client
     return ConfigurationError(f"client must be an address like 'redis://host:6379/0' ({reason})")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 import sys
 import time
@@ -18,7 +19,7 @@ from tests.jobs.journals import LANE, record
 from volc_moderation.cli.environment import REDIS_VARIABLE
 from volc_moderation.cli.queue_view import show_queue
 from volc_moderation.cli.terminal import stdout
-from volc_moderation.jobs.job import JobState, Lane
+from volc_moderation.jobs.job import INTERRUPTED, JobState, Lane
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.outcome import EndedAttempt, Outcome
 from volc_moderation.jobs.queue.overview import QueueOverview
@@ -143,14 +144,22 @@ def test_a_filter_that_selects_nothing(command: Command, folder: Path) -> None:
 def test_unknown_actions_and_states_are_2(command: Command, folder: Path) -> None:
     """The actions are those of the vendors and of the journal, which another version may have written."""
     name = journal_of(folder, {}, lane=Lane("volcengine", "a", "StopPodcast"))
-    for wrong, near in (("StopWebcas", "StopWebcast"), ("stoppodcast", "StopPodcast")):
+    for wrong, near in (("StopWebcas", "StopWebcast"), ("stoppodcast", "StopPodcast"), ("STOPPODCAST", "StopPodcast")):
         error = f"--action: there is no action '{wrong}'; did you mean {near}?\n"
         assert command("jobs", name, "--action", wrong) == (2, "", error)
-    assert command("jobs", name, "--action", "x") == (2, "", "--action: there is no action 'x'\n")
+    error = "--action: there is no action 'x'; the journal has StopPodcast\n"
+    assert command("jobs", name, "--action", "x") == (2, "", error)
     assert "Pod" in command("jobs", name, "--action", "StopPodcast")[1]
     code, _, errors = command("jobs", name, "--state", "faild")
     assert (code, errors.count("\n")) == (2, 1)
     assert 'Did you mean "failed"?' in errors
+
+
+def test_a_filter_that_is_no_text_is_2(command: Command, folder: Path) -> None:
+    """The journal is not to blame. SQLite has no text for bytes that are not UTF-8."""
+    name = journal_of(folder, {})
+    for option in ("--code", "--key"):
+        assert command("jobs", name, option, os.fsdecode(b"a\xff")) == (2, "", f"{option} is not valid UTF-8\n")
 
 
 def test_a_limit_says_that_there_are_more(command: Command, folder: Path) -> None:
@@ -183,6 +192,31 @@ def test_a_journal_without_failures_has_no_further_lines(command: Command, folde
     output = command("jobs", journal_of(folder, {"state": "done"}))[1]
     assert "Failures" not in output
     assert "due" not in output
+
+
+def test_the_command_that_goes_on_runs_when_it_is_pasted(command: Command, folder: Path) -> None:
+    interrupted = {"state": "failed", "code": INTERRUPTED, "message": "?"}
+    for outcomes, options, kind in (
+        ([{"state": "done"}], "", None),
+        ([FAILED, {}], "", "If no process runs these jobs, resume with: "),
+        ([FAILED, {"state": "done"}], " --retry-failed", "Retry the failed calls with: "),
+        ([interrupted], " --retry-interrupted", "Of the calls that must not be sent twice, 1 was interrupted"),
+    ):
+        name = journal_of(folder, *outcomes)
+        *_, line = command("jobs", name)[1].splitlines()
+        resume = f"volc-moderation bulk --resume --journal {name}{options}"
+        assert (kind is not None) == line.endswith(resume), line
+        assert line.startswith(kind or "  "), line
+        (folder / name).unlink()
+
+
+@pytest.mark.parametrize("note", ["incarnation", "port"])
+def test_a_journal_of_workers_or_of_the_demo_has_another_command(command: Command, folder: Path, note: str) -> None:
+    """Which queue or emulator it needs is not in the journal."""
+    name = journal_of(folder, {})
+    with contextlib.closing(Journal(folder / name)) as journal:
+        journal.note(note, "1")
+    assert "--resume" not in command("jobs", name)[1]
 
 
 # A queue
@@ -385,6 +419,7 @@ def test_what_is_asked_of_the_command_must_be_clear(
         ((f"redis://:{PASSWORD}@localhost",), "the address of a Redis belongs to --redis\n"),
         (("--redis", f"localhost:{PASSWORD}"), address),
         (("--redis", "redis://localhost:pa-ss"), address),
+        (("--redis", f"redis://:{PASSWORD}@localhost?tiemout=3"), address),
         (("--redis", redis, "--queue", "{q}"), "--queue must be a name without braces\n"),
         (
             ("--redis", redis, "--export"),

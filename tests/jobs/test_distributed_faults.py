@@ -261,7 +261,15 @@ async def test_a_run_waits_for_rows_that_are_due_later(valkey: str, tmp_path: Pa
 
 @pytest.mark.parametrize(
     "address",
-    [f"http://:{PASSWORD}@localhost", PASSWORD, f"redis://:{PASSWORD}@localhost:port", f"redis://:{PASSWORD}@[::1", ""],
+    [
+        *(
+            f"http://:{PASSWORD}@localhost",
+            PASSWORD,
+            f"redis://:{PASSWORD}@localhost:port",
+            f"redis://:{PASSWORD}@[::1",
+        ),
+        *(f"redis://:{PASSWORD}@localhost?unknown=1", ""),
+    ],
 )
 def test_an_invalid_address_is_refused_and_not_shown(address: str) -> None:
     with pytest.raises(ConfigurationError, match="redis must be an address like 'redis://host:6379/0'") as refused:

@@ -17,8 +17,8 @@ from cyclopts.validators import Number
 from volc_moderation import JournalError, SourceError
 from volc_moderation.cli.environment import REDIS_VARIABLE
 from volc_moderation.cli.exit_codes import ExitCode
-from volc_moderation.cli.job_counts import due_line, print_counts, print_failures
 from volc_moderation.cli.invocation import command_line
+from volc_moderation.cli.job_counts import due_line, print_counts, print_failures
 from volc_moderation.cli.jobs_table import print_jobs, redacted
 from volc_moderation.cli.output import check_outputs
 from volc_moderation.cli.queue_view import read_queue, show_queue
