@@ -13,6 +13,9 @@ Command = Callable[..., tuple[int, str, str]]
 #: Options that stop the rooms of a file.
 STOP = ("--action", "StopWebcast", "--set", "app_id=app", "--set", "task_id=wall")
 
+#: An address at which no vendor listens.
+NOWHERE = "http://127.0.0.1:9"
+
 #: Arguments of Python that run the command in a separate process; they precede those of the command.
 MAIN = ("-c", "from volc_moderation.cli import main; main()")
 

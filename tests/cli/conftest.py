@@ -3,12 +3,17 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cli.commands import Command
+from tests.cli.commands import NOWHERE, Command
+from tests.doubles import environment
+from volc_moderation import AuthenticationError
 from volc_moderation.cli.app import run
 from volc_moderation.testing import ModerationEmulator
+from volc_moderation.transport import Transport
+from volc_moderation.wire import Request
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +61,23 @@ def _no_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Print no estimates while files are read, however slow the machine is."""
     monkeypatch.setattr("volc_moderation.cli.load_files.ESTIMATE_AFTER", 60)
     monkeypatch.setattr("volc_moderation.cli.bulk.ESTIMATE_AFTER", 60)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Record what is sent, and let the first call end the run."""
+    sent: list[object] = []
+
+    async def send(self: Transport, request: Request, *, timeout: float) -> Any:
+        sent.append(request)
+        raise AuthenticationError("sent", code="Sent")
+
+    monkeypatch.setattr(Transport, "send", send)
+    return sent
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the environment of clients that cannot reach a vendor."""
+    for name, value in environment(NOWHERE).items():
+        monkeypatch.setenv(name, value)

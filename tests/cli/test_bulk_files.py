@@ -15,16 +15,13 @@ from typing import Any
 
 import pytest
 
+from tests.cli.commands import NOWHERE
 from tests.doubles import environment
-from volc_moderation import AuthenticationError
 from volc_moderation.cli.app import run
-from volc_moderation.transport import Transport
-from volc_moderation.wire import Request
 
 pytestmark = pytest.mark.slow
 
 #: An address at which nothing listens.
-NOWHERE = "http://127.0.0.1:9"
 #: The lines of a large file before the first bad one.
 GOOD_LINES = 70_000
 
@@ -32,25 +29,6 @@ STOP = ("--action", "StopCensorAudioV2")
 GOOD = b"task_id\nt1\nt2\nt3\n"
 
 Bulk = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Record what is sent, and let the first call end the run."""
-    sent: list[object] = []
-
-    async def send(self: Transport, request: Request, *, timeout: float) -> Any:
-        sent.append(request)
-        raise AuthenticationError("sent", code="Sent")
-
-    monkeypatch.setattr(Transport, "send", send)
-    return sent
-
-
-@pytest.fixture
-def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in environment(NOWHERE).items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

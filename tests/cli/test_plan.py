@@ -16,20 +16,27 @@ from volc_moderation.cli.plan import duration
 from volc_moderation.testing import ModerationEmulator
 
 
-def test_the_plan_is_printed_before_the_first_call(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+@pytest.mark.usefixtures("keys", "sent")
+def test_the_plan_is_printed_before_the_first_call(command: Command, folder: Path) -> None:
     """What will be done, and how long that takes at the quota, or at the rate that the user sets."""
     errors = command("bulk", rooms(folder, 300), *STOP)[2]
     assert "300 rows, 300 calls\n300 calls of StopWebcast: about 2 s at 150 per second.\n" in errors
     errors = command("bulk", rooms(folder, 1), *STOP, "--rate", "100", "--journal", "other")[2]
     assert "\n1 call of StopWebcast: less than 1 s at 100 per second.\n" in errors
+
+
+def test_the_plan_of_a_resumed_run_has_the_calls_that_are_left(
+    command: Command, folder: Path, vendor: ModerationEmulator
+) -> None:
     refuse(vendor, "room-1", "ServiceUnavailableTemp", retry_after=300)
     assert command("bulk", rooms(folder, 3), *STOP, "--journal", "third", "--on-temporary", "defer")[0] == 11
     errors = command("bulk", "--resume", "--journal", "third", "--on-temporary", "defer")[2]
     assert errors.startswith("1 call of StopWebcast: less than 1 s at 150 per second.\n")
 
 
+@pytest.mark.usefixtures("keys", "sent")
 def test_the_plan_uses_the_quota_in_force_if_it_is_known(
-    command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As that of the workers of a queue, which may have another rate."""
     monkeypatch.setattr("volc_moderation.jobs.lane_runner.LaneRunner._quota_rate", lambda _: 20.0)
@@ -37,16 +44,18 @@ def test_the_plan_uses_the_quota_in_force_if_it_is_known(
     assert "\n100 calls of StopWebcast: about 5 s at 20 per second.\n" in errors
 
 
-def test_the_plan_of_a_learned_rate(command: Command, folder: Path, vendor: ModerationEmulator) -> None:
+@pytest.mark.usefixtures("keys", "sent")
+def test_the_plan_of_a_learned_rate(command: Command, folder: Path) -> None:
     options = ("--action", "StopDetection", "--set", "app_id=app")
     errors = command("bulk", rooms(folder, 3), *options)[2]
     assert "3 calls of StopDetection: less than 1 s at 20 per second. The vendor publishes no quota, so the" in errors
-    errors = command("bulk", rooms(folder, 3), *options, "--rate", "30")[2]
+    errors = command("bulk", rooms(folder, 3), *options, "--rate", "30", "--journal", "other")[2]
     assert "3 calls of StopDetection: less than 1 s at 30 per second.\n" in errors
 
 
+@pytest.mark.usefixtures("keys", "sent")
 def test_a_long_file_is_estimated_while_it_is_read(
-    command: Command, folder: Path, vendor: ModerationEmulator, monkeypatch: pytest.MonkeyPatch
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The number of calls is judged from the bytes that have been read."""
     monkeypatch.setattr("volc_moderation.cli.load_files.ESTIMATE_AFTER", 0.2)
