@@ -21,7 +21,6 @@ from volc_moderation.cli.app import run
 
 pytestmark = pytest.mark.slow
 
-#: An address at which nothing listens.
 #: The lines of a large file before the first bad one.
 GOOD_LINES = 70_000
 
