@@ -228,7 +228,6 @@ async def test_a_run_without_workers_reports_it(valkey: str, tmp_path: Path) -> 
         async with asyncio.timeout(5):
             while not any(status.pause_reason is NO_WORKERS for status in follower.lane_statuses()):
                 await asyncio.sleep(0.05)
-        assert "volc-moderation worker" in str(NO_WORKERS)
         async with working(valkey, client), asyncio.timeout(10):
             while any(status.pause_reason for status in follower.lane_statuses()) and not running.done():
                 await asyncio.sleep(0.05)
@@ -262,13 +261,12 @@ async def test_a_run_waits_for_rows_that_are_due_later(valkey: str, tmp_path: Pa
 @pytest.mark.parametrize(
     "address",
     [
-        *(
-            f"http://:{PASSWORD}@localhost",
-            PASSWORD,
-            f"redis://:{PASSWORD}@localhost:port",
-            f"redis://:{PASSWORD}@[::1",
-        ),
-        *(f"redis://:{PASSWORD}@localhost?unknown=1", ""),
+        f"http://:{PASSWORD}@localhost",
+        PASSWORD,
+        f"redis://:{PASSWORD}@localhost:port",
+        f"redis://:{PASSWORD}@[::1",
+        f"redis://:{PASSWORD}@localhost?unknown=1",
+        "",
     ],
 )
 def test_an_invalid_address_is_refused_and_not_shown(address: str) -> None:

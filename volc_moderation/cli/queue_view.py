@@ -57,8 +57,9 @@ def show_queue(console: Terminal, overview: QueueOverview | None, *, redis: str,
     print_counts(console, counts, has_more=not overview.is_complete)
     sample = ""
     if not overview.is_complete:
-        sample = f" among the {counted(overview.jobs_read, 'job')} that were read"
-        console.print(f"The queue has more jobs than the {overview.jobs_read:,} that were read; + means at least.")
+        sample = " among the jobs that were read"
+        read = f"{counted(overview.jobs_read, 'job')} {'was' if overview.jobs_read == 1 else 'were'} read"
+        console.print(f"{read}, and the queue may have more; + means at least.")
     print_failures(console, overview.failures[:MAX_CODES_SHOWN], among=sample)
     if overview.next_due is not None:
         console.print(due_line(overview.next_due, overview.now), soft_wrap=True)
