@@ -102,6 +102,9 @@ def test_a_password_is_not_printed(
         errors,
     )
     assert "***" in errors
+    assert errors.endswith(
+        f"Type the password of the Redis in the place of ***, or omit --redis and set {REDIS_VARIABLE}.\n"
+    )
     assert "pa-ss" not in output + errors
     if not is_there:
         for name, arguments in (
@@ -122,6 +125,7 @@ def test_an_address_in_the_environment(
     refuse(vendor, "room-1", "AccessDenied")
     code, _, errors = command("bulk", rooms(folder, 3), *STOP)
     assert code == 10
+    assert "password" not in errors
     assert (
         "Retry the failed calls with: volc-moderation bulk --resume --journal stops.csv.jobs --retry-failed\n" in errors
     )

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import ModuleType
 
 from volc_moderation import AuthenticationError, JournalError, ModerationError, SourceError
-from volc_moderation.cli.environment import printable_redis
+from volc_moderation.cli.environment import REDIS_VARIABLE, printable_redis
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.invocation import command_line
 from volc_moderation.cli.output import Output, StandardOutputError
@@ -40,7 +40,7 @@ async def run_journal(session: Session) -> ExitCode:
         error = journal_error
     if isinstance(error, JournalError):
         print_fatal_error(session.console, error)
-        session.console.print(f"Resume with: {session.options.resume_command}", soft_wrap=True)
+        _print_hints(session, [f"Resume with: {session.options.resume_command}"])
         return fatal_exit_code(error)
     return await _print_outcome(session, error)
 
@@ -113,7 +113,7 @@ async def _open_engine(session: Session, on_event: Callable[[JobEvent], None]) -
         if not await jobs.workers():
             redis = printable_redis(options.redis)
             words = ["worker", *(["--redis", redis] if redis else []), "--queue", options.queue]
-            console.print(f"No worker listens to the queue. Start one with: {command_line(*words)}", soft_wrap=True)
+            _print_hints(session, [f"No worker listens to the queue. Start one with: {command_line(*words)}"])
         yield Follower(session.journal, jobs, on_event=on_event, wait_for_deferred=options.wait_for_deferred)
 
 
@@ -150,10 +150,10 @@ async def _print_outcome(session: Session, error: ModerationError | None) -> Exi
     if error is not None:
         print_fatal_error(console, error)
     if summary.deferred or summary.left:
-        console.print(f"Resume with: {options.resume_command}", soft_wrap=True)
+        _print_hints(session, [f"Resume with: {options.resume_command}"])
     else:
-        for hint in retry_hints(summary, await journal.do(Journal.count_interrupted), options.resume_command):
-            console.print(hint, soft_wrap=True)
+        interrupted = await journal.do(Journal.count_interrupted)
+        _print_hints(session, retry_hints(summary, interrupted, options.resume_command))
     code = _exit_code(summary, error, is_interrupted=session.interrupts.count > 0)
     if options.report is not None:
         report = options.report
@@ -171,6 +171,18 @@ def _report_module() -> ModuleType:
     from volc_moderation.report import report  # noqa: PLC0415
 
     return report
+
+
+def _print_hints(session: Session, hints: Sequence[str]) -> None:
+    """Print sentences that end with a command, and how to complete one that lacks the password of the Redis."""
+    for hint in hints:
+        session.console.print(hint, soft_wrap=True)
+    address = session.options.redis
+    if hints and printable_redis(address) not in {address, None}:
+        session.console.print(
+            f"Type the password of the Redis in the place of ***, or omit --redis and set {REDIS_VARIABLE}.",
+            soft_wrap=True,
+        )
 
 
 def retry_hints(summary: JobSummary, interrupted: int, resume_command: str) -> list[str]:
