@@ -18,6 +18,7 @@ from volc_moderation.errors import (
     ThrottledError,
     TransportError,
 )
+from volc_moderation.printable import counted
 from volc_moderation.wire import Request, Response
 
 
@@ -96,8 +97,8 @@ def unusable_response(request: Request, response: Response) -> ModerationError:
             request=request,
             response=response,
         )
-    size = len(response.body)
-    message = f"HTTP {response.status} with {size} bytes that are not the vendor's JSON"
+    size = counted(len(response.body), "byte")
+    message = f"HTTP {response.status} with a body of {size} that is not the vendor's JSON"
     error = TransportError(message, maybe_sent=True, status=response.status)
     error.retry_after = _read_retry_after(response)
     return error

@@ -149,7 +149,7 @@ def test_the_status_of_a_lane_follows_from_the_statuses_of_workers() -> None:
     lane.update([], now=100.0)
     assert str(lane.status().pause_reason) == str(NO_WORKERS)
     other = LANE._replace(account="other")
-    for now, message in ((101.0, "no worker listens"), (110.0, "none of 1 workers has the keys of the account")):
+    for now, message in ((101.0, "no worker listens"), (110.0, "1 worker, none with the keys of the account")):
         lane.update([worker("", "", 1.0, lane=other)], now=now)
         assert message in str(lane.status().pause_reason)
     lane.update([worker("", "", 150.0), refused], now=111.0)

@@ -441,7 +441,7 @@ async def test_a_users_token_is_redacted_from_a_message() -> None:
 def test_a_response_must_be_utf_8(encoding: str) -> None:
     """In an encoding that Python guesses from the first bytes, JSON may have texts that cannot be printed."""
     body = '{"ResponseMetadata":{"Error":{"Code":"InvalidParameter","Message":"\\ud800"}}}'.encode(encoding)
-    with pytest.raises(TransportError, match="bytes that are not the vendor's JSON"):
+    with pytest.raises(TransportError, match="bytes that is not the vendor's JSON"):
         decode(STOP, REQUEST, Response(200, {}, body, 0.1), repeated=False)
     with_mark = b"\xef\xbb\xbf" + json.dumps({"ResponseMetadata": {}, "Result": "ok"}).encode()
     assert decode(STOP, REQUEST, Response(200, {}, with_mark, 0.1), repeated=False).result.message == "ok"

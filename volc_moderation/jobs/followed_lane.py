@@ -12,6 +12,7 @@ from volc_moderation.jobs.engine import LaneStatus
 from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.queue.records import WorkerStatus
 from volc_moderation.jobs.queue.redis_queue import RedisQueue
+from volc_moderation.printable import counted
 
 #: Jobs of a lane that the workers have at most, besides the deferred ones: enough for many workers for many minutes,
 #: and few enough to keep their ids in memory.
@@ -86,12 +87,12 @@ class FollowedLane:
         elif self.unserved_since is not None:
             if now >= self.unserved_since + UNSERVED_TIMEOUT:
                 self._workers_pause_reason = ModerationError(
-                    f"{self.lane.action}: none of {len(workers)} workers has the keys of the account at"
+                    f"{self.lane.action}: {counted(len(workers), 'worker')}, none with the keys of the account at"
                     f" {self.lane.vendor}"
                 )
         elif is_refused:
             self._workers_pause_reason = AuthenticationError(
-                f"(reported by {len(refusals)} of {len(workers)} workers) {refusals[0]}", code="refused"
+                f"(reported by {len(refusals)} of {counted(len(workers), 'worker')}) {refusals[0]}", code="refused"
             )
         elif all(status.error_type for status in statuses):
             self._workers_pause_reason = ModerationError(f"{self.lane.action}: {statuses[0].error_message}")

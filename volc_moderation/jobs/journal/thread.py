@@ -23,6 +23,7 @@ from volc_moderation.jobs.journal.journal import Journal
 from volc_moderation.jobs.journal.lock import JournalBusyError
 from volc_moderation.jobs.journal.schema import DueJob, Record
 from volc_moderation.jobs.outcome import EndedAttempt
+from volc_moderation.printable import counted
 
 T = TypeVar("T")
 
@@ -220,8 +221,8 @@ class JournalThread:
         await asyncio.shield(self._loop.run_in_executor(None, self._thread.join))
         if self._unwritten:
             raise JournalError(
-                f"the journal {self._journal.path} could not be written at the end; {len(self._unwritten)} jobs that"
-                " were answered are still marked as in flight"
+                f"the journal {self._journal.path} could not be written at the end; marked as in flight although"
+                f" answered: {counted(len(self._unwritten), 'job')}"
             )
 
     def abandon(self) -> None:
