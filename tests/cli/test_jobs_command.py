@@ -421,6 +421,7 @@ def test_what_is_asked_of_the_command_must_be_clear(
         (("--redis", "redis://localhost:pa-ss"), address),
         (("--redis", f"redis://:{PASSWORD}@localhost?tiemout=3"), address),
         (("--redis", redis, "--queue", "{q}"), "--queue must be a name without braces\n"),
+        (("--redis", redis, "--queue", os.fsdecode(b"\xff")), "--queue is not valid UTF-8\n"),
         (
             ("--redis", redis, "--export"),
             "--export is about a journal, and there is none; --redis shows a whole queue\n",

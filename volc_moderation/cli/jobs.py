@@ -145,6 +145,7 @@ def _show_queue(redis: str | None, queue: str | None, options: Sequence[str]) ->
     if options:
         return print_error(console, f"{options[0]} is about a journal, and there is none; --redis shows a whole queue")
     try:
+        _check_text({"--redis": redis, "--queue": queue})
         overview = asyncio.run(read_queue(address, name))
     except SourceError as error:
         return print_error(console, error)
@@ -163,7 +164,7 @@ def _job_filter(state: StateOption | None, action: str | None, code: str | None,
 
 
 def _check_text(options: Mapping[str, str | None]) -> None:
-    """Raise ``SourceError`` if an option is no text, which SQLite refuses: the shell may pass any bytes."""
+    """Raise ``SourceError`` if an option is no text, which SQLite and Redis refuse: the shell may pass any bytes."""
     for option, value in options.items():
         try:
             (value or "").encode()

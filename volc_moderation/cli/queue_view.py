@@ -44,7 +44,9 @@ async def read_queue(redis: str, queue: str) -> QueueOverview | None:
 def show_queue(console: Terminal, overview: QueueOverview | None, *, redis: str, queue: str) -> ExitCode:
     """Print what a queue has, and return the exit code."""
     if overview is None:
-        console.print(f"The Redis has no queue {queue}: nobody has submitted a job or started a worker.")
+        console.print(
+            f"The Redis has no queue {queue}: nobody has submitted a job or started a worker.", soft_wrap=True
+        )
         return ExitCode.USAGE
     workers = len(overview.workers)
     listeners = f"{counted(workers, 'worker')} {'listens' if workers == 1 else 'listen'}"
