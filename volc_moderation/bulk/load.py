@@ -171,6 +171,7 @@ def load_jobs(
 def check_loaded(progress: LoadProgress, *, skip_bad_rows: bool) -> None:
     """Raise ``SourceError`` if there is no call, or if there were bad rows, unless ``skip_bad_rows`` is set."""
     if progress.bad_rows and not skip_bad_rows:
-        raise SourceError("nothing was sent. Fix the bad rows, or skip them with --skip-bad")
+        rows, them = ("row", "it") if progress.bad_rows == 1 else ("rows", "them")
+        raise SourceError(f"nothing was sent. Fix the bad {rows}, or skip {them} with --skip-bad")
     if not progress.good_rows:
         raise SourceError("the files contain no calls; nothing was sent")
