@@ -403,8 +403,9 @@ def test_an_unfinished_journal_is_continued_only_with_resume(bulk: Bulk, folder:
     code, _, errors = bulk(name, *STOP)
     assert code == 2
     assert errors == (
-        "calls.csv.jobs belongs to an unfinished run: 0 done, 3 left. Resume it with: volc-moderation bulk --resume"
-        " --journal calls.csv.jobs; to add these rows to it, give --resume here; or give another --journal\n"
+        "calls.csv.jobs belongs to an unfinished run: 0 done, 3 left. To add these rows to it, give --resume here;"
+        " to start another run, give another --journal. Resume with: volc-moderation bulk --resume --journal"
+        " calls.csv.jobs\n"
     )
     assert len(sent) == before
     assert left_in(folder) == {"calls.csv", "calls.csv.jobs", "calls.csv.jobs-lock"}

@@ -71,7 +71,7 @@ def test_the_journal_of_an_unfinished_run_is_not_moved_aside(
     code, _, errors = command("bulk", write(folder, 5), *STOP)
     assert code == 2
     assert re.search(
-        r"^stops\.csv\.jobs belongs to an unfinished run: 1 done .*1 deferred until [\d:]+\. Resume", errors
+        r"^stops\.csv\.jobs belongs to an unfinished run: 1 done .*1 deferred until [\d:]+\. To add", errors
     )
     assert received(vendor) == 2
     # The message proposes to resume that run first, or to add this file to it.

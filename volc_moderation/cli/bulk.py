@@ -225,8 +225,8 @@ def _open_journal(options: RunOptions, *, has_files: bool) -> Journal:
                 raise SourceError(f"{path} is empty: its run ended before its file was read; give the file again")
         elif summary.unfinished:
             raise SourceError(
-                f"{path} belongs to an unfinished run: {summary_line(summary)} Resume it with:"
-                f" {options.resume_command}; to add these rows to it, give --resume here; or give another --journal"
+                f"{path} belongs to an unfinished run: {summary_line(summary)} To add these rows to it, give --resume"
+                f" here; to start another run, give another --journal. Resume with: {options.resume_command}"
             )
         elif summary.total:
             journal.set_aside()
