@@ -253,11 +253,14 @@ async def test_the_emulator_serves_until_interrupted() -> None:
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
-    lines = [(await process.stdout.readline()).decode() for _ in range(4)]
-    exported: dict[str, Any] = dict(word.split("=", 1) for line in lines[1:] for word in line.split()[1:])
+    lines = [(await process.stdout.readline()).decode() for _ in range(6)]
+    pasted = await asyncio.create_subprocess_exec("bash", "-c", "".join(lines[:5]), stdout=asyncio.subprocess.PIPE)
+    output, _ = await pasted.communicate()
+    assert json.loads(output)["result"] == {"Message": "success"}
+    exported: dict[str, Any] = dict(word.split("=", 1) for line in lines[1:4] for word in line.split()[1:])
     start = ("call", "StartDetection", "--app-id", "a", "--room-id", "r", "--callback", "https://example.com/")
-    code, output, _ = await command(*start, **exported)
-    assert (code, json.loads(output)["result"]) == (0, {"Message": "success"})
+    code, text, _ = await command(*start, **exported)
+    assert (code, json.loads(text)["result"]) == (0, {"Message": "success"})
     async with httpx.AsyncClient(base_url=exported["ZEGO_BASE_URL"], trust_env=False) as admin:
         bad = {"vendor": "volcengine", "app_id": "a", "room_id": "r", "user_id": "u", "verdict": "REJECT"}
         assert (await admin.post("/_emulator/join", json=bad)).status_code == 204

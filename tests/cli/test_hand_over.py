@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,8 @@ def test_rows_are_handed_over_to_the_process_that_has_the_journal(
                     break
                 threading.Event().wait(0.01)
             assert (counts[JobState.DONE], received(vendor)) == (20, total)
+        follow = errors.rpartition("Follow with: volc-moderation ")[2]
+        assert "20 done" in command(*shlex.split(follow))[1]
 
 
 def test_a_hand_over_that_was_cut_short_is_continued(
