@@ -34,6 +34,8 @@ def parser_for(action: type[Action[Any]], name: str, annotation: Any) -> Callabl
         return lambda text: parse_list([text], annotation)
     if model_type_in(annotation) is not None:
         return lambda text: parse_model(action, name, _load_json(text), annotation, original=text)
+    if {bool, int} <= kinds:
+        return parse_switch
     if bool in kinds:
         return lambda text: _BOOLEANS.get(text.lower(), text)
     return parse_integer if int in kinds else None
@@ -49,6 +51,11 @@ def parse_integer(text: str) -> int | str:
     """Parse an integer. Returns the text itself if it is not one."""
     digits = text.removeprefix("-")
     return int(text) if digits.isascii() and digits.isdigit() and len(digits) < len(str(2**64)) else text
+
+
+def parse_switch(text: str) -> bool | int | str:
+    """Parse a switch that is sent as 0 or 1, and may be given as a bool. Returns the text itself if it is neither."""
+    return _BOOLEANS.get(text.lower(), parse_integer(text))
 
 
 def model_type_in(annotation: Any) -> Any:

@@ -31,6 +31,7 @@ __all__ = [
     "not_empty",
     "open_enum",
     "optional",
+    "switch",
     "text",
     "url",
 ]
@@ -148,6 +149,17 @@ def boolean() -> Validator:
     return check
 
 
+def switch() -> Validator:
+    """Require 0 or 1. Combine it with the converter ``bool_as_int``, which makes a bool one of them."""
+    rule = "0 or 1, or a bool"
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value not in {0, 1}:
+            raise _invalid(instance, attribute, rule, value)
+
+    return check
+
+
 def ip_address() -> Validator:
     """Require an IPv4 or IPv6 address."""
 
@@ -224,7 +236,7 @@ def blank_as_none(value: Any) -> Any:
     return None if isinstance(value, str) and not value else value
 
 
-def bool_as_int(value: int | None) -> int | None:
+def bool_as_int(value: bool | int | None) -> int | None:  # noqa: FBT001 - editors show it as the type of the field
     """Convert True to 1 and False to 0, for switches that a vendor sends as numbers."""
     return int(value) if isinstance(value, bool) else value
 

@@ -339,6 +339,23 @@ def _structure_open_enum(cls: Any, converter: cattrs.Converter) -> Callable[[Any
     return structure
 
 
+def _is_switch(cls: Any) -> bool:
+    """Return whether ``cls`` is ``bool | int``, with or without None: a switch that is sent as a number."""
+    return get_origin(cls) in (Union, types.UnionType) and {*get_args(cls)} - {type(None)} == {bool, int}
+
+
+@_converter.register_structure_hook_factory(_is_switch)
+def _structure_switch(cls: Any) -> Callable[[Any, Any], Any]:
+    accepted = {*get_args(cls)}
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) in accepted:
+            return value
+        raise _mismatch("bool or int", value)
+
+    return structure
+
+
 def _is_open_choice(cls: Any) -> bool:
     """Return whether ``cls`` is ``Literal["a", "b"] | str``, with or without None: a str, of which some are known."""
     if get_origin(cls) not in (Union, types.UnionType):

@@ -13,7 +13,7 @@ from volc_moderation.action import method_name
 from volc_moderation.cli.environment import open_quotas
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.client import Client
-from volc_moderation.coercion import is_list, model_type_in, parse_list, parser_for, types_in
+from volc_moderation.coercion import is_list, model_type_in, parse_list, parse_switch, parser_for, types_in
 from volc_moderation.printable import printable_json
 from volc_moderation.vendors import VENDORS
 from volc_moderation.wire import to_json
@@ -49,17 +49,23 @@ def _command_for(action_type: type[Action[Any]], client_type: type[Client]) -> C
 
 
 def _option_type(annotation: Any, *, is_required: bool) -> Any:
-    """Return the type that cyclopts parses an option as: a list of str, bool, int, or str, which may be JSON."""
+    """Return the type that cyclopts parses an option as: a list of str, int, bool, or str, which may be JSON."""
     types = types_in(annotation)
-    parsed: Any = list[str] if is_list(annotation) else bool if bool in types else int if int in types else str
+    parsed: Any = list[str] if is_list(annotation) else int if int in types else bool if bool in types else str
     # If pydantic is imported in the same process, cyclopts lets it check the values, also those of absent options.
     option = parsed if is_required else parsed | None
-    return Annotated[option, Parameter(converter=_parse_integer)] if parsed is int else option
+    converter = _parse_switch if bool in types else _parse_integer
+    return Annotated[option, Parameter(converter=converter)] if parsed is int else option
 
 
 def _parse_integer(_: Any, tokens: Sequence[Token]) -> int:
     """Parse an integer; cyclopts itself would round 1.5."""
     return int(tokens[0].value)
+
+
+def _parse_switch(_: Any, tokens: Sequence[Token]) -> bool | int | str:
+    """Parse a switch that is sent as a number; its field reports what is none."""
+    return parse_switch(tokens[0].value)
 
 
 def _field_value(action_type: type[Action[Any]], name: str, value: Any, annotation: Any) -> Any:

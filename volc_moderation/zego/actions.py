@@ -3,9 +3,9 @@
 https://doc-zh.zego.im/article/19458
 """
 
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from volc_moderation import validators
 from volc_moderation.action import Action, Quota, Result
@@ -19,6 +19,11 @@ Family = Literal["moderation", "room", "media-service", "media-file", "mix"]
 VALID_ROOM_ID = validators.text(most_bytes=128)
 VALID_USER_ID = validators.text(most_bytes=64)
 VALID_STREAM_ID = validators.text(most_bytes=256)
+
+
+def optional_switch() -> Any:
+    """Declare the field of a switch, as ``bool | int | None``. ZEGO's switches are numbers; None leaves one to ZEGO."""
+    return field(default=None, converter=validators.bool_as_int, validator=validators.optional(validators.switch()))
 
 
 class ZegoAction(Action[R], Generic[R]):

@@ -15,7 +15,7 @@ from attrs import field, frozen
 from volc_moderation import validators
 from volc_moderation.action import Quota, Result
 from volc_moderation.errors import InvalidActionError
-from volc_moderation.zego.actions import VALID_ROOM_ID, Done, ZegoAction
+from volc_moderation.zego.actions import VALID_ROOM_ID, Done, ZegoAction, optional_switch
 
 #: https://docs.zegocloud.com/article/18041: 100 requests per second over all rooms of one AppID.
 MODERATION_QUOTA = Quota(100)
@@ -69,9 +69,9 @@ class AudioParam:
         values are sent unchanged. (The page of the audio moderation spells banned songs ``BANDAUDIO``.)
     :param business_type_list: what else to recognise: ``MOINIR SING LANGUAGE VOICE``. Other values are sent unchanged.
     :param audio_language: deprecated by ZEGO since 2025-11-13. Use the ``language`` of the action.
-    :param return_all_text: 0 (default) reports only content that does not pass, 1 all content.
-    :param return_pre_text: 1 adds the text of the segment before a violation; default 0.
-    :param return_pre_audio: 1 adds the URL of 20 s of audio around a violation; default 0.
+    :param return_all_text: 0 or False (default) reports only content that does not pass, 1 or True all content.
+    :param return_pre_text: 1 or True adds the text of the segment before a violation; default 0.
+    :param return_pre_audio: 1 or True adds the URL of 20 s of audio around a violation; default 0.
     :param result_callback_url: the http or https URL to which audio results are sent. An empty str counts as None.
     :param status_callback_url: the http or https URL to which the end of the audio task is reported. An empty str
         counts as None.
@@ -80,9 +80,9 @@ class AudioParam:
     risk_type_list: Sequence[VideoAudioRiskType | str] | None = field(default=None, converter=validators.as_tuple)
     business_type_list: Sequence[AudioBusinessType | str] | None = field(default=None, converter=validators.as_tuple)
     audio_language: Language | str | None = None
-    return_all_text: int | None = field(default=None, converter=validators.bool_as_int)
-    return_pre_text: int | None = field(default=None, converter=validators.bool_as_int)
-    return_pre_audio: int | None = field(default=None, converter=validators.bool_as_int)
+    return_all_text: bool | int | None = field(default=None, converter=validators.bool_as_int)
+    return_pre_text: bool | int | None = field(default=None, converter=validators.bool_as_int)
+    return_pre_audio: bool | int | None = field(default=None, converter=validators.bool_as_int)
     result_callback_url: str | None = field(default=None, converter=validators.blank_as_none)
     status_callback_url: str | None = field(default=None, converter=validators.blank_as_none)
 
@@ -95,7 +95,8 @@ class VideoParam:
         QRCODE ADVERT`` in their pictures. Other values are sent unchanged.
     :param business_type_list: what else to recognise: ``AGE PHOTOMATERIALLOGO FACEDETECTION BEAUTY``. Other values are
         sent unchanged.
-    :param return_all_img: 0 (default) reports only frames that do not pass, 1 all frames, which ZEGO recommends.
+    :param return_all_img: 0 or False (default) reports only frames that do not pass, 1 or True all frames, which ZEGO
+        recommends.
     :param detect_frequency: seconds between two frames, 1 to 60; default 3.
     :param result_callback_url: the http or https URL to which picture results are sent. An empty str counts as None.
     :param status_callback_url: the http or https URL to which the end of the picture task is reported. An empty str
@@ -104,7 +105,7 @@ class VideoParam:
 
     risk_type_list: Sequence[ImageRiskType | str] | None = field(default=None, converter=validators.as_tuple)
     business_type_list: Sequence[ImageBusinessType | str] | None = field(default=None, converter=validators.as_tuple)
-    return_all_img: int | None = field(default=None, converter=validators.bool_as_int)
+    return_all_img: bool | int | None = field(default=None, converter=validators.bool_as_int)
     detect_frequency: int | None = None
     result_callback_url: str | None = field(default=None, converter=validators.blank_as_none)
     status_callback_url: str | None = field(default=None, converter=validators.blank_as_none)
@@ -177,21 +178,11 @@ class StartCensorAudioV2(ZegoAction[CensorTask]):
     status_callback_url: str | None = field(
         default=None, converter=validators.blank_as_none, validator=validators.optional(validators.url())
     )
-    is_mixing_enabled: int | None = field(
-        default=None, converter=validators.bool_as_int, validator=validators.optional(validators.integer(0, 1))
-    )
-    return_all_text: int | None = field(
-        default=None, converter=validators.bool_as_int, validator=validators.optional(validators.integer(0, 1))
-    )
-    return_pre_text: int | None = field(
-        default=None, converter=validators.bool_as_int, validator=validators.optional(validators.integer(0, 1))
-    )
-    return_pre_audio: int | None = field(
-        default=None, converter=validators.bool_as_int, validator=validators.optional(validators.integer(0, 1))
-    )
-    return_finish_info: int | None = field(
-        default=None, converter=validators.bool_as_int, validator=validators.optional(validators.integer(0, 1))
-    )
+    is_mixing_enabled: bool | int | None = optional_switch()
+    return_all_text: bool | int | None = optional_switch()
+    return_pre_text: bool | int | None = optional_switch()
+    return_pre_audio: bool | int | None = optional_switch()
+    return_finish_info: bool | int | None = optional_switch()
 
     def __attrs_post_init__(self) -> None:
         if not self.risk_type_list and not self.business_type_list:
@@ -227,9 +218,9 @@ _VALID_AUDIO_PARAM = validators.model(
     risk_type_list=validators.list_of(validators.text()),
     business_type_list=validators.list_of(validators.text()),
     audio_language=validators.text(),
-    return_all_text=validators.integer(0, 1),
-    return_pre_text=validators.integer(0, 1),
-    return_pre_audio=validators.integer(0, 1),
+    return_all_text=validators.switch(),
+    return_pre_text=validators.switch(),
+    return_pre_audio=validators.switch(),
     result_callback_url=validators.url(),
     status_callback_url=validators.url(),
 )
@@ -237,7 +228,7 @@ _VALID_VIDEO_PARAM = validators.model(
     VideoParam,
     risk_type_list=validators.list_of(validators.text()),
     business_type_list=validators.list_of(validators.text()),
-    return_all_img=validators.integer(0, 1),
+    return_all_img=validators.switch(),
     detect_frequency=validators.integer(1, 60),
     result_callback_url=validators.url(),
     status_callback_url=validators.url(),
@@ -280,9 +271,7 @@ class StartCensorVideoV2(ZegoAction[CensorTask]):
     video_param: VideoParam = field(validator=_VALID_VIDEO_PARAM)
     audio_param: AudioParam | None = field(default=None, validator=validators.optional(_VALID_AUDIO_PARAM))
     language: Language | str | None = field(default=None, validator=validators.optional(validators.text()))
-    return_finish_info: int | None = field(
-        default=None, converter=validators.bool_as_int, validator=validators.optional(validators.integer(0, 1))
-    )
+    return_finish_info: bool | int | None = optional_switch()
 
     def __attrs_post_init__(self) -> None:
         if not self.video_param.risk_type_list and not self.video_param.business_type_list:

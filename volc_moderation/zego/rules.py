@@ -11,7 +11,7 @@ from attrs import field, frozen
 from volc_moderation import validators
 from volc_moderation.action import Quota, Result, unreadable_items, wire_name
 from volc_moderation.errors import InvalidActionError
-from volc_moderation.zego.actions import VALID_ROOM_ID, VALID_STREAM_ID, VALID_USER_ID, Done
+from volc_moderation.zego.actions import VALID_ROOM_ID, VALID_STREAM_ID, VALID_USER_ID, Done, optional_switch
 from volc_moderation.zego.room import RoomAction
 
 #: Per second and AppId.
@@ -108,12 +108,8 @@ class SetForbidStreamRule(RoomAction[Done]):
 
     room_id: str = field(validator=VALID_ROOM_ID)
     stream_id: str = field(validator=VALID_STREAM_ID)
-    disable_audio: int | None = field(
-        default=None, converter=validators.bool_as_int, validator=validators.optional(validators.integer(0, 1))
-    )
-    disable_video: int | None = field(
-        default=None, converter=validators.bool_as_int, validator=validators.optional(validators.integer(0, 1))
-    )
+    disable_audio: bool | int | None = optional_switch()
+    disable_video: bool | int | None = optional_switch()
     effective_time: int | None = field(default=None, validator=validators.optional(validators.integer(1, 86_400)))
 
     def __attrs_post_init__(self) -> None:

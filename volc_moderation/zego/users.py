@@ -195,6 +195,7 @@ class DescribeSimpleStreamList(RoomAction[SimpleStreamList]):
     :param room_id: the room, at most 128 bytes.
     :returns: ``SimpleStreamList``: ``stream_list`` has each stream with its user.
     :raises NotFoundError: 104, 5018, 5024 or 50001: the room does not exist, or is empty.
+    :raises TemporaryError: 154: ZEGO failed to get the list; the client tries again.
     :raises DecodeError: no item of the list can be read.
     """
 

@@ -37,11 +37,11 @@ class ModerationMethods(Client):
         label_language: LabelLanguage | str = "zh",
         result_callback_url: str | None = None,
         status_callback_url: str | None = None,
-        is_mixing_enabled: int | None = None,
-        return_all_text: int | None = None,
-        return_pre_text: int | None = None,
-        return_pre_audio: int | None = None,
-        return_finish_info: int | None = None,
+        is_mixing_enabled: bool | int | None = None,
+        return_all_text: bool | int | None = None,
+        return_pre_text: bool | int | None = None,
+        return_pre_audio: bool | int | None = None,
+        return_finish_info: bool | int | None = None,
     ) -> CensorTask:
         """Start the moderation of all audio streams of a room, including those that are published later.
 
@@ -127,7 +127,7 @@ class ModerationMethods(Client):
         video_param: VideoParam,
         audio_param: AudioParam | None = None,
         language: Language | str | None = None,
-        return_finish_info: int | None = None,
+        return_finish_info: bool | int | None = None,
     ) -> CensorTask:
         """Start the moderation of all video streams of a room, and of their audio if ``audio_param`` is set.
 

@@ -27,8 +27,8 @@ class RuleMethods(Client):
         *,
         room_id: str,
         stream_id: str,
-        disable_audio: int | None = None,
-        disable_video: int | None = None,
+        disable_audio: bool | int | None = None,
+        disable_video: bool | int | None = None,
         effective_time: int | None = None,
     ) -> Done:
         """Disable the audio of a stream, its video, or both. The last call for a stream applies. ZEGO must enable it.
