@@ -771,3 +771,27 @@ def test_a_system_without_file_locks_is_refused(path: Path, monkeypatch: pytest.
         FileQuotas(path if has_path else None)
     with pytest.raises(ConfigurationError, match="no default path on this system"):
         quota_path.default_path()
+
+
+def test_a_record_does_not_go_back(tmp_path: Path) -> None:
+    """With one of its two slots damaged, nobody knows which content is the newest: the one before lacks permits."""
+    digest = b"d" * DIGEST_SIZE
+    file = tmp_path / "records"
+    file.touch()
+    with file.open("r+b", buffering=0) as opened:
+        records = Records(opened.fileno(), 0)
+        records.write(None, digest, b"first", 1)
+        for content in (b"second", b"third"):
+            record = records.read(digest)
+            assert record is not None
+            records.write(record, digest, content, 1)
+        record = records.read(digest)
+        assert (record and record.content) == b"third"
+        stored = file.read_bytes()
+        for content in (b"second", b"third"):
+            at = stored.index(content)
+            os.pwrite(opened.fileno(), b"X", at)
+            with pytest.raises(DamagedFileError):
+                Records(opened.fileno(), 0).read(digest)
+            os.pwrite(opened.fileno(), content[:1], at)
+        assert records.read(digest) == record

@@ -1,7 +1,7 @@
 """The records of a file of quotas: small texts by digest, which are changed in place. Blocking.
 
-A record has two slots, which are written in turn, each with a checksum. A process that is killed while it writes
-leaves the content before. A record whose content outgrows it moves to the end of the file.
+A record has two slots, which are written in turn, each with a checksum. A record whose content outgrows it moves to the
+end of the file.
 
 Nothing is synced to the disk: the quotas are not needed after the machine has gone down. The caller holds the file's
 lock.
@@ -40,11 +40,11 @@ class Record:
     keep_until: int
     _offset: int
     _capacity: int
-    _write_number: int
+    write_number: int
 
     def slot_after(self) -> tuple[int, int]:
         """Return the number of the next write, and the offset of its slot."""
-        number = self._write_number + 1
+        number = self.write_number + 1
         return number, self._offset + _RECORD.size + number % 2 * (_SLOT.size + self._capacity)
 
     def fits(self, content: bytes) -> bool:
@@ -156,11 +156,25 @@ def _slot(number: int, content: bytes, keep_until: int) -> bytes:
 
 
 def _newest(digest: bytes, data: bytes, offset: int, capacity: int) -> Record:
-    """Return the newest content of a record that is complete."""
-    begins = (_RECORD.size, _RECORD.size + _SLOT.size + capacity)
-    slots = sorted((*_SLOT.unpack_from(data, begin), begin + _SLOT.size) for begin in begins)
-    for number, keep_until, length, checksum, begin in reversed(slots):
-        content = data[begin : begin + length]
-        if length <= capacity and checksum == crc32(content, crc32(_CHECKED.pack(number, keep_until, length))):
-            return Record(digest, content, keep_until, offset, capacity, number)
-    raise DamagedFileError
+    """Return the newest content of a record.
+
+    Raises ``DamagedFileError`` also if only the other slot is damaged: it may have been the newest one. The content
+    before would lack the permits that were granted last, and a new file costs a pause only.
+    """
+    newest: Record | None = None
+    for begin in (_RECORD.size, _RECORD.size + _SLOT.size + capacity):
+        number, keep_until, length, checksum = slot = _SLOT.unpack_from(data, begin)
+        if slot == _NEVER_WRITTEN:
+            continue
+        content = data[begin + _SLOT.size : begin + _SLOT.size + length]
+        if length > capacity or checksum != crc32(content, crc32(_CHECKED.pack(number, keep_until, length))):
+            raise DamagedFileError
+        if newest is None or number > newest.write_number:
+            newest = Record(digest, content, keep_until, offset, capacity, number)
+    if newest is None:
+        raise DamagedFileError
+    return newest
+
+
+#: A slot of a new record.
+_NEVER_WRITTEN = (0, 0, 0, 0)
