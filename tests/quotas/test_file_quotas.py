@@ -23,6 +23,7 @@ from tests.quotas.vendor import KEY, KeyWindow, SimulatedVendor, call, keep_call
 from volc_moderation import ConfigurationError, FileQuotas, QuotaUnavailable
 from volc_moderation.quotas import Priority, Quota, QuotaKey, file_quotas, quota_file, quota_path
 from volc_moderation.quotas.permit import is_valid
+from volc_moderation.quotas.records import DIGEST_SIZE, DamagedFileError, Records
 from volc_moderation.quotas.shared_permit import PERMIT_LEASE, PERMIT_LEASE_MARGIN
 
 virtual = pytest.mark.usefixtures("virtual_machine_clock")
