@@ -29,7 +29,7 @@ IgnoreColumns = Annotated[Sequence[str], Parameter(name="--ignore-columns", nega
 #: Seconds between two updates of the loading status.
 STATUS_INTERVAL = 0.1
 #: Seconds of reading after which the number of calls is estimated.
-ESTIMATE_AFTER = 0.3
+ESTIMATE_AFTER = 0.2
 #: Seconds that reading may take to end after an interrupt.
 CANCEL_TIMEOUT = 1.0
 #: Bad rows that are printed; further ones are only counted. A dry run prints all.
