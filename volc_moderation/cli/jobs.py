@@ -206,7 +206,7 @@ def _next_commands(journal: Journal, summary: JobSummary) -> list[str]:
     # The journal knows neither the queue of its workers nor the emulator of its demo.
     if journal.note("incarnation") or journal.note("port"):
         return []
-    command = command_line("bulk", "--resume", "--journal", str(journal.path))
+    command = command_line("bulk", "--resume", "--journal", journal.path)
     if summary.unfinished:
         return [f"If no process runs these jobs, resume with: {command}"]
     return retry_hints(summary, journal.count_interrupted(), command)
