@@ -449,6 +449,7 @@ def test_the_ids_of_zego_have_a_maximum_length(action: Any) -> None:
         (validators.open_enum(1), 2**31 - 1, 2**31, "an int of at least 1"),
         (validators.open_enum(1), 1, 0, "an int of at least 1"),
         (validators.boolean(), False, 0, "a bool"),
+        (validators.switch(), 1, 2, "0 or 1, or a bool"),
         (validators.list_of(validators.text()), (), "a", "a list"),
         (validators.list_of(validators.text(), least=1), ("a",), (), "a list of at least 1 items"),
         (validators.list_of(validators.text(), most=2), ("a", "b"), ("a", "b", "c"), "a list of at most 2 items"),

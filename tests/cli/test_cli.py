@@ -37,6 +37,10 @@ START_WEBCAST = [
     *("call", "StartWebcast", "--app-id", "a", "--room-id", "r", "--task-id", "t", "--user-id", "u"),
     *("--source-url", "https://example.com/"),
 ]
+START_AUDIO = [
+    *("call", "StartCensorAudioV2", "--room-id", "r", "--event-id", "audio_room", "--audio-language", "zh"),
+    *("--risk-type-list", "BAN"),
+]
 
 
 async def command(*arguments: str, **environment: str) -> Result:
@@ -86,8 +90,7 @@ async def test_calls_of_both_vendors(keys: dict[str, str]) -> None:
     assert (code, task["VideoSolutions"]) == (0, [{"Width": 1280, "Height": 720}])
     assert task["MonitorConfig"] == {"BlankCheckInterval": 5}
     code, output, _ = await command(
-        *("call", "StartCensorAudioV2", "--room-id", "r", "--event-id", "audio_room", "--audio-language", "zh"),
-        *("--risk-type-list", "BAN", "--risk-type-list", "DIRTY,VIOLENT", "--is-mixing-enabled", "1"),
+        *(*START_AUDIO, "--risk-type-list", "DIRTY,VIOLENT", "--is-mixing-enabled", "1", "--return-all-text", "true"),
         **keys,
     )
     assert code == 0
@@ -154,6 +157,9 @@ async def test_an_unreachable_vendor_is_1(keys: dict[str, str]) -> None:
         ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "99"],
         ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--interval", "150.7"],
         ["call", "StartDetection", "--app-id", "a", "--room-id", "r", "--media-type", "AUDIO"],
+        [*START_AUDIO, "--return-all-text", "2"],
+        [*START_AUDIO, "--return-all-text", "maybe"],
+        [*START_AUDIO, "--return-all-text"],
         [*START_WEBCAST, "--monitor-config", "5"],
         [*START_WEBCAST, "--monitor-config", '{"blank_check_interval": 5}'],
         [*START_WEBCAST, "--video-solutions", '{"Width": 1280}'],

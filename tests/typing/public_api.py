@@ -36,6 +36,7 @@ from volc_moderation.volcengine import (
 )
 from volc_moderation.webhooks import UNVERIFIED, MemoryDedupeStore, RedisDedupeStore, Webhooks
 from volc_moderation.zego import (
+    AudioParam,
     CensorTask,
     CommandOutcome,
     Done,
@@ -160,7 +161,17 @@ async def choices(zego: ZegoClient, language: Language, later: str) -> None:
     await zego.set_forbid_user_rule(
         rule_type=RuleType.USER, disabled_privilege=[Privilege.LOGIN], effective_time=60, user_id="u"
     )
+    await zego.set_forbid_user_rule(rule_type=1, disabled_privilege=[Privilege.LOGIN, 2], effective_time=60, ip="::1")
     await zego.describe_user_list(room_id="r", mode=LoginOrder.LAST)
+    await zego.start_censor_video(
+        room_id="r",
+        event_id=later,
+        video_param=VideoParam(risk_type_list=["QRCODE", later], return_all_img=True),
+        audio_param=AudioParam(business_type_list=("SING", later), return_all_text=1, return_pre_text=False),
+        return_finish_info=False,
+    )
+    await zego.set_forbid_stream_rule(room_id="r", stream_id="s", disable_audio=True, disable_video=0)
+    assert_type((await zego.stop_censor_audio(task_id="t")).request_id, str | None)
 
 
 def errors(error: APIError) -> None:

@@ -1,14 +1,17 @@
 """ZEGO's methods: sequences of stream calls, pages of users, result codes, and the test environment."""
 
 import asyncio
+import re
+from inspect import getdoc, signature
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.doubles import mocked, sequential_handler, zego_answer, zego_client
+from tests.test_methods import parameter
 from volc_moderation import NotFoundError, RetryPolicy, ServerError, ThrottledError
-from volc_moderation.zego import User
+from volc_moderation.zego import User, ZegoClient
 
 DONE = zego_answer()
 
@@ -28,6 +31,17 @@ async def test_iter_user_list_yields_the_users_of_all_pages() -> None:
     assert [user.user_id for user in listed] == ["a", "b", "c", "d"]
     assert [request.url.params.get("Marker") for request in requests] == [None, "m-1", "m-2"]
     assert {(request.url.params["Mode"], request.url.params["Limit"]) for request in requests} == {("1", "2")}
+
+
+def test_editors_describe_the_iteration_like_the_call_for_one_page() -> None:
+    iteration, page = ZegoClient.iter_user_list, ZegoClient.describe_user_list
+    described = re.findall(r"^:param (\w+): ", getdoc(iteration) or "", re.MULTILINE)
+    assert described == [name for name in signature(iteration).parameters if name != "self"]
+    for name in described:
+        assert parameter(getdoc(iteration) or "", name) == parameter(getdoc(page) or "", name)
+        assert signature(iteration).parameters[name] == signature(page).parameters[name]
+    assert ":returns: each ``User``" in (getdoc(iteration) or "")
+    assert "Quota: 200 calls per second and AppId, and 1 call per second and room" in (getdoc(iteration) or "")
 
 
 @pytest.mark.looptime
