@@ -76,7 +76,7 @@ def parse_model(action: type[Action[Any]], name: str, value: object, annotation:
     except DecodeError:
         is_whole = False
     if not is_whole:
-        rule = f"JSON of a {'list of ' if is_many else ''}{model_type.__name__}, spelled as the vendor does"
+        rule = f"JSON of {'a list of' if is_many else 'the model'} {model_type.__name__}, spelled as the vendor does"
         raise InvalidActionError.of(action.name, name, rule, original)
     return parsed
 

@@ -198,7 +198,7 @@ def model(cls: type["attrs.AttrsInstance"], **fields: Validator) -> Validator:
 
     def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
         if not isinstance(value, cls):
-            raise _invalid(instance, attribute, f"a {cls.__name__}", value)
+            raise _invalid(instance, attribute, f"an instance of {cls.__name__}", value)
         for name, validator in fields.items():
             optional(validator)(instance, attribute.evolve(name=f"{attribute.name}.{name}"), getattr(value, name))
 

@@ -351,7 +351,7 @@ def test_an_unknown_constant_is_reported_before_the_rows() -> None:
         ("KickoutUser", {"room_id": "r", "user_id": "a,b,c,d,e,f"}, "user_id", "a list of 1 to 5 items"),
         ("SetForbidUserRule", {**RULE, "disabled_privilege": "1,x"}, "disabled_privilege", ""),
         *(
-            ("StartWebcast", {**PAGE, "monitor_config": wrong}, "monitor_config", "JSON of a MonitorConfig, spelled")
+            ("StartWebcast", {**PAGE, "monitor_config": wrong}, "monitor_config", "JSON of the model MonitorConfig,")
             for wrong in WRONG_CONFIGS
         ),
         *(

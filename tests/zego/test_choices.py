@@ -187,7 +187,7 @@ def test_a_model_whose_switch_has_another_type_is_named(wrong: object) -> None:
     if wrong is None:  # a table of models has a null for every field that is not set
         assert "ReturnAllText" not in dump_action(parser.parse(row))
     else:
-        with pytest.raises(InvalidActionError, match="audio_param must be JSON of a AudioParam"):
+        with pytest.raises(InvalidActionError, match="audio_param must be JSON of the model AudioParam"):
             parser.parse(row)
 
 

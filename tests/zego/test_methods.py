@@ -2,16 +2,19 @@
 
 import asyncio
 import re
+from collections.abc import Iterator
 from inspect import getdoc, signature
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.actions import ACTIONS
 from tests.doubles import mocked, sequential_handler, zego_answer, zego_client
 from tests.test_methods import parameter
 from volc_moderation import NotFoundError, RetryPolicy, ServerError, ThrottledError
-from volc_moderation.zego import User, ZegoClient
+from volc_moderation.zego import User, ZegoAction, ZegoClient
+from volc_moderation.zego.error_codes import find_code
 
 DONE = zego_answer()
 
@@ -154,3 +157,22 @@ async def test_each_family_has_its_own_codes() -> None:
             call = zego.forbid_rtc_stream(stream_id="s") if is_stream else zego.close_room(room_id="r")
             with pytest.raises(ThrottledError):
                 await call
+
+
+def codes_named_by(action: type[ZegoAction[Any]]) -> Iterator[tuple[str, int]]:
+    """Yield each code in the docstring of an action, with the error that it says the code raises."""
+    docstring = getdoc(action) or ""
+    for error, text in re.findall(r"^:raises (\w+): (.+?)(?=^:|\Z)", docstring, re.MULTILINE | re.DOTALL):
+        for codes in re.findall(r"(?:^|; )(\d[\d, or]*): ", " ".join(text.split())):
+            yield from ((error, int(code)) for code in re.findall(r"\d+", codes))
+
+
+def test_the_codes_in_docstrings_raise_the_errors_that_these_say() -> None:
+    for action in ACTIONS:
+        if issubclass(action, ZegoAction):
+            for error, code in codes_named_by(action):
+                info = find_code(code, action.family)
+                assert info.error_type.__name__ == error, (action.name, code)
+                assert code not in action.result_codes
+                if info.retry_after == 300:
+                    assert "again after 300 s" in " ".join((getdoc(action) or "").split())
