@@ -101,12 +101,12 @@ def closing_at_second(requests: list[bytes]) -> Handler:
     [
         (Fault(kind="status", status=502), "HTTP 502 with", 502),
         (Fault(kind="status", status=403), "HTTP 403 with", 403),
-        (Fault(kind="body", body='{"Code": 0, "Mess'), "HTTP 200 with 17 bytes", 200),
-        (Fault(kind="body", body=""), "HTTP 200 with 0 bytes", 200),
-        (Fault(kind="body", body="[]"), "HTTP 200 with 2 bytes", 200),
-        (Fault(kind="body", body='{"other": 1}'), "HTTP 200 with 12 bytes", 200),
-        (Fault(kind="body", body="[" * 100_000), "HTTP 200 with 100000 bytes", 200),
-        (Fault(kind="garbage"), "HTTP 200 with 128 bytes", 200),
+        (Fault(kind="body", body='{"Code": 0, "Mess'), "HTTP 200 with a body of 17 bytes", 200),
+        (Fault(kind="body", body=""), "HTTP 200 with a body of 0 bytes", 200),
+        (Fault(kind="body", body="[]"), "HTTP 200 with a body of 2 bytes", 200),
+        (Fault(kind="body", body='{"other": 1}'), "HTTP 200 with a body of 12 bytes", 200),
+        (Fault(kind="body", body="[" * 100_000), "HTTP 200 with a body of 100,000 bytes", 200),
+        (Fault(kind="garbage"), "HTTP 200 with a body of 128 bytes", 200),
         (Fault(kind="reset"), "ReadError|RemoteProtocolError|ServerDisconnectedError|ClientOSError", None),
     ],
 )
