@@ -211,7 +211,7 @@ def test_models_are_the_vendors_json(as_given: Any) -> None:
     [
         ("app_id,room_id,task_id,colour\n", "StopWebcast", "unknown column 'colour'; StopWebcast has app_id, room_id,"),
         ("app_id,room_id,task_id,user_id\n", "StopWebcast", "unknown column 'user_id'; StopWebcast has app_id"),
-        ("APPID,room_id,task_id\n", "StopWebcast", "unknown column 'APPID'"),
+        ("APPIDS,room_id,task_id\n", "StopWebcast", "unknown column 'APPIDS'"),
         (f"{99 * 'x'},room_id,task_id\n", "StopWebcast", f"unknown column '{60 * 'x'}…'; StopWebcast has app_id"),
         ("action,task_id,colour\n", None, "unknown column 'colour'"),
         ("effective_time,colour\n", "GenerateIdentifyToken", "unknown column 'colour'"),
@@ -531,9 +531,20 @@ def test_a_field_can_be_left_out_by_its_name_only() -> None:
     assert parse_ignoring(text, "all") == StopWebcast(**WEBCAST, version="2023-11-01")
 
 
+@pytest.mark.parametrize("header", ["App ID;Room ID;Task ID", "APPID;room-id;TaskID", "app id;ROOM_ID;task_Id"])
+def test_columns_are_spelled_as_people_do(header: str) -> None:
+    assert parse_ignoring(f"{header}\na;r;t\n") == StopWebcast(**WEBCAST)
+    assert parse_ignoring(f"action;{header}\nStopWebcast;a;r;t\n") == StopWebcast(**WEBCAST)
+
+
+def test_a_field_in_two_spellings_is_an_error() -> None:
+    with pytest.raises(SourceError, match="room_id is given twice"):
+        parse_ignoring("app_id,room_id,Room ID,task_id\na,r,r,t\n")
+
+
 def test_a_missing_column_may_have_another_name() -> None:
-    with pytest.raises(SourceError, match="column 'room_id' is missing; did you mean 'Room ID'"):
-        parse_ignoring("app_id,Room ID,task_id,task\na,r,t,x\n", "all")
+    with pytest.raises(SourceError, match="column 'room_id' is missing; did you mean 'rooms_id'"):
+        parse_ignoring("app_id,rooms_id,task_id,task\na,r,t,x\n", "all")
     with pytest.raises(
         SourceError, match=r"column 'room_id' is missing; add it, or give all rows the same with --set room_id=VALUE$"
     ):
@@ -550,14 +561,14 @@ def test_a_column_that_is_not_left_out_is_still_an_error() -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("app_id,Room ID,task_id", r"unknown column 'Room ID' \(did you mean room_id\?\); StopWebcast has [a-z_, ]+$"),
+        ("app_id,Rooms,task_id", r"unknown column 'Rooms' \(did you mean room_id\?\); StopWebcast has [a-z_, ]+$"),
         (
-            "app_id,roomid,task,x",
-            r"'roomid' \(did you mean room_id\?\), 'task' \(did .* task_id\?\), 'x'; .*-columns x$",
+            "app_id,rooms,task,x",
+            r"'rooms' \(did you mean room_id\?\), 'task' \(did .* task_id\?\), 'x'; .*-columns x$",
         ),
         ("app_id,RoomId,task_id,room_name", "unknown column 'room_name'; .*--ignore-columns room_name$"),
-        ("app_id,room_id,task_id,Version", r"'Version' \(did you mean version\?\); .*--ignore-columns Version$"),
-        ("action,roomid,colour", r"'roomid' \(did you mean room_id\?\), 'colour'. To .*-columns roomid,colour$"),
+        ("app_id,room_id,task_id,versio", r"'versio' \(did you mean version\?\); .*--ignore-columns versio$"),
+        ("action,rooms,colour", r"'rooms' \(did you mean room_id\?\), 'colour'. To .*-columns rooms,colour$"),
         ("app_id,room_id,task_id,colour,price", "unknown columns 'colour', 'price'; .*--ignore-columns colour,price$"),
         ("app_id,room_id,task_id,my price", "--ignore-columns 'my price'$"),
         ('app_id,room_id,task_id,"a,b"', "--ignore-columns all$"),

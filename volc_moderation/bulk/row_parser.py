@@ -3,14 +3,14 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import attrs
 
 from volc_moderation.action import Action, is_required
 from volc_moderation.bulk.rows import MAX_QUOTED_CHARACTERS, Row, Source, quoted
-from volc_moderation.bulk.unknown_columns import described, how_to_ignore, listed, similar_name, suggestions
+from volc_moderation.bulk.unknown_columns import described, how_to_ignore, listed, normalized, similar_name, suggestions
 from volc_moderation.coercion import model_type_in, parse_model, parser_for
 from volc_moderation.errors import InvalidActionError, SourceError
 from volc_moderation.wire import wire_names
@@ -62,6 +62,13 @@ class _ActionFields:
                 self.by_column[column] = field
             if is_required(attribute):
                 self.required[name] = spellings[name]
+
+    def accept(self, columns: Iterable[str]) -> None:
+        """Accept columns that spell a field as people do, such as "Room ID" for ``room_id``."""
+        by_normal = {normalized(name): field for name, field in self.by_column.items()}
+        for column in columns:
+            if column not in self.by_column and column not in self._ignored and normalized(column) in by_normal:
+                self.by_column[column] = by_normal[normalized(column)]
 
     def parse(self, row: Row, constants: Mapping[str, str]) -> Action[Any]:
         """Return the action of a row. Raises ``_UnknownFieldError``, ``SourceError`` or ``InvalidActionError``."""
@@ -159,7 +166,7 @@ class RowParser:
             if name == ACTION:
                 self._fields_of(value)
             elif not any(name in self._fields_of(action_name).by_column for action_name in actions):
-                similar = similar_name(name, self._known_columns.values())
+                similar = similar_name(name, self._known_columns().values())
                 raise SourceError(f"no action has a field {name}" + (f"; did you mean {similar}?" if similar else ""))
 
     def check_columns(self, source: Source) -> None:
@@ -167,8 +174,10 @@ class RowParser:
         if source.columns is None:
             return
         columns = {*source.columns, *self._constants} - self._ignored
+        for action in self._actions if ACTION in columns else filter(None, [self._default]):
+            self._fields_of(action).accept(source.columns)
         if ACTION in columns:
-            known, required = self._known_columns, {}
+            known, required = self._known_columns(), {}
         elif self._default is not None:
             fields = self._fields_of(self._default)
             known, required = {column: field.name for column, field in fields.by_column.items()}, fields.required
@@ -203,16 +212,14 @@ class RowParser:
         except _UnknownFieldError:
             unknown = fields.unknown({**self._constants, **row})
         suggested = suggestions(unknown, fields.missing({**self._constants, **row}))
+        known = self._known_columns()
         ignorable = [
-            column
-            for column in unknown
-            if column not in self._known_columns and suggested.get(column) not in fields.required
+            column for column in unknown if column not in known and suggested.get(column) not in fields.required
         ]
         raise SourceError(f"{name} has no field {described(unknown, suggested)}{_how_to_ignore(ignorable)}")
 
-    @cached_property
     def _known_columns(self) -> dict[str, str]:
-        """The fields of all actions, by each name that a column may have."""
+        """Return the fields of all actions, by each name that a column may have."""
         all_fields = [self._fields_of(name) for name in self._actions]
         return {column: field.name for fields in all_fields for column, field in fields.by_column.items()}
 

@@ -42,8 +42,8 @@ def similar_name(name: str, others: Iterable[str]) -> str | None:
     """Return the name that one may be a misspelling of, such as room_id of "Room ID"; None if there is none."""
     if len(name) > MAX_QUOTED_CHARACTERS:
         return None
-    by_normal = {_normalize(other): other for other in others if len(other) <= MAX_QUOTED_CHARACTERS}
-    found = difflib.get_close_matches(_normalize(name), by_normal, 1, cutoff=0.7)
+    by_normal = {normalized(other): other for other in others if len(other) <= MAX_QUOTED_CHARACTERS}
+    found = difflib.get_close_matches(normalized(name), by_normal, 1, cutoff=0.7)
     return by_normal[found[0]] if found else None
 
 
@@ -57,5 +57,6 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(shown)
 
 
-def _normalize(name: str) -> str:
+def normalized(name: str) -> str:
+    """Return a name without blanks, underscores and hyphens, in lower case."""
     return re.sub(r"[\W_]+", "", name).lower()
