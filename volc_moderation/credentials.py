@@ -102,6 +102,8 @@ def volcengine_keys_from_env(environ: Mapping[str, str] = os.environ) -> tuple[s
 
 def zego_keys_from_env(environ: Mapping[str, str] = os.environ) -> tuple[int, str]:
     """Read ``ZEGO_APP_ID`` and ``ZEGO_SERVER_SECRET``. Raises ``ConfigurationError``."""
+    if not environ.get("ZEGO_APP_ID") and not environ.get("ZEGO_SERVER_SECRET"):
+        raise ConfigurationError("set ZEGO_APP_ID and ZEGO_SERVER_SECRET")
     app_id = _required(environ, "ZEGO_APP_ID")
     if not (app_id.isascii() and app_id.isdigit() and len(app_id) <= len(str(MAX_UINT32))):
         raise ConfigurationError(f"ZEGO_APP_ID must be a decimal number from 1 to {MAX_UINT32}")

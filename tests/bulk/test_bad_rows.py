@@ -33,8 +33,8 @@ LINES = 70_000
         (b"a,b\n1,2\n3,4,\n5,6\n", "3 columns, but the header has 2"),
         (b"a,b,\n1,2,\n3,4\n5,6,\n", "2 columns, but the header has 3"),
         (b"a,b,,\n1,2,,\n3,4,,x\n5,6,,\n", "column 4 has a value, but no name"),
-        (b"a,b\n1,2\n3,\xe9\n5,6\n", "not UTF-8: byte 0xe9 in column 3"),
-        (b"a,b\n1,2\n\xe6\x88\xbf,\xe9,5,6\n5,6\n", "not UTF-8: byte 0xe9 in column 5"),
+        (b"a,b\n1,2\n3,\xe9\n5,6\n", "not UTF-8: byte 0xe9 in column 3; save as UTF-8"),
+        (b"a,b\n1,2\n\xe6\x88\xbf,\xe9,5,6\n5,6\n", "not UTF-8: byte 0xe9 in column 5; save as UTF-8"),
         *(
             (b'\n{"a": 1}\n' + line + b'\n{"a": 2}\n', "not a JSON object")
             for line in (b"[1]", b"5", b"null", b'"text"', b'{"a": 1', b"a,b", b"{a: 1}", b'{"a": 1} {}', 9999 * b"[")
@@ -51,7 +51,7 @@ LINES = 70_000
                 b'{"a": ' + 5000 * b"9" + b"}": "not a JSON object",
             }.items()
         ),
-        (b'\n{"a": 1}\n{"a": "\xe9"}\n{"a": 2}\n', "not UTF-8: byte 0xe9 in column 8"),
+        (b'\n{"a": 1}\n{"a": "\xe9"}\n{"a": 2}\n', "not UTF-8: byte 0xe9 in column 8; save as UTF-8"),
     ],
 )
 def test_a_bad_row_is_reported_and_the_others_are_read(content: bytes, reason: str) -> None:

@@ -171,7 +171,7 @@ def test_bad_rows_at_the_end_of_a_large_file_are_named_and_nothing_is_sent(
         f"calls.csv, line {GOOD_LINES + 1}: StopCensorAudioV2: task_id must be a str that is not empty, without control"
         " characters; "
     )
-    assert second == f"calls.csv, line {GOOD_LINES + 2}: not UTF-8: byte 0xe9 in column 4"
+    assert second == f"calls.csv, line {GOOD_LINES + 2}: not UTF-8: byte 0xe9 in column 4; save as UTF-8"
     assert conclusion == "nothing was sent. Fix the bad rows, or skip them with --skip-bad"
     assert left_in(folder) == {"calls.csv"}
 

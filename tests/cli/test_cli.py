@@ -234,7 +234,7 @@ def test_a_wrong_rate_is_refused(wrong: str) -> None:
 @pytest.mark.slow
 async def test_missing_credentials_of_a_call_are_2() -> None:
     code, _, errors = await command("call", "StopCensorAudioV2", "--task-id", "t")
-    assert (code, json.loads(errors)["message"]) == (2, "ZEGO_APP_ID is not set")
+    assert (code, json.loads(errors)["message"]) == (2, "set ZEGO_APP_ID and ZEGO_SERVER_SECRET")
 
 
 def test_the_help_shows_defaults_as_they_are_typed(command: Command) -> None:

@@ -178,7 +178,7 @@ def test_a_journal_shows_its_failures_and_when_the_next_job_is_due(command: Comm
     code, output, _ = command("jobs", name)
     assert code == 0
     assert re.search(r"StopWebcast +failed +2 *\n +StopWebcast +given up +1 *\n +StopWebcast +pending +1", output)
-    assert f"Failures by code:\n  2 times {DENIED}: {MESSAGE}\n  1 time 504: busy\n" in output
+    assert f"Failures by code:\n  2 times {DENIED}: {MESSAGE}\n  1 time code 504: busy\n" in output
     assert re.search(r"^The oldest due job has been due for about 5 min, since \d\d:\d\d:\d\d\.$", output, re.MULTILINE)
 
 
@@ -278,7 +278,7 @@ def test_a_queue_is_shown_like_a_journal(command: Command, address: str, redis: 
     assert output.startswith("Queue moderation: 2 workers listen.\n")
     rows = re.findall(r"^ +StopWebcast +(\S.*?) +(\d+\+?) *$", output, re.MULTILINE)
     assert rows == [("done", "2"), ("failed", "2"), ("given up", "1"), ("pending", "3"), ("sent", "1")]
-    assert f"Failures by code:\n  2 times {DENIED}: no\n  1 time 504: busy\n" in output
+    assert f"Failures by code:\n  2 times {DENIED}: no\n  1 time code 504: busy\n" in output
     assert re.search(r"^The oldest due job has been due for less than 1 s, since ", output, re.MULTILINE)
     assert "No worker" not in output
 

@@ -61,7 +61,9 @@ class BoundedLines:
                 try:
                     yield raw.decode()
                 except UnicodeDecodeError as error:
-                    self.problem = f"not UTF-8: byte 0x{raw[error.start]:02x} in column {error.start + 1}"
+                    self.problem = (
+                        f"not UTF-8: byte 0x{raw[error.start]:02x} in column {error.start + 1}; save as UTF-8"
+                    )
                     yield raw.decode(errors="replace")
         except READ_ERRORS as error:
             raise read_error(self._name, error, self.number) from None

@@ -76,9 +76,9 @@ def bulk(
 
     All rows are checked before the first call is sent. The calls are written to a journal, so --resume can continue a
     run that was interrupted or killed. A later run with the same file name moves the journal of a finished run aside,
-    and sends all calls again. Exit codes: 0 all done, 1 the journal, the Redis, the output or every call fails, 2 bad
-    usage or a bad file, 3 credentials missing or refused, 10 some calls failed, 11 some calls are deferred or left,
-    74 standard output cannot be written, 130 interrupted.
+    and sends all calls again. Exit codes: 0 all done, 1 the run cannot continue, because the journal, the Redis, the
+    output or the vendor's certificate fails, 2 bad usage or a bad file, 3 credentials missing or refused, 10 some calls
+    failed, 11 some calls are deferred or left, 74 standard output cannot be written, 130 interrupted.
 
     Parameters
     ----------

@@ -29,9 +29,14 @@ def print_counts(console: Terminal, counts: Iterable[ActionCount], *, has_more: 
 
 def print_failures(console: Terminal, failures: Iterable[FailureCode], *, among: str = "") -> None:
     """Print the codes with which jobs failed or were given up, most frequent first; ``among`` says of which jobs."""
-    lines = [f"  {counted(count, 'time')} {code}: {message}" for code, count, message in failures]
+    lines = [f"  {counted(count, 'time')} {named(code)}: {message}" for code, count, message in failures]
     for line in [f"Failures by code{among}:", *lines] if lines else []:
         console.print(line, soft_wrap=True)
+
+
+def named(code: str | int | None) -> str:
+    """Return a code as a word; a number alone would look like a count."""
+    return f"code {code}" if isinstance(code, int) else str(code)
 
 
 def due_line(due: float, now: float) -> str:

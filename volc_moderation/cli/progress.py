@@ -21,8 +21,8 @@ from volc_moderation.jobs.job_event import JobEvent
 RATE_WINDOW = 3.0
 #: Seconds over which answers are counted together: a run may make thousands of calls per second.
 ANSWER_BIN = RATE_WINDOW / 30
-#: Seconds that a rate is measured over at least, so that the first answers do not make it huge.
-MIN_RATE_SPAN = 0.5
+#: Seconds that a rate is measured over at least: a quota allows that many calls at once.
+MIN_RATE_SPAN = 1.0
 #: Seconds between two lines without a terminal.
 LINE_INTERVAL = 10.0
 

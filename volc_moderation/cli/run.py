@@ -10,6 +10,7 @@ from volc_moderation import AuthenticationError, JournalError, ModerationError, 
 from volc_moderation.cli.environment import REDIS_VARIABLE, printable_redis
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.invocation import command_line
+from volc_moderation.cli.job_counts import named
 from volc_moderation.cli.output import Output, StandardOutputError
 from volc_moderation.cli.plan import plan_line
 from volc_moderation.cli.progress import Progress, time_of_day
@@ -214,7 +215,7 @@ def print_fatal_error(console: Terminal, error: ModerationError) -> None:
 async def print_failure_codes(session: Session) -> None:
     """Print the codes with which most jobs failed."""
     for code, count, message in await session.journal.do(Journal.failure_codes):
-        session.console.print(f"  {counted(count, 'time')} {code}: {message}", soft_wrap=True)
+        session.console.print(f"  {counted(count, 'time')} {named(code)}: {message}", soft_wrap=True)
 
 
 def summary_line(summary: JobSummary) -> str:

@@ -63,8 +63,7 @@ class ModerationMethods(Client):
         :param audio_language: ``zh ja ko th vi ms tl id hi ar tr en es pt it fr de ru``. Other values are sent
             unchanged.
         :param risk_type_list: the risks to detect: ``ADLAW EROTIC DIRTY POLITY BAN VIOLENT ADVERT MOAN ANTHEN BANDAUDIO
-            AUDIOPOLITICAL``. Other values are sent unchanged. The schema requires at least one item; the text allows an
-            empty list if ``business_type_list`` has an item.
+            AUDIOPOLITICAL``. Other values are sent unchanged. At least one item, unless ``business_type_list`` has one.
         :param business_type_list: what else to recognise: ``MOINIR SING LANGUAGE VOICE``. Other values are sent
             unchanged. None means nothing.
         :param label_language: the language of the labels in callbacks: ``zh`` (default) or ``en``. Other values are
@@ -112,6 +111,8 @@ class ModerationMethods(Client):
 
         :param task_id: the id that the start returned. ZEGO publishes no rule for it, so it is sent unchanged.
         :returns: ``Done``: success, without data.
+        :raises InvalidRequestError: 2: a parameter is wrong. ZEGO does not say which code an unknown ``task_id`` has;
+            the emulator returns this one.
         :raises TemporaryError: 50006, 50007 or 50009: ZEGO failed to stop the task. The client tries again after 300 s,
             as ZEGO recommends; if that would pass the deadline, it raises the error at once, with ``retry_after`` set.
         :raises PermissionDeniedError: 50117: moderation is not enabled for the project.
@@ -173,6 +174,8 @@ class ModerationMethods(Client):
 
         :param task_id: the id that the start returned. ZEGO publishes no rule for it, so it is sent unchanged.
         :returns: ``Done``: success, without data.
+        :raises InvalidRequestError: 2: a parameter is wrong. ZEGO does not say which code an unknown ``task_id`` has;
+            the emulator returns this one.
         :raises TemporaryError: 50006, 50007 or 50009: ZEGO failed to stop the task. The client tries again after 300 s,
             as ZEGO recommends; if that would pass the deadline, it raises the error at once, with ``retry_after`` set.
         :raises PermissionDeniedError: 50117: moderation is not enabled for the project.
