@@ -3,6 +3,7 @@
 import asyncio
 import math
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
@@ -31,6 +32,8 @@ from volc_moderation import (
 from volc_moderation.emulator import Fault
 from volc_moderation.quotas import Priority, Quota, QuotaKey
 from volc_moderation.volcengine import ListDetectionTask, StopWebcast
+from volc_moderation.wire import DecodedResponse
+from volc_moderation.zego import Done
 
 STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
 
@@ -128,11 +131,19 @@ async def test_all_share_the_quota() -> None:
 async def test_closing_one_closes_all() -> None:
     client = volcengine_client()
     derived = client.with_options(deadline=3)
-    async with derived:
-        pass
+    await derived.aclose()
     for closed in (client, derived):
         with pytest.raises(ConfigurationError, match="the client is closed"):
             await closed.stop_webcast(**STOP)
+
+
+async def test_only_the_client_itself_is_entered() -> None:
+    """The end of a block would close the client that others still use."""
+    async with volcengine_client() as client:
+        with pytest.raises(ConfigurationError, match="not for what its with_options returns"):
+            async with client.with_options(deadline=3):
+                pass
+        assert not client._state.is_closed
 
 
 async def test_the_clocks_difference_is_learned_by_all(vendors: Vendors) -> None:
@@ -184,7 +195,10 @@ async def test_nothing_is_created_but_the_client(vendors: Vendors) -> None:
     """No HTTP client, no certificates and no store: a web app may derive one for each request."""
     client = vendors.volcengine
     derived = client.with_options(deadline=3)
-    assert {name for name, value in vars(derived).items() if vars(client)[name] is not value} == {"_options"}
+    assert {name for name, value in vars(derived).items() if vars(client)[name] is not value} == {
+        "_options",
+        "_is_derived",
+    }
 
 
 # The store in use
@@ -208,8 +222,11 @@ async def test_the_store_of_the_loop_is_the_one_that_calls_use(vendors: Vendors)
 
 
 def test_without_a_loop_there_is_no_store_yet() -> None:
+    client = volcengine_client()
     with pytest.raises(ConfigurationError, match="give quotas="):
-        _ = volcengine_client().quotas
+        _ = client.quotas
+    assert not hasattr(client, "quotas")
+    assert mock.Mock(spec=client).stop_webcast is not None
 
 
 # Ids
@@ -225,3 +242,10 @@ async def test_a_result_carries_the_ids_that_support_asks_for() -> None:
     assert (tasks.request_id, tasks.log_id) == ("r-1", "log-1") == (reply.request_id, reply.log_id)
     assert tasks == reply.result
     assert "r-1" not in repr(tasks)
+
+
+def test_a_result_that_several_responses_have_in_common_gets_ids_of_its_own() -> None:
+    """As of a client of your own that returns a constant."""
+    constant = Done()
+    first, second, third = (DecodedResponse(constant, request_id) for request_id in ("r-1", "r-2", None))
+    assert [one.result.request_id for one in (first, second, third)] == ["r-1", "r-2", None]

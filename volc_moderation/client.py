@@ -79,6 +79,8 @@ class Client(ABC):
         self._base_url = BaseURL.parse(base_url)
         #: Shared with the clients that ``with_options`` returns: all that changes.
         self._state = ClientState(base_url=self._base_url, quotas=quotas, http_client=http_client, clock=clock)
+        #: Whether ``with_options`` has returned it.
+        self._is_derived = False
         #: Values of fields that actions leave to the client.
         self._action_defaults: dict[str, str] = {}
         #: What the vendor counts each action by, by the name of the action.
@@ -95,7 +97,7 @@ class Client(ABC):
         """Return a client whose calls have other options, and that shares everything else with this one.
 
         It costs next to nothing: ``await client.with_options(deadline=3).stop_webcast(…)``. Connections, quotas and the
-        event loop are shared. Closing either of the two closes both.
+        event loop are shared. ``async with`` is for the first client; ``aclose()`` of either closes both.
 
         :param deadline: seconds above 0 for a whole call, including waits for the quota and retries; ``math.inf`` for
             no limit. None means this client's.
@@ -107,7 +109,7 @@ class Client(ABC):
         """
         derived = copy.copy(self)
         options = self._options.override(deadline=deadline, timeout=timeout, priority=priority, retry=retry)
-        derived._options = options  # noqa: SLF001 - it is one of this class
+        derived._options, derived._is_derived = options, True  # noqa: SLF001 - it is one of this class
         return derived
 
     async def call(
@@ -352,6 +354,8 @@ class Client(ABC):
         return self._options.retry
 
     async def __aenter__(self) -> Self:
+        if self._is_derived:  # the end of the block would close the client that others still use
+            raise ConfigurationError("async with is for a client itself, not for what its with_options returns")
         self._state.bind()
         return self
 

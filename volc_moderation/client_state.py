@@ -81,7 +81,7 @@ class ClientState:
             return default_quotas()
         except RuntimeError:
             reason = "the client uses the quotas of its event loop, and none is running: await a call, or give quotas="
-        raise ConfigurationError(reason)
+        raise _NoLoopError(reason)
 
     @property
     def is_closed(self) -> bool:
@@ -114,6 +114,10 @@ class ClientState:
             return False
         self._warned_at[action_name] = now
         return True
+
+
+class _NoLoopError(ConfigurationError, AttributeError):
+    """An ``AttributeError``, too, so that ``hasattr`` works without a loop, and with it test doubles of a client."""
 
 
 CLOSED = "the client is closed"

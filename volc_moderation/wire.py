@@ -65,10 +65,15 @@ class DecodedResponse(Generic[M]):
     log_id: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        if isinstance(self.result, Result):
-            # It is frozen for its users, and nobody has seen it yet.
-            object.__setattr__(self.result, "request_id", self.request_id)
-            object.__setattr__(self.result, "log_id", self.log_id)
+        result = self.result
+        if not isinstance(result, Result):
+            return
+        if result.request_id is None and result.log_id is None:
+            # It is frozen for its users, and nobody has seen it yet: a copy would take longer.
+            object.__setattr__(result, "request_id", self.request_id)
+            object.__setattr__(result, "log_id", self.log_id)
+        else:  # it belongs to another response, too
+            object.__setattr__(self, "result", attrs.evolve(result, request_id=self.request_id, log_id=self.log_id))
 
 
 class Lenient:

@@ -19,7 +19,7 @@ from volc_moderation import ConfigurationError, JournalError, NoQuotas
 from volc_moderation.jobs import Jobs, JobState
 from volc_moderation.jobs.distributed import DistributedJobs
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.volcengine import Acknowledgement, StopWebcast
+from volc_moderation.volcengine import Acknowledgement, LimitTokenPrivilege, StopWebcast
 from volc_moderation.zego import CensorTask
 
 
@@ -43,6 +43,16 @@ async def test_awaiting_a_handle_yields_the_job_with_its_result(path: Path) -> N
         assert started.result == CensorTask(task_id="t-1")
         assert await starting == await starting.status() == started == await jobs.wait(str(starting))
         assert await jobs.status("none") is None
+
+
+async def test_a_job_shows_no_token_of_a_user(path: Path) -> None:
+    limit = LimitTokenPrivilege(app_id="a", room_id="r", user_id="u", token="s3cret", forbidden_interval=60)
+    async with Jobs(path, clients=[volcengine()]) as jobs:
+        job = await jobs.submit(limit, delay=60)
+        status = await job.status()
+    assert status is not None
+    assert status.parameters["Token"] == "s3cret"
+    assert "s3cret" not in repr(status)
 
 
 async def test_the_json_of_the_result_stays_in_the_journal(path: Path) -> None:

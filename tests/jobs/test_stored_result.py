@@ -1,5 +1,6 @@
 """The stored form of a result: a job has the result that its call had."""
 
+import json
 import types
 from typing import Any, Union, get_args, get_origin
 
@@ -88,3 +89,11 @@ def test_items_that_were_unreadable_are_still_there() -> None:
 def test_what_is_no_such_result_is_an_error(value: object) -> None:
     with pytest.raises(DecodeError):
         load_result(value, CensorTask, message=None, request_id=None)
+
+
+@pytest.mark.parametrize(("result", "result_type"), [({}, object), ([], list[int]), ([1], list[int])])
+def test_results_that_are_no_models_stay_what_they_are(result: object, result_type: Any) -> None:
+    text = dump_result(result)
+    assert text is not None
+    value = json.loads(text)
+    assert load_result(value, result_type, message=None, request_id=None) == result

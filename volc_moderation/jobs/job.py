@@ -59,7 +59,7 @@ class _JobFields:
 
     key: str
     lane: Lane
-    parameters: JSON
+    parameters: JSON = attrs.field(repr=False)  # they may have tokens of users
     state: JobState
     due: float
     attempts: int

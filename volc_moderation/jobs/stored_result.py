@@ -19,7 +19,7 @@ def dump_result(result: object) -> str | None:
     if _has_only_a_message(type(result)):  # type: ignore[arg-type] # a type is hashable
         return None
     value = to_json(result)
-    is_plain_success = not value or (isinstance(value, dict) and value.keys() == {"Message"})
+    is_plain_success = attrs.has(type(result)) and isinstance(value, dict) and value.keys() <= {"Message"}
     return None if is_plain_success else dump_json(value).decode()
 
 
