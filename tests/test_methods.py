@@ -54,6 +54,7 @@ def methods() -> Iterator[tuple[type[Action[Any]], str]]:
 HOVERS = list(methods())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("action", "text"), HOVERS, ids=[action.name for action, _ in HOVERS])
 class TestWhatAnEditorShows:
     def test_it_is_the_docstring_of_the_action(self, action: type[Action[Any]], text: str) -> None:

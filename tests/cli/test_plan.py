@@ -54,6 +54,7 @@ def test_the_plan_of_a_learned_rate(command: Command, folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("keys", "sent")
+@pytest.mark.slow
 def test_a_long_file_is_estimated_while_it_is_read(
     command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

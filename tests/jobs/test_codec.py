@@ -72,6 +72,7 @@ def test_an_invalid_state_is_an_error() -> None:
         codec.load_outcome("odd", "{}")
 
 
+@pytest.mark.slow
 @given(outcome=outcomes, round_trip=seconds, waited=seconds)
 def test_a_row_of_sqlite_and_a_hash_of_redis_are_the_same_job(
     outcome: Outcome, round_trip: float | None, waited: float | None

@@ -60,6 +60,7 @@ def test_an_event_is_the_same_in_another_process() -> None:
     assert (event.state, event.parameters, event.message, event.line) == (JobState.PENDING, {"AppId": "a"}, "é", 7)
 
 
+@pytest.mark.slow
 @given(st.lists(st.none() | st.integers() | texts | st.lists(texts | st.integers(), max_size=12), max_size=6))
 def test_no_other_event_is_read(fields: list[object]) -> None:
     with pytest.raises(ValueError, match=r"."):

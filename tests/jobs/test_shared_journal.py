@@ -149,6 +149,7 @@ async def test_events_of_unknown_actions_are_skipped(path: Path) -> None:
             assert (await reading).key == key
 
 
+@pytest.mark.slow
 async def test_the_next_one_takes_the_lead_at_once_when_the_leader_closes(path: Path) -> None:
     vendor = Vendor()
     vendor.release.set()
@@ -202,6 +203,7 @@ async def test_an_account_that_the_leader_does_not_have_is_refused(path: Path) -
         assert sum((await standby.counts()).values()) == 0
 
 
+@pytest.mark.slow
 async def test_a_process_without_the_clients_leads_only_if_no_other_does(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

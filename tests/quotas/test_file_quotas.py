@@ -203,6 +203,7 @@ async def test_the_permits_of_a_dead_process_return_by_themselves(
     assert now() - died == pytest.approx(PERMIT_LEASE + window, abs=0.5)
 
 
+@pytest.mark.slow
 @virtual
 @pytest.mark.looptime
 async def test_thousands_of_rooms_have_quotas_of_their_own(path: Path) -> None:

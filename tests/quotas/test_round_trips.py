@@ -94,6 +94,7 @@ def test_a_route_that_deceived_is_remembered_for_longer() -> None:
     assert trips.credit == credit_of(0.3)
 
 
+@pytest.mark.slow
 def test_trials_do_not_grow_without_end() -> None:
     trips, at = RoundTrips(), 0.0
     for _ in range(7):

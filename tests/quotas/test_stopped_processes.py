@@ -156,6 +156,7 @@ async def test_the_directory_of_the_default_file_may_be_removed(
         waiting.cancel()
 
 
+@pytest.mark.slow
 @virtual
 @pytest.mark.looptime
 @pytest.mark.parametrize("processes", STORES, indirect=True)
