@@ -112,6 +112,10 @@ class Client(ABC):
         derived._options, derived._is_derived = options, True  # noqa: SLF001 - it is one of this class
         return derived
 
+    def is_sibling_of(self, other: object) -> bool:
+        """Return whether another client is this one, or differs from it by ``with_options`` only."""
+        return isinstance(other, Client) and other._state is self._state  # noqa: SLF001 - of this class
+
     async def call(
         self,
         action: Action[R],

@@ -66,3 +66,15 @@ def test_a_delay_is_at_most_a_year(delay: float) -> None:
     for wrong in (-0.001, MAX_DELAY + 0.001, float("nan"), True, "1"):
         with pytest.raises(ConfigurationError, match="delay must be a number of seconds from 0 to 31,622,400"):
             check_delay(wrong)  # type: ignore[arg-type]
+
+
+async def test_a_client_with_other_options_stands_for_the_client() -> None:
+    """Two clients could make the call; ``with_options`` does not make it three."""
+    first, second = (volcengine_client(app_id=app) for app in ("one", "two"))
+    clients = Clients([first, second.with_options(deadline=3)])
+    _, action = clients.complete(StopWebcast(room_id="r", task_id="t"), second)
+    assert action == StopWebcast(app_id="two", room_id="r", task_id="t")
+    _, action = clients.complete(StopWebcast(room_id="r", task_id="t"), first.with_options(timeout=1))
+    assert action == StopWebcast(app_id="one", room_id="r", task_id="t")
+    with pytest.raises(ConfigurationError, match="one of the clients"):
+        clients.complete(StopWebcast(room_id="r", task_id="t"), volcengine_client())

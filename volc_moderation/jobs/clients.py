@@ -49,9 +49,10 @@ class Clients:
         """
         if not isinstance(action, Action):
             raise ConfigurationError(f"a job is an action, such as StopWebcast(…); got {describe(action)}")
-        if client is not None and client not in self._clients:
+        eligible = [each for each in self._clients if client is None or each.is_sibling_of(client)]
+        if not eligible:
             raise ConfigurationError("client must be one of the clients")
-        candidates = [each for each in (self._clients if client is None else [client]) if each.accepts(action)]
+        candidates = [each for each in eligible if each.accepts(action)]
         if len(candidates) != 1:
             none = "none of the clients makes it" if client is None else "this client does not make it"
             reason = "several of the clients make it; say which: client=" if candidates else none
