@@ -23,7 +23,7 @@ from volc_moderation.jobs import jobs as module
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.zego import StartCensorAudioV2
 
-HISTORIES = 1000
+HISTORIES = 2000
 HISTORIES_PER_TEST = 125
 #: Behaviours after which a call is repeated, as the vendors advise or because nothing was done.
 REPEATED = {"later", "throttled", "lost"}
