@@ -797,3 +797,19 @@ def test_a_record_does_not_go_back(tmp_path: Path) -> None:
                 Records(opened.fileno(), 0).read(digest)
             os.pwrite(opened.fileno(), content[:1], at)
         assert records.read(digest) == record
+
+
+@pytest.mark.parametrize("left", [0, 10, 40])
+def test_a_record_that_was_cut_off_is_missed_at_once(tmp_path: Path, left: int) -> None:
+    """By the process that has written it, and has read nothing since: a new record would forget its permits."""
+    digest = b"d" * DIGEST_SIZE
+    file = tmp_path / "records"
+    file.write_bytes(40 * b"h")
+    with file.open("r+b", buffering=0) as opened:
+        records = Records(opened.fileno(), 40)
+        records.write(None, digest, b"content", 1)
+        os.truncate(file, left)
+        with pytest.raises(DamagedFileError):
+            records.read(digest)
+        with pytest.raises(DamagedFileError):
+            records.read(b"o" * DIGEST_SIZE)

@@ -112,6 +112,10 @@ class Records:
             raise
         if record is not None:  # last, so that a process that is killed here leaves the record where it was
             self._pwrite(_OFFSET.pack(offset), record.moved_to_field)
+        else:  # the record is expected from now on: a file that is cut short must not look like one without it
+            self._places[digest] = offset, capacity
+            if self._searched == offset:
+                self._searched += _record_size(capacity)
 
     def all(self) -> Iterator[Record]:
         """Return all records. Raises ``DamagedFileError`` and ``OSError``."""
@@ -124,6 +128,8 @@ class Records:
     def _search(self) -> None:
         """Find the records that have been added since the last search. The first one with a digest counts."""
         size = os.fstat(self._fd).st_size
+        if size < self._searched:
+            raise DamagedFileError
         while self._searched < size:
             digest, offset, capacity = self._place(self._searched)
             self._searched += _record_size(capacity)
