@@ -1,8 +1,10 @@
 """Credentials that never print themselves: not in a repr, an error, or a debugger's dump of a frame."""
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 import attrs
 
@@ -25,6 +27,12 @@ class Secret:
         """Return the text."""
         return self._reveal()
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other.reveal() == self.reveal()
+
+    def __hash__(self) -> int:
+        return hash(self.reveal())
+
     def __repr__(self) -> str:
         return "Secret('***')"
 
@@ -41,20 +49,54 @@ _QUERY_PASSWORD = re.compile(r"([?&](?:[^=&\s]*password|username)=)[^&\s'\"]*", 
 
 @attrs.frozen
 class VolcengineCredentials:
-    """An access key pair of Volcengine, with the session token if the pair is temporary (STS)."""
+    """An access key pair of Volcengine, with the session token if the pair is temporary (STS). ``make`` creates it."""
 
     access_key: str = attrs.field(repr=lambda key: repr(key[:4] + "***"))
     secret_key: Secret
     session_token: Secret | None = None
+    #: When the pair expires, in Unix seconds; None if it does not.
+    expires_at: float | None = attrs.field(default=None, kw_only=True)
+    #: The id of the account that the pair belongs to, if it is known.
+    account: str | None = attrs.field(default=None, kw_only=True)
 
     @classmethod
-    def make(cls, access_key: str, secret_key: str, session_token: str | None = None) -> "VolcengineCredentials":
-        """Validate and wrap the keys. Raises ``ConfigurationError``."""
+    def make(
+        cls,
+        access_key: str,
+        secret_key: str,
+        session_token: str | None = None,
+        *,
+        expires_at: float | datetime | None = None,
+        account: str | None = None,
+    ) -> "VolcengineCredentials":
+        """Validate and wrap the keys.
+
+        :param access_key: the id of the access key.
+        :param secret_key: the secret of the access key.
+        :param session_token: the token of a temporary pair.
+        :param expires_at: when the pair expires, in Unix seconds or as a datetime with a time zone; None if it does
+            not.
+        :param account: the id of the account that the pair belongs to; None if it is not known.
+
+        Raises ``ConfigurationError``.
+        """
         _check("access_key", access_key)
         _check("secret_key", secret_key)
         if session_token is not None:
             _check("session_token", session_token)
-        return cls(access_key, Secret(secret_key), None if session_token is None else Secret(session_token))
+        check_account(account)
+        return cls(
+            access_key,
+            Secret(secret_key),
+            None if session_token is None else Secret(session_token),
+            expires_at=_unix_time("expires_at", expires_at),
+            account=account,
+        )
+
+    @property
+    def are_temporary(self) -> bool:
+        """Whether the pair is temporary, so that its access key does not name an account for long."""
+        return self.session_token is not None or self.expires_at is not None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -114,11 +156,29 @@ def zego_keys_from_env(environ: Mapping[str, str] = os.environ) -> tuple[int, st
 MAX_UINT32 = 2**32 - 1
 
 
+def check_account(account: object) -> None:
+    """Raise ``ConfigurationError`` unless ``account`` is a text that is not empty, or None."""
+    if account is not None and (not isinstance(account, str) or not account):
+        raise ConfigurationError(f"account must be a str that is not empty, or None; got {describe(account)}")
+
+
 def _required(environ: Mapping[str, str], name: str) -> str:
     value = environ.get(name)
     if not value:
         raise ConfigurationError(f"{name} is not set")
     return value
+
+
+def _unix_time(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.timestamp()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ConfigurationError(
+            f"{name} must be a Unix time in seconds or a datetime with a time zone; got {describe(value)}"
+        )
+    return float(value)
 
 
 def _check(name: str, value: object) -> None:

@@ -1,0 +1,1 @@
+"""Providers of the credentials of a ``VolcengineClient``."""

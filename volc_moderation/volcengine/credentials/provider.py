@@ -1,0 +1,113 @@
+"""What a provider of credentials is, and the base class of those that fetch them."""
+
+import inspect
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from volc_moderation.credentials import VolcengineCredentials
+from volc_moderation.errors import ConfigurationError, describe
+from volc_moderation.renewed_keys import RECHECK_INTERVAL, KeySource, RenewedKeys
+
+
+@runtime_checkable
+class CredentialProvider(Protocol):
+    """Provides the credentials of a ``VolcengineClient``."""
+
+    async def credentials(self) -> VolcengineCredentials:
+        """Return valid credentials. Raises ``AuthenticationError`` if there are none."""
+
+
+#: What ``VolcengineClient(credentials=…)`` takes: a provider, or an async callable that returns credentials.
+Credentials: TypeAlias = CredentialProvider | Callable[[], Awaitable[VolcengineCredentials]]
+
+
+class Provider(ABC):
+    """The base class of the providers of this package. Clients may share one.
+
+    :param name: says in errors and log records what it is, without a secret.
+    """
+
+    #: The id of the account of the credentials, if it is known. It may become known when they are first fetched.
+    account: str | None = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    @abstractmethod
+    def keys(self) -> KeySource[VolcengineCredentials]:
+        """What a client needs of its credentials."""
+
+    async def credentials(self) -> VolcengineCredentials:
+        """Return valid credentials. Raises ``AuthenticationError`` if there are none."""
+        return await self.keys.get()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.name}>"
+
+
+class RenewingProvider(Provider):
+    """Fetches credentials, and fetches them again before they expire.
+
+    One refresh runs at a time, however many calls wait. It runs in the background from 300 s before the credentials
+    expire. The old ones serve until 60 s before; while no new ones can be had, until they expire.
+
+    :param name: says in errors and log records what it is, without a secret.
+    :param account: the id of the account of the credentials, if it is known without fetching them.
+    :param clock: returns the Unix time.
+    :param recheck_interval: seconds after which credentials without an expiry are fetched again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        account: str | None = None,
+        clock: Callable[[], float] = time.time,
+        recheck_interval: float = RECHECK_INTERVAL,
+    ) -> None:
+        super().__init__(name)
+        self.account = account
+        self._keys: RenewedKeys[VolcengineCredentials] = RenewedKeys(
+            self.fetch,
+            expires_at=lambda credentials: credentials.expires_at,
+            name=name,
+            clock=clock,
+            recheck_interval=recheck_interval,
+        )
+
+    @property
+    def keys(self) -> KeySource[VolcengineCredentials]:
+        """What a client needs of its credentials."""
+        return self._keys
+
+    @abstractmethod
+    async def fetch(self) -> VolcengineCredentials:
+        """Fetch new credentials. Raises ``ModerationError`` with a text that shows no secret."""
+
+
+class CustomProvider(RenewingProvider):
+    """Renews what a provider, or an async callable, of the user returns."""
+
+    def __init__(self, credentials: Credentials, *, clock: Callable[[], float]) -> None:
+        self._provide: Callable[[], Awaitable[VolcengineCredentials]]
+        if isinstance(credentials, CredentialProvider):
+            self._provide, name = credentials.credentials, type(credentials).__name__
+        elif callable(credentials):
+            self._provide, name = credentials, getattr(credentials, "__name__", type(credentials).__name__)
+        else:
+            raise ConfigurationError(
+                "credentials must be a provider, or an async callable that returns VolcengineCredentials; "
+                f"got {describe(credentials)}"
+            )
+        super().__init__(name, clock=clock)
+
+    async def fetch(self) -> VolcengineCredentials:
+        """Return what the user's provider returns."""
+        awaitable = self._provide()
+        credentials = await awaitable if inspect.isawaitable(awaitable) else awaitable
+        if not isinstance(credentials, VolcengineCredentials):
+            raise ConfigurationError(f"it must return VolcengineCredentials; got {describe(credentials)}")
+        return credentials
