@@ -23,7 +23,7 @@ from benchmarks.quota import FAR_DELAY, draw_arrivals
 from benchmarks.quota_server import QuotaServer, Report
 from benchmarks.results import Result
 from benchmarks.shared import FILE, OURS, VALKEY
-from volc_moderation.client import DEFAULT_TIMEOUT
+from volc_moderation.call_options import DEFAULT_TIMEOUT
 
 # Seconds.
 WARM_UP = 8.0

@@ -45,10 +45,10 @@ def test_an_app_id_must_be_a_number(app_id: str) -> None:
 
 def test_a_repr_shows_the_beginning_of_the_access_key_only() -> None:
     """It is enough to distinguish keys."""
-    keys = VolcengineCredentials.make("AKLTNzY1", "secret", "token")
-    assert (
-        repr(keys)
-        == "VolcengineCredentials(access_key='AKLT***', secret_key=Secret('***'), session_token=Secret('***'))"
+    keys = VolcengineCredentials.make("AKLTNzY1", "secret", "token", expires_at=2.0, account="21")
+    assert repr(keys) == (
+        "VolcengineCredentials(access_key='AKLT***', secret_key=Secret('***'), session_token=Secret('***'), "
+        "expires_at=2.0, account='21')"
     )
 
 

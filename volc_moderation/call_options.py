@@ -1,12 +1,31 @@
-"""How a call is made: its deadline, its timeout, its priority and its retries."""
+"""How a call is made: its deadline, its timeout, its priority and its retries; and the options of all clients."""
+
+from collections.abc import Callable
+from typing import TypedDict
 
 import attrs
 
 from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.quotas.permit import Priority, check_priority
+from volc_moderation.http_clients import AsyncHTTPClient
+from volc_moderation.quotas.permit import Priority, Quotas, check_priority
 from volc_moderation.retry import RetryPolicy
 
+#: For one request, from connecting to the last byte of the answer: as in Volcengine's Go SDK.
+DEFAULT_TIMEOUT = 10.0  # seconds
 NO_LIMIT = 1e9  # seconds, about thirty years: spans of this length or more mean no limit
+
+
+class ClientOptions(TypedDict, total=False):
+    """The options that the clients of all vendors share."""
+
+    base_url: str
+    quotas: Quotas | None
+    retry: RetryPolicy | None
+    deadline: float | None
+    timeout: float
+    http_client: AsyncHTTPClient | None
+    clock: Callable[[], float]
+    priority: Priority
 
 
 @attrs.frozen(kw_only=True)

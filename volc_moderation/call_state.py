@@ -51,6 +51,10 @@ class Call(Generic[R]):
     maybe_done: bool = False
     #: A request with a stale signature was signed again.
     signed_again: bool = False
+    #: What the request in flight was signed with.
+    keys: Any = attrs.field(default=None, repr=False)
+    #: Keys that the vendor refused were replaced.
+    has_replaced_keys: bool = False
     #: The client was closed before the request left.
     is_closed: bool = False
     last_error: ModerationError | None = None
@@ -131,5 +135,9 @@ class AttemptPermits:
                 permit.abandoned(age)
 
 
-class PermitLost(Exception):  # noqa: N818 - it does not leave the client
-    """A permit is no longer held: the process stood still for longer than the store keeps it."""
+class SendAgain(Exception):  # noqa: N818 - it does not leave the client
+    """Nothing was sent, and the attempt begins again with other permits.
+
+    A permit is no longer held, because the process stood still for longer than the store keeps it. Or the keys have
+    expired meanwhile.
+    """

@@ -8,12 +8,12 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypedDict, TypeVar, Unpack
+from typing import Any, ClassVar, Self, TypeVar, Unpack
 
 from volc_moderation.action import Action, Quota, actions_derived_from, complete
 from volc_moderation.base_url import BaseURL
-from volc_moderation.call_options import CallOptions
-from volc_moderation.call_state import AttemptPermits, Call, PermitLost, Reply
+from volc_moderation.call_options import CallOptions, ClientOptions
+from volc_moderation.call_state import AttemptPermits, Call, Reply, SendAgain
 from volc_moderation.client_state import CLOSED, ClientState
 from volc_moderation.errors import (
     AuthenticationError,
@@ -25,29 +25,13 @@ from volc_moderation.errors import (
 )
 from volc_moderation.http_clients import AsyncHTTPClient
 from volc_moderation.quotas.permit import Priority, QuotaKey, Quotas
-from volc_moderation.quotas.window import SHARING_HINT, WindowQuotas
+from volc_moderation.renewed_keys import KeySource
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown, retry_after
 from volc_moderation.wire import DecodedResponse, Request, Response
 
 R = TypeVar("R")
 
-#: For one request, from connecting to the last byte of the answer: as in Volcengine's Go SDK.
-DEFAULT_TIMEOUT = 10.0  # seconds
-
 _log = logging.getLogger("volc_moderation")
-
-
-class ClientOptions(TypedDict, total=False):
-    """The options that the clients of all vendors share."""
-
-    base_url: str
-    quotas: Quotas | None
-    retry: RetryPolicy | None
-    deadline: float | None
-    timeout: float
-    http_client: AsyncHTTPClient | None
-    clock: Callable[[], float]
-    priority: Priority
 
 
 class Client(ABC):
@@ -60,6 +44,7 @@ class Client(ABC):
     def __init__(
         self,
         *,
+        keys: KeySource[Any],
         base_url: str,
         quotas: Quotas | None,
         retry: RetryPolicy | None,
@@ -81,10 +66,12 @@ class Client(ABC):
         self._state = ClientState(base_url=self._base_url, quotas=quotas, http_client=http_client, clock=clock)
         #: Whether ``with_options`` has returned it.
         self._is_derived = False
+        #: What signs the requests. Shared with the clients that ``with_options`` returns.
+        self._keys: KeySource[Any] = keys
         #: Values of fields that actions leave to the client.
         self._action_defaults: dict[str, str] = {}
         #: What the vendor counts each action by, by the name of the action.
-        self._keys: dict[str, QuotaKey] = {}
+        self._quota_keys: dict[str, QuotaKey] = {}
 
     def with_options(
         self,
@@ -199,7 +186,8 @@ class Client(ABC):
             decoded = self._decode(call.action, request, response, repeated=call.maybe_done)
         except ThrottledError as error:
             permits.throttled(response.round_trip, error.code)
-            self._warn_throttled(call, error)
+            if self.quota_of(type(call.action)).published:  # refusals are how the size of others is learned
+                self._state.warn_throttled(call, error)
             raise
         except BaseException as error:
             permits.answered(response.round_trip)
@@ -213,9 +201,12 @@ class Client(ABC):
         """Acquire permits and send one request. Return it, its response and the permits, which have to be returned."""
         state, options = self._state, call.options
         loop, action, transport = asyncio.get_running_loop(), call.action, state.transport
-        key, quota = self._key_of(action), self.quota_of(type(action))
+        quota = self.quota_of(type(action))
         self._state.unsent.add(call)
         while True:
+            if self._keys.current() is None:
+                await self._keys.get()  # before there are permits that would be held meanwhile
+            key = self._quota_key_of(action)
             permits = AttemptPermits(action)
             try:
                 began = loop.time()
@@ -231,25 +222,26 @@ class Client(ABC):
                     return request, await transport.send(request, timeout=options.timeout), permits
                 finally:
                     transport.gate.leave()
-            except PermitLost:
+            except SendAgain:
                 permits.abandoned(None)  # nothing was sent
             except BaseException:
                 permits.abandoned(None if call.sent_at is None else loop.time() - call.sent_at)
                 raise
 
-    def _key_of(self, action: Action[Any]) -> QuotaKey:
+    def _quota_key_of(self, action: Action[Any]) -> QuotaKey:
         """Return what the vendor counts an action by."""
-        key = self._keys.get(action.name)
+        key = self._quota_keys.get(action.name)
         if key is None:
-            key = self._keys[action.name] = QuotaKey(self.vendor, self.account, action.name)
+            key = self._quota_keys[action.name] = QuotaKey(self.vendor, self.account, action.name)
         return key
 
     def _sign(self, call: Call[Any], permits: AttemptPermits) -> Request:
         """Encode and sign a request: the last step before it is sent, so that no wait makes its timestamp stale."""
         self._state.check_open()
-        if not permits.are_valid():
-            raise PermitLost
-        request = self._encode(call.action, self._state.now())
+        call.keys = self._keys.current()
+        if call.keys is None or not permits.are_valid():
+            raise SendAgain
+        request = self._encode(call.action, call.keys, self._state.now())
         if call.on_send is not None:
             call.on_send()
         self._state.unsent.discard(call)
@@ -258,8 +250,12 @@ class Client(ABC):
         return request
 
     @abstractmethod
-    def _encode(self, action: Action[Any], now: float) -> Request:
-        """Encode and sign one request; ``now`` is the time of the signature, in Unix seconds."""
+    def _encode(self, action: Action[Any], keys: Any, now: float) -> Request:
+        """Encode and sign one request.
+
+        :param keys: what ``_keys`` has returned.
+        :param now: the time of the signature, in Unix seconds.
+        """
 
     @abstractmethod
     def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> DecodedResponse[R]:
@@ -273,14 +269,18 @@ class Client(ABC):
         call.annotate(error)
         if self._state.is_closed:
             return None
-        wait = next_wait(
-            error,
-            attempt=call.attempts,
-            repeatable=call.action.repeatable,
-            signed_again=call.signed_again,
-            policy=call.options.retry,
-            draw=random.random(),  # noqa: S311 - jitter
-        )
+        wait: float | None
+        if self._replaces_keys(call, error):
+            wait = 0.0
+        else:
+            wait = next_wait(
+                error,
+                attempt=call.attempts,
+                repeatable=call.action.repeatable,
+                signed_again=call.signed_again,
+                policy=call.options.retry,
+                draw=random.random(),  # noqa: S311 - jitter
+            )
         if wait is None:
             return None
         call.signed_again = call.signed_again or isinstance(error, AuthenticationError)
@@ -290,6 +290,17 @@ class Client(ABC):
             return None
         _log.info("%s; attempt %d in %.1f s", error, call.attempts + 1, wait)
         return wait
+
+    def _replaces_keys(self, call: Call[Any], error: ModerationError) -> bool:
+        """Replace keys that the vendor has refused, once in a call. Return whether to repeat the call with others."""
+        if call.has_replaced_keys or call.keys is None or not self._are_refused(call.keys, error):
+            return False
+        call.has_replaced_keys = True
+        return self._keys.replace(call.keys)
+
+    def _are_refused(self, keys: Any, error: ModerationError) -> bool:  # noqa: ARG002 - for those who override it
+        """Return whether an error says that renewed keys may help."""
+        return False
 
     async def _sleep(self, call: Call[Any], seconds: float) -> None:
         """Wait for the next attempt, or until the client closes."""
@@ -301,16 +312,6 @@ class Client(ABC):
                     await self._state.closing.wait()
         finally:
             call.waited += loop.time() - began
-
-    def _warn_throttled(self, call: Call[Any], error: ThrottledError) -> None:
-        """Log a throttled response, unless refusals are how the size of an unpublished quota is learned."""
-        action = call.action
-        if not self.quota_of(type(action)).published:
-            return
-        if self._state.may_warn(action.name, asyncio.get_running_loop().time()):
-            call.annotate(error)
-            hint = SHARING_HINT if isinstance(self._state.quotas, WindowQuotas) else ""
-            _log.warning("%s: other programs use the quota too, or it is smaller than documented%s", error, hint)
 
     def complete(self, action: Action[R]) -> Action[R]:
         """Return an action with the client's values for what it leaves to the client, as it would be sent.
@@ -337,7 +338,17 @@ class Client(ABC):
     @property
     @abstractmethod
     def account(self) -> str:
-        """The account for which the vendor counts calls."""
+        """The account for which the vendor counts calls. It does not change when keys are renewed.
+
+        Raises ``ConfigurationError`` if it is not known yet: ``resolve_account`` learns it.
+        """
+
+    async def resolve_account(self) -> str:
+        """Return the account for which the vendor counts calls. If it is not known yet, it comes with the keys.
+
+        Raises ``AuthenticationError`` if there are no keys, and ``ConfigurationError`` if they do not tell the account.
+        """
+        return self.account
 
     def quota_of(self, action: type[Action[Any]]) -> Quota:
         """Return the documented quota of an action."""

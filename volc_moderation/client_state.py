@@ -1,22 +1,26 @@
 """What a client shares with the clients that ``with_options`` derives from it: one of them is as good as another."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
 
 from volc_moderation.base_url import BaseURL
-from volc_moderation.call_state import Call  # noqa: TC001 - in the type of an attribute
+from volc_moderation.call_state import Call
 from volc_moderation.error_codes import clock_skew
-from volc_moderation.errors import ConfigurationError
+from volc_moderation.errors import ConfigurationError, ThrottledError
 from volc_moderation.http_clients import AsyncHTTPClient
 from volc_moderation.quotas.environment import SharedQuotas  # noqa: TC001 - in the type of an attribute
 from volc_moderation.quotas.permit import Quotas
-from volc_moderation.quotas.window import default_quotas
+from volc_moderation.quotas.window import SHARING_HINT, WindowQuotas, default_quotas
 from volc_moderation.transport import Transport
 from volc_moderation.wire import Response
 
 THROTTLE_WARNING_INTERVAL = 60.0  # seconds from one log record about throttled responses to an action to the next
+
+
+_log = logging.getLogger("volc_moderation")
 
 
 class ClientState:
@@ -108,12 +112,15 @@ class ClientState:
         if self.owned_quotas is not None:
             await self.owned_quotas.aclose()
 
-    def may_warn(self, action_name: str, now: float) -> bool:
-        """Return whether a throttled response should be logged at this time, on the loop's clock: many come at once."""
-        if now < self._warned_at.get(action_name, -math.inf) + THROTTLE_WARNING_INTERVAL:
-            return False
-        self._warned_at[action_name] = now
-        return True
+    def warn_throttled(self, call: Call[Any], error: ThrottledError) -> None:
+        """Log a throttled response, but not each one: many come at once."""
+        name, now = call.action.name, asyncio.get_running_loop().time()
+        if now < self._warned_at.get(name, -math.inf) + THROTTLE_WARNING_INTERVAL:
+            return
+        self._warned_at[name] = now
+        call.annotate(error)
+        hint = SHARING_HINT if isinstance(self._quotas, WindowQuotas) else ""
+        _log.warning("%s: other programs use the quota too, or it is smaller than documented%s", error, hint)
 
 
 class _NoLoopError(ConfigurationError, AttributeError):

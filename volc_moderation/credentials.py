@@ -115,8 +115,7 @@ class ZegoCredentials:
     @classmethod
     def make(cls, app_id: int, server_secret: str) -> "ZegoCredentials":
         """Validate and wrap the keys. Raises ``ConfigurationError``."""
-        if isinstance(app_id, bool) or not isinstance(app_id, int) or not 0 < app_id <= MAX_UINT32:
-            raise ConfigurationError(f"app_id must be an int from 1 to {MAX_UINT32}; got {describe(app_id)}")
+        check_app_id(app_id)
         _check("server_secret", server_secret)
         return cls(app_id, Secret(server_secret))
 
@@ -154,6 +153,12 @@ def zego_keys_from_env(environ: Mapping[str, str] = os.environ) -> tuple[int, st
 
 #: The largest AppId.
 MAX_UINT32 = 2**32 - 1
+
+
+def check_app_id(app_id: object) -> None:
+    """Raise ``ConfigurationError`` unless ``app_id`` is one of ZEGO."""
+    if isinstance(app_id, bool) or not isinstance(app_id, int) or not 0 < app_id <= MAX_UINT32:
+        raise ConfigurationError(f"app_id must be an int from 1 to {MAX_UINT32}; got {describe(app_id)}")
 
 
 def check_account(account: object) -> None:

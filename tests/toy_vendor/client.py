@@ -8,10 +8,12 @@ from typing import Any, Self, TypeVar, Unpack
 from tests.toy_vendor import protocol
 from tests.toy_vendor.actions import Closed, CloseStage, CountListeners, ListenerCount, ToyAction
 from volc_moderation import Action, ConfigurationError, RetryPolicy
-from volc_moderation.client import DEFAULT_TIMEOUT, Client, ClientOptions
+from volc_moderation.call_options import DEFAULT_TIMEOUT, ClientOptions
+from volc_moderation.client import Client
 from volc_moderation.credentials import Secret
 from volc_moderation.http_clients import AsyncHTTPClient
 from volc_moderation.quotas import Priority, Quotas
+from volc_moderation.renewed_keys import FixedKeys
 from volc_moderation.wire import DecodedResponse, Request, Response
 
 R = TypeVar("R")
@@ -39,8 +41,9 @@ class ToyClient(Client):
         clock: Callable[[], float] = time.time,
         priority: Priority = "interactive",
     ) -> None:
-        self._key, self._secret = key, Secret(secret)
+        self._key = key
         super().__init__(
+            keys=FixedKeys(Secret(secret)),
             base_url=base_url,
             quotas=quotas,
             retry=retry,
@@ -64,10 +67,10 @@ class ToyClient(Client):
         """The key, by which the vendor counts calls."""
         return f"{self._key}{self._base_url.account_suffix}"
 
-    def _encode(self, action: Action[Any], now: float) -> Request:
+    def _encode(self, action: Action[Any], keys: Any, now: float) -> Request:
         assert isinstance(action, ToyAction)
         url, host = self._base_url.url, self._base_url.host
-        return protocol.encode(action, url=url, host=host, key=self._key, secret=self._secret.reveal(), now=now)
+        return protocol.encode(action, url=url, host=host, key=self._key, secret=keys.reveal(), now=now)
 
     def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> DecodedResponse[R]:
         assert isinstance(action, ToyAction)

@@ -6,15 +6,19 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar, Unpack
 
 from volc_moderation.action import Action, documented_versions
-from volc_moderation.client import DEFAULT_TIMEOUT, ClientOptions
+from volc_moderation.call_options import DEFAULT_TIMEOUT, ClientOptions
 from volc_moderation.credentials import VolcengineCredentials, volcengine_keys_from_env
-from volc_moderation.errors import ConfigurationError, describe
+from volc_moderation.errors import AuthenticationError, ConfigurationError, ModerationError, describe
 from volc_moderation.http_clients import AsyncHTTPClient
 from volc_moderation.quotas.environment import quotas_from_env
 from volc_moderation.quotas.permit import Priority, Quotas
+from volc_moderation.renewed_keys import FixedKeys, KeySource
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.volcengine import protocol
 from volc_moderation.volcengine.actions import APIVersion, VolcengineAction
+from volc_moderation.volcengine.credentials.provider import Credentials, CustomProvider, Provider
+from volc_moderation.volcengine.error_codes import REFUSED_KEY_CODES, REFUSED_TOKEN_CODES
+from volc_moderation.volcengine.keys import SigningKeys
 from volc_moderation.volcengine.methods import VolcengineMethods
 from volc_moderation.volcengine.signing import Signer
 from volc_moderation.wire import DecodedResponse, Request, Response
@@ -43,8 +47,10 @@ class VolcengineClient(VolcengineMethods):
     :param secret_key: the secret of the access key.
     :param session_token: the token of a temporary key (STS).
     :param region: the region that is signed; default ``cn-north-1``, the region of the moderation service.
+    :param credentials: instead of keys, a provider that renews them, such as ``default_credentials()``, or an async
+        callable that returns ``VolcengineCredentials``.
     :param account: an id that all keys of one account share, because quotas are counted per account; by default the
-        access key.
+        account of the role, or else the long-term access key.
     :param app_id: the app of calls that do not give one.
     :param version: the API version of calls that do not give one, for the actions that document it: ``2020-12-01``,
         ``2023-11-01`` or another. The other actions, and all without it, have that of the page that they implement.
@@ -67,9 +73,10 @@ class VolcengineClient(VolcengineMethods):
     def __init__(
         self,
         *,
-        access_key: str,
-        secret_key: str,
+        access_key: str | None = None,
+        secret_key: str | None = None,
         session_token: str | None = None,
+        credentials: Credentials | None = None,
         region: str = "cn-north-1",
         account: str | None = None,
         app_id: str | None = None,
@@ -83,19 +90,27 @@ class VolcengineClient(VolcengineMethods):
         clock: Callable[[], float] = time.time,
         priority: Priority = "interactive",
     ) -> None:
-        credentials = VolcengineCredentials.make(access_key, secret_key, session_token)
         if not isinstance(region, str) or not region.replace("-", "").isalnum() or not region.isascii():
             raise ConfigurationError(f"region must be a str like 'cn-north-1'; got {describe(region)}")
-        if account is not None and (not isinstance(account, str) or not account):
-            raise ConfigurationError(f"account must be a str that is not empty, or None; got {describe(account)}")
-        for name, text in (("app_id", app_id), ("version", version)):
+        for name, text in (("account", account), ("app_id", app_id), ("version", version)):
             if text is not None and (not isinstance(text, str) or not text):
                 raise ConfigurationError(f"{name} must be a str that is not empty, or None; got {describe(text)}")
         versions = {one for action in self.actions().values() for one in documented_versions(action)}
         if version is not None and version not in versions:
             known = ", ".join(sorted(versions))
             raise ConfigurationError(f"version must be one that actions document ({known}); got {describe(version)}")
+        if credentials is None:
+            pair = VolcengineCredentials.make(access_key or "", secret_key or "", session_token)
+            source: KeySource[VolcengineCredentials] = FixedKeys(pair)
+            account = account or pair.access_key
+        else:
+            if (access_key, secret_key, session_token) != (None, None, None):
+                raise ConfigurationError("give either credentials, or access_key and secret_key")
+            provider = credentials if isinstance(credentials, Provider) else CustomProvider(credentials, clock=clock)
+            source, account = provider.keys, account or provider.account
+        self._signing_keys = SigningKeys(source, region=region, account=account)
         super().__init__(
+            keys=self._signing_keys,
             base_url=base_url,
             quotas=quotas,
             retry=retry,
@@ -105,11 +120,9 @@ class VolcengineClient(VolcengineMethods):
             clock=clock,
             priority=priority,
         )
-        self._account = account or access_key
         self._action_defaults = {
             name: text for name, text in (("app_id", app_id), ("version", version)) if text is not None
         }
-        self._signer = Signer(credentials, region=region)
 
     @classmethod
     def from_env(cls, **options: Unpack[VolcengineClientOptions]) -> Self:
@@ -130,13 +143,43 @@ class VolcengineClient(VolcengineMethods):
 
     @property
     def account(self) -> str:
-        """The account for which the vendor counts calls: the option ``account``, or else the access key."""
-        return self._account + self._base_url.account_suffix
+        """The account for which the vendor counts calls: the option ``account``, else that of the credentials.
 
-    def _encode(self, action: Action[Any], now: float) -> Request:
+        That is the account of the role, or else the long-term access key. Raises ``ConfigurationError`` if it is not
+        known yet: ``resolve_account`` learns it.
+        """
+        account = self._signing_keys.account
+        if account is None:
+            raise ConfigurationError("the account is not known before the keys: await client.resolve_account() first")
+        return account + self._base_url.account_suffix
+
+    @property
+    def former_accounts(self) -> frozenset[str]:
+        """Names under which jobs of the account may have been stored: the access key, before ``account`` was given."""
+        access_key = self._signing_keys.long_term_access_key
+        return frozenset() if access_key is None else frozenset({access_key + self._base_url.account_suffix})
+
+    async def resolve_account(self) -> str:
+        """Return the account for which the vendor counts calls. If it is not known yet, it comes with the keys.
+
+        Raises ``AuthenticationError`` if there are no keys, and ``ConfigurationError`` if they do not tell the account.
+        """
+        if self._signing_keys.account is None:
+            await self._signing_keys.get()
+        if self._signing_keys.is_account_temporary:
+            raise ConfigurationError("account is needed: the keys are temporary, and do not tell their account")
+        return self.account
+
+    def _are_refused(self, keys: Any, error: ModerationError) -> bool:
+        assert isinstance(keys, Signer)  # noqa: S101 - from SigningKeys
+        code = error.code if isinstance(error, AuthenticationError) else None
+        return code in REFUSED_TOKEN_CODES or (code in REFUSED_KEY_CODES and keys.credentials.are_temporary)
+
+    def _encode(self, action: Action[Any], keys: Any, now: float) -> Request:
         assert isinstance(action, VolcengineAction)  # noqa: S101 - checked by call
+        assert isinstance(keys, Signer)  # noqa: S101 - from SigningKeys
         url = self._base_url
-        return protocol.encode(action, url=url.url, host=url.host, signer=self._signer, now=now)
+        return protocol.encode(action, url=url.url, host=url.host, signer=keys, now=now)
 
     def _decode(self, action: Action[R], request: Request, response: Response, *, repeated: bool) -> DecodedResponse[R]:
         return protocol.decode(action, request, response, repeated=repeated)

@@ -32,6 +32,11 @@ def advice(_: type[Action[Any]] | None, code: str | int) -> str | None:
 _THROTTLED = CodeInfo(ThrottledError, "too many calls in a second", retry_after=1.0)
 _MALFORMED_SIGNATURE = CodeInfo(AuthenticationError, "the signature is malformed")
 
+#: Codes that say that the session token has expired.
+REFUSED_TOKEN_CODES = frozenset({"InvalidSecretToken"})
+#: Codes that say that the access key does not exist, which is so when a temporary one has expired.
+REFUSED_KEY_CODES = frozenset({"InvalidAccessKey", "InvalidClientTokenId"})
+
 #: A code without an entry of its own has the entry of the part before its first dot.
 CODES: dict[str, CodeInfo] = {
     # RTC: https://www.volcengine.com/docs/6348/70426

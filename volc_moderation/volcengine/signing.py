@@ -37,7 +37,7 @@ class Signer:
     """
 
     def __init__(self, credentials: VolcengineCredentials, *, region: str, service: str = "rtc") -> None:
-        self._credentials = credentials
+        self.credentials = credentials
         self.secrets = credentials.secrets
         self._region = region
         self._service = service
@@ -76,8 +76,8 @@ class Signer:
             headers["Content-Type"] = content_type
             canonical_headers = f"content-type:{content_type}\n{canonical_headers}"
             signed_headers = f"content-type;{signed_headers}"
-        if self._credentials.session_token is not None:
-            token = self._credentials.session_token.reveal()
+        if self.credentials.session_token is not None:
+            token = self.credentials.session_token.reveal()
             headers["X-Security-Token"] = token
             canonical_headers += f"x-security-token:{token}\n"
             signed_headers += ";x-security-token"
@@ -88,7 +88,7 @@ class Signer:
         signature = self._keyed_hash.copy()
         signature.update(to_sign.encode())
         headers["Authorization"] = (
-            f"{ALGORITHM} Credential={self._credentials.access_key}/{self._scope}, "
+            f"{ALGORITHM} Credential={self.credentials.access_key}/{self._scope}, "
             f"SignedHeaders={signed_headers}, Signature={signature.hexdigest()}"
         )
         return headers
@@ -99,7 +99,7 @@ class Signer:
         day = self._date[:8]
         if day == self._day:
             return
-        key = self._credentials.secret_key.reveal().encode()
+        key = self.credentials.secret_key.reveal().encode()
         for part in (day, self._region, self._service, "request"):
             key = hmac.digest(key, part.encode(), "sha256")
         self._keyed_hash = hmac.new(key, digestmod="sha256")

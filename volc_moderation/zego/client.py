@@ -1,24 +1,27 @@
 """The client of ZEGO's Server API: its options, keys and quotas. Its methods are in ``methods/``."""
 
+import inspect
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Self, TypeVar, Unpack
 
 import attrs
 
 from volc_moderation.action import Action, Quota
-from volc_moderation.client import DEFAULT_TIMEOUT, ClientOptions
-from volc_moderation.credentials import ZegoCredentials, zego_keys_from_env
-from volc_moderation.errors import ConfigurationError, describe
+from volc_moderation.call_options import DEFAULT_TIMEOUT, ClientOptions
+from volc_moderation.credentials import ZegoCredentials, check_app_id, zego_keys_from_env
+from volc_moderation.errors import AuthenticationError, ConfigurationError, ModerationError, describe
 from volc_moderation.http_clients import AsyncHTTPClient
 from volc_moderation.quotas.environment import quotas_from_env
 from volc_moderation.quotas.permit import Priority, Quotas
+from volc_moderation.renewed_keys import FixedKeys, KeySource, RenewedKeys
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.wire import DecodedResponse, Request, Response
 from volc_moderation.zego import protocol
 from volc_moderation.zego.actions import ZegoAction
+from volc_moderation.zego.error_codes import WRONG_SIGNATURE_CODE
 from volc_moderation.zego.media_service import StreamAction
 from volc_moderation.zego.methods import ZegoMethods
 
@@ -46,6 +49,21 @@ class _Sequence:
         return str(self._last)
 
 
+def _keys_of(
+    app_id: int, server_secret: str | Callable[[], Awaitable[str]], clock: Callable[[], float]
+) -> KeySource[ZegoCredentials]:
+    """Return what signs requests. Raises ``ConfigurationError``."""
+    if isinstance(server_secret, str) or not callable(server_secret):
+        return FixedKeys(ZegoCredentials.make(app_id, server_secret))
+    check_app_id(app_id)
+
+    async def fetch() -> ZegoCredentials:
+        secret = server_secret()
+        return ZegoCredentials.make(app_id, await secret if inspect.isawaitable(secret) else secret)
+
+    return RenewedKeys(fetch, expires_at=lambda _: None, name=f"the ServerSecret of {app_id}", clock=clock)
+
+
 class ZegoClient(ZegoMethods):
     """Calls ZEGO's Server API: signs, retries, and keeps the AppId's quotas. Use one client per event loop.
 
@@ -53,7 +71,9 @@ class ZegoClient(ZegoMethods):
     errors that are particular to it, and that of ``call`` those of every call.
 
     :param app_id: the AppId, a number from 1 to 4294967295.
-    :param server_secret: the ServerSecret of the project, not the CallbackSecret.
+    :param server_secret: the ServerSecret of the project, not the CallbackSecret; or an async callable that returns it,
+        so that it can be replaced while the client is in use. That is called at most once a minute, and when ZEGO
+        refuses a signature.
     :param is_test: whether to use the test environment, which only projects created before 2021-11-17 have. None does
         not send the parameter.
     :param base_url: the URL to call: by default ``https://rtc-api.zego.im``, which works everywhere. ZEGO recommends
@@ -79,7 +99,7 @@ class ZegoClient(ZegoMethods):
         self,
         *,
         app_id: int,
-        server_secret: str,
+        server_secret: str | Callable[[], Awaitable[str]],
         is_test: bool | None = None,
         base_url: str = BASE_URL,
         quotas: Quotas | None = None,
@@ -90,10 +110,10 @@ class ZegoClient(ZegoMethods):
         clock: Callable[[], float] = time.time,
         priority: Priority = "interactive",
     ) -> None:
-        self._credentials = ZegoCredentials.make(app_id, server_secret)
         if is_test not in (None, True, False):
             raise ConfigurationError(f"is_test must be a bool or None; got {describe(is_test)}")
         super().__init__(
+            keys=_keys_of(app_id, server_secret, clock),
             base_url=base_url,
             quotas=quotas,
             retry=retry,
@@ -103,6 +123,7 @@ class ZegoClient(ZegoMethods):
             clock=clock,
             priority=priority,
         )
+        self._app_id = app_id
         self._is_test = is_test
         self._sequence = _Sequence()
 
@@ -124,22 +145,26 @@ class ZegoClient(ZegoMethods):
     @property
     def account(self) -> str:
         """The account for which ZEGO counts calls: the AppId. Its test environment is counted separately."""
-        return f"{self._credentials.app_id}{self._base_url.account_suffix}{' test' if self._is_test else ''}"
+        return f"{self._app_id}{self._base_url.account_suffix}{' test' if self._is_test else ''}"
 
     def quota_of(self, action: type[Action[Any]]) -> Quota:
         """Return the documented quota of an action, which may be smaller in the test environment."""
         test_quota = action.test_quota if self._is_test and issubclass(action, ZegoAction) else None
         return test_quota or action.quota
 
-    def _encode(self, action: Action[Any], now: float) -> Request:
+    def _are_refused(self, keys: Any, error: ModerationError) -> bool:  # noqa: ARG002 - the signature names no key
+        return isinstance(error, AuthenticationError) and error.code == WRONG_SIGNATURE_CODE
+
+    def _encode(self, action: Action[Any], keys: Any, now: float) -> Request:
         assert isinstance(action, ZegoAction)  # noqa: S101 - checked by call
+        assert isinstance(keys, ZegoCredentials)  # noqa: S101 - from _keys_of
         if isinstance(action, StreamAction) and action.sequence is None:
             action = attrs.evolve(action, sequence=self._sequence.next(now))
         return protocol.encode(
             action,
             url=self._base_url.url,
             host=self._base_url.host,
-            credentials=self._credentials,
+            credentials=keys,
             nonce=secrets.token_hex(8),
             now=now,
             is_test=self._is_test,

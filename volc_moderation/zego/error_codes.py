@@ -49,6 +49,9 @@ _NO_USER = CodeInfo(NotFoundError, "the user does not exist, or is offline; chec
 _INVALID_APP_ID = CodeInfo(InvalidRequestError, "the AppId is wrong")
 _NOT_ENABLED = CodeInfo(PermissionDeniedError, "not enabled for this app; contact ZEGO's technical support")
 _INCOMPLETE_SIGNATURE = CodeInfo(AuthenticationError, "a part of the signature is missing or malformed")
+#: The code of a signature that was made with another ServerSecret, among other causes.
+WRONG_SIGNATURE_CODE = 100000005
+
 _WRONG_SIGNATURE = CodeInfo(AuthenticationError, "check AppId and ServerSecret")
 
 
@@ -75,7 +78,7 @@ GATEWAY_CODES: dict[int, CodeInfo] = {
     100000003: _INCOMPLETE_SIGNATURE,
     # retry_after 0: sign again once, with ZEGO's time.
     100000004: CodeInfo(AuthenticationError, "the clock is off by more than 10 minutes", retry_after=0.0),
-    100000005: _WRONG_SIGNATURE,
+    WRONG_SIGNATURE_CODE: _WRONG_SIGNATURE,
     100000006: CodeInfo(InvalidRequestError, "the Action is missing"),
     100000007: CodeInfo(InvalidRequestError, "there is no such Action"),
     100000008: _INCOMPLETE_SIGNATURE,
