@@ -81,22 +81,32 @@ def default_http_client(base_url: BaseURL | None) -> AsyncHTTPClient:
     return client
 
 
+def direct_http_client(base_url: BaseURL) -> AsyncHTTPClient:
+    """Create a client of httpx that uses no proxy, whatever the environment says. Raises ``ConfigurationError``."""
+    import httpx  # noqa: PLC0415 - as above
+
+    client: AsyncHTTPClient = _create(httpx, httpx.AsyncClient, base_url, uses_proxies=False)
+    return client
+
+
 def _has_socks_proxy() -> bool:
     from urllib.request import getproxies  # noqa: PLC0415 - imports much else
 
     return any(proxy.lower().startswith("socks") for proxy in getproxies().values())
 
 
-def _create(library: Any, client_type: Callable[..., Any], base_url: BaseURL | None) -> Any:
+def _create(
+    library: Any, client_type: Callable[..., Any], base_url: BaseURL | None, *, uses_proxies: bool = True
+) -> Any:
     """Create a client. Raises ``ConfigurationError``."""
     # A proxy of the environment is for other machines, not for an emulator on this one. Its certificates are for both.
-    uses_proxies = base_url is None or not base_url.is_loopback
+    is_on_this_machine = base_url is not None and base_url.is_loopback
     direct = ("all://localhost", "all://127.0.0.1", "all://[::1]") if base_url is None else ()
     try:
         return client_type(
             verify=_certificates(library),
             limits=library.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT),
-            trust_env=uses_proxies,
+            trust_env=uses_proxies and not is_on_this_machine,
             mounts=dict.fromkeys(direct),
         )
     except (ImportError, OSError) as error:

@@ -111,7 +111,7 @@ class Transport:
         three times.
         """
         headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in request.headers.items()]
-        if request.body or request.method == "POST":
+        if request.body or request.method != "GET":
             headers.append((b"Content-Length", b"%d" % len(request.body)))
         replaced = {name.lower() for name, _ in headers}
         headers = [header for header in self._client.headers.raw if header[0].lower() not in replaced] + headers

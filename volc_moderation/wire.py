@@ -30,7 +30,7 @@ JSON = dict[str, Any]
 class Request:
     """A signed request. Its URL and headers carry the signature, so its repr shows neither."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "PUT"]
     url: str = attrs.field(repr=False)
     #: All that the vendor requires, Host among them.
     headers: Mapping[str, str] = attrs.field(repr=False)

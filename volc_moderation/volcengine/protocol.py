@@ -20,7 +20,6 @@ from volc_moderation.error_codes import (
     unusable_response,
 )
 from volc_moderation.errors import ModerationError
-from volc_moderation.volcengine.actions import VolcengineAction
 from volc_moderation.volcengine.error_codes import find_code
 from volc_moderation.volcengine.signing import Signer, canonical_query
 from volc_moderation.wire import (
@@ -40,7 +39,7 @@ R = TypeVar("R")
 MAX_CACHED_QUERIES = 64
 
 
-def encode(action: VolcengineAction[Any], *, url: str, host: str, signer: Signer, now: float) -> Request:
+def encode(action: Action[Any], *, url: str, host: str, signer: Signer, now: float) -> Request:
     """Encode and sign an action. ``now`` is in Unix seconds.
 
     A GET carries everything in its query, a POST its parameters as a JSON body.
