@@ -54,12 +54,6 @@ class Client(ABC):
         clock: Callable[[], float],
         priority: Priority,
     ) -> None:
-        for name, option, is_right, rule in (
-            ("quotas", quotas, quotas is None or hasattr(quotas, "acquire"), "a store of quotas"),
-            ("clock", clock, callable(clock), "a callable that returns the Unix time"),
-        ):
-            if not is_right:
-                raise ConfigurationError(f"{name} must be {rule}; got {describe(option)}")
         self._options = CallOptions.make(deadline=deadline, timeout=timeout, priority=priority, retry=retry)
         self._base_url = BaseURL.parse(base_url)
         #: Shared with the clients that ``with_options`` returns: all that changes.
@@ -349,6 +343,11 @@ class Client(ABC):
         Raises ``AuthenticationError`` if there are no keys, and ``ConfigurationError`` if they do not tell the account.
         """
         return self.account
+
+    @property
+    def former_accounts(self) -> frozenset[str]:
+        """Other names that the account had, under which its jobs may be stored."""
+        return frozenset()
 
     def quota_of(self, action: type[Action[Any]]) -> Quota:
         """Return the documented quota of an action."""

@@ -9,7 +9,7 @@ from typing import Any
 from volc_moderation.base_url import BaseURL
 from volc_moderation.call_state import Call
 from volc_moderation.error_codes import clock_skew
-from volc_moderation.errors import ConfigurationError, ThrottledError
+from volc_moderation.errors import ConfigurationError, ThrottledError, describe
 from volc_moderation.http_clients import AsyncHTTPClient
 from volc_moderation.quotas.environment import SharedQuotas  # noqa: TC001 - in the type of an attribute
 from volc_moderation.quotas.permit import Quotas
@@ -28,6 +28,8 @@ class ClientState:
 
     :param quotas: the store; None for the one that all clients of the event loop share.
     :param clock: returns the Unix time.
+
+    Raises ``ConfigurationError`` for a wrong option.
     """
 
     def __init__(
@@ -38,6 +40,12 @@ class ClientState:
         http_client: AsyncHTTPClient | None,
         clock: Callable[[], float],
     ) -> None:
+        for name, option, is_right, rule in (
+            ("quotas", quotas, quotas is None or hasattr(quotas, "acquire"), "a store of quotas"),
+            ("clock", clock, callable(clock), "a callable that returns the Unix time"),
+        ):
+            if not is_right:
+                raise ConfigurationError(f"{name} must be {rule}; got {describe(option)}")
         self.transport = Transport(http_client, base_url=base_url)
         self._quotas = quotas
         #: The store that the client closes: one that ``from_env`` has created.

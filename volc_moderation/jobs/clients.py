@@ -35,9 +35,21 @@ class Clients:
         """Return the clients."""
         return self._clients
 
+    async def resolve_accounts(self) -> None:
+        """Learn the accounts that are not known yet, of clients whose keys are fetched: lanes need them.
+
+        Raises ``AuthenticationError`` if there are no keys, and ``ConfigurationError`` if they do not tell the account.
+        """
+        for client in self._clients:
+            await client.resolve_account()
+
     def accounts(self) -> frozenset[tuple[str, str]]:
-        """Return the vendor, and the hash of the account, of each client."""
-        return frozenset((client.vendor, hash_account(client.account)) for client in self._clients)
+        """Return the vendor, and the hash of the account, of each client; also of the names that it had before."""
+        return frozenset(
+            (client.vendor, hash_account(account))
+            for client in self._clients
+            for account in {client.account, *client.former_accounts}
+        )
 
     def complete(self, action: Action[R], client: Client | None = None) -> tuple[Lane, Action[R]]:
         """Return the lane of an action, and the action with what it leaves to its client.
@@ -79,12 +91,16 @@ class Clients:
     def client_for(self, lane: Lane) -> tuple[Client, type[Action[Any]]]:
         """Return the client and the action of a lane.
 
-        Raises ``ConfigurationError`` if no client has its account, or knows its action.
+        Jobs that were stored under another name of the account, such as an access key before it got a name, run with
+        its quota, too. Raises ``ConfigurationError`` if no client has its account, or knows its action.
         """
-        for client in self._clients:
+        of_vendor = [client for client in self._clients if client.vendor == lane.vendor]
+        having_account = [client for client in of_vendor if hash_account(client.account) == lane.account] or [
+            client for client in of_vendor if lane.account in map(hash_account, client.former_accounts)
+        ]
+        for client in having_account:
             action_type = client.actions().get(lane.action)
-            has_account = client.vendor == lane.vendor and hash_account(client.account) == lane.account
-            if action_type is not None and has_account:
+            if action_type is not None:
                 return client, action_type
         raise ConfigurationError(
             f"there are jobs of {lane.action} at {lane.vendor}, of an account or address that none of the clients has"

@@ -114,6 +114,7 @@ class DistributedJobs:
             raise ConfigurationError("DistributedJobs were entered before; make new ones")
         self._loop = asyncio.get_running_loop()
         try:
+            await self.clients.resolve_accounts()
             self._incarnation, _ = await self.queue.inspect(is_first=True)
         except BaseException:
             await self.queue.aclose()

@@ -86,6 +86,7 @@ class Jobs:
             raise ConfigurationError("Jobs can be entered only once; create new ones")
         self._loop = asyncio.get_running_loop()
         self._clients = Clients(self._client_list)
+        await self._clients.resolve_accounts()
         self._steady_clock = SteadyClock(self._clock)
         open_file = partial(Journal, self._path, access="shared" if socket_file.IS_SUPPORTED else "exclusive")
         self._journal = await open_journal(open_file)

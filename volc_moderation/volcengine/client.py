@@ -108,6 +108,7 @@ class VolcengineClient(VolcengineMethods):
                 raise ConfigurationError("give either credentials, or access_key and secret_key")
             provider = credentials if isinstance(credentials, Provider) else CustomProvider(credentials, clock=clock)
             source, account = provider.keys, account or provider.account
+        #: The same as ``_keys``.
         self._signing_keys = SigningKeys(source, region=region, account=account)
         super().__init__(
             keys=self._signing_keys,
@@ -155,16 +156,17 @@ class VolcengineClient(VolcengineMethods):
 
     @property
     def former_accounts(self) -> frozenset[str]:
-        """Names under which jobs of the account may have been stored: the access key, before ``account`` was given."""
+        """Other names that the account had: the long-term access key, before ``account`` was given."""
         access_key = self._signing_keys.long_term_access_key
-        return frozenset() if access_key is None else frozenset({access_key + self._base_url.account_suffix})
+        names = set() if access_key is None else {access_key + self._base_url.account_suffix}
+        return frozenset(names - {self.account})
 
     async def resolve_account(self) -> str:
         """Return the account for which the vendor counts calls. If it is not known yet, it comes with the keys.
 
         Raises ``AuthenticationError`` if there are no keys, and ``ConfigurationError`` if they do not tell the account.
         """
-        if self._signing_keys.account is None:
+        if self._signing_keys.current() is None and self._signing_keys.account is None:
             await self._signing_keys.get()
         if self._signing_keys.is_account_temporary:
             raise ConfigurationError("account is needed: the keys are temporary, and do not tell their account")
