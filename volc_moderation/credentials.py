@@ -125,20 +125,44 @@ class ZegoCredentials:
         return (self.server_secret.reveal(),)
 
 
+#: The variables of the official SDKs for an access key, a secret key and a session token, each with its other names.
+#: The first group counts of which any key is set.
+_KEY_VARIABLES = (
+    (("VOLCENGINE_ACCESS_KEY",), ("VOLCENGINE_SECRET_KEY",), "VOLCENGINE_SESSION_TOKEN"),
+    (
+        ("VOLCSTACK_ACCESS_KEY_ID", "VOLCSTACK_ACCESS_KEY"),
+        ("VOLCSTACK_SECRET_ACCESS_KEY", "VOLCSTACK_SECRET_KEY"),
+        "VOLCSTACK_SESSION_TOKEN",
+    ),
+    (("VOLC_ACCESSKEY",), ("VOLC_SECRETKEY",), ""),
+)
+
+
+def volcengine_key_variables(environ: Mapping[str, str] = os.environ) -> tuple[str, str, str] | None:
+    """Return the names of the variables that hold an access key, a secret key and a session token.
+
+    Returns None if there is no key. Otherwise one of the two, and the token, may be missing. Empty means missing.
+    """
+    for access_keys, secret_keys, token in _KEY_VARIABLES:
+        access = next((name for name in access_keys if environ.get(name)), None)
+        secret = next((name for name in secret_keys if environ.get(name)), None)
+        if access or secret:
+            return access or access_keys[0], secret or secret_keys[0], token
+    return None
+
+
 def volcengine_keys_from_env(environ: Mapping[str, str] = os.environ) -> tuple[str, str, str | None]:
     """Read access key, secret key and session token from the variables of the official SDKs.
 
     Raises ``ConfigurationError`` if no pair is set, or only one half of a pair.
     """
-    for access, secret, token in (
-        ("VOLCENGINE_ACCESS_KEY", "VOLCENGINE_SECRET_KEY", "VOLCENGINE_SESSION_TOKEN"),
-        ("VOLC_ACCESSKEY", "VOLC_SECRETKEY", ""),
-    ):
-        if environ.get(access) or environ.get(secret):
-            return _required(environ, access), _required(environ, secret), environ.get(token) or None
-    raise ConfigurationError(
-        "set VOLCENGINE_ACCESS_KEY and VOLCENGINE_SECRET_KEY (or VOLC_ACCESSKEY and VOLC_SECRETKEY)"
-    )
+    names = volcengine_key_variables(environ)
+    if names is None:
+        raise ConfigurationError(
+            "set VOLCENGINE_ACCESS_KEY and VOLCENGINE_SECRET_KEY (or VOLC_ACCESSKEY and VOLC_SECRETKEY)"
+        )
+    access, secret, token = names
+    return _required(environ, access), _required(environ, secret), environ.get(token) or None
 
 
 def zego_keys_from_env(environ: Mapping[str, str] = os.environ) -> tuple[int, str]:

@@ -11,6 +11,10 @@ from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.renewed_keys import RECHECK_INTERVAL, KeySource, RenewedKeys
 
 
+class NotConfiguredError(ConfigurationError):
+    """A provider has nothing that it could get credentials from, so that a chain asks the next one."""
+
+
 @runtime_checkable
 class CredentialProvider(Protocol):
     """Provides the credentials of a ``VolcengineClient``."""
@@ -111,3 +115,8 @@ class CustomProvider(RenewingProvider):
         if not isinstance(credentials, VolcengineCredentials):
             raise ConfigurationError(f"it must return VolcengineCredentials; got {describe(credentials)}")
         return credentials
+
+
+def as_provider(credentials: Credentials, *, clock: Callable[[], float]) -> Provider:
+    """Return a provider of this package. Raises ``ConfigurationError`` for anything else than ``Credentials``."""
+    return credentials if isinstance(credentials, Provider) else CustomProvider(credentials, clock=clock)
