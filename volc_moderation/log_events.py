@@ -42,35 +42,37 @@ class LogEvent(Enum):
 
     # Stores of quotas
     QUOTA_STORE_UNAVAILABLE = "quota_store_unavailable", logging.WARNING, "store mode"
-    QUOTA_STORE_AVAILABLE = "quota_store_available", logging.INFO, "store seconds"
+    QUOTA_STORE_AVAILABLE = "quota_store_available", logging.INFO, "store"
     QUOTA_STORE_LOST_DATA = "quota_store_lost_data", logging.WARNING, "store"
 
-    # Jobs of this process
-    LEAD_TAKEN = "lead_taken", logging.INFO, "journal pid"
-    LEAD_FOLLOWED = "lead_followed", logging.INFO, "journal pid"
+    # Who runs the jobs of a journal
+    LEAD_TAKEN = "lead_taken", logging.INFO, "journal"
+    LEAD_FOLLOWED = "lead_followed", logging.INFO, "journal leader"
     LEAD_NOT_TAKEN = "lead_not_taken", logging.ERROR, "journal"
     LEAD_LOST = "lead_lost", logging.CRITICAL, "journal"
     NO_LEADER = "no_leader", logging.ERROR, "journal"
-    STANDBY_NOT_SERVED = "standby_not_served", logging.WARNING, "journal"
-    JOBS_RECOVERED = "jobs_recovered", logging.INFO, "count"
+    STANDBY_NOT_SERVED = "standby_not_served", logging.WARNING, "journal count"
+    JOBS_RECOVERED = "jobs_recovered", logging.INFO, "journal count"
+
+    # Jobs
     JOB_FAILED = "job_failed", logging.ERROR, "vendor action account code state job count"
     LANE_PAUSED = "lane_paused", logging.WARNING, "vendor action account code"
-    LANE_RESUMED = "lane_resumed", logging.INFO, "vendor action account seconds"
-    LANE_UNSERVED = "lane_unserved", logging.WARNING, "vendor action account"
-    RESULT_UNREADABLE = "result_unreadable", logging.WARNING, "vendor action account job"
+    LANE_RESUMED = "lane_resumed", logging.INFO, "vendor action account"
+    LANE_UNSERVED = "lane_unserved", logging.ERROR, "vendor action account"
+    RESULT_UNREADABLE = "result_unreadable", logging.WARNING, "vendor action account job count"
 
     # The journal
-    JOURNAL_NOT_WRITTEN = "journal_not_written", logging.ERROR, "journal"
-    JOURNAL_WRITTEN_AGAIN = "journal_written_again", logging.INFO, "journal seconds"
-    JOURNAL_NOT_READ = "journal_not_read", logging.WARNING, "journal"
+    JOURNAL_NOT_WRITTEN = "journal_not_written", logging.ERROR, "journal count"
+    JOURNAL_WRITTEN_AGAIN = "journal_written_again", logging.INFO, "journal"
+    JOURNAL_FAULT = "journal_fault", logging.WARNING, "journal operation count"
 
     # The queue
     QUEUE_UNREACHABLE = "queue_unreachable", logging.WARNING, "queue"
-    QUEUE_REACHABLE = "queue_reachable", logging.INFO, "queue seconds"
-    QUEUE_LOST_DATA = "queue_lost_data", logging.ERROR, "queue"
+    QUEUE_REACHABLE = "queue_reachable", logging.WARNING, "queue"
+    QUEUE_LOST_DATA = "queue_lost_data", logging.ERROR, "queue worker"
     NOTIFICATIONS_INTERRUPTED = "notifications_interrupted", logging.INFO, "queue"
-    CLAIMS_LOST = "claims_lost", logging.WARNING, "queue worker job count"
-    WORKER_FAILED = "worker_failed", logging.CRITICAL, "queue worker"
+    CLAIMS_LOST = "claims_lost", logging.WARNING, "worker job count"
+    WORKER_FAILED = "worker_failed", logging.CRITICAL, "worker"
 
     # Callbacks
     CALLBACK_REJECTED = "callback_rejected", logging.WARNING, "vendor reason count"

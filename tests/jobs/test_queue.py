@@ -252,7 +252,7 @@ async def test_a_start_whose_record_a_redis_has_lost_is_not_repeated(queue: Redi
     await queue.submit([submission()])
     (claim,) = await take(queue, at_most_once=True)
     await queue.mark_sent("w", [claim])
-    fence, _ = await queue.heartbeat("w", NO_STATUS, held=[claim.fence], up_to_fence=0)
+    fence, *_ = await queue.heartbeat("w", NO_STATUS, held=[claim.fence], up_to_fence=0)
     await queue.heartbeat("w", NO_STATUS, held=[], up_to_fence=fence)
     (found,) = await queue.find([claim.key])
     assert found is not None

@@ -252,7 +252,7 @@ class Machine(RuleBasedStateMachine):
         claimed = self.claimed(name)
         if claimed is not None:
             worker, held = self.id(name), [job.claim.fence for job in claimed]
-            fence, _ = self.run(self.queue.heartbeat(worker, NO_STATUS, held=held, up_to_fence=0))
+            fence, *_ = self.run(self.queue.heartbeat(worker, NO_STATUS, held=held, up_to_fence=0))
             self.run(self.queue.heartbeat(worker, NO_STATUS, held=held, up_to_fence=fence))
 
     @rule(name=worker_names)

@@ -1,7 +1,6 @@
 """One attempt of a job: the call, and its outcome."""
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -19,8 +18,6 @@ from volc_moderation.retry import RetryPolicy
 
 #: Of the client: the runner repeats calls, not the client.
 _ONE_ATTEMPT = RetryPolicy(attempts=1)
-
-_log = logging.getLogger("volc_moderation")
 
 
 class AttemptLost(Exception):  # noqa: N818 - not an error, and it does not leave the lane
@@ -110,5 +107,4 @@ async def attempt(
     except Exception as error:  # noqa: BLE001 - raised by the user's transport or store, or by a bug here
         exception = error
     outcome = after_exception(exception, maybe_sent=bool(job.maybe_sent) or departure.has_left)
-    _log.error("a job of %s failed: %s: %s", lane.action, outcome.code, outcome.message)
     return Attempt(outcome, None, loop.time() - start, 0.0)

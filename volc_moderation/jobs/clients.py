@@ -1,7 +1,7 @@
 """Which client makes a call, and the stored form of its action."""
 
 import json
-import logging
+import time
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -11,12 +11,12 @@ from volc_moderation.action import Action, documented_versions, version_of
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, DecodeError, InvalidActionError, describe
 from volc_moderation.jobs.job import Job, JobState, Lane, StoredJob, hash_account
+from volc_moderation.jobs.lane_log import log_lane
 from volc_moderation.jobs.stored_result import load_result
+from volc_moderation.log_events import LogEvent, Repeats
 from volc_moderation.wire import JSON, dump_json, load_json, parameters, parse
 
 R = TypeVar("R")
-
-_log = logging.getLogger("volc_moderation")
 
 
 class Clients:
@@ -30,6 +30,7 @@ class Clients:
         self._lanes: dict[tuple[Client, type[Action[Any]], str], Lane] = {}
         #: The actions of jobs that were read.
         self._action_types: dict[Lane, type[Action[Any]]] = {}
+        self._unreadable = Repeats()
 
     def all(self) -> tuple[Client, ...]:
         """Return the clients."""
@@ -121,8 +122,14 @@ class Clients:
                 except DecodeError as error:
                     fault = str(error)
         if fault is not None and stored.result is not None:
-            _log.warning("the result of job %s cannot be read: %s", stored.key, fault)
+            self._log_unreadable(stored, fault)
         return Job(**attrs.asdict(stored, recurse=False) | {"result": result})
+
+    def _log_unreadable(self, stored: StoredJob, fault: str) -> None:
+        count = self._unreadable.count(stored.lane, time.monotonic())
+        if count is not None:
+            text = "the result of job %s cannot be read: %s"
+            log_lane(LogEvent.RESULT_UNREADABLE, stored.lane, text, stored.key, fault, job=stored.key, count=count)
 
     def _action_type(self, lane: Lane) -> type[Action[Any]] | None:
         """Return the action of a lane, whatever its account is, or None if no client makes it."""

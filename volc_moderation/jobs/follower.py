@@ -19,6 +19,7 @@ from volc_moderation.jobs.lane_runner import MAX_WAIT_FOR_DEFERRED
 from volc_moderation.jobs.outcome import EndedAttempt
 from volc_moderation.jobs.queue.records import QUEUE_LOST_JOB, JobUpdate, Submission, WorkerStatus
 from volc_moderation.jobs.steady_clock import SteadyClock
+from volc_moderation.log_events import LogEvent
 
 #: Jobs that are handed over with one request.
 HAND_OVER_BATCH = 500
@@ -161,6 +162,8 @@ class Follower:
         self._inspect_at = loop.time() + INSPECT_INTERVAL
         incarnation, workers = await self._queue.inspect()
         if incarnation != self._incarnation:
+            text = "the queue has restarted, and may have lost jobs: those of this run are submitted again"
+            LogEvent.QUEUE_LOST_DATA.log(text, queue=self._queue.name)
             await self._resubmit(incarnation, is_lost=True)
         elif self._has_handed_over and loop.time() > self._updated_at + RESUBMIT_INTERVAL:
             self._updated_at = loop.time()

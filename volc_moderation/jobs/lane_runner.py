@@ -1,7 +1,6 @@
 """Runs one lane: takes its due jobs from the journal and keeps just enough calls in flight to fill the quota."""
 
 import asyncio
-import logging
 import random
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +19,9 @@ from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.job_store import JobStore
 from volc_moderation.jobs.journal.schema import DueJob
+from volc_moderation.jobs.lane_log import log_lane
 from volc_moderation.jobs.outcome import EndedAttempt, Outcome
+from volc_moderation.log_events import LogEvent, code_of
 from volc_moderation.quotas.permit import Priority, QuotaKey
 from volc_moderation.quotas.store import QuotaStore
 from volc_moderation.retry import RetryPolicy
@@ -58,8 +59,6 @@ MAX_WAIT_FOR_DEFERRED = 30.0
 
 #: Seconds that a run with an end waits for a store of quotas that cannot be reached.
 QUOTA_STORE_TIMEOUT = 30.0
-
-_log = logging.getLogger("volc_moderation")
 
 
 @attrs.frozen(kw_only=True)
@@ -364,7 +363,7 @@ class LaneRunner:
     def _resume(self) -> None:
         """End an outage: an answer of any kind has come."""
         if self.pause_reason is not None:
-            _log.info("%s: jobs run again", self.lane.action)
+            log_lane(LogEvent.LANE_RESUMED, self.lane, "%s: jobs run again", self.lane.action)
         self._consecutive_failures = self._consecutive_pauses = 0
         self._paused_until = 0.0
         self._quota_unavailable_since = None
@@ -376,7 +375,8 @@ class LaneRunner:
         if now < self._paused_until:
             return  # another call that was in flight when the pause began
         if type(reason) is not type(self.pause_reason):
-            _log.warning("%s: jobs wait, and are retried periodically: %s", self.lane.action, reason)
+            text = "%s: jobs wait, and are retried periodically: %s"
+            log_lane(LogEvent.LANE_PAUSED, self.lane, text, self.lane.action, reason, code=code_of(reason))
         if self._store.is_shared:
             self._cancel_unsent()
         pause = min(MAX_OUTAGE_PAUSE, INITIAL_OUTAGE_PAUSE * 2.0**self._consecutive_pauses)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 from collections.abc import Awaitable, Callable
 
@@ -11,11 +10,13 @@ from volc_moderation.jobs.inheritance import begin_lead, end_lead
 from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal, JournalThread
+from volc_moderation.jobs.lane_log import log_lane
 from volc_moderation.jobs.leader_socket import LeaderSocket
 from volc_moderation.jobs.listeners import Listeners
 from volc_moderation.jobs.messages import Hello
 from volc_moderation.jobs.runner import LocalRunner
 from volc_moderation.jobs.standby import Standby
+from volc_moderation.log_events import LogEvent, Repeats
 
 PURGE_INTERVAL = 3600.0  # seconds
 #: Seconds between two looks for what others have normally told at once: new jobs, or the end of the leader.
@@ -25,8 +26,6 @@ OTHER_LEADER_TIMEOUT = 0.3
 # Seconds that a leader that stops waits for the end of cancelled calls, and for the journal.
 CANCEL_TIMEOUT = 2.0
 PASS_ON_TIMEOUT = 2.0
-
-_log = logging.getLogger("volc_moderation")
 
 
 class Leader:
@@ -57,6 +56,7 @@ class Leader:
         self._may_have_new_jobs = asyncio.Event()
         self._unserved_lanes: set[int] = set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._faults = Repeats()
         #: Whether the lead is still to be released.
         self._has_lead = self._is_shared
 
@@ -76,7 +76,8 @@ class Leader:
                 self._socket.listen()  # it may fail, so it is done before anything is written
             recovered = await self._runner.prepare(is_strict=is_strict)
             if recovered:
-                _log.info("%d jobs were in flight when the last process ended", recovered)
+                text = "%d jobs were in flight when the last process ended"
+                LogEvent.JOBS_RECOVERED.log(text, recovered, journal=self._journal.name, count=recovered)
             await begin_lead(self._journal, self._runner.clients)
         except BaseException:
             if self._socket is not None:
@@ -139,9 +140,10 @@ class Leader:
                     self._has_lead = False
                     await self._journal.release_lead()
         except JournalError as error:
-            _log.warning("%s", error)
+            self._log_fault("pass_on", "%s", error)
         except TimeoutError:
-            _log.warning("the journal is busy; the next process runs the jobs once this one has written its records")
+            text = "the journal is busy; the next process runs the jobs once this one has written its records"
+            self._log_fault("pass_on", text)
 
     def _drop_lead(self) -> None:
         """Let the next leader start, at the latest when the calls and the journal of this one are closed."""
@@ -202,7 +204,7 @@ class Leader:
             try:
                 lanes = await self._journal.do(Journal.lanes)
             except JournalError as error:
-                _log.warning("%s", error)
+                self._log_fault("look_for_jobs", "%s", error)
                 await asyncio.sleep(1)
                 continue
             for lane_id in lanes.keys() - self._unserved_lanes:
@@ -210,12 +212,19 @@ class Leader:
                     self._runner.wake(lane_id, lanes[lane_id])
                 except ConfigurationError as error:
                     self._unserved_lanes.add(lane_id)
-                    _log.warning("%s: give all Jobs of a journal the same clients", error)
+                    text = "%s: give all Jobs of a journal the same clients"
+                    log_lane(LogEvent.LANE_UNSERVED, lanes[lane_id], text, error)
 
     async def _purge_periodically(self, purge: Callable[[Journal], object]) -> None:
         while True:
             try:
                 await self._journal.do(purge)
             except JournalError as error:
-                _log.warning("%s", error)
+                self._log_fault("purge", "%s", error)
             await asyncio.sleep(PURGE_INTERVAL)
+
+    def _log_fault(self, operation: str, message: str, *args: object) -> None:
+        count = self._faults.count(operation, asyncio.get_running_loop().time())
+        if count is not None:
+            name = self._journal.name
+            LogEvent.JOURNAL_FAULT.log(message, *args, journal=name, operation=operation, count=count)

@@ -12,6 +12,7 @@ from volc_moderation.errors import JournalError
 from volc_moderation.jobs import messages, socket_file
 from volc_moderation.jobs.job_event import JobEvent, dump_event
 from volc_moderation.jobs.messages import Ended, EventFields, Hello, Unwatch, Wake, WantEvents, Watch
+from volc_moderation.log_events import LogEvent, Repeats
 
 #: Bytes that a standby has not read, from which on it gets no more events: it is too slow for them.
 MAX_UNREAD_EVENT_BYTES = 2 * 2**20
@@ -52,6 +53,7 @@ class LeaderSocket:
         #: The tasks that serve a standby.
         self._serving: set[asyncio.Task[None]] = set()
         self._event_readers: set[asyncio.StreamWriter] = set()
+        self._unserved = Repeats()
 
     def listen(self) -> None:
         """Let standbys connect; they wait until ``accept``. Raises ``JournalError`` if that is impossible."""
@@ -96,7 +98,10 @@ class LeaderSocket:
             try:
                 connection = await socket_file.accept_at(listener)
             except OSError as error:
-                _log.warning("a process that shares a journal cannot be served: %s", error.strerror)
+                count = self._unserved.count(error.errno, asyncio.get_running_loop().time())
+                if count is not None:
+                    text = "a process that shares a journal cannot be served: %s"
+                    LogEvent.STANDBY_NOT_SERVED.log(text, error.strerror, journal=str(self._file), count=count)
                 await asyncio.sleep(ACCEPT_RETRY_INTERVAL)
                 continue
             task = asyncio.create_task(self._serve(connection), name="standby of a journal")

@@ -6,7 +6,6 @@ journal shows: the operating system releases it with the process.
 
 import asyncio
 import contextlib
-import logging
 import random
 from collections.abc import Callable
 from typing import Protocol
@@ -21,6 +20,7 @@ from volc_moderation.jobs.listeners import Listeners
 from volc_moderation.jobs.messages import Ended, EventFields, Notice
 from volc_moderation.jobs.standby import Standby
 from volc_moderation.jobs.steady_clock import SteadyClock
+from volc_moderation.log_events import LogEvent
 
 # Seconds between two attempts to take the lead or to find the leader, while neither works.
 MIN_SEEK_INTERVAL = 0.02
@@ -32,8 +32,6 @@ MAX_START_TIME = 2.0
 NO_LEADER_TIMEOUT = 1.0
 #: Seconds that closing waits for the end of an attempt to take the lead, which is cancelled.
 CANCEL_TIMEOUT = 5.0
-
-_log = logging.getLogger("volc_moderation")
 
 
 class Role(Protocol):
@@ -148,7 +146,8 @@ class Leadership:
                 await self._play_role()
                 await self._seek()
             except Exception:  # noqa: BLE001 - a bug; without this task, this process would never lead again
-                _log.exception("looking for the leader of the jobs failed")
+                text = "looking for the leader of the jobs failed"
+                LogEvent.INTERNAL_ERROR.log(text, exc_info=True, part="leadership")
                 await asyncio.sleep(MAX_SEEK_INTERVAL)
 
     async def _play_role(self) -> None:
@@ -186,12 +185,14 @@ class Leadership:
             is_taken = await self._take_lead(is_strict=is_strict)
         except (JournalError, OSError) as error:  # it may pass, such as a full disk
             if str(error) != self._logged_error:
-                _log.error("this process cannot run the jobs: %s", error)
+                text = "this process cannot run the jobs: %s"
+                LogEvent.LEAD_NOT_TAKEN.log(text, error, journal=self._journal.name)
             self._last_error = self._logged_error = str(error)
         except ConfigurationError as error:
             self._last_error = str(error)
         except Exception as error:  # noqa: BLE001 - raised when the jobs are closed
-            _log.critical("this process leaves the jobs to others: %s", type(error).__name__, exc_info=error)
+            text = "this process leaves the jobs to others: %s"
+            LogEvent.LEAD_NOT_TAKEN.log(text, type(error).__name__, exc_info=error, journal=self._journal.name)
             self._refusal = self._last_error = f"this one failed to take the lead: {type(error).__name__}"
             self._failure = error
         else:
@@ -216,6 +217,7 @@ class Leadership:
                 self._journal.release_lead()  # after what a start that is cancelled has asked of the journal
             raise
         self._leader = leader
+        LogEvent.LEAD_TAKEN.log("this process runs the jobs", journal=self._journal.name)
         self._on_role()
         return True
 
@@ -234,6 +236,8 @@ class Leadership:
         if self._listeners.has_readers:
             standby.want_events()
         self._standby = standby
+        leader = standby.hello.pid
+        LogEvent.LEAD_FOLLOWED.log("process %d runs the jobs", leader, journal=self._journal.name, leader=leader)
         self._on_role()
         return True
 
@@ -252,7 +256,8 @@ class Leadership:
         """Leave the calls to others, since the runner has ended by itself."""
         error = None if leader.running.cancelled() else leader.running.exception()
         reason = type(error).__name__ if error else "cancelled"
-        _log.critical("jobs no longer run in the background: %s", reason, exc_info=error)
+        text = "jobs no longer run in the background: %s"
+        LogEvent.LEAD_LOST.log(text, reason, exc_info=error, journal=self._journal.name)
         self._refusal = self._last_error = f"they no longer run in the background of this one: {reason}"
         self._failure = error if isinstance(error, Exception) else None  # raised when the jobs are closed
         try:
@@ -267,6 +272,7 @@ class Leadership:
     def _report_no_leader(self, reason: str) -> None:
         if self.no_leader is None:
             self.no_leader = f"no process runs the jobs: {reason}"
+            LogEvent.NO_LEADER.log("%s", self.no_leader, journal=self._journal.name)
             self._listeners.release_waiters(self.no_leader)
 
     def _on_notice(self, notice: Notice) -> None:

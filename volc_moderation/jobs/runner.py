@@ -1,7 +1,6 @@
 """Runs lanes concurrently, each at the full speed of its quota, until all of their jobs have ended."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
@@ -15,16 +14,16 @@ from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.job_store import JobStore
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread
+from volc_moderation.jobs.lane_log import FailedJobs, log_lane
 from volc_moderation.jobs.lane_runner import MAX_CONCURRENCY, LaneRunner, RunnerOptions
 from volc_moderation.jobs.steady_clock import SteadyClock
+from volc_moderation.log_events import LogEvent
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
 
 J = TypeVar("J", bound=JobStore)
 
 _HOW_TO_RUN_FOREIGN_JOBS = "; run them with the clients that they were submitted with"
-
-_log = logging.getLogger("volc_moderation")
 
 
 class MultiLaneRunner(Generic[J]):
@@ -64,7 +63,7 @@ class MultiLaneRunner(Generic[J]):
             priority=priority,
             clock=clock,
             steady_clock=self.steady_clock,
-            on_event=on_event,
+            on_event=FailedJobs(on_event).note,
             run_forever=run_forever,
             concurrency=concurrency,
             wait_for_deferred=wait_for_deferred,
@@ -153,7 +152,7 @@ class LocalRunner(MultiLaneRunner[JournalThread]):
                 if lane_id in unfinished:
                     if is_strict:
                         raise ConfigurationError(f"{error}{_HOW_TO_RUN_FOREIGN_JOBS}") from None
-                    _log.error("%s%s", error, _HOW_TO_RUN_FOREIGN_JOBS)
+                    log_lane(LogEvent.LANE_UNSERVED, lane, "%s%s", error, _HOW_TO_RUN_FOREIGN_JOBS)
         await self._store.do(Journal.forget_queue)
         await self._store.do(lambda journal: journal.clamp_due_times(now=due))
         recovered = 0

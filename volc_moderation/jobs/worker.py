@@ -5,7 +5,6 @@ frozen for too long, it sends nothing more of them.
 """
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from volc_moderation.jobs.outcome import EndedAttempt
 from volc_moderation.jobs.queue.records import Claim, ClaimedAttempt, WorkerLaneStatus, WorkerStatus, parse_lane_name
 from volc_moderation.jobs.queue.redis_queue import WORKER_LEASE, RedisQueue
 from volc_moderation.jobs.runner import MultiLaneRunner
+from volc_moderation.log_events import LogEvent
 from volc_moderation.quotas.machine import boot_time
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
@@ -36,8 +36,6 @@ GRACE_PERIOD = 15.0
 #: Seconds that an outcome waits to be recorded together with others.
 RECORD_LINGER = 0.01
 MAX_RECORDS_PER_REQUEST = 200
-
-_log = logging.getLogger("volc_moderation")
 
 
 class Worker:
@@ -76,6 +74,8 @@ class Worker:
         self._takes: dict[asyncio.Task[object], float] = {}
         #: The largest fence that this worker has seen. If the queue's last fence is smaller, its Redis has lost data.
         self._known_fence = 0
+        #: Identifies the data of the queue: it changes when they are lost. None before the first heartbeat.
+        self._data: str | None = None
         #: Why outcomes could not be recorded, or jobs not given back.
         self._fatal_error: JournalError | None = None
         self._sent_marks: Batch[Claim, bool] = Batch(self._mark_sent)
@@ -163,7 +163,7 @@ class Worker:
             began = boot_time()
             # A take that began before the last reply may still bring claims up to that reply's fence.
             has_all_replies = all(started_at > replied_at for started_at in self._takes.values())
-            fence, due_counts = await self._queue.heartbeat(
+            fence, due_counts, data = await self._queue.heartbeat(
                 self.id,
                 self._status(),
                 held=list(self._held),
@@ -172,6 +172,7 @@ class Worker:
             )
             last_fence, replied_at = fence, loop.time()
             self._known_fence = max(self._known_fence, fence)
+            self._note_data(data)
             self._on_heartbeat()
             self._lease_renewed_at = max(self._lease_renewed_at, began)
             for lane, due_count in due_counts:
@@ -182,6 +183,13 @@ class Worker:
                     await self._heartbeat_now.wait()
             except TimeoutError:
                 pass
+
+    def _note_data(self, data: str) -> None:
+        """Take note of the identity of the queue's data."""
+        if self._data not in (None, data):
+            text = "the queue has lost data; jobs that were in it may be lost, too"
+            LogEvent.QUEUE_LOST_DATA.log(text, queue=self._queue.name, worker=self.id)
+        self._data = data
 
     def _status(self) -> WorkerStatus:
         return WorkerStatus(
@@ -268,19 +276,25 @@ class Worker:
             self._fail(error)
             raise
         self._known_fence = max(self._known_fence, fence)
-        for attempt, is_valid in zip(attempts, are_valid, strict=True):
+        for attempt in attempts:
             self._held.pop(attempt.claim.fence, None)
-            if not is_valid:
-                _log.info(
-                    "job %s no longer belonged to this worker when it ended (%s)",
-                    attempt.claim.key,
-                    attempt.ended.outcome.state.value,
-                )
+        lost = [attempt for attempt, is_valid in zip(attempts, are_valid, strict=True) if not is_valid]
+        if lost:
+            LogEvent.CLAIMS_LOST.log(
+                "job %s no longer belonged to this worker when it ended (%s)%s",
+                lost[0].claim.key,
+                lost[0].ended.outcome.state.value,
+                "" if len(lost) == 1 else f", nor did {len(lost) - 1} others",
+                worker=self.id,
+                job=lost[0].claim.key,
+                count=len(lost),
+            )
         return are_valid
 
     def _fail(self, error: JournalError) -> None:
         """Stop. When this worker's lease expires, other workers recover the jobs that it could not record."""
-        _log.error("the outcomes of jobs could not be recorded: %s", error)
+        if self._fatal_error is None:
+            LogEvent.WORKER_FAILED.log("the outcomes of jobs could not be recorded: %s", error, worker=self.id)
         self._fatal_error = self._fatal_error or error
         self._is_stopping.set()
 

@@ -6,7 +6,6 @@ which nobody awaits, wait for more of them for up to 20 ms.
 
 import asyncio
 import contextlib
-import logging
 import queue
 import threading
 import time
@@ -23,6 +22,7 @@ from volc_moderation.jobs.journal.journal import Journal
 from volc_moderation.jobs.journal.lock import JournalBusyError
 from volc_moderation.jobs.journal.schema import DueJob, Record
 from volc_moderation.jobs.outcome import EndedAttempt
+from volc_moderation.log_events import LogEvent, Repeats
 from volc_moderation.printable import counted
 
 T = TypeVar("T")
@@ -33,10 +33,10 @@ MAX_BATCH_SIZE = 200
 MAX_LINGER = 0.02
 #: Seconds after which a write that failed is tried again.
 WRITE_RETRY_INTERVAL = 0.25
+#: Seconds for which records wait to be written until that is logged.
+MAX_UNWRITTEN_TIME = 2.0
 #: Seconds that closing waits for another process that writes the journal.
 MAX_BUSY_TIME_AT_END = 1.5
-
-_log = logging.getLogger("volc_moderation")
 
 
 async def open_journal(factory: Callable[[], Journal]) -> "JournalThread":
@@ -91,6 +91,11 @@ class JournalThread:
         self._unwritten: list[Record] = []
         #: The thread's own: what waits until the records are written.
         self._releases: list[_Release] = []
+        #: The thread's own: since when there have been such records, and whether that was logged.
+        self._unwritten_since: float | None = None
+        self._is_logged = False
+        self._last_fault: Exception | None = None
+        self._faults = Repeats()
         self._thread = threading.Thread(target=self._run, name=f"journal {journal.path.name}", daemon=True)
         self._closed = False
         self._thread.start()
@@ -126,6 +131,11 @@ class JournalThread:
         self._inbox.put(_Request(function))
 
     # Who else uses the journal
+
+    @property
+    def name(self) -> str:
+        """The path of the journal, for log records."""
+        return str(self._journal.path)
 
     @property
     def access(self) -> Access:
@@ -239,6 +249,7 @@ class JournalThread:
                 requests, is_open = self._receive()
                 if requests or self._unwritten:
                     self._commit(requests)
+                    self._log_unwritten()
                 if self._releases and not self._unwritten:
                     self._journal.release_lead()
                     self._resolve_releases()
@@ -273,18 +284,60 @@ class JournalThread:
                     self._journal.record(self._unwritten)
                 results += [(request, request.function(self._journal)) for request in requests]
         except JournalBusyError as error:  # each would wait as long again
+            self._last_fault = error
             results = [(request, error) for request in requests]
         except Exception as error:  # noqa: BLE001 - raised where the result is awaited
             if len(requests) > 1:  # one by one, the error hits only the request that causes it
                 for request in requests:
                     self._commit([request])
                 return
+            self._last_fault = error
             results = [(request, error) for request in requests]
         else:
             self._unwritten = []
         if results:
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(_resolve, results)
+                self._loop.call_soon_threadsafe(self._resolve, results)
+
+    def _log_unwritten(self) -> None:
+        """Log that records have been waiting to be written for long, and that they have been written."""
+        now = time.monotonic()
+        if not self._unwritten:
+            if self._is_logged:
+                LogEvent.JOURNAL_WRITTEN_AGAIN.log("the journal %s is written again", self.name, journal=self.name)
+            self._unwritten_since, self._is_logged = None, False
+        elif self._unwritten_since is None:
+            self._unwritten_since = now
+        elif not self._is_logged and now >= self._unwritten_since + MAX_UNWRITTEN_TIME:
+            self._is_logged = True
+            LogEvent.JOURNAL_NOT_WRITTEN.log(
+                "the journal %s cannot be written; %s not recorded: %s",
+                self.name,
+                counted(len(self._unwritten), "outcome"),
+                self._last_fault,
+                journal=self.name,
+                count=len(self._unwritten),
+            )
+
+    def _resolve(self, results: list[tuple[_Request, object]]) -> None:
+        """Pass results to those who await them. This runs in the event loop."""
+        for request, result in results:
+            if not isinstance(result, Exception):
+                _call_then(request, result)
+            elif request.future is None:
+                self._log_fault(result)
+            if request.future is None or request.future.done():
+                continue  # nobody awaits it
+            if isinstance(result, Exception):
+                request.future.set_exception(result)
+            else:
+                request.future.set_result(result)
+
+    def _log_fault(self, error: Exception) -> None:
+        count = self._faults.count(type(error), self._loop.time())
+        if count is not None:
+            text = "a journal could not be written: %s"
+            LogEvent.JOURNAL_FAULT.log(text, error, journal=self.name, operation="write", count=count)
 
     def _resolve_releases(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -298,20 +351,6 @@ def _resolve_release(future: "asyncio.Future[None]") -> None:
         future.set_result(None)
 
 
-def _resolve(results: list[tuple[_Request, object]]) -> None:
-    for request, result in results:
-        if not isinstance(result, Exception):
-            _call_then(request, result)
-        elif request.future is None:
-            _log.warning("a journal could not be written: %s", result)
-        if request.future is None or request.future.done():
-            continue  # nobody awaits it
-        if isinstance(result, Exception):
-            request.future.set_exception(result)
-        else:
-            request.future.set_result(result)
-
-
 def _call_then(request: _Request, result: object) -> None:
     """Call the request's callback; an error there must not reach the other requests."""
     if request.then is None:
@@ -319,4 +358,5 @@ def _call_then(request: _Request, result: object) -> None:
     try:
         request.then(result)
     except Exception:  # noqa: BLE001 - of the callback
-        _log.exception("a callback after a write to a journal failed")
+        text = "a callback after a write to a journal failed"
+        LogEvent.INTERNAL_ERROR.log(text, exc_info=True, part="journal")

@@ -334,8 +334,8 @@ function steps.give_back()
   return count
 end
 
--- Renew a worker's lease, save its status, and recover the jobs of dead workers. Returns the last fence, and all lanes
--- with their number of due jobs.
+-- Renew a worker's lease, save its status, and recover the jobs of dead workers. Returns the last fence, all lanes with
+-- their number of due jobs, and an identity of the data that changes when they are lost or replaced by older ones.
 --
 -- Claims up to ``up_to_fence`` that the worker does not hold never reached it: the reply was lost. They are given back.
 function steps.heartbeat()
@@ -365,7 +365,7 @@ function steps.heartbeat()
   for _, lane in ipairs(call('SMEMBERS', LANES)) do
     lanes[#lanes + 1] = {lane, call('ZCOUNT', due_key(lane), '-inf', now)}
   end
-  return {last_fence, lanes}
+  return {last_fence, lanes, data_id .. ':' .. distrusted_until}
 end
 
 -- Remove a worker, and give back its jobs. Returns their number.

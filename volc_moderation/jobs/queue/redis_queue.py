@@ -6,7 +6,6 @@ repeated, and is if the connection is lost: whether the step was done is unknown
 
 import asyncio
 import json
-import logging
 import random
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ from volc_moderation.jobs.queue.records import (
     load_worker_status,
     parse_lane_name,
 )
+from volc_moderation.log_events import LogEvent
 from volc_moderation.redis_client import (
     cancellable,
     client_or_error,
@@ -59,8 +59,6 @@ LISTEN_TIMEOUT = 1.0
 #: Entries of a run's stream that one request reads.
 MAX_UPDATES_PER_READ = 500
 
-_log = logging.getLogger("volc_moderation")
-
 
 def queue_client(address: str) -> object:
     """Return a client for the address of a Redis, or the error: the traceback of one raised would show the address."""
@@ -84,6 +82,7 @@ class RedisQueue:
 
     def __init__(self, redis: object, name: str, *, keep: int, reconnect: float) -> None:
         self._redis = cast("Any", redis)
+        self.name = name
         self._prefix = f"volc_moderation:{{{name}}}:"
         self._script = self._redis.register_script(SCRIPT)
         self._allow_oom_script = self._redis.register_script(ALLOW_OOM_SCRIPT)
@@ -263,8 +262,11 @@ class RedisQueue:
 
     async def heartbeat(
         self, worker: str, status: WorkerStatus, *, held: Sequence[int], up_to_fence: int, known_fence: int = 0
-    ) -> tuple[int, list[tuple[Lane, int]]]:
-        """Report a worker as alive; return the last fence, and for each lane the number of due jobs.
+    ) -> tuple[int, list[tuple[Lane, int]], str]:
+        """Report a worker as alive.
+
+        Return the last fence, for each lane the number of due jobs, and an identity of the queue's data, which changes
+        when they are lost.
 
         :param held: the fences of the worker's claims.
         :param up_to_fence: claims up to this fence that are not in ``held`` return to the queue: their reply was lost.
@@ -277,9 +279,9 @@ class RedisQueue:
             "up_to_fence": up_to_fence,
             "known_fence": known_fence,
         }
-        fence, due_counts = await self._step("heartbeat", argument | self._recovery_arguments())
+        fence, due_counts, data = await self._step("heartbeat", argument | self._recovery_arguments())
         lanes = [(parse_lane_name(name.decode(errors="replace")), int(count)) for name, count in due_counts]
-        return int(fence), [(lane, count) for lane, count in lanes if lane is not None]
+        return int(fence), [(lane, count) for lane, count in lanes if lane is not None], data.decode()
 
     async def leave(self, worker: str) -> int:
         """Remove a worker, and give back all jobs that it has; return their number."""
@@ -317,7 +319,7 @@ class RedisQueue:
             finally:
                 with suppress(*redis_errors()):
                     await pubsub.aclose()
-            _log.info("%s", connection_error)
+            LogEvent.NOTIFICATIONS_INTERRUPTED.log("%s", connection_error, queue=self.name)
             await asyncio.sleep(delay * (0.5 + random.random() / 2))  # noqa: S311 - jitter
             delay = min(MAX_RECONNECT_DELAY, delay * 2)
 
@@ -358,13 +360,14 @@ class RedisQueue:
                 may_retry = is_transient(error)
             else:
                 if self.connection_error is not None:
-                    _log.warning("the queue can be reached again")
+                    LogEvent.QUEUE_REACHABLE.log("the queue can be reached again", queue=self.name)
                     self.connection_error = None
                 return reply, is_first_attempt
             if not may_retry or loop.time() + delay > give_up_at:
                 raise connection_error
             if self.connection_error is None and not is_first_attempt:
-                _log.warning("%s; retrying for %.0f s", connection_error, reconnect)
+                text = "%s; retrying for %.0f s"
+                LogEvent.QUEUE_UNREACHABLE.log(text, connection_error, reconnect, queue=self.name)
                 self.connection_error = connection_error
             await asyncio.sleep(delay * (0.5 + random.random() / 2))  # noqa: S311 - jitter
             delay = min(MAX_RECONNECT_DELAY, delay * 2)
