@@ -50,20 +50,57 @@ from volc_moderation.volcengine.webcast import (
 
 if TYPE_CHECKING:
     from volc_moderation.volcengine import callbacks
+    from volc_moderation.volcengine.credentials import (
+        AssumeRoleCredentials,
+        CLIConfigCredentials,
+        CredentialChain,
+        CredentialProvider,
+        ECSCredentials,
+        EnvironmentCredentials,
+        NotConfiguredError,
+        OIDCCredentials,
+        RenewingProvider,
+        StaticCredentials,
+        default_credentials,
+    )
 else:
-    __getattr__, __dir__ = lazy_names(__name__, {"callbacks": []})
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "callbacks": [],
+            "credentials": [
+                "AssumeRoleCredentials",
+                "CLIConfigCredentials",
+                "CredentialChain",
+                "CredentialProvider",
+                "ECSCredentials",
+                "EnvironmentCredentials",
+                "NotConfiguredError",
+                "OIDCCredentials",
+                "RenewingProvider",
+                "StaticCredentials",
+                "default_credentials",
+            ],
+        },
+    )
 
 __all__ = [
     "APIVersion",
     "Acknowledgement",
+    "AssumeRoleCredentials",
     "BanRoomUser",
     "BanUserStream",
     "BatchSendRoomUnicast",
+    "CLIConfigCredentials",
     "CallbackType",
+    "CredentialChain",
+    "CredentialProvider",
     "DetectionStatus",
     "DetectionTask",
     "DetectionTasks",
     "DismissRoom",
+    "ECSCredentials",
+    "EnvironmentCredentials",
     "EventNotifyConfig",
     "GetRoomOnlineUsers",
     "GetWebCastTask",
@@ -74,13 +111,17 @@ __all__ = [
     "MessageAction",
     "MessageVersion",
     "MonitorConfig",
+    "NotConfiguredError",
+    "OIDCCredentials",
     "OnlineUsers",
     "OnlineUsersVersion",
+    "RenewingProvider",
     "SendBroadcast",
     "SendRoomUnicast",
     "SendUnicast",
     "StartDetection",
     "StartWebcast",
+    "StaticCredentials",
     "StopDetection",
     "StopWebcast",
     "TokenLimit",
@@ -93,4 +134,5 @@ __all__ = [
     "WebCastTask",
     "WebCastTaskResult",
     "callbacks",
+    "default_credentials",
 ]

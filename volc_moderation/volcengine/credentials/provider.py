@@ -120,3 +120,8 @@ class CustomProvider(RenewingProvider):
 def as_provider(credentials: Credentials, *, clock: Callable[[], float]) -> Provider:
     """Return a provider of this package. Raises ``ConfigurationError`` for anything else than ``Credentials``."""
     return credentials if isinstance(credentials, Provider) else CustomProvider(credentials, clock=clock)
+
+
+async def fetch_from(provider: Provider) -> VolcengineCredentials:
+    """Return the credentials of a provider, without its cache: for a provider that keeps them itself."""
+    return await (provider.fetch() if isinstance(provider, RenewingProvider) else provider.credentials())
