@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
-from volc_moderation.errors import AuthenticationError, ModerationError
+from volc_moderation.errors import APIError, AuthenticationError, ConfigurationError, ModerationError
 
 K = TypeVar("K")
 K_co = TypeVar("K_co", covariant=True)
@@ -30,7 +30,12 @@ LAST_USE_BEFORE = 2.0  # seconds
 RECHECK_INTERVAL = 60.0  # seconds
 #: A refresh that takes longer has failed.
 REFRESH_TIMEOUT = 60.0  # seconds
-#: The longest pause after a first failed refresh. It doubles with each further failure, up to ``MAX_PAUSE``.
+#: How often a refresh tries to fetch keys, if the fault may pass.
+REFRESH_ATTEMPTS = 3
+#: A call waits for so many refreshes: its keys may be refused to others before it can use them.
+MAX_REFRESHES_OF_A_CALL = 3
+#: The longest pause after a first failed attempt, and after a first failed refresh. It doubles with each further one,
+#: up to ``MAX_PAUSE``.
 FIRST_PAUSE = 1.0  # seconds
 MAX_PAUSE = 20.0  # seconds
 #: Refused keys are replaced at most this often: if new keys are refused as well, the keys are not what is wrong.
@@ -132,11 +137,15 @@ class RenewedKeys(Generic[K]):
 
         If the caller is cancelled, the refresh goes on for the others.
         """
-        keys = self.current()
-        if keys is not None:
-            return keys
-        if self._is_refreshing() or self._may_try():
+        for _ in range(MAX_REFRESHES_OF_A_CALL):
+            keys = self.current()
+            if keys is not None:
+                return keys
+            if not (self._is_refreshing() or self._may_try()):
+                break
             await asyncio.wait([self._start()])
+            if self._error is not None:
+                break
         if self._keys is not None and self._age() < self._last_age:
             return self._keys
         # A copy, since each call adds to its error what is known of the call.
@@ -187,15 +196,24 @@ class RenewedKeys(Generic[K]):
 
     async def _try_to_fetch(self) -> str | None:
         """Fetch keys. Return why that failed, or None."""
+        reason = ""
         try:
-            async with asyncio.timeout(REFRESH_TIMEOUT):
-                return self._accept(await self._fetch())
-        except ModerationError as error:
-            return str(error)
+            async with asyncio.timeout(REFRESH_TIMEOUT) as timeout:
+                for attempt in range(REFRESH_ATTEMPTS):
+                    if attempt:
+                        await asyncio.sleep(_pause_after(attempt - 1))
+                    try:
+                        return self._accept(await self._fetch())
+                    except (APIError, ConfigurationError) as error:
+                        return str(error)  # the next attempt would fail as well
+                    except ModerationError as error:
+                        reason = str(error)
+                    except Exception as error:  # noqa: BLE001 - whatever a provider of the user raises
+                        reason = type(error).__name__
         except TimeoutError:
-            return f"no keys within {REFRESH_TIMEOUT:g} s"
-        except Exception as error:  # noqa: BLE001 - whatever a provider of the user raises
-            return type(error).__name__
+            if timeout.expired():
+                reason = f"no keys within {REFRESH_TIMEOUT:g} s"
+        return reason
 
     def _accept(self, keys: K) -> str | None:
         """Use new keys from now on. Return what is wrong with them, or None."""
@@ -228,9 +246,13 @@ class RenewedKeys(Generic[K]):
             _log.warning("%s: not renewed, the keys in use remain valid: %s", self._name, reason)
 
     def _pause(self, loop_time: float) -> None:
-        pause = min(MAX_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures, 10))
+        self._paused_until = loop_time + _pause_after(self._failures)
         self._failures += 1
-        self._paused_until = loop_time + pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter
 
     def _to_error(self, reason: str) -> AuthenticationError:
         return AuthenticationError(f"no valid keys: {self._name}: {reason}", code=NO_CREDENTIALS)
+
+
+def _pause_after(failures: int) -> float:
+    """Return the seconds to pause after a failure, which came after a number of others."""
+    return min(MAX_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10)) * (0.5 + random.random() / 2)  # noqa: S311 - jitter
