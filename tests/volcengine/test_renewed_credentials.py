@@ -105,7 +105,7 @@ async def test_a_refused_token_is_replaced_and_the_call_repeated_once() -> None:
         replies = await asyncio.gather(*(client.call(StopWebcast(**STOP)) for _ in range(20)))
     assert len(role.issued) == 2
     refused = vendor.keys.count("AKTP0")
-    assert refused > 1
+    assert refused >= 1
     assert sorted(reply.attempts for reply in replies) == [1] * (20 - refused) + [2] * refused
     assert vendor.keys.count("AKTP1") == 20
 
