@@ -7,13 +7,18 @@ from typing import Any, Self, TypeVar, Unpack
 
 from volc_moderation.action import Action, documented_versions
 from volc_moderation.call_options import DEFAULT_TIMEOUT, ClientOptions
-from volc_moderation.credentials import VolcengineCredentials, volcengine_keys_from_env
+from volc_moderation.credentials import (
+    VolcengineCredentials,
+    volcengine_key_variables,
+    volcengine_keys_from_env,
+)
 from volc_moderation.errors import AuthenticationError, ConfigurationError, ModerationError, describe
 from volc_moderation.http_clients import AsyncHTTPClient
 from volc_moderation.quotas.environment import quotas_from_env
 from volc_moderation.quotas.permit import Priority, Quotas
 from volc_moderation.renewed_keys import FixedKeys, KeySource
 from volc_moderation.retry import RetryPolicy
+from volc_moderation.volcengine import credentials as providers
 from volc_moderation.volcengine import protocol
 from volc_moderation.volcengine.actions import APIVersion, VolcengineAction
 from volc_moderation.volcengine.credentials.provider import Credentials, CustomProvider, Provider
@@ -35,6 +40,14 @@ class VolcengineClientOptions(ClientOptions, total=False):
     account: str | None
     app_id: str | None
     version: APIVersion | str | None
+
+
+def _chain_from_env(clock: Callable[[], float]) -> Provider | None:
+    """Return what fetches keys, unless there are variables with keys, or there can be no others."""
+    if volcengine_key_variables() is not None:
+        return None
+    chain = providers.default_credentials(clock=clock)
+    return chain if chain.is_configured() else None
 
 
 class VolcengineClient(VolcengineMethods):
@@ -130,15 +143,29 @@ class VolcengineClient(VolcengineMethods):
         """Create a client with keys from the environment.
 
         The keys are ``VOLCENGINE_ACCESS_KEY``, ``VOLCENGINE_SECRET_KEY`` and ``VOLCENGINE_SESSION_TOKEN``, or else
-        ``VOLC_ACCESSKEY`` and ``VOLC_SECRETKEY``. ``VOLCENGINE_RTC_BASE_URL`` is the default of ``base_url``.
+        ``VOLC_ACCESSKEY`` and ``VOLC_SECRETKEY``. Without these, they are the ``default_credentials()``, which the
+        first call fetches: of an OIDC token, of the command line ``ve``, or of the server's role.
+
+        ``VOLCENGINE_ACCOUNT`` is the default of ``account``, and ``VOLCENGINE_RTC_BASE_URL`` that of ``base_url``.
         ``VOLC_MODERATION_QUOTAS`` is the default of ``quotas``: ``window``, ``file``, ``file:/path`` or the address of
         a Redis. The client closes the store that it names.
+
+        Raises ``ConfigurationError`` if half of a pair is set, or if there can be no keys: nothing is set, and
+        ``VOLCENGINE_ECS_METADATA_DISABLED`` is ``true``.
         """
-        access_key, secret_key, session_token = volcengine_keys_from_env()
+        chain = _chain_from_env(options.get("clock", time.time))
+        access_key, secret_key, session_token = volcengine_keys_from_env() if chain is None else (None, None, None)
+        options.setdefault("account", os.environ.get("VOLCENGINE_ACCOUNT") or None)
         options.setdefault("base_url", os.environ.get("VOLCENGINE_RTC_BASE_URL") or BASE_URL)
         owned_quotas = None if "quotas" in options else quotas_from_env()
         options.setdefault("quotas", owned_quotas)
-        client = cls(access_key=access_key, secret_key=secret_key, session_token=session_token, **options)
+        client = cls(
+            access_key=access_key,
+            secret_key=secret_key,
+            session_token=session_token,
+            credentials=chain,
+            **options,
+        )
         client._state.owned_quotas = owned_quotas
         return client
 

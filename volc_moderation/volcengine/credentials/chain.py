@@ -51,6 +51,10 @@ class CredentialChain(RenewingProvider):
         """The provider whose keys are used; None before there are any."""
         return self._chosen
 
+    def is_configured(self) -> bool:
+        """Return whether one of the providers may have credentials."""
+        return any(provider.is_configured() for provider in self._providers)
+
     async def fetch(self) -> VolcengineCredentials:
         """Get keys of the provider in use, or find one."""
         if self._chosen is not None:

@@ -64,17 +64,30 @@ class CLIConfigCredentials(RenewingProvider):
         self._profile: CLIProfile | None = None
         self._provider: Provider | None = None
 
+    def is_configured(self) -> bool:
+        """Return whether a file or a profile is named, or the file exists."""
+        if self._path_given or self._profile_name:
+            return True
+        try:
+            return _expanded(DEFAULT_PATH).exists()
+        except (OSError, NotConfiguredError):
+            return False
+
+    @property
+    def _path_given(self) -> str | os.PathLike[str] | None:
+        return self._given_path or self._environ.get("VOLCENGINE_CLI_CONFIG_FILE")
+
+    @property
+    def _profile_name(self) -> str | None:
+        names = self._given_profile, *map(self._environ.get, ("VOLCENGINE_PROFILE", "VOLCSTACK_PROFILE"))
+        return next(filter(None, names), None)
+
     async def fetch(self) -> VolcengineCredentials:
         """Read the file, and get the keys that it describes."""
-        given_path = self._given_path or self._environ.get("VOLCENGINE_CLI_CONFIG_FILE")
-        given_name = (
-            self._given_profile or self._environ.get("VOLCENGINE_PROFILE") or self._environ.get("VOLCSTACK_PROFILE")
-        )
-        path = _expanded(given_path or DEFAULT_PATH)
-        if not given_path and not given_name and not path.exists():
+        if not self.is_configured():
             raise NotConfiguredError(f"there is no file {DEFAULT_PATH}")
         try:
-            self._read(path, given_name)
+            self._read(_expanded(self._path_given or DEFAULT_PATH), self._profile_name)
         except ConfigurationError as error:
             # Without the frames below, which hold what is in the file.
             raise error.with_traceback(None) from None

@@ -72,9 +72,13 @@ class ECSCredentials(RenewingProvider):
         self._sts = STS(sts_endpoint, clock=clock, retry=RetryPolicy(attempts=1))
         self._clock = clock
 
+    def is_configured(self) -> bool:
+        """Return whether the provider is not disabled."""
+        return self._environ.get("VOLCENGINE_ECS_METADATA_DISABLED", "").strip().lower() != "true"
+
     async def fetch(self) -> VolcengineCredentials:
         """Request the keys, and once the account that they belong to."""
-        if self._environ.get("VOLCENGINE_ECS_METADATA_DISABLED", "").strip().lower() == "true":
+        if not self.is_configured():
             raise NotConfiguredError("VOLCENGINE_ECS_METADATA_DISABLED is true")
         role = self._role_name or self._environ.get("VOLCENGINE_ECS_METADATA", "").strip() or None
         now = self._clock()

@@ -49,8 +49,12 @@ class EnvironmentCredentials(RenewingProvider):
         super().__init__(f"environment ({names[0]})" if names else "environment")
         self._environ = environ
 
+    def is_configured(self) -> bool:
+        """Return whether one of the variables is set."""
+        return volcengine_key_variables(self._environ) is not None
+
     async def fetch(self) -> VolcengineCredentials:
         """Read the variables. Raises ``ConfigurationError``."""
-        if volcengine_key_variables(self._environ) is None:
+        if not self.is_configured():
             raise NotConfiguredError("VOLCENGINE_ACCESS_KEY and VOLCENGINE_SECRET_KEY are not set")
         return VolcengineCredentials.make(*volcengine_keys_from_env(self._environ))

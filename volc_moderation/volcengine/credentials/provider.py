@@ -39,6 +39,10 @@ class Provider(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def is_configured(self) -> bool:
+        """Return whether there may be credentials, without a request. Otherwise a chain asks the next provider."""
+        return True
+
     @property
     @abstractmethod
     def keys(self) -> KeySource[VolcengineCredentials]:

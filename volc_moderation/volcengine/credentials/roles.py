@@ -171,6 +171,10 @@ class EnvironmentOIDCCredentials(RenewingProvider):
         self._environ = environ
         self._clock = clock
 
+    def is_configured(self) -> bool:
+        """Return whether one of the variables is set."""
+        return any(self._environ.get(name) for name in _OIDC_VARIABLES)
+
     async def fetch(self) -> VolcengineCredentials:
         """Read the variables and the token, and assume the role."""
         return await OIDCCredentials.from_env(environ=self._environ, clock=self._clock).fetch()
