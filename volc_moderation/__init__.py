@@ -7,6 +7,7 @@ from volc_moderation.lazy_imports import lazy_names
 if TYPE_CHECKING:
     from volc_moderation.action import Action, Quota, Result
     from volc_moderation.call_state import Reply
+    from volc_moderation.credentials import VolcengineCredentials
     from volc_moderation.errors import (
         APIError,
         AuthenticationError,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from volc_moderation.http_clients import fastest_http_client
     from volc_moderation.quotas import FileQuotas, NoQuotas, RedisQuotas, WindowQuotas
     from volc_moderation.retry import RetryPolicy
-    from volc_moderation.volcengine import VolcengineClient
+    from volc_moderation.volcengine import CredentialProvider, VolcengineClient, default_credentials
     from volc_moderation.zego import ZegoClient
 else:
     __getattr__, __dir__ = lazy_names(
@@ -40,6 +41,7 @@ else:
         {
             "action": ["Action", "Quota", "Result"],
             "call_state": ["Reply"],
+            "credentials": ["VolcengineCredentials"],
             "errors": [
                 "APIError",
                 "AuthenticationError",
@@ -66,7 +68,7 @@ else:
             "quotas": ["FileQuotas", "NoQuotas", "RedisQuotas", "WindowQuotas"],
             "retry": ["RetryPolicy"],
             "validators": [],
-            "volcengine": ["VolcengineClient"],
+            "volcengine": ["CredentialProvider", "VolcengineClient", "default_credentials"],
             "zego": ["ZegoClient"],
         },
     )
@@ -78,6 +80,7 @@ __all__ = [
     "CallbackError",
     "ConfigurationError",
     "ConflictError",
+    "CredentialProvider",
     "DeadlineExceeded",
     "DecodeError",
     "Event",
@@ -104,8 +107,10 @@ __all__ = [
     "TransportError",
     "Verdict",
     "VolcengineClient",
+    "VolcengineCredentials",
     "WindowQuotas",
     "ZegoClient",
+    "default_credentials",
     "fastest_http_client",
 ]
 
