@@ -127,7 +127,8 @@ class RenewedKeys(Generic[K]):
         if age < self._renew_age:
             return self._keys
         if age >= self._wait_age:
-            return None
+            # A refresh has just failed if none may be tried now. Until the next one, old keys are better than none.
+            return self._keys if age < self._last_age and not self._is_refreshing() and not self._may_try() else None
         if self._may_try():
             self._start()
         return self._keys
@@ -146,8 +147,9 @@ class RenewedKeys(Generic[K]):
             await asyncio.wait([self._start()])
             if self._error is not None:
                 break
-        if self._keys is not None and self._age() < self._last_age:
-            return self._keys
+        keys = self.current()
+        if keys is not None:
+            return keys
         # A copy, since each call adds to its error what is known of the call.
         raise copy.copy(self._error or self._to_error("the refresh was cancelled"))
 

@@ -174,6 +174,22 @@ async def test_keys_that_expire_while_a_call_waits_for_its_permit_are_not_used()
 
 
 @pytest.mark.looptime
+async def test_old_keys_serve_until_they_expire_while_no_new_ones_can_be_had() -> None:
+    role, vendor = Role(), Vendor()
+    async with client_of(vendor, role.credentials, deadline=30) as client:
+        await client.stop_webcast(**STOP)
+        role.error = TransportError("no route to the service", maybe_sent=False)
+        for before_expiry in (200, 50, 30, 10):
+            await asyncio.sleep(role.issued[0].expires_at - before_expiry - loop_clock())  # type: ignore[operator]
+            await asyncio.gather(*(client.stop_webcast(**STOP) for _ in range(20)))
+        await asyncio.sleep(10)
+        with pytest.raises(AuthenticationError, match="no route to the service"):
+            await client.stop_webcast(**STOP)
+    assert vendor.keys == ["AKTP0"] * 81
+    assert all(at < role.issued[0].expires_at for _, at in vendor.calls)  # type: ignore[operator]
+
+
+@pytest.mark.looptime
 async def test_a_call_waits_for_keys_no_longer_than_its_deadline() -> None:
     role, vendor = Role(delay=30), Vendor()
     async with client_of(vendor, role) as client:
