@@ -14,6 +14,9 @@ class BaseURL:
     url: str
     #: The Host header that is sent and signed: in lower case, with the port unless it is the scheme's default.
     host: str
+    #: The host without the port.
+    name: str
+    port: int
     is_loopback: bool
 
     @property
@@ -45,7 +48,8 @@ class BaseURL:
         ):
             raise ConfigurationError(rule)
         host = f"[{name}]" if ":" in name else name
-        if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
+        default_port = {"http": 80, "https": 443}[parts.scheme]
+        if port is not None and port != default_port:
             host += f":{port}"
         is_loopback = name in {"localhost", "::1"} or name.startswith("127.")
-        return cls(f"{parts.scheme}://{host}", host, is_loopback)
+        return cls(f"{parts.scheme}://{host}", host, name, default_port if port is None else port, is_loopback)

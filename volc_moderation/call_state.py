@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
@@ -11,6 +11,9 @@ from volc_moderation.call_options import CallOptions
 from volc_moderation.errors import ModerationError
 from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, Quotas, is_valid
 from volc_moderation.wire import DecodedResponse
+
+if TYPE_CHECKING:
+    from volc_moderation.telemetry.spans import CallTrace
 
 R = TypeVar("R")
 
@@ -58,6 +61,8 @@ class Call(Generic[R]):
     #: The client was closed before the request left.
     is_closed: bool = False
     last_error: ModerationError | None = None
+    #: Records the call, if the application uses OpenTelemetry.
+    trace: "CallTrace | None" = None
 
     def reply(self, decoded: DecodedResponse[R]) -> Reply[R]:
         """Return what the call returns after a success."""

@@ -1,7 +1,6 @@
 """One call, from start to finish: deadline, retry, quota permit, encode and sign, send, decode. Knows no vendor."""
 
 import asyncio
-import contextlib
 import copy
 import logging
 import random
@@ -10,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar, Unpack
 
+from volc_moderation import telemetry
 from volc_moderation.action import Action, Quota, actions_derived_from, complete
 from volc_moderation.base_url import BaseURL
 from volc_moderation.call_options import CallOptions, ClientOptions
@@ -143,6 +143,15 @@ class Client(ABC):
             on_send=on_send,
             cancel_scope=asyncio.timeout_at(expires_at),
         )
+        recorder = telemetry.active()
+        if recorder is None:
+            return await self._carry_out(call)
+        call.trace = recorder.begin_call(call, vendor=self.vendor, action=action.name, priority=options.priority)
+        with call.trace:
+            return await self._carry_out(call)
+
+    async def _carry_out(self, call: Call[R]) -> Reply[R]:
+        """Make the attempts of a call, until its deadline or the end of the client."""
         failure: ModerationError | None = None
         try:
             async with call.cancel_scope:
@@ -151,7 +160,7 @@ class Client(ABC):
                 except ModerationError as error:
                     failure = error
                 if failure is not None:  # outside of the except block: errors of later attempts are not chained to it
-                    decoded = await retry_after(failure, call, self._attempt, self._wait_after, self._sleep)
+                    decoded = await retry_after(failure, call, self._attempt, self._wait_after, self._state.sleep)
         except TimeoutError:
             if not call.cancel_scope.expired():
                 raise
@@ -167,7 +176,7 @@ class Client(ABC):
             closed = call.last_error or ConfigurationError(CLOSED)
             call.annotate(closed)
             raise closed
-        late = DeadlineExceeded(f"not done within {options.deadline:g} s", maybe_sent=call.sent_at is not None)
+        late = DeadlineExceeded(f"not done within {call.options.deadline:g} s", maybe_sent=call.sent_at is not None)
         call.annotate(late)
         raise late from call.last_error
 
@@ -176,6 +185,8 @@ class Client(ABC):
         if call.last_error is not None and self._state.is_closed:
             raise call.last_error
         request, response, permits = await self._send(call)
+        if call.trace is not None:
+            call.trace.responded(response.status, response.round_trip)
         try:
             decoded = self._decode(call.action, request, response, repeated=call.maybe_done)
         except ThrottledError as error:
@@ -189,6 +200,8 @@ class Client(ABC):
                 self._state.learn_clock_skew(response)
             raise
         permits.answered(response.round_trip)
+        if call.trace is not None:
+            call.trace.succeeded(decoded.request_id)
         return decoded
 
     async def _send(self, call: Call[Any]) -> tuple[Request, Response, AttemptPermits]:
@@ -207,7 +220,10 @@ class Client(ABC):
                 try:
                     await permits.acquire(state.quotas, key, quota, options.priority)
                 finally:
-                    call.waited += loop.time() - began
+                    waited = loop.time() - began
+                    call.waited += waited
+                    if call.trace is not None:
+                        call.trace.acquired(waited, options.priority)
                 await transport.gate.enter(options.priority)
                 try:
                     if call.before_send is not None:
@@ -241,6 +257,8 @@ class Client(ABC):
         self._state.unsent.discard(call)
         call.attempts += 1
         call.sent_at = asyncio.get_running_loop().time()
+        if call.trace is not None:
+            call.trace.begin_attempt(request.method, self._base_url.name, self._base_url.port)
         return request
 
     @abstractmethod
@@ -258,6 +276,8 @@ class Client(ABC):
     def _wait_after(self, call: Call[Any], error: ModerationError) -> float | None:
         """Return the seconds to wait after a failed attempt; None if the call is over."""
         call.sent_at = None
+        if call.trace is not None:
+            call.trace.end_attempt(error)
         call.maybe_done = call.maybe_done or outcome_unknown(error)
         call.last_error = error
         call.annotate(error)
@@ -295,17 +315,6 @@ class Client(ABC):
     def _are_refused(self, keys: Any, error: ModerationError) -> bool:  # noqa: ARG002 - for those who override it
         """Return whether an error says that renewed keys may help."""
         return False
-
-    async def _sleep(self, call: Call[Any], seconds: float) -> None:
-        """Wait for the next attempt, or until the client closes."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._state.closing.wait()
-        finally:
-            call.waited += loop.time() - began
 
     def complete(self, action: Action[R]) -> Action[R]:
         """Return an action with the client's values for what it leaves to the client, as it would be sent.

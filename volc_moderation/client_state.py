@@ -1,6 +1,7 @@
 """What a client shares with the clients that ``with_options`` derives from it: one of them is as good as another."""
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Callable
@@ -104,6 +105,17 @@ class ClientState:
         """Raise ``ConfigurationError`` if the client is closed."""
         if self.is_closed:
             raise ConfigurationError(CLOSED if self._was_closed else "the http_client is closed")
+
+    async def sleep(self, call: Call[Any], seconds: float) -> None:
+        """Wait for the next attempt of a call, or until the client closes."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.closing.wait()
+        finally:
+            call.waited += loop.time() - began
 
     async def aclose(self) -> None:
         """End the calls whose next request has not been sent, and close what is the client's own."""

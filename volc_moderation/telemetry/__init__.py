@@ -1,0 +1,43 @@
+"""Traces and metrics for OpenTelemetry (extra ``otel``).
+
+Nothing is recorded until the application imports ``opentelemetry`` and configures a provider, and nothing of it is
+imported here before. ``docs/observability.md`` lists all spans and metrics.
+"""
+
+import sys
+from typing import TYPE_CHECKING
+
+from volc_moderation.telemetry.sources import Source, register, unregister
+
+if TYPE_CHECKING:
+    from volc_moderation.telemetry.recorder import Recorder
+
+__all__ = ["Source", "active", "register", "traceparent", "unregister"]
+
+_recorder: "Recorder | None" = None
+
+
+def active() -> "Recorder | None":
+    """Return what records spans and metrics; None while the application does not use OpenTelemetry."""
+    if _recorder is None and "opentelemetry.trace" in sys.modules:
+        return _create()
+    return _recorder
+
+
+def _create() -> "Recorder | None":
+    global _recorder  # noqa: PLW0603 - the providers of OpenTelemetry are global, too
+    try:
+        from volc_moderation.telemetry.recorder import Recorder  # noqa: PLC0415 - it imports opentelemetry
+    except ImportError:  # opentelemetry is being imported, or lacks something
+        return None
+    _recorder = Recorder()
+    return _recorder
+
+
+def traceparent() -> str | None:
+    """Return the id of the current span in the form of https://www.w3.org/TR/trace-context/; None without one."""
+    if active() is None:
+        return None
+    from volc_moderation.telemetry.spans import current_traceparent  # noqa: PLC0415 - it imports opentelemetry
+
+    return current_traceparent()

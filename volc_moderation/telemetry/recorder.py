@@ -1,0 +1,101 @@
+"""Counts and measures, and begins spans, with the API of OpenTelemetry."""
+
+import threading
+from collections.abc import Callable, Iterable
+
+from opentelemetry import metrics, trace
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from volc_moderation.telemetry import sources
+from volc_moderation.telemetry.instruments import BUCKET_BOUNDARIES, MAX_SERIES, OTHER, Kind, Metric
+from volc_moderation.telemetry.spans import CallTrace, JobTrace, TracedCall
+
+_NAME = "volc_moderation"
+
+
+class _Counter:
+    """Counts by attributes. To add one takes a tenth of the time that it takes OpenTelemetry's own counters."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._attributes = metric.attributes
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str | None, ...], int] = {}
+
+    def add(self, *values: str | None) -> None:
+        """Count one. ``values`` are those of the attributes, in their order; None for an attribute that is missing."""
+        with self._lock:
+            if values not in self._counts and len(self._counts) >= MAX_SERIES:
+                values = (*values[:-1], OTHER)
+            self._counts[values] = self._counts.get(values, 0) + 1
+
+    def observe(self, _: CallbackOptions) -> list[Observation]:
+        """Return all counts."""
+        with self._lock:
+            counts = list(self._counts.items())
+        return [Observation(count, _present(self._attributes, values)) for values, count in counts]
+
+
+def _present(names: tuple[str, ...], values: tuple[str | None, ...]) -> dict[str, str]:
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+
+class Recorder:
+    """Records spans and metrics with the providers of the application, which may be configured later."""
+
+    def __init__(self) -> None:
+        self._tracer = trace.get_tracer(_NAME)
+        meter = metrics.get_meter(_NAME)
+        self._counters: dict[Metric, _Counter] = {}
+        self._histograms: dict[Metric, metrics.Histogram] = {}
+        for metric in Metric:
+            options = {"name": metric.metric, "unit": metric.unit, "description": metric.description}
+            if metric.kind is Kind.COUNTER:
+                counter = self._counters[metric] = _Counter(metric)
+                meter.create_observable_counter(callbacks=[counter.observe], **options)
+            elif metric.kind is Kind.GAUGE:
+                meter.create_observable_gauge(callbacks=[_gauge(metric)], **options)
+            else:
+                self._histograms[metric] = meter.create_histogram(
+                    **options, explicit_bucket_boundaries_advisory=BUCKET_BOUNDARIES
+                )
+
+    def count(self, metric: Metric, *values: str | None) -> None:
+        """Count one. ``values`` are those of the metric's attributes, in their order; None for one that is missing."""
+        self._counters[metric].add(*values)
+
+    def record(self, metric: Metric, value: float, *values: str) -> None:
+        """Add a value to a histogram. ``values`` are those of the metric's attributes, in their order."""
+        self._histograms[metric].record(value, dict(zip(metric.attributes, values, strict=True)))
+
+    def begin_call(self, call: TracedCall, *, vendor: str, action: str, priority: str) -> CallTrace:
+        """Begin the span of a call."""
+        return CallTrace(self._tracer, self, call, vendor=vendor, action=action, priority=priority)
+
+    def begin_job(
+        self, *, vendor: str, action: str, account: str, key: str, attempts: int, traceparent: str | None
+    ) -> JobTrace:
+        """Begin the span of an attempt of a job.
+
+        :param account: the hash of the account.
+        :param attempts: including this one.
+        :param traceparent: the span that has submitted the job.
+        """
+        return JobTrace(
+            self._tracer,
+            vendor=vendor,
+            action=action,
+            account=account,
+            key=key,
+            attempts=attempts,
+            traceparent=traceparent,
+        )
+
+
+def _gauge(metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def observe(_: CallbackOptions) -> list[Observation]:
+        return [
+            Observation(measured.value, dict(zip(metric.attributes, measured.attributes, strict=True)))
+            for measured in sources.measurements(metric)
+        ]
+
+    return observe
