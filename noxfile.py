@@ -21,7 +21,7 @@ def _runs(version: str) -> bool:
 #: The versions of Python that the package supports; sessions run on those that are installed.
 PYTHONS = [version for version in ("3.11", "3.12", "3.13", "3.14") if _runs(version)]
 #: The extras that users install; the others are for work on the package.
-RUNTIME_EXTRAS = ("httpx2", "webhooks", "redis", "emulator", "cli", "parquet")
+RUNTIME_EXTRAS = ("httpx2", "webhooks", "redis", "emulator", "cli", "otel", "parquet")
 
 
 @nox.session(python=PYTHONS)
