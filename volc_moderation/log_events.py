@@ -38,7 +38,9 @@ class LogEvent(Enum):
     KEYS_RENEWED = "keys_renewed", logging.INFO, "provider lifetime"
     KEYS_NOT_RENEWED = "keys_not_renewed", logging.WARNING, "provider lifetime"
     KEYS_UNAVAILABLE = "keys_unavailable", logging.ERROR, "provider"
-    KEYS_REFUSED = "keys_refused", logging.ERROR, "vendor action code provider"
+    KEYS_REFUSED = "keys_refused", logging.ERROR, "provider"
+    ACCOUNT_UNKNOWN = "account_unknown", logging.WARNING, "provider"
+    SEVERAL_ROLES = "several_roles", logging.WARNING, "provider count"
 
     # Stores of quotas
     QUOTA_STORE_UNAVAILABLE = "quota_store_unavailable", logging.WARNING, "store mode"

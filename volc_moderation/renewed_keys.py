@@ -6,14 +6,22 @@
 import asyncio
 import contextvars
 import copy
-import logging
 import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
-from volc_moderation.errors import APIError, AuthenticationError, ConfigurationError, ModerationError
+from volc_moderation.errors import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    ModerationError,
+    ServerError,
+    TemporaryError,
+    ThrottledError,
+)
+from volc_moderation.log_events import LogEvent, Repeats
 
 K = TypeVar("K")
 K_co = TypeVar("K_co", covariant=True)
@@ -30,8 +38,6 @@ LAST_USE_BEFORE = 2.0  # seconds
 RECHECK_INTERVAL = 60.0  # seconds
 #: A refresh that takes longer has failed.
 REFRESH_TIMEOUT = 60.0  # seconds
-#: How often a refresh tries to fetch keys, if the fault may pass.
-REFRESH_ATTEMPTS = 3
 #: A call waits for so many refreshes: its keys may be refused to others before it can use them.
 MAX_REFRESHES_OF_A_CALL = 3
 #: The longest pause after a first failed attempt, and after a first failed refresh. It doubles with each further one,
@@ -44,7 +50,37 @@ MIN_REPLACEMENT_INTERVAL = 10.0  # seconds
 #: The code of the ``AuthenticationError`` that says that there are no valid keys.
 NO_CREDENTIALS = "NoCredentials"
 
-_log = logging.getLogger("volc_moderation")
+
+class NotConfiguredError(ConfigurationError):
+    """A provider has nothing that it could get credentials from, so that a chain asks the next one."""
+
+
+class NoKeysError(AuthenticationError):
+    """There are no valid keys.
+
+    :param source: the name of what they would come from.
+    :param reason: why there are none, without a secret.
+    :param is_unconfigured: whether that is because nothing is set up that they could come from.
+    """
+
+    def __init__(self, source: str, reason: str, *, is_unconfigured: bool = False) -> None:
+        super().__init__(f"no valid keys: {source}: {reason}", code=NO_CREDENTIALS)
+        self.source = source
+        self.reason = reason
+        self.is_unconfigured = is_unconfigured
+
+    @classmethod
+    def of(cls, source: str, error: Exception) -> Self:
+        """Create it for what a source has raised. Only the errors of this package are known to show no secret."""
+        if isinstance(error, NoKeysError):  # of a source that the source uses
+            return cls(source, f"{error.source}: {error.reason}")
+        if isinstance(error, ModerationError):
+            return cls(source, str(error), is_unconfigured=isinstance(error, NotConfiguredError))
+        return cls(source, type(error).__name__)
+
+    def log(self) -> None:
+        """Log that there are none."""
+        LogEvent.KEYS_UNAVAILABLE.log("%s", self.message, provider=self.source)
 
 
 class KeySource(Protocol[K]):
@@ -87,6 +123,8 @@ class RenewedKeys(Generic[K]):
     :param expires_at: returns when keys expire, in Unix seconds; None if they do not.
     :param name: says in errors and log records what the keys are.
     :param clock: returns the Unix time.
+    :param attempts: how often a refresh tries to fetch keys if the fault may pass; for a ``fetch`` that does not do so
+        itself.
     :param recheck_interval: seconds after which keys without an expiry are fetched again.
     """
 
@@ -97,12 +135,15 @@ class RenewedKeys(Generic[K]):
         expires_at: Callable[[K], float | None],
         name: str,
         clock: Callable[[], float] = time.time,
+        attempts: int = 1,
         recheck_interval: float = RECHECK_INTERVAL,
     ) -> None:
+        #: What the keys are. It may become more precise when they are fetched.
+        self.name = name
         self._fetch = fetch
         self._expires_at = expires_at
-        self._name = name
         self._clock = clock
+        self._attempts = attempts
         self._recheck_interval = recheck_interval
         self._keys: K | None = None
         #: When the keys were fetched: on the wall clock, which may step, and on the loop's, which a suspend may stop.
@@ -110,13 +151,14 @@ class RenewedKeys(Generic[K]):
         #: The ages in seconds at which they are renewed, at which calls wait for new ones, and of their last use.
         self._renew_age = self._wait_age = self._last_age = -math.inf
         self._refresh: asyncio.Task[None] | None = None
-        self._error: AuthenticationError | None = None
+        self._error: NoKeysError | None = None
         self._failures = 0
         #: No refresh is tried before this time, on the loop's clock.
         self._paused_until = -math.inf
         #: Whether the vendor has refused the keys, and when that was last so, on the loop's clock.
         self._is_refused = False
         self._refused_at = -math.inf
+        self._repeats = Repeats()
 
     def current(self) -> K | None:
         """Return valid keys, or None if the caller has to wait for them with ``get``.
@@ -151,7 +193,7 @@ class RenewedKeys(Generic[K]):
         if keys is not None:
             return keys
         # A copy, since each call adds to its error what is known of the call.
-        raise copy.copy(self._error or self._to_error("the refresh was cancelled"))
+        raise copy.copy(self._error or NoKeysError(self.name, "the refresh was cancelled"))
 
     def replace(self, refused: K) -> bool:
         """Replace keys that the vendor has refused: the next ``get`` waits for others.
@@ -162,6 +204,10 @@ class RenewedKeys(Generic[K]):
             return True  # they are being renewed, or have been
         now = asyncio.get_running_loop().time()
         if now < self._refused_at + MIN_REPLACEMENT_INTERVAL:
+            if self._is_worth_logging(LogEvent.KEYS_REFUSED):
+                LogEvent.KEYS_REFUSED.log(
+                    "%s: new keys are refused, as the old ones were", self.name, provider=self.name
+                )
             return False
         self._refused_at = now
         self._is_refused = True
@@ -189,70 +235,92 @@ class RenewedKeys(Generic[K]):
 
     async def _run(self) -> None:
         try:
-            reason = await self._try_to_fetch()
+            failure = await self._try_to_fetch()
         finally:
             if self._refresh is asyncio.current_task():
                 self._refresh = None
-        if reason is not None:
-            self._fail(reason)
+        if failure is not None:
+            self._fail(failure)
 
-    async def _try_to_fetch(self) -> str | None:
+    async def _try_to_fetch(self) -> NoKeysError | None:
         """Fetch keys. Return why that failed, or None."""
-        reason = ""
+        failure = None
         try:
-            async with asyncio.timeout(REFRESH_TIMEOUT) as timeout:
-                for attempt in range(REFRESH_ATTEMPTS):
+            async with asyncio.timeout(REFRESH_TIMEOUT):
+                for attempt in range(self._attempts):
                     if attempt:
                         await asyncio.sleep(_pause_after(attempt - 1))
                     try:
                         return self._accept(await self._fetch())
-                    except (APIError, ConfigurationError) as error:
-                        return str(error)  # the next attempt would fail as well
-                    except ModerationError as error:
-                        reason = str(error)
                     except Exception as error:  # noqa: BLE001 - whatever a provider of the user raises
-                        reason = type(error).__name__
+                        failure = NoKeysError.of(self.name, error)
+                        if not _may_pass(error):
+                            break
         except TimeoutError:
-            if timeout.expired():
-                reason = f"no keys within {REFRESH_TIMEOUT:g} s"
-        return reason
+            failure = NoKeysError(self.name, f"no keys within {REFRESH_TIMEOUT:g} s")
+        return failure
 
-    def _accept(self, keys: K) -> str | None:
+    def _accept(self, keys: K) -> NoKeysError | None:
         """Use new keys from now on. Return what is wrong with them, or None."""
         expires_at, now, loop_time = self._expires_at(keys), self._clock(), asyncio.get_running_loop().time()
+        life: float | None = None
         if expires_at is None:
             self._renew_age, self._wait_age, self._last_age = self._recheck_interval, math.inf, math.inf
         else:
             life = expires_at - now
             if life <= 0:
-                return "the keys have expired already"
+                return NoKeysError(self.name, "the keys have expired already")
             jitter = 1 - RENEWAL_JITTER * random.random()  # noqa: S311 - not for security
             self._renew_age = life - min(RENEW_BEFORE, life / 2) * jitter
             self._wait_age = life - min(WAIT_BEFORE, life / 10)
             self._last_age = life - min(LAST_USE_BEFORE, life / 10)
-            if keys == self._keys:  # as a service does that renews keys late: to ask at once again would be useless
-                self._pause(loop_time)
-            else:
-                self._failures = 0
+        if life is not None and keys == self._keys:
+            self._pause(loop_time)  # it renews them late: to ask at once again would be useless
+        else:
+            self._failures = 0
         if self._keys is not None and keys != self._keys:
-            _log.info("%s: renewed%s", self._name, "" if expires_at is None else f", for {life:.0f} s")
+            LogEvent.KEYS_RENEWED.log(
+                "%s: renewed%s",
+                self.name,
+                "" if life is None else f", for {life:.0f} s",
+                provider=self.name,
+                lifetime=None if life is None else round(life),
+            )
         self._keys, self._fetched, self._fetched_loop_time = keys, now, loop_time
         self._error, self._is_refused = None, False
         return None
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, failure: NoKeysError) -> None:
         """Take note of a failed refresh."""
-        self._error = self._to_error(reason)
+        self._error = failure
         self._pause(asyncio.get_running_loop().time())
-        if self._keys is not None and self._age() < self._last_age:
-            _log.warning("%s: not renewed, the keys in use remain valid: %s", self._name, reason)
+        left = -1.0 if self._keys is None else self._last_age - self._age()
+        if left > 0:
+            if self._is_worth_logging(LogEvent.KEYS_NOT_RENEWED):
+                LogEvent.KEYS_NOT_RENEWED.log(
+                    "%s: not renewed, the keys in use remain valid: %s",
+                    self.name,
+                    failure.reason,
+                    provider=self.name,
+                    lifetime=None if math.isinf(left) else round(left),
+                )
+        elif not failure.is_unconfigured and self._is_worth_logging(LogEvent.KEYS_UNAVAILABLE):
+            failure.log()
 
     def _pause(self, loop_time: float) -> None:
         self._paused_until = loop_time + _pause_after(self._failures)
         self._failures += 1
 
-    def _to_error(self, reason: str) -> AuthenticationError:
-        return AuthenticationError(f"no valid keys: {self._name}: {reason}", code=NO_CREDENTIALS)
+    def _is_worth_logging(self, event: LogEvent) -> bool:
+        """Return whether an event was not logged in the last minute."""
+        return self._repeats.count(event, asyncio.get_running_loop().time()) is not None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether the next attempt may succeed."""
+    if isinstance(error, (ThrottledError, TemporaryError, ServerError)):
+        return True
+    return not isinstance(error, (APIError, ConfigurationError))
 
 
 def _pause_after(failures: int) -> float:

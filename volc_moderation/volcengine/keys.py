@@ -1,13 +1,10 @@
 """The keys of a ``VolcengineClient``: a signer for the credentials of the moment, and the account that they are of."""
 
-import logging
-
 from volc_moderation.credentials import VolcengineCredentials
 from volc_moderation.errors import AuthenticationError
+from volc_moderation.log_events import LogEvent
 from volc_moderation.renewed_keys import NO_CREDENTIALS, KeySource
 from volc_moderation.volcengine.signing import Signer
-
-_log = logging.getLogger("volc_moderation")
 
 
 class SigningKeys:
@@ -62,9 +59,11 @@ class SigningKeys:
             self.account = credentials.account or credentials.access_key
             self.is_account_temporary = credentials.account is None and credentials.are_temporary
             if self.is_account_temporary:
-                _log.warning(
+                LogEvent.ACCOUNT_UNKNOWN.log(
                     "the keys are temporary and do not name their account: give account=, or other processes do not "
                     "share its quotas"
                 )
+        elif self.is_account_temporary and credentials.account is not None:
+            self.account, self.is_account_temporary = credentials.account, False
         self._signer = Signer(credentials, region=self._region)
         return self._signer

@@ -29,6 +29,8 @@ R = TypeVar("R")
 
 #: The host that is independent of the region.
 BASE_URL = "https://rtc-api.zego.im"
+#: How often a refresh calls the callable of ``server_secret`` if it raises.
+REFRESH_ATTEMPTS = 3
 
 
 class ZegoClientOptions(ClientOptions, total=False):
@@ -61,7 +63,13 @@ def _keys_of(
         secret = server_secret()
         return ZegoCredentials.make(app_id, await secret if inspect.isawaitable(secret) else secret)
 
-    return RenewedKeys(fetch, expires_at=lambda _: None, name=f"the ServerSecret of {app_id}", clock=clock)
+    return RenewedKeys(
+        fetch,
+        expires_at=lambda _: None,
+        name=f"the ServerSecret of {app_id}",
+        clock=clock,
+        attempts=REFRESH_ATTEMPTS,
+    )
 
 
 class ZegoClient(ZegoMethods):

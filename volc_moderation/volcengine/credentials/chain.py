@@ -1,26 +1,22 @@
 """The first of several providers that has keys."""
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from volc_moderation.credentials import VolcengineCredentials
-from volc_moderation.errors import ConfigurationError, ModerationError, describe
+from volc_moderation.errors import ConfigurationError, describe
+from volc_moderation.log_events import Repeats
+from volc_moderation.renewed_keys import KeySource, NoKeysError
 from volc_moderation.volcengine.credentials.cli_config import CLIConfigCredentials
 from volc_moderation.volcengine.credentials.ecs import ECSCredentials
 from volc_moderation.volcengine.credentials.fixed import EnvironmentCredentials
-from volc_moderation.volcengine.credentials.provider import (
-    Credentials,
-    NotConfiguredError,
-    Provider,
-    RenewingProvider,
-    as_provider,
-    fetch_from,
-)
+from volc_moderation.volcengine.credentials.provider import Credentials, Provider, as_provider
 from volc_moderation.volcengine.credentials.roles import EnvironmentOIDCCredentials
 
 
-class CredentialChain(RenewingProvider):
+class CredentialChain(Provider):
     """The first of several providers that has keys. It is used from then on, so that the identity never changes.
 
     A provider that is not configured is passed over: it raises ``NotConfiguredError``. One that is configured but fails
@@ -42,47 +38,64 @@ class CredentialChain(RenewingProvider):
     ) -> None:
         if not isinstance(providers, (list, tuple)) or not providers:
             raise ConfigurationError(f"providers must be a list of providers; got {describe(providers)}")
-        super().__init__(name, clock=clock)
-        self._providers = [as_provider(provider, clock=clock) for provider in providers]
-        self._chosen: Provider | None = None
+        super().__init__(name)
+        self._keys = _FirstKeys(name, [as_provider(provider, clock=clock) for provider in providers])
 
     @property
     def chosen(self) -> Provider | None:
         """The provider whose keys are used; None before there are any."""
-        return self._chosen
+        return self._keys.chosen
+
+    @property
+    def keys(self) -> KeySource[VolcengineCredentials]:
+        """What a client needs of its credentials."""
+        return self._keys
 
     def is_configured(self) -> bool:
         """Return whether one of the providers may have credentials."""
-        return any(provider.is_configured() for provider in self._providers)
+        return any(provider.is_configured() for provider in self._keys.providers)
 
-    async def fetch(self) -> VolcengineCredentials:
-        """Get keys of the provider in use, or find one."""
-        if self._chosen is not None:
-            return await _fetch_from(self._chosen, may_have_none=False)
+
+class _FirstKeys:
+    """The keys of the first provider that has some. Each provider renews its own, for all who wait for them."""
+
+    def __init__(self, name: str, providers: Sequence[Provider]) -> None:
+        self.providers = providers
+        self.chosen: Provider | None = None
+        self._name = name
+        self._repeats = Repeats()
+
+    def current(self) -> VolcengineCredentials | None:
+        return None if self.chosen is None else self.chosen.keys.current()
+
+    async def get(self) -> VolcengineCredentials:
+        if self.chosen is None:
+            chosen = await self._find()
+            if self.chosen is None:  # another call may have found another one
+                self.chosen = chosen
+        return await self.chosen.keys.get()
+
+    def replace(self, refused: VolcengineCredentials) -> bool:
+        return self.chosen is not None and self.chosen.keys.replace(refused)
+
+    async def _find(self) -> Provider:
+        """Return the first provider that has keys. Raises ``NoKeysError``, which names each that was asked."""
         reasons = []
-        for provider in self._providers:
+        for provider in self.providers:
             try:
-                credentials = await _fetch_from(provider, may_have_none=True)
-            except NotConfiguredError as error:
-                reasons.append(f"{provider.name}: {error.message}")
-                continue
-            self._chosen = provider
-            self.account = provider.account or credentials.account
-            return credentials
-        raise NotConfiguredError("none of these has keys: " + "; ".join(reasons))
-
-
-async def _fetch_from(provider: Provider, *, may_have_none: bool) -> VolcengineCredentials:
-    """Fetch credentials. Every error but that of a provider that may have none names the provider."""
-    try:
-        return await fetch_from(provider)
-    except ModerationError as error:
-        if may_have_none and isinstance(error, NotConfiguredError):
-            raise
-        reason = error.message if isinstance(error, ConfigurationError) else str(error)
-    except Exception as error:  # noqa: BLE001 - whatever a provider of the user raises
-        reason = type(error).__name__
-    raise ConfigurationError(f"{provider.name}: {reason}")
+                await provider.keys.get()
+            except NoKeysError as error:
+                reasons.append(f"{error.source}: {error.reason}")
+                if error.is_unconfigured:
+                    continue
+                failure = NoKeysError(self._name, "; ".join(reasons))
+                break
+            return provider
+        else:
+            failure = NoKeysError(self._name, "none of these has keys: " + "; ".join(reasons), is_unconfigured=True)
+            if self._repeats.count(None, asyncio.get_running_loop().time()) is not None:
+                failure.log()
+        raise failure
 
 
 def default_credentials(

@@ -106,7 +106,7 @@ class CLIConfigCredentials(RenewingProvider):
             name, profile = read_profile(text, given_name)
             if self._provider is None or profile != self._profile:
                 self._provider, self._profile = self._provider_of(profile), profile
-                self.name = f"CLI profile {printable(name)} in {path} (mode {profile.mode})"
+                self.rename(f"CLI profile {printable(name)} in {path} (mode {profile.mode})")
                 self.account = self._provider.account
         except ConfigurationError as error:
             raise type(error)(f"{path}: {error.message}") from None

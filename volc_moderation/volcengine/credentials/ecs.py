@@ -4,7 +4,6 @@ The address is that of https://www.volcengine.com/docs/6396/113780; the paths ar
 """
 
 import json
-import logging
 import os
 import re
 import time
@@ -12,8 +11,11 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from urllib.parse import quote
 
+import attrs
+
 from volc_moderation.credentials import VolcengineCredentials
 from volc_moderation.errors import ConfigurationError, DecodeError, ModerationError, TransportError, describe
+from volc_moderation.log_events import LogEvent
 from volc_moderation.printable import counted
 from volc_moderation.retry import RetryPolicy
 from volc_moderation.transport import Transport
@@ -31,10 +33,10 @@ TOKEN_TTL = 21_600  # seconds
 #: The time for one request, half of which is for connecting. The service answers on the server's own host.
 METADATA_TIMEOUT = 2.0  # seconds
 METADATA_RETRY = RetryPolicy(attempts=2, base=0.5)
+#: The keys do not depend on the question who they belong to, so it is worth no long wait.
+IDENTITY_TIMEOUT = 3.0  # seconds
 #: Far more than any answer of the service has.
 MAX_ANSWER_BYTES = 2**16
-
-_log = logging.getLogger("volc_moderation")
 
 
 class ECSCredentials(RenewingProvider):
@@ -62,14 +64,13 @@ class ECSCredentials(RenewingProvider):
         sts_endpoint: str = sts.ENDPOINT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if role_name is not None and not (isinstance(role_name, str) and _ROLE_NAME.fullmatch(role_name)):
-            raise ConfigurationError(f"role_name must be a name without control characters; got {describe(role_name)}")
+        if role_name is not None:
+            _check_role_name("role_name", role_name)
         self._endpoint = parse_endpoint(endpoint)
         super().__init__(f"ECS role (metadata service {self._endpoint.host})", account=account, clock=clock)
         self._role_name = role_name
         self._environ = environ
-        # The keys do not depend on this call, so it is worth no long wait.
-        self._sts = STS(sts_endpoint, clock=clock, retry=RetryPolicy(attempts=1))
+        self._sts = STS(sts_endpoint, clock=clock, retry=METADATA_RETRY, timeout=IDENTITY_TIMEOUT)
         self._clock = clock
 
     def is_configured(self) -> bool:
@@ -81,23 +82,35 @@ class ECSCredentials(RenewingProvider):
         if not self.is_configured():
             raise NotConfiguredError("VOLCENGINE_ECS_METADATA_DISABLED is true")
         role = self._role_name or self._environ.get("VOLCENGINE_ECS_METADATA", "").strip() or None
+        if role is not None:
+            _check_role_name("VOLCENGINE_ECS_METADATA", role)
         now = self._clock()
         try:
             async with connected(self._endpoint, uses_proxies=False) as transport:
-                keys = await _Metadata(transport, self._endpoint.url, self._endpoint.host).keys(role)
+                metadata = _Metadata(transport, self._endpoint.url, self._endpoint.host)
+                keys = await metadata.keys(role)
         except ModerationError as error:
             raise error.with_traceback(None) from None  # its frames hold the keys
+        if metadata.number_of_roles > 1:
+            roles = counted(metadata.number_of_roles, "role")
+            LogEvent.SEVERAL_ROLES.log(
+                "%s: %s are bound to this server, the first one is used",
+                self.name,
+                roles,
+                provider=self.name,
+                count=metadata.number_of_roles,
+            )
         credentials = keys.to_credentials(now=now, account=self.account, are_new=False)
         if self.account is None:
             self.account = await self._learn_account(credentials)
-            credentials = keys.to_credentials(now=now, account=self.account, are_new=False)
+            credentials = attrs.evolve(credentials, account=self.account)
         return credentials
 
     async def _learn_account(self, credentials: VolcengineCredentials) -> str | None:
         try:
             identity = await self._sts.caller_identity(credentials)
         except ModerationError as error:
-            _log.warning("%s: the account is not known: %s", self.name, error)
+            LogEvent.ACCOUNT_UNKNOWN.log("%s: the account is not known: %s", self.name, error, provider=self.name)
             return None
         return str(identity.account_id)
 
@@ -111,6 +124,8 @@ class _Metadata:
         self._host = host
         self._headers: dict[str, str] = {}
         self._secrets: tuple[str, ...] = ()
+        #: How many roles are bound to the server; 0 if a role was given.
+        self.number_of_roles = 0
 
     async def keys(self, role: str | None) -> TemporaryKeys:
         """Return the keys of a role; of the one that is bound to the server if none is given.
@@ -147,8 +162,7 @@ class _Metadata:
         roles = _read_roles(answer)
         if not roles:
             raise NotConfiguredError("no role is bound to this server")
-        if len(roles) > 1:
-            _log.warning("%s are bound to this server; the first one is used", counted(len(roles), "role"))
+        self.number_of_roles = len(roles)
         return roles[0]
 
     async def _send(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> str:
@@ -178,10 +192,15 @@ def _is_client_error(error: TransportError) -> bool:
     return error.status is not None and HTTPStatus.BAD_REQUEST <= error.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-#: What is certainly no name: nothing, more than 128 characters, control characters.
-_ROLE_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,128}")
+def _check_role_name(name: str, value: object) -> None:
+    if not isinstance(value, str) or not _ROLE_NAME.fullmatch(value):
+        raise ConfigurationError(f"{name} must be the name of a role; got {describe(value)}")
+
+
+#: What may be a name: not a step in a path, nor nothing, more than 128 characters, or control characters.
+_ROLE_NAME = re.compile(r"(?!\.{1,2}$)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,128}")
 #: What the vendor accepts as the name of a role, and so sends: https://www.volcengine.com/docs/6257/69814
-_BOUND_ROLE = re.compile(r"[\w.@+=,-]{1,128}", re.ASCII)
+_BOUND_ROLE = re.compile(r"(?!\.{1,2}$)[\w.@+=,-]{1,128}", re.ASCII)
 
 
 def _read_roles(answer: str) -> list[str]:

@@ -19,10 +19,8 @@ def read_key_file(path: Path, what: str, *, must_be_ours: bool = False) -> str:
     Raises ``ConfigurationError``, which names the file, and never shows what is in it.
     """
     try:
-        # Without O_NONBLOCK, a named pipe would block the event loop for ever.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
-            status = os.fstat(descriptor)
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigurationError(f"{what} {path} is not a regular file")
             if must_be_ours and _others_may_write(status):
@@ -34,12 +32,19 @@ def read_key_file(path: Path, what: str, *, must_be_ours: bool = False) -> str:
         reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
         raise ConfigurationError(f"{what} {path} cannot be read: {reason}") from None
     if len(content) > MAX_FILE_BYTES:
-        raise ConfigurationError(f"{what} {path} has more than {MAX_FILE_BYTES:,} bytes")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        reason = f"{what} {path} is not in UTF-8"
+        reason = f"{what} {path} has more than {MAX_FILE_BYTES:,} bytes"
+    else:
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            reason = f"{what} {path} is not in UTF-8"
+    del content  # of this frame, which the traceback shows
     raise ConfigurationError(reason)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file. A named pipe would block the event loop until somebody writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _others_may_write(status: os.stat_result) -> bool:

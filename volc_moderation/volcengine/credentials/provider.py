@@ -6,13 +6,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias, runtime_checkable
 
+import attrs
+
 from volc_moderation.credentials import VolcengineCredentials
 from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.renewed_keys import RECHECK_INTERVAL, KeySource, RenewedKeys
+from volc_moderation.renewed_keys import RECHECK_INTERVAL, KeySource, NotConfiguredError, RenewedKeys
 
+__all__ = [
+    "CredentialProvider",
+    "Credentials",
+    "CustomProvider",
+    "NotConfiguredError",
+    "Provider",
+    "RenewingProvider",
+    "as_provider",
+    "fetch_from",
+]
 
-class NotConfiguredError(ConfigurationError):
-    """A provider has nothing that it could get credentials from, so that a chain asks the next one."""
+#: How often a refresh asks the provider of a user if it raises.
+CUSTOM_ATTEMPTS = 3
 
 
 @runtime_checkable
@@ -65,6 +77,8 @@ class RenewingProvider(Provider):
     :param name: says in errors and log records what it is, without a secret.
     :param account: the id of the account of the credentials, if it is known without fetching them.
     :param clock: returns the Unix time.
+    :param attempts: how often a refresh calls ``fetch`` if the fault may pass; for one that does not repeat requests
+        itself.
     :param recheck_interval: seconds after which credentials without an expiry are fetched again.
     """
 
@@ -74,15 +88,17 @@ class RenewingProvider(Provider):
         *,
         account: str | None = None,
         clock: Callable[[], float] = time.time,
+        attempts: int = 1,
         recheck_interval: float = RECHECK_INTERVAL,
     ) -> None:
         super().__init__(name)
         self.account = account
         self._keys: RenewedKeys[VolcengineCredentials] = RenewedKeys(
-            self.fetch,
+            self._fetch_with_account,
             expires_at=lambda credentials: credentials.expires_at,
             name=name,
             clock=clock,
+            attempts=attempts,
             recheck_interval=recheck_interval,
         )
 
@@ -91,9 +107,25 @@ class RenewingProvider(Provider):
         """What a client needs of its credentials."""
         return self._keys
 
+    def rename(self, name: str) -> None:
+        """Say more precisely in errors and log records what it is, without a secret."""
+        self.name = self._keys.name = name
+
     @abstractmethod
     async def fetch(self) -> VolcengineCredentials:
-        """Fetch new credentials. Raises ``ModerationError`` with a text that shows no secret."""
+        """Fetch new credentials.
+
+        Raises ``ModerationError`` with a text that shows no secret: ``NotConfiguredError`` if there is nothing that
+        they could be fetched from.
+        """
+
+    async def _fetch_with_account(self) -> VolcengineCredentials:
+        credentials = await self.fetch()
+        if not isinstance(credentials, VolcengineCredentials):
+            raise ConfigurationError(f"it must return VolcengineCredentials; got {describe(credentials)}")
+        if credentials.account is None and self.account is not None:
+            credentials = attrs.evolve(credentials, account=self.account)
+        return credentials
 
 
 class CustomProvider(RenewingProvider):
@@ -101,24 +133,22 @@ class CustomProvider(RenewingProvider):
 
     def __init__(self, credentials: Credentials, *, clock: Callable[[], float]) -> None:
         self._provide: Callable[[], Awaitable[VolcengineCredentials]]
-        if isinstance(credentials, CredentialProvider):
+        is_type = isinstance(credentials, type)
+        if isinstance(credentials, CredentialProvider) and callable(credentials.credentials) and not is_type:
             self._provide, name = credentials.credentials, type(credentials).__name__
-        elif callable(credentials):
+        elif callable(credentials) and not is_type:
             self._provide, name = credentials, getattr(credentials, "__name__", type(credentials).__name__)
         else:
             raise ConfigurationError(
                 "credentials must be a provider, or an async callable that returns VolcengineCredentials; "
                 f"got {describe(credentials)}"
             )
-        super().__init__(name, clock=clock)
+        super().__init__(name, clock=clock, attempts=CUSTOM_ATTEMPTS)
 
     async def fetch(self) -> VolcengineCredentials:
         """Return what the user's provider returns."""
-        awaitable = self._provide()
-        credentials = await awaitable if inspect.isawaitable(awaitable) else awaitable
-        if not isinstance(credentials, VolcengineCredentials):
-            raise ConfigurationError(f"it must return VolcengineCredentials; got {describe(credentials)}")
-        return credentials
+        credentials = self._provide()
+        return await credentials if inspect.isawaitable(credentials) else credentials
 
 
 def as_provider(credentials: Credentials, *, clock: Callable[[], float]) -> Provider:

@@ -29,7 +29,7 @@ from volc_moderation.wire import Request
 R = TypeVar("R")
 T = TypeVar("T")
 
-#: The time for one request to STS, from connecting to the last byte.
+#: The time for one request to STS.
 STS_TIMEOUT = 10.0  # seconds
 STS_RETRY = RetryPolicy(attempts=3, base=0.5)
 #: A longer wait, which a Retry-After header may ask for, is left to the next refresh.
@@ -87,16 +87,23 @@ class STS:
     :param endpoint: the address of STS.
     :param clock: returns the Unix time.
     :param retry: how often a call is attempted.
+    :param timeout: seconds for one request, from connecting to the last byte.
 
     Each call raises the errors that calls of a client raise. Raises ``ConfigurationError`` for a wrong address.
     """
 
     def __init__(
-        self, endpoint: str = sts.ENDPOINT, *, clock: Callable[[], float] = time.time, retry: RetryPolicy = STS_RETRY
+        self,
+        endpoint: str = sts.ENDPOINT,
+        *,
+        clock: Callable[[], float] = time.time,
+        retry: RetryPolicy = STS_RETRY,
+        timeout: float = STS_TIMEOUT,
     ) -> None:
         self._endpoint = parse_endpoint(endpoint)
         self._clock = clock
         self._retry = retry
+        self._timeout = timeout
 
     async def assume_role(self, action: AssumeRole, source: VolcengineCredentials) -> VolcengineCredentials:
         """Return keys of a role, for keys that may assume it."""
@@ -129,7 +136,7 @@ class STS:
             nonlocal skew
             now = self._clock()
             request = encode(now + skew)
-            response = await transport.send(request, timeout=STS_TIMEOUT)
+            response = await transport.send(request, timeout=self._timeout)
             skew = clock_skew(response, self._clock())
             return protocol.decode(action, request, response, repeated=False).result, now
 

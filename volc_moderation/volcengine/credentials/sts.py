@@ -9,7 +9,7 @@ import json
 import re
 from datetime import datetime
 from typing import TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 from attrs import field, frozen
 
@@ -159,7 +159,9 @@ def encode_unsigned(action: AssumeRoleWithOIDC, *, url: str, host: str) -> Reque
     query = canonical_query({"Action": action.name, "Version": version_of(action)})
     headers = {"Host": host, "Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
     body = urlencode(query_parameters(action)).encode()
-    return Request("POST", f"{url}/?{query}", headers, body, (action.oidc_token,))
+    # An answer may repeat the token as it is, or as it was sent.
+    secrets = (action.oidc_token, quote_plus(action.oidc_token))
+    return Request("POST", f"{url}/?{query}", headers, body, secrets)
 
 
 _TRN = re.compile(r"trn:[\w-]+:[\w-]*:([0-9]+):.+")
