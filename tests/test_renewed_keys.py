@@ -3,14 +3,29 @@
 import asyncio
 import contextvars
 import logging
+import pickle
 from collections.abc import Callable
 
 import attrs
 import pytest
 
 from tests.doubles import loop_clock
-from volc_moderation import APIError, AuthenticationError, ConfigurationError, TransportError
-from volc_moderation.renewed_keys import NO_CREDENTIALS, RECHECK_INTERVAL, REFRESH_TIMEOUT, RenewedKeys
+from volc_moderation import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    ServerError,
+    ThrottledError,
+    TransportError,
+)
+from volc_moderation.renewed_keys import (
+    NO_CREDENTIALS,
+    RECHECK_INTERVAL,
+    REFRESH_TIMEOUT,
+    NoKeysError,
+    NotConfiguredError,
+    RenewedKeys,
+)
 
 pytestmark = pytest.mark.looptime
 
@@ -31,7 +46,12 @@ class Service:
     """Issues keys."""
 
     def __init__(
-        self, *, life: float | None = HOUR, delay: float = 0.0, clock: Callable[[], float] = loop_clock
+        self,
+        *,
+        life: float | None = HOUR,
+        delay: float = 0.0,
+        attempts: int = 1,
+        clock: Callable[[], float] = loop_clock,
     ) -> None:
         self.life = life
         self.delay = delay
@@ -39,7 +59,9 @@ class Service:
         #: When a refresh began, on the loop's clock.
         self.began: list[float] = []
         self.in_flight = self.most_in_flight = 0
-        self.keys = RenewedKeys(self.fetch, expires_at=lambda keys: keys.expires_at, name="the role", clock=clock)
+        self.keys = RenewedKeys(
+            self.fetch, expires_at=lambda keys: keys.expires_at, name="the role", clock=clock, attempts=attempts
+        )
         self._clock = clock
 
     async def fetch(self) -> Keys:
@@ -105,7 +127,7 @@ async def test_short_lived_keys_are_renewed_at_half_of_their_life(life: float) -
 
 
 async def test_a_failed_refresh_is_logged_while_the_keys_are_valid(caplog: pytest.LogCaptureFixture) -> None:
-    """They are used until they expire; refreshes are repeated with pauses of up to 20 s."""
+    """They are used until they expire; refreshes are repeated with pauses of up to 20 s, and logged once a minute."""
     service = Service(delay=1)
     await service.number()
     service.error = ConfigurationError("the role is gone")
@@ -118,9 +140,18 @@ async def test_a_failed_refresh_is_logged_while_the_keys_are_valid(caplog: pytes
     assert 12 <= len(pauses) <= 40
     assert max(pauses) <= 20 + 1 + 0.5
     assert caplog.records[0].getMessage() == ("the role: not renewed, the keys in use remain valid: the role is gone")
-    await asyncio.sleep(expires_at - service._clock())
+    assert 4 <= len(caplog.records) <= 6
+    assert {(record.event, record.provider) for record in caplog.records} == {("keys_not_renewed", "the role")}  # type: ignore[attr-defined]
+    lifetimes = [record.lifetime for record in caplog.records]  # type: ignore[attr-defined]
+    assert lifetimes == sorted(lifetimes, reverse=True)
+    assert 240 <= lifetimes[0] <= 300
+    caplog.clear()
+    await asyncio.sleep(expires_at - service._clock() + 20)
     with pytest.raises(AuthenticationError):
         await service.number()
+    (record,) = caplog.records
+    assert (record.event, record.levelname) == ("keys_unavailable", "ERROR")  # type: ignore[attr-defined]
+    assert record.getMessage() == "no valid keys: the role: the role is gone"
 
 
 async def test_without_valid_keys_a_call_fails_and_says_why() -> None:
@@ -135,6 +166,26 @@ async def test_without_valid_keys_a_call_fails_and_says_why() -> None:
         assert not error.maybe_sent
     assert errors[0] is not errors[1]
     assert len(service.began) == 1
+
+
+async def test_a_source_that_is_not_configured_says_so_and_is_no_log_record(caplog: pytest.LogCaptureFixture) -> None:
+    """A chain passes it over."""
+    service = Service()
+    service.error = NotConfiguredError("no variable is set")
+    with pytest.raises(NoKeysError) as caught:
+        await service.number()
+    assert (caught.value.is_unconfigured, caught.value.source) == (True, "the role")
+    assert pickle.loads(pickle.dumps(caught.value)).reason == caught.value.reason == "no variable is set"  # noqa: S301
+    assert not caplog.records
+
+
+async def test_an_error_of_a_source_of_the_source_is_told_once() -> None:
+    service = Service()
+    service.error = NoKeysError("the user", "half a pair", is_unconfigured=True)
+    with pytest.raises(NoKeysError) as caught:
+        await service.number()
+    assert caught.value.message == "no valid keys: the role: the user: half a pair"
+    assert not caught.value.is_unconfigured  # the role itself is
 
 
 async def test_calls_fail_at_once_while_a_refresh_pauses_and_recover_after_it() -> None:
@@ -159,8 +210,15 @@ async def test_calls_fail_at_once_while_a_refresh_pauses_and_recover_after_it() 
 
 
 async def test_a_fault_that_may_pass_is_repeated_before_calls_fail() -> None:
-    service = Service()
-    for fault, attempts in ((OSError(), 3), (TransportError("unreachable", maybe_sent=True), 3), (refusal(), 1)):
+    service = Service(attempts=3)
+    for fault, attempts in (
+        (OSError(), 3),
+        (TransportError("unreachable", maybe_sent=True), 3),
+        (ThrottledError("too many", code="RequestLimitExceeded"), 3),
+        (ServerError("a fault", code="InternalError"), 3),
+        (refusal(), 1),
+        (ConfigurationError("no role"), 1),
+    ):
         service.error, before = fault, len(service.began)
         with pytest.raises(AuthenticationError):
             await service.number()
@@ -172,6 +230,15 @@ async def test_a_fault_that_may_pass_is_repeated_before_calls_fail() -> None:
     await asyncio.sleep(0)
     service.error = None
     assert await call == len(service.began)
+
+
+async def test_a_source_that_repeats_its_requests_itself_is_asked_once() -> None:
+    """Otherwise three attempts of three requests would be nine."""
+    service = Service()
+    service.error = TransportError("unreachable", maybe_sent=True)
+    with pytest.raises(AuthenticationError, match="unreachable"):
+        await service.number()
+    assert len(service.began) == 1
 
 
 async def test_the_text_of_a_foreign_exception_is_not_shown() -> None:
@@ -242,6 +309,18 @@ async def test_keys_without_an_expiry_are_fetched_again_after_a_minute() -> None
     service.error = ConfigurationError("unavailable")
     await asyncio.sleep(100 * RECHECK_INTERVAL)
     assert await service.number() == 2  # those at hand have not expired
+    await asyncio.sleep(30)
+    service.error = None
+    for _ in range(5):
+        await service.number()
+        await asyncio.sleep(1)
+    service.error = ConfigurationError("unavailable")  # the first failure again, so that the pause is short
+    await asyncio.sleep(RECHECK_INTERVAL)
+    before = len(service.began)
+    for _ in range(6):
+        await service.number()
+        await asyncio.sleep(0.5)
+    assert len(service.began) - before >= 2
 
 
 async def test_refused_keys_are_replaced_once_for_all_calls() -> None:
@@ -253,13 +332,16 @@ async def test_refused_keys_are_replaced_once_for_all_calls() -> None:
     assert await service.number() == 2
 
 
-async def test_keys_that_are_refused_again_and_again_are_replaced_every_ten_seconds() -> None:
-    """Then the keys are not what is wrong."""
+async def test_keys_that_are_refused_again_and_again_are_replaced_every_ten_seconds(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Then the keys are not what is wrong, which is logged once in a minute."""
     service = Service()
     for _ in range(500):
         service.keys.replace(await service.keys.get())
         await asyncio.sleep(0.1)
     assert 5 <= len(service.began) <= 7
+    assert [(record.event, record.provider) for record in caplog.records] == [("keys_refused", "the role")]  # type: ignore[attr-defined]
 
 
 async def test_refused_keys_are_not_used_again_even_if_there_are_no_others() -> None:
@@ -305,7 +387,9 @@ async def test_what_was_renewed_is_logged(caplog: pytest.LogCaptureFixture) -> N
     await service.number()
     await asyncio.sleep(HOUR)
     await service.number()
-    assert [record.getMessage() for record in caplog.records] == ["the role: renewed, for 3600 s"]
+    (record,) = caplog.records
+    assert record.getMessage() == "the role: renewed, for 3600 s"
+    assert (record.event, record.provider, record.lifetime) == ("keys_renewed", "the role", 3600)  # type: ignore[attr-defined]
 
 
 def test_event_loops_that_follow_one_another_share_keys_but_no_refresh() -> None:
