@@ -48,6 +48,8 @@ class Call(Generic[R]):
     attempts: int = 0
     #: Seconds spent on quotas and between attempts.
     waited: float = 0.0
+    #: Of these, the seconds that the current attempt has waited for its permits.
+    permit_wait: float = 0.0
     #: When the request in flight was sent, on the loop's clock.
     sent_at: float | None = None
     #: An earlier attempt may have been carried out.

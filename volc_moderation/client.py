@@ -146,7 +146,8 @@ class Client(ABC):
         recorder = telemetry.active()
         if recorder is None:
             return await self._carry_out(call)
-        call.trace = recorder.begin_call(call, vendor=self.vendor, action=action.name, priority=options.priority)
+        url = self._base_url
+        call.trace = recorder.begin_call(call, vendor=self.vendor, action=action.name, host=url.name, port=url.port)
         with call.trace:
             return await self._carry_out(call)
 
@@ -220,10 +221,8 @@ class Client(ABC):
                 try:
                     await permits.acquire(state.quotas, key, quota, options.priority)
                 finally:
-                    waited = loop.time() - began
-                    call.waited += waited
-                    if call.trace is not None:
-                        call.trace.acquired(waited, options.priority)
+                    call.permit_wait = loop.time() - began
+                    call.waited += call.permit_wait
                 await transport.gate.enter(options.priority)
                 try:
                     if call.before_send is not None:
@@ -258,7 +257,7 @@ class Client(ABC):
         call.attempts += 1
         call.sent_at = asyncio.get_running_loop().time()
         if call.trace is not None:
-            call.trace.begin_attempt(request.method, self._base_url.name, self._base_url.port)
+            call.trace.begin_attempt(request.method, call.permit_wait)
         return request
 
     @abstractmethod

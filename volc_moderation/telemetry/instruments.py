@@ -11,7 +11,6 @@ ACCOUNT = "volc_moderation.account"
 #: The vendor's code of a refusal.
 CODE = "volc_moderation.code"
 REQUEST_ID = "volc_moderation.request_id"
-PRIORITY = "volc_moderation.priority"
 #: Requests that a call has sent.
 ATTEMPTS = "volc_moderation.attempts"
 #: Seconds that a call has waited for quotas and between attempts.
@@ -33,9 +32,6 @@ STATUS_CODE = "http.response.status_code"
 SERVER_ADDRESS = "server.address"
 SERVER_PORT = "server.port"
 
-#: Of histograms, in seconds: from a response of the same data center to the pause that ZEGO recommends.
-BUCKET_BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-
 #: The value of an attribute once there are ``MAX_SERIES`` others.
 OTHER = "_OTHER"
 #: Combinations of attributes that a counter keeps apart: a vendor, or whoever answers for it, chooses the codes.
@@ -47,7 +43,6 @@ class Kind(Enum):
 
     COUNTER = "counter"
     GAUGE = "gauge"
-    HISTOGRAM = "histogram"
 
 
 class Metric(Enum):
@@ -74,19 +69,19 @@ class Metric(Enum):
         (VENDOR, ACTION, CODE),
         "Requests that the vendor has refused.",
     )
-    ROUND_TRIP = (
-        "volc_moderation.round_trip",
-        Kind.HISTOGRAM,
+    ROUND_TRIPS = (
+        "volc_moderation.round_trips",
+        Kind.COUNTER,
         "s",
         (VENDOR, ACTION),
-        "Time from a request to its response.",
+        "Seconds from requests to their responses, added up.",
     )
     QUOTA_WAIT = (
         "volc_moderation.quota.wait",
-        Kind.HISTOGRAM,
+        Kind.COUNTER,
         "s",
-        (VENDOR, ACTION, PRIORITY),
-        "Time that attempts waited for a permit.",
+        (VENDOR, ACTION),
+        "Seconds that requests have waited for their permits, added up.",
     )
     QUOTA_PERMITS = (
         "volc_moderation.quota.permits",
@@ -163,7 +158,7 @@ class Metric(Enum):
 
 #: The spans: the name, and its attributes.
 SPANS = {
-    "{vendor} {action}": (VENDOR, ACTION, PRIORITY, ATTEMPTS, WAITED, REQUEST_ID, CODE, ERROR_TYPE),
+    "{vendor} {action}": (VENDOR, ACTION, ATTEMPTS, WAITED, REQUEST_ID, CODE, ERROR_TYPE),
     "{method} {action}": (
         *(METHOD, SERVER_ADDRESS, SERVER_PORT, STATUS_CODE, RESEND_COUNT),
         *(VENDOR, ACTION, REQUEST_ID, CODE, ERROR_TYPE),

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, Observation
 
+from volc_moderation import __version__
 from volc_moderation.telemetry import sources
-from volc_moderation.telemetry.instruments import BUCKET_BOUNDARIES, MAX_SERIES, OTHER, Kind, Metric
+from volc_moderation.telemetry.instruments import MAX_SERIES, OTHER, Kind, Metric
 from volc_moderation.telemetry.spans import CallTrace, JobTrace, TracedCall
 
 _NAME = "volc_moderation"
@@ -19,14 +20,14 @@ class _Counter:
     def __init__(self, metric: Metric) -> None:
         self._attributes = metric.attributes
         self._lock = threading.Lock()
-        self._counts: dict[tuple[str | None, ...], int] = {}
+        self._counts: dict[tuple[str | None, ...], float] = {}
 
-    def add(self, *values: str | None) -> None:
-        """Count one. ``values`` are those of the attributes, in their order; None for an attribute that is missing."""
+    def add(self, values: tuple[str | None, ...], by: float) -> None:
+        """Add an amount. ``values`` are those of the attributes, in their order; None for one that is missing."""
         with self._lock:
             if values not in self._counts and len(self._counts) >= MAX_SERIES:
                 values = (*values[:-1], OTHER)
-            self._counts[values] = self._counts.get(values, 0) + 1
+            self._counts[values] = self._counts.get(values, 0) + by
 
     def observe(self, _: CallbackOptions) -> list[Observation]:
         """Return all counts."""
@@ -40,36 +41,38 @@ def _present(names: tuple[str, ...], values: tuple[str | None, ...]) -> dict[str
 
 
 class Recorder:
-    """Records spans and metrics with the providers of the application, which may be configured later."""
+    """Records spans and metrics.
 
-    def __init__(self) -> None:
-        self._tracer = trace.get_tracer(_NAME)
-        meter = metrics.get_meter(_NAME)
+    :param tracer_provider: by default that of the application, which it may configure later.
+    :param meter_provider: the same for metrics.
+    """
+
+    def __init__(
+        self,
+        tracer_provider: trace.TracerProvider | None = None,
+        meter_provider: metrics.MeterProvider | None = None,
+    ) -> None:
+        self._tracer = trace.get_tracer(_NAME, __version__, tracer_provider)
+        meter = metrics.get_meter(_NAME, __version__, meter_provider)
         self._counters: dict[Metric, _Counter] = {}
-        self._histograms: dict[Metric, metrics.Histogram] = {}
         for metric in Metric:
             options = {"name": metric.metric, "unit": metric.unit, "description": metric.description}
             if metric.kind is Kind.COUNTER:
                 counter = self._counters[metric] = _Counter(metric)
                 meter.create_observable_counter(callbacks=[counter.observe], **options)
-            elif metric.kind is Kind.GAUGE:
-                meter.create_observable_gauge(callbacks=[_gauge(metric)], **options)
             else:
-                self._histograms[metric] = meter.create_histogram(
-                    **options, explicit_bucket_boundaries_advisory=BUCKET_BOUNDARIES
-                )
+                meter.create_observable_gauge(callbacks=[_gauge(metric)], **options)
 
-    def count(self, metric: Metric, *values: str | None) -> None:
-        """Count one. ``values`` are those of the metric's attributes, in their order; None for one that is missing."""
-        self._counters[metric].add(*values)
+    def count(self, metric: Metric, *values: str | None, by: float = 1) -> None:
+        """Count one, or add an amount.
 
-    def record(self, metric: Metric, value: float, *values: str) -> None:
-        """Add a value to a histogram. ``values`` are those of the metric's attributes, in their order."""
-        self._histograms[metric].record(value, dict(zip(metric.attributes, values, strict=True)))
+        :param values: of the metric's attributes, in their order; None for an attribute that is missing.
+        """
+        self._counters[metric].add(values, by)
 
-    def begin_call(self, call: TracedCall, *, vendor: str, action: str, priority: str) -> CallTrace:
-        """Begin the span of a call."""
-        return CallTrace(self._tracer, self, call, vendor=vendor, action=action, priority=priority)
+    def begin_call(self, call: TracedCall, *, vendor: str, action: str, host: str, port: int) -> CallTrace:
+        """Begin the span of a call to the vendor at a host and a port."""
+        return CallTrace(self._tracer, self, call, vendor=vendor, action=action, host=host, port=port)
 
     def begin_job(
         self, *, vendor: str, action: str, account: str, key: str, attempts: int, traceparent: str | None

@@ -1,6 +1,7 @@
 """The spans: of a call, of each of its attempts, and of a job."""
 
 import re
+import time
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -18,7 +19,6 @@ from volc_moderation.telemetry.instruments import (
     JOB_KEY,
     JOB_STATE,
     METHOD,
-    PRIORITY,
     REQUEST_ID,
     RESEND_COUNT,
     SERVER_ADDRESS,
@@ -38,11 +38,8 @@ _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 class Metrics(Protocol):
     """Counts and measures what the spans see."""
 
-    def count(self, metric: Metric, *values: str | None) -> None:
-        """Count one."""
-
-    def record(self, metric: Metric, value: float, *values: str) -> None:
-        """Add a value to a histogram."""
+    def count(self, metric: Metric, *values: str | None, by: float = 1) -> None:
+        """Count one, or add an amount."""
 
 
 class TracedCall(Protocol):
@@ -55,23 +52,39 @@ class TracedCall(Protocol):
 class CallTrace:
     """The span of a call, and of each attempt. It is a context manager: the block is the call."""
 
-    __slots__ = ("_action", "_attempt", "_call", "_metrics", "_request_id", "_span", "_tokens", "_tracer", "_vendor")
+    __slots__ = (
+        "_action",
+        "_began",
+        "_call",
+        "_host",
+        "_method",
+        "_metrics",
+        "_port",
+        "_request_id",
+        "_span",
+        "_status",
+        "_tokens",
+        "_tracer",
+        "_vendor",
+    )
 
     def __init__(
-        self, tracer: Tracer, metrics: Metrics, call: TracedCall, *, vendor: str, action: str, priority: str
+        self, tracer: Tracer, metrics: Metrics, call: TracedCall, *, vendor: str, action: str, host: str, port: int
     ) -> None:
         self._tracer = tracer
         self._metrics = metrics
         self._call = call
         self._vendor = vendor
         self._action = action
-        self._span = tracer.start_span(
-            f"{vendor} {action}", attributes={VENDOR: vendor, ACTION: action, PRIORITY: priority}
-        )
-        #: The span of the request in flight.
-        self._attempt: Span | None = None
+        self._host = host
+        self._port = port
+        self._span = tracer.start_span(f"{vendor} {action}")
         #: Of the contexts of the call and of the request in flight.
         self._tokens: list[Any] = []
+        #: When the request in flight was sent, in nanoseconds of the Unix time; None if there is none.
+        self._began: int | None = None
+        self._method = ""
+        self._status: int | None = None
         self._request_id: str | None = None
 
     def __enter__(self) -> None:
@@ -82,45 +95,71 @@ class CallTrace:
     ) -> None:
         self.end_attempt(exc)
         context.detach(self._tokens.pop())
-        self._metrics.count(Metric.CALLS, self._vendor, self._action, _error_type(exc))
+        self._metrics.count(Metric.CALLS, self._vendor, self._action, _type_of(exc))
         if self._span.is_recording():
-            self._span.set_attributes({ATTEMPTS: self._call.attempts, WAITED: self._call.waited})
-        _end(self._span, exc, self._request_id)
+            call = self._call
+            attributes = {ATTEMPTS: call.attempts, WAITED: call.waited, **self._common(exc)}
+            self._span.set_attributes(attributes)
+            _set_status(self._span, exc)
+        self._span.end()
 
-    def acquired(self, waited: float, priority: str) -> None:
-        """Note that an attempt has waited some seconds for its permits."""
-        self._metrics.record(Metric.QUOTA_WAIT, waited, self._vendor, self._action, priority)
+    def begin_attempt(self, method: str, waited: float) -> None:
+        """Note that a request is sent. Instrumentations of HTTP clients record nothing until it ends.
 
-    def begin_attempt(self, method: str, host: str, port: int) -> None:
-        """Begin the span of a request. Instrumentations of HTTP clients record nothing until it ends."""
-        attributes: dict[str, str | int] = {VENDOR: self._vendor, ACTION: self._action, METHOD: method}
-        attributes |= {SERVER_ADDRESS: host, SERVER_PORT: port}
-        if self._call.attempts > 1:
-            attributes[RESEND_COUNT] = self._call.attempts - 1
-        self._attempt = self._tracer.start_span(f"{method} {self._action}", kind=SpanKind.CLIENT, attributes=attributes)
-        within = trace.set_span_in_context(self._attempt, context.set_value(_SUPPRESS_HTTP, "yes"))
-        self._tokens.append(context.attach(within))
+        :param waited: seconds that it has waited for its permits.
+        """
+        self._began = time.time_ns()
+        self._method = method
+        self._status = self._request_id = None
+        self._metrics.count(Metric.QUOTA_WAIT, self._vendor, self._action, by=waited)
+        self._tokens.append(context.attach(context.set_value(_SUPPRESS_HTTP, "yes")))
 
     def responded(self, status: int, round_trip: float) -> None:
         """Note the response to a request, which took some seconds."""
-        self._metrics.record(Metric.ROUND_TRIP, round_trip, self._vendor, self._action)
-        if self._attempt is not None:
-            self._attempt.set_attribute(STATUS_CODE, status)
+        self._status = status
+        self._metrics.count(Metric.ROUND_TRIPS, self._vendor, self._action, by=round_trip)
 
     def succeeded(self, request_id: str | None) -> None:
         """Note the vendor's id of the request that has succeeded."""
         self._request_id = request_id
 
     def end_attempt(self, error: BaseException | None) -> None:
-        """End the span of a request, if there is one."""
-        if self._attempt is None:
+        """Record the span of a request, if one was sent."""
+        if self._began is None:
             return
         context.detach(self._tokens.pop())
-        self._metrics.count(Metric.ATTEMPTS, self._vendor, self._action, _error_type(error))
+        self._metrics.count(Metric.ATTEMPTS, self._vendor, self._action, _type_of(error))
         if isinstance(error, APIError):
             self._metrics.count(Metric.REFUSALS, self._vendor, self._action, str(error.code))
-        _end(self._attempt, error, self._request_id)
-        self._attempt = None
+        if self._span.is_recording():
+            attributes: dict[str, str | int | float] = {
+                METHOD: self._method,
+                SERVER_ADDRESS: self._host,
+                SERVER_PORT: self._port,
+            }
+            if self._status is not None:
+                attributes[STATUS_CODE] = self._status
+            if self._call.attempts > 1:
+                attributes[RESEND_COUNT] = self._call.attempts - 1
+            attributes |= self._common(error)
+            name = f"{self._method} {self._action}"
+            span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes, start_time=self._began)
+            _set_status(span, error)
+            span.end()
+        self._began = None
+
+    def _common(self, error: BaseException | None) -> dict[str, str | int | float]:
+        """Return the attributes that the spans of a call and of an attempt have in common."""
+        attributes: dict[str, str | int | float] = {VENDOR: self._vendor, ACTION: self._action}
+        request_id = self._request_id
+        if error is not None:
+            attributes[ERROR_TYPE] = type(error).__name__
+            if isinstance(error, APIError):
+                attributes[CODE] = str(error.code)
+                request_id = error.request_id
+        if request_id is not None:
+            attributes[REQUEST_ID] = request_id
+        return attributes
 
 
 class JobTrace:
@@ -160,7 +199,8 @@ class JobTrace:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         context.detach(self._token)
-        _end(self._span, exc, None)
+        _set_status(self._span, exc)
+        self._span.end()
 
     def ended(self, state: str, code: str | int | None) -> None:
         """Note what the attempt led to."""
@@ -187,20 +227,11 @@ def current_traceparent() -> str | None:
     return f"00-{current.trace_id:032x}-{current.span_id:016x}-{current.trace_flags:02x}"
 
 
-def _error_type(error: BaseException | None) -> str | None:
+def _type_of(error: BaseException | None) -> str | None:
     return None if error is None else type(error).__name__
 
 
-def _end(span: Span, error: BaseException | None, request_id: str | None) -> None:
-    """End a span. No traceback is recorded; the text of an error of this package has no secrets."""
-    if span.is_recording():
-        if isinstance(error, APIError):
-            request_id = error.request_id
-            span.set_attribute(CODE, str(error.code))
-        if request_id is not None:
-            span.set_attribute(REQUEST_ID, request_id)
-        if error is not None:
-            span.set_attribute(ERROR_TYPE, type(error).__name__)
-        if isinstance(error, Exception):  # no cancellation
-            span.set_status(StatusCode.ERROR, str(error) if isinstance(error, ModerationError) else None)
-    span.end()
+def _set_status(span: Span, error: BaseException | None) -> None:
+    """Mark the span of a failure. The text of an error of this package has no secrets; that of another may have."""
+    if isinstance(error, Exception):  # no cancellation
+        span.set_status(StatusCode.ERROR, str(error) if isinstance(error, ModerationError) else None)
