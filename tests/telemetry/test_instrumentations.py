@@ -1,0 +1,107 @@
+"""The instrumentations of HTTP clients show nothing of our requests: ZEGO's signature is in the address."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import httpx
+import pytest
+from opentelemetry.instrumentation import httpx as httpx_instrumentation
+from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+
+from tests.doubles import KEYS, volcengine_client, zego_client
+from tests.telemetry.conftest import Exported
+from tests.test_secrets import SIGNATURE
+from volc_moderation import ModerationError, RetryPolicy, telemetry
+from volc_moderation.emulator import EmulatorProcess, Fault
+from volc_moderation.telemetry.recorder import Recorder
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("every_library")]
+
+#: The instrumentation of httpx2 is missing in older versions.
+INSTRUMENTORS = [
+    *(getattr(httpx_instrumentation, f"{name}ClientInstrumentor", None) for name in ("HTTPX", "HTTPX2")),
+    AioHttpClientInstrumentor,
+]
+
+
+@pytest.fixture(autouse=True)
+def _settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the instrumentations show all they can."""
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "http/dup")
+    for direction in ("REQUEST", "RESPONSE"):
+        monkeypatch.setenv(f"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_{direction}", ".*")
+
+
+@contextmanager
+def instrumented_application() -> Iterator[Exported]:
+    """Instrument the HTTP clients of an application."""
+    exported = Exported()
+    with ExitStack() as stack:
+        stack.callback(exported.close)
+        for instrumentor in filter(None, INSTRUMENTORS):
+            one = instrumentor()
+            one.instrument(tracer_provider=exported.tracer_provider, meter_provider=exported.meter_provider)
+            stack.callback(one.uninstrument)
+        yield exported
+
+
+async def call_both(base_url: str, *, timeout: float = 5.0) -> None:
+    """Call both vendors. Their errors do not matter."""
+    options = {"base_url": base_url, "retry": RetryPolicy(attempts=1), "timeout": timeout}
+    async with volcengine_client(**options) as volcengine, zego_client(**options) as zego:
+        with suppress(ModerationError):
+            await zego.stop_censor_audio(task_id="task")
+        with suppress(ModerationError):
+            await volcengine.list_detection_task(app_id="app", room_id="room")
+
+
+async def send_own_request(base_url: str) -> None:
+    """Send a request of the application."""
+    async with httpx.AsyncClient(trust_env=False) as http_client:
+        await http_client.get(f"{base_url}/own")
+
+
+def assert_clean(text: str) -> None:
+    assert not SIGNATURE.search(text)
+    for secret in (KEYS.secret_key, KEYS.server_secret, "HMAC-SHA256", "SignatureNonce"):
+        assert secret not in text
+
+
+@pytest.mark.parametrize("kind", [None, "hang", "garbage"])
+async def test_only_our_own_spans_show_our_requests(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, kind: str | None
+) -> None:
+    if kind is not None:
+        await emulator.play(Fault(kind=kind, first=2))
+    with instrumented_application() as application:
+        monkeypatch.setattr(telemetry, "_recorder", Recorder(application.tracer_provider, application.meter_provider))
+        await call_both(emulator.base_url, timeout=0.1 if kind == "hang" else 5.0)
+        assert {span.name for span in application.spans} == {
+            *("zego StopCensorAudioV2", "POST StopCensorAudioV2"),
+            *("volcengine ListDetectionTask", "GET ListDetectionTask"),
+        }
+        assert not application.points("http.client.request.duration")
+        assert_clean(application.text())
+
+
+async def test_without_our_telemetry_nothing_shows_our_requests(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The instrumentation has a provider of its own, and the application has configured none."""
+    monkeypatch.setattr(telemetry, "_recorder", None)
+    with instrumented_application() as application:
+        await call_both(emulator.base_url)
+        assert not application.spans
+        assert not application.points("http.client.request.duration")
+
+
+async def test_requests_of_the_application_are_shown_as_before(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with instrumented_application() as application:
+        monkeypatch.setattr(telemetry, "_recorder", Recorder(application.tracer_provider, application.meter_provider))
+        await send_own_request(emulator.base_url)
+        await call_both(emulator.base_url)
+        await send_own_request(emulator.base_url)
+        own = [span for span in application.spans if span.name == "GET"]
+        assert [(span.attributes or {}).get("url.full") for span in own] == [f"{emulator.base_url}/own"] * 2
