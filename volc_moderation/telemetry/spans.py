@@ -9,7 +9,7 @@ from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, TraceFlags, Tracer
 
-from volc_moderation.errors import APIError, ModerationError
+from volc_moderation.errors import APIError
 from volc_moderation.telemetry.instruments import (
     ACCOUNT,
     ACTION,
@@ -232,6 +232,6 @@ def _type_of(error: BaseException | None) -> str | None:
 
 
 def _set_status(span: Span, error: BaseException | None) -> None:
-    """Mark the span of a failure. The text of an error of this package has no secrets; that of another may have."""
+    """Mark the span of a failure. The text of the error is left out: the vendor's may repeat the tokens of users."""
     if isinstance(error, Exception):  # no cancellation
-        span.set_status(StatusCode.ERROR, str(error) if isinstance(error, ModerationError) else None)
+        span.set_status(StatusCode.ERROR, error.advice if isinstance(error, APIError) else None)
