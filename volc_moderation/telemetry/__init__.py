@@ -18,10 +18,24 @@ _recorder: "Recorder | None" = None
 
 
 def active() -> "Recorder | None":
-    """Return what records spans and metrics; None while the application does not use OpenTelemetry."""
-    if _recorder is None and "opentelemetry.trace" in sys.modules:
+    """Return what records spans and metrics; None while the application does not use OpenTelemetry.
+
+    It does once it has given the API a provider of spans or of metrics, at any time, or has imported instrumentations:
+    those of HTTP clients must not show our requests. From then on, the providers of the API are used.
+    """
+    if _recorder is None and "opentelemetry.trace" in sys.modules and _is_used():
         return _create()
     return _recorder
+
+
+def _is_used() -> bool:
+    """Return whether the application uses the API. To ask the API itself would take two microseconds for each call."""
+    modules = sys.modules
+    return (
+        getattr(modules.get("opentelemetry.trace"), "_TRACER_PROVIDER", None) is not None
+        or getattr(modules.get("opentelemetry.metrics._internal"), "_METER_PROVIDER", None) is not None
+        or "opentelemetry.instrumentation" in modules
+    )
 
 
 def _create() -> "Recorder | None":

@@ -30,8 +30,14 @@ from volc_moderation.telemetry.instruments import (
 )
 
 #: Tells instrumentations of HTTP clients to record nothing. The span of the attempt shows the request, and theirs would
-#: show its address, which has ZEGO's signature in it.
-_SUPPRESS_HTTP = getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation")
+#: show its address, which has ZEGO's signature in it. Older ones of aiohttp know only the general key.
+_SUPPRESSED = {
+    getattr(context, name, plain): True
+    for name, plain in (
+        ("_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation"),
+        ("_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"),
+    )
+}
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
@@ -112,7 +118,7 @@ class CallTrace:
         self._method = method
         self._status = self._request_id = None
         self._metrics.count(Metric.QUOTA_WAIT, self._vendor, self._action, by=waited)
-        self._tokens.append(context.attach(context.set_value(_SUPPRESS_HTTP, "yes")))
+        self._tokens.append(context.attach(Context({**context.get_current(), **_SUPPRESSED})))
 
     def responded(self, status: int, round_trip: float) -> None:
         """Note the response to a request, which took some seconds."""
