@@ -26,6 +26,8 @@ class Clients:
         if not clients or not all(isinstance(client, Client) for client in clients):
             raise ConfigurationError("clients must be a list of at least one client, such as a VolcengineClient")
         self._clients = tuple(clients)
+        #: By vendor and hash of the account. Empty until the accounts are known.
+        self._by_account: dict[tuple[str, str], list[Client]] = {}
         #: By client, action and version.
         self._lanes: dict[tuple[Client, type[Action[Any]], str], Lane] = {}
         #: The actions of jobs that were read.
@@ -95,17 +97,26 @@ class Clients:
         Jobs that were stored under another name of the account, such as an access key before it got a name, run with
         its quota, too. Raises ``ConfigurationError`` if no client has its account, or knows its action.
         """
-        of_vendor = [client for client in self._clients if client.vendor == lane.vendor]
-        having_account = [client for client in of_vendor if hash_account(client.account) == lane.account] or [
-            client for client in of_vendor if lane.account in map(hash_account, client.former_accounts)
-        ]
-        for client in having_account:
+        for client in self._having_account(lane):
             action_type = client.actions().get(lane.action)
             if action_type is not None:
                 return client, action_type
         raise ConfigurationError(
             f"there are jobs of {lane.action} at {lane.vendor}, of an account or address that none of the clients has"
         )
+
+    def _having_account(self, lane: Lane) -> list[Client]:
+        """Return the clients that have the account of a lane, else those that had its name before."""
+        if not self._by_account:
+            by_account: dict[tuple[str, str], list[Client]] = {}
+            for client in self._clients:
+                by_account.setdefault((client.vendor, hash_account(client.account)), []).append(client)
+            self._by_account = by_account
+        return self._by_account.get((lane.vendor, lane.account)) or [
+            client
+            for client in self._clients
+            if client.vendor == lane.vendor and lane.account in map(hash_account, client.former_accounts)
+        ]
 
     def read_job(self, stored: StoredJob) -> Job[Any]:
         """Return a stored job with its result as the action's result type; without it, if it cannot be read."""

@@ -29,6 +29,8 @@ from volc_moderation.retry import RetryPolicy
 from volc_moderation.wire import dump_json, load_json
 
 HEARTBEAT_INTERVAL = 3.0  # seconds
+#: Seconds after which a worker looks again whether it has the account of a lane.
+FOREIGN_LANE_MEMORY = 60.0
 #: Seconds before the end of the lease from which on the worker sends nothing more.
 WORKER_LEASE_MARGIN = 3.0
 #: Seconds that calls in flight have to end after the worker was asked to stop.
@@ -65,8 +67,13 @@ class Worker:
             self, clients, retry=retry, priority=priority, clock=clock, run_forever=True, concurrency=concurrency
         )
         self._on_heartbeat = on_heartbeat
-        #: The lanes that this worker serves; a lane's index is its ``lane_id``.
-        self._lanes: list[Lane] = []
+        #: The lanes that this worker serves, each with its index, which is its ``lane_id``.
+        self._lanes: dict[Lane, int] = {}
+        self._lanes_by_id: list[Lane] = []
+        #: Lanes that no client has the account of. They are tried again from time to time: an account may have had other
+        #: names, which are known once its keys are.
+        self._foreign_lanes: set[Lane] = set()
+        self._foreign_lanes_until = 0.0
         self._action_types: list[type[Action[Any]]] = []
         #: The claimed jobs by fence, each with its lane_id.
         self._held: dict[int, tuple[int, DueJob]] = {}
@@ -143,16 +150,21 @@ class Worker:
 
     def _serve(self, lane: Lane) -> None:
         """Start or wake a lane, if a client has its account."""
-        if lane not in self._lanes:
+        lane_id = self._lanes.get(lane)
+        if lane_id is None:
+            if lane in self._foreign_lanes:
+                return
             try:
                 _, action_type = self._runner.clients.client_for(lane)
-            except ConfigurationError:
-                return  # other workers have the keys
-            self._lanes.append(lane)
+            except ConfigurationError:  # other workers have the keys
+                self._foreign_lanes.add(lane)
+                return
+            lane_id = self._lanes[lane] = len(self._lanes)
+            self._lanes_by_id.append(lane)
             self._action_types.append(action_type)
             self._heartbeat_now.set()
         if not self._is_stopping.is_set():
-            self._runner.wake(self._lanes.index(lane), lane)
+            self._runner.wake(lane_id, lane)
 
     async def _send_heartbeats(self) -> None:
         """Renew the lease periodically, report this worker's status and claims, and serve the lanes with due jobs."""
@@ -175,6 +187,9 @@ class Worker:
             self._note_data(data)
             self._on_heartbeat()
             self._lease_renewed_at = max(self._lease_renewed_at, began)
+            if replied_at >= self._foreign_lanes_until:
+                self._foreign_lanes.clear()
+                self._foreign_lanes_until = replied_at + FOREIGN_LANE_MEMORY
             for lane, due_count in due_counts:
                 if due_count or lane not in self._lanes:
                     self._serve(lane)
@@ -229,7 +244,7 @@ class Worker:
     ) -> tuple[list[DueJob], float | None]:
         began = boot_time()
         jobs, wait = await self._queue.take(
-            self.id, self._lanes[lane_id], limit, at_most_once=at_most_once, known_fence=self._known_fence
+            self.id, self._lanes_by_id[lane_id], limit, at_most_once=at_most_once, known_fence=self._known_fence
         )
         self._lease_renewed_at = max(self._lease_renewed_at, began)
         for job in jobs:
