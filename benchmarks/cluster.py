@@ -34,13 +34,17 @@ MAIN = "from volc_moderation.cli import main; main()"
 
 
 class Valkey:
-    """A Valkey that keeps its port when it is started again, and also its data if it ``is_durable``."""
+    """A Valkey that keeps its port when it is started again, and also its data if it ``is_durable``.
 
-    def __init__(self, *, is_durable: bool = True) -> None:
+    :param fsync: when it syncs its append-only file: ``always``, ``everysec`` or ``no``.
+    """
+
+    def __init__(self, *, is_durable: bool = True, fsync: str = "always") -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self._port = listener.getsockname()[1]
         self._folder = tempfile.TemporaryDirectory()
         self._is_durable = is_durable
+        self._fsync = fsync
         self.address = f"redis://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:
@@ -56,7 +60,7 @@ class Valkey:
     def start(self) -> None:
         """Start it with the data that it has kept."""
         settings: dict[str, Any] = {"save": "", "appendonly": "yes" if self._is_durable else "no"}
-        settings |= {"appendfsync": "always"} if self._is_durable else {}
+        settings |= {"appendfsync": self._fsync} if self._is_durable else {}
         self._server = ValkeyServer(port=self._port, data_dir=Path(self._folder.name), persist=True, **settings)
         self._server.start()
 
