@@ -18,7 +18,7 @@ from volc_moderation.credentials import VolcengineCredentials
 from volc_moderation.volcengine import protocol
 from volc_moderation.volcengine.credentials import sts
 from volc_moderation.volcengine.credentials.sts import AssumeRole
-from volc_moderation.volcengine.signing import Signer
+from volc_moderation.volcengine.signing import Signer, canonical_query
 
 DATE = "20261120T083000Z"
 NOW = calendar.timegm(time.strptime(DATE, "%Y%m%dT%H%M%SZ"))
@@ -96,7 +96,7 @@ def test_the_signer(vector: Vector) -> None:
     headers = signer_of(vector).sign(
         method=vector.method,
         host=HOST,
-        query=sts.canonical_query(vector.query),
+        query=canonical_query(vector.query),
         body=vector.body.encode(),
         now=NOW,
         content_type=vector.content_type,
@@ -148,7 +148,7 @@ def test_the_double_and_the_official_signer_agree(vector: Vector) -> None:
     assert authorization.rpartition("Signature=")[2] == vector.signature
     received = Received(
         vector.method,
-        f"/?{sts.canonical_query(vector.query)}",
+        f"/?{canonical_query(vector.query)}",
         {name.lower(): value for name, value in headers.items()},
         vector.body,
     )

@@ -101,15 +101,13 @@ class CLIConfigCredentials(RenewingProvider):
 
     def _read(self, path: Path, given_name: str | None) -> None:
         """Read the file, and create a provider if the profile is another one than before."""
-        text = read_key_file(path, "the configuration file", must_be_ours=True)
-        try:
-            name, profile = read_profile(text, given_name)
-            if self._provider is None or profile != self._profile:
-                self._provider, self._profile = self._provider_of(profile), profile
-                self.rename(f"CLI profile {printable(name)} in {path} (mode {profile.mode})")
-                self.account = self._provider.account
-        except ConfigurationError as error:
-            raise type(error)(f"{path}: {error.message}") from None
+        if self._provider is None:
+            self.rename(f"CLI profile in {path}")
+        name, profile = read_profile(read_key_file(path, "the file", must_be_ours=True), given_name)
+        if self._provider is None or profile != self._profile:
+            self._provider, self._profile = self._provider_of(profile), profile
+            self.rename(f"CLI profile {printable(name)} in {path} (mode {profile.mode})")
+            self.account = self._provider.account
 
     def _provider_of(self, profile: CLIProfile) -> Provider:
         if profile.mode == "ecsrole":

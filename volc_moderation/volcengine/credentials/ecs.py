@@ -177,12 +177,14 @@ class _Metadata:
 
         async def attempt() -> str:
             response = await self._transport.send(request, timeout=METADATA_TIMEOUT)
-            size = len(response.body)
-            if response.status != HTTPStatus.OK or size > MAX_ANSWER_BYTES:
-                reason = f"the metadata service answered HTTP {response.status} with {counted(size, 'byte')}"
+            size = counted(len(response.body), "byte")
+            if response.status != HTTPStatus.OK:
+                reason = f"the metadata service answered HTTP {response.status} with {size}"
                 raise TransportError(
                     f"{reason} to {method} {path.partition('?')[0]}", maybe_sent=True, status=response.status
                 )
+            if len(response.body) > MAX_ANSWER_BYTES:
+                raise DecodeError(f"the metadata service answered with {size}", path="answer")
             return response.body.decode(errors="replace")
 
         return await repeat(attempt, METADATA_RETRY)

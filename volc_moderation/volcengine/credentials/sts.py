@@ -17,7 +17,7 @@ from volc_moderation.action import Action, Result, api_version, version_of, wire
 from volc_moderation.credentials import VolcengineCredentials
 from volc_moderation.errors import ConfigurationError, DecodeError, describe
 from volc_moderation.volcengine.signing import canonical_query
-from volc_moderation.wire import Lenient, Request, query_parameters
+from volc_moderation.wire import Request, query_parameters
 
 R = TypeVar("R")
 
@@ -83,23 +83,18 @@ def _unix_time(name: str, text: str | None) -> float:
 
 
 @frozen(kw_only=True)
-class AssumedRoleUser:
-    """Who the new keys belong to, such as ``trn:sts::2100000001:assumed-role/ROLE/SESSION``."""
-
-    trn: str
-
-
-@frozen(kw_only=True)
-class AssumedRole(Lenient, Result):
+class AssumedRole(Result):
     """The keys of a role."""
 
     credentials: TemporaryKeys
-    assumed_role_user: AssumedRoleUser | None = None
+    #: Who they belong to: its ``Trn`` is such as ``trn:sts::2100000001:assumed-role/ROLE/SESSION``.
+    assumed_role_user: object = None
 
     def to_credentials(self, role_trn: str, *, now: float) -> VolcengineCredentials:
         """Return the credentials, and the account that they belong to. Raises ``DecodeError``."""
         user = self.assumed_role_user
-        account = (user and account_of(user.trn)) or account_of(role_trn)
+        trn = user.get("Trn") if isinstance(user, dict) else None
+        account = (isinstance(trn, str) and account_of(trn)) or account_of(role_trn)
         return self.credentials.to_credentials(now=now, account=account, are_new=True)
 
 
