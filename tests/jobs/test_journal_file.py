@@ -419,7 +419,7 @@ def test_a_journal_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
     with contextlib.closing(Journal(path, access="read")) as journal:
         assert [(job.key, job.state) for job in all_jobs(journal)] == [("a", JobState.DONE), ("b", JobState.PENDING)]
     with contextlib.closing(Journal(path)) as journal:
-        assert journal._query("PRAGMA user_version") == [(2,)]
+        assert journal._query("PRAGMA user_version") == [(3,)]
         assert take(journal) == [2]
         assert load(journal, "a").again == 1
     Journal(path).close()

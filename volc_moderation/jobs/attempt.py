@@ -1,10 +1,12 @@
 """One attempt of a job: the call, and its outcome."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+from volc_moderation import telemetry
 from volc_moderation.action import Action
 from volc_moderation.call_options import NO_LIMIT
 from volc_moderation.client import Client
@@ -63,6 +65,45 @@ async def attempt(
     ``before_send`` is passed to ``Client.call``. Raises ``AttemptLost`` if ``before_send`` raises it, or raises
     ``JournalError``: then nothing was sent.
     """
+    recorder = telemetry.active()
+    with (
+        contextlib.nullcontext()
+        if recorder is None
+        else recorder.begin_job(
+            vendor=lane.vendor,
+            action=lane.action,
+            account=lane.account,
+            key=job.key,
+            attempts=job.attempts,
+            traceparent=job.traceparent,
+        ) as trace
+    ):
+        ended = await _call(
+            job,
+            lane,
+            client=client,
+            action_type=action_type,
+            policy=policy,
+            priority=priority,
+            departure=departure,
+            before_send=before_send,
+        )
+        if trace is not None:
+            trace.ended(ended.outcome.state.value, ended.outcome.code)
+        return ended
+
+
+async def _call(
+    job: DueJob,
+    lane: Lane,
+    *,
+    client: Client,
+    action_type: type[Action[Any]],
+    policy: RetryPolicy | None,
+    priority: Priority,
+    departure: Departure,
+    before_send: Callable[[], Awaitable[None]] | None,
+) -> Attempt:
     loop = asyncio.get_running_loop()
     start = loop.time()
     action: Action[Any] | None = None

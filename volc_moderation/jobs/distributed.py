@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, overload
 
+from volc_moderation import telemetry
 from volc_moderation.action import Action
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError, describe
@@ -162,7 +163,8 @@ class DistributedJobs:
         lane, action = self.clients.complete(action, client)
         key = key_of(lane, action)
         # The token is unique: if the connection is lost and the request is repeated, the queue recognizes it.
-        submission = Submission(key, lane, dump_action(action), f"-{secrets.token_hex(8)}", delay=delay)
+        token = f"-{secrets.token_hex(8)}"
+        submission = Submission(key, lane, dump_action(action), token, delay=delay, traceparent=telemetry.traceparent())
         error_message = await self._submissions.add(submission)
         if error_message is not None:
             raise JournalError(error_message)

@@ -211,6 +211,7 @@ class Follower:
                 job.line,
                 must_exist=not lanes[job.lane_id].action_type.repeatable and (is_lost or self._may_be_expired(job)),
                 maybe_sent=bool(job.maybe_sent) or (is_lost and lanes[job.lane_id].action_type.repeatable),
+                traceparent=job.traceparent,
             )
             for job in jobs
         ]

@@ -98,7 +98,9 @@ def redacted_parameters(action_type: type[Action[Any]], parameters: Mapping[str,
 
 def dump_event(event: JobEvent) -> list[Any]:
     """Return an event as JSON values, for another process."""
-    return [list(event.lane), event.attempts, event.due, list(event._job), list(event._outcome)]  # noqa: SLF001 - ours
+    # Without the span that has submitted the job: it concerns who makes the call, and earlier versions do not know it.
+    job = list(event._job[:-1])  # noqa: SLF001 - ours
+    return [list(event.lane), event.attempts, event.due, job, list(event._outcome)]  # noqa: SLF001
 
 
 def load_event(fields: Sequence[Any], action_type_of: Callable[[Lane], type[Action[Any]]]) -> JobEvent:

@@ -9,6 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, overload
 
+from volc_moderation import telemetry
 from volc_moderation.action import Action
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError
@@ -167,11 +168,11 @@ class Jobs:
         if self._leadership.role is not None:
             self._leadership.role.check_account(lane)
         key, parameters, now = key_of(lane, action), dump_action(action), self._clock()
-        due = self._steady_clock() + delay
+        due, traceparent = self._steady_clock() + delay, telemetry.traceparent()
 
         def add(journal: Journal) -> int:
             lane_id = journal.lane_id(lane)
-            journal.submit(key, lane_id, parameters, due=due, delay=delay, now=now)
+            journal.submit(key, lane_id, parameters, due=due, delay=delay, now=now, traceparent=traceparent)
             return lane_id
 
         # With ``then``, and not after ``await``: if this is cancelled meanwhile, the job is journaled all the same.

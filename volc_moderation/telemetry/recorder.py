@@ -85,6 +85,7 @@ class Recorder:
         """
         return JobTrace(
             self._tracer,
+            self,
             vendor=vendor,
             action=action,
             account=account,

@@ -174,11 +174,12 @@ class JobTrace:
     It begins a trace of its own, with a link to the span that has submitted the job: that one has long ended.
     """
 
-    __slots__ = ("_span", "_token")
+    __slots__ = ("_action", "_metrics", "_span", "_token", "_vendor")
 
     def __init__(
         self,
         tracer: Tracer,
+        metrics: Metrics,
         *,
         vendor: str,
         action: str,
@@ -187,6 +188,9 @@ class JobTrace:
         attempts: int,
         traceparent: str | None,
     ) -> None:
+        self._metrics = metrics
+        self._vendor = vendor
+        self._action = action
         submitter = None if traceparent is None else read_traceparent(traceparent)
         self._span = tracer.start_span(
             f"job {action}",
@@ -205,14 +209,18 @@ class JobTrace:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         context.detach(self._token)
-        _set_status(self._span, exc)
+        if exc is not None:  # the attempt was cancelled, or belongs to another worker
+            self._span.set_attribute(ERROR_TYPE, type(exc).__name__)
         self._span.end()
 
     def ended(self, state: str, code: str | int | None) -> None:
         """Note what the attempt led to."""
+        self._metrics.count(Metric.JOBS_RUN, self._vendor, self._action, state)
         self._span.set_attribute(JOB_STATE, state)
         if code is not None:
             self._span.set_attribute(CODE, str(code))
+        if state != "done":
+            self._span.set_status(StatusCode.ERROR)
 
 
 def read_traceparent(text: str) -> SpanContext | None:

@@ -81,24 +81,36 @@ class Journal(JournalQueries):
         count: int = self._db.execute("SELECT count(*) FROM job").fetchone()[0]
         return count
 
-    def submit(self, key: str, lane_id: int, parameters: str, *, due: float, now: float, delay: float = 0.0) -> None:
+    def submit(
+        self,
+        key: str,
+        lane_id: int,
+        parameters: str,
+        *,
+        due: float,
+        now: float,
+        delay: float = 0.0,
+        traceparent: str | None = None,
+    ) -> None:
         """Add a job, or reopen it if it has ended; ``due`` is ``delay`` seconds from now.
 
         A pending job with the same key is the same job and gets the new parameters. A job in flight runs once more,
         ``delay`` seconds after it ends: what it acts on may have been started again since the request left.
+
+        ``traceparent`` is the span that submits the job.
         """
-        self._db.execute(
-            "INSERT INTO job (key, lane, parameters, due, delay, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
-            " ON CONFLICT (key) DO UPDATE SET again = again OR state = 'sent', parameters = excluded.parameters,"
-            " again_delay = CASE WHEN state = 'sent' THEN excluded.delay ELSE again_delay END"
-            " WHERE state IN ('pending', 'sent')",
-            (key, lane_id, parameters, due, delay, now),
+        insert = (
+            "INSERT INTO job (key, lane, parameters, due, delay, created, traceparent) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (key) DO UPDATE "
         )
+        values = key, lane_id, parameters, due, delay, now, traceparent
         self._db.execute(
-            "INSERT INTO job (key, lane, parameters, due, delay, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"  # noqa: S608
-            f" ON CONFLICT (key) DO UPDATE {REOPEN}",
-            (key, lane_id, parameters, due, delay, now),
+            f"{insert}SET again = again OR state = 'sent', parameters = excluded.parameters,"
+            " again_delay = CASE WHEN state = 'sent' THEN excluded.delay ELSE again_delay END,"
+            " traceparent = excluded.traceparent WHERE state IN ('pending', 'sent')",
+            values,
         )
+        self._db.execute(insert + REOPEN, values)
 
     # Recovering jobs
 
@@ -147,7 +159,8 @@ class Journal(JournalQueries):
         """
         # One step of SQLite for all rows: at each step, the thread releases the interpreter's lock.
         rows, ids = self._db.execute(
-            "SELECT json_group_array(json_array(id, key, parameters, attempts + 1, maybe_sent, code, line)),"
+            "SELECT json_group_array(json_array(id, key, parameters, attempts + 1, maybe_sent, code, line,"
+            " traceparent)),"
             " json_group_array(id) FROM"
             " (SELECT * FROM job WHERE state = 'pending' AND lane = ? AND due <= ? ORDER BY due, id LIMIT ?)",
             (lane_id, due, limit),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from volc_moderation.jobs.job import JobState
 
 #: The version of the schema that this code writes; in a later one, the same columns may mean something else.
-SCHEMA = 2
+SCHEMA = 3
 #: Distinguishes a journal from other SQLite files: "vmod".
 APPLICATION_ID = 0x766D6F64
 #: The lists of calls that were loaded, each with a digest of all its calls.
@@ -32,7 +32,8 @@ CREATE TABLE job (
     was_gone INTEGER NOT NULL DEFAULT 0,
     code, message TEXT, request_id TEXT, result TEXT,
     line INTEGER,
-    created REAL NOT NULL, sent REAL, ended REAL, round_trip REAL, waited REAL
+    created REAL NOT NULL, sent REAL, ended REAL, round_trip REAL, waited REAL,
+    traceparent TEXT
 );
 CREATE INDEX due ON job (lane, due) WHERE state = 'pending';
 CREATE INDEX deferred ON job (lane, due) WHERE state = 'pending' AND attempts > 0;
@@ -54,7 +55,11 @@ ALTER TABLE job ADD COLUMN delay REAL NOT NULL DEFAULT 0;
 ALTER TABLE job ADD COLUMN again_delay REAL NOT NULL DEFAULT 0;
 UPDATE job SET delay = max(0, due - (julianday('now') - 2440587.5) * 86400) WHERE state = 'pending';
 {_RUN_TABLE}
-"""  # noqa: S608 - our own
+""",  # noqa: S608 - our own
+    2: """
+PRAGMA user_version = 3;
+ALTER TABLE job ADD COLUMN traceparent TEXT;
+""",
 }
 
 #: Makes a job that has ended pending again; everything but its key is that of the new one.
@@ -62,7 +67,7 @@ REOPEN = """
 SET state = 'pending', lane = excluded.lane, parameters = excluded.parameters, line = excluded.line, due = excluded.due,
     delay = excluded.delay, created = excluded.created, attempts = 0, maybe_sent = 0, again = 0, was_gone = 0,
     code = NULL, message = NULL, request_id = NULL, result = NULL, sent = NULL, ended = NULL, round_trip = NULL,
-    waited = NULL
+    waited = NULL, traceparent = excluded.traceparent
 WHERE state IN ('done', 'failed', 'given up')
 """
 
@@ -83,6 +88,8 @@ class DueJob(NamedTuple):
     maybe_sent: int
     code: str | int | None
     line: int | None
+    #: The span that has submitted the job: https://www.w3.org/TR/trace-context/
+    traceparent: str | None = None
 
 
 class HandedOverJob(NamedTuple):
@@ -100,6 +107,8 @@ class HandedOverJob(NamedTuple):
     created: float
     #: When it was handed over, in Unix seconds; None if it was not.
     sent: float | None
+    #: The span that has submitted the job.
+    traceparent: str | None
 
 
 class AttemptRecord(NamedTuple):

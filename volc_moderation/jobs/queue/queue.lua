@@ -197,12 +197,9 @@ function steps.submit()
       if is_caller then
         call('HSET', job, 'callers', token)
       end
-      if submission.maybe_sent then
-        call('HSET', job, 'maybe_sent', 1)
-      end
-      if submission.line >= 0 then
-        call('HSET', job, 'line', submission.line)
-      end
+      if submission.maybe_sent then call('HSET', job, 'maybe_sent', 1) end
+      if submission.line >= 0 then call('HSET', job, 'line', submission.line) end
+      if submission.traceparent ~= '' then call('HSET', job, 'traceparent', submission.traceparent) end
       call('ZADD', due_key(submission.lane), now + submission.delay, key)
       lanes_with_work[submission.lane] = true
     else
@@ -238,7 +235,8 @@ function steps.take()
   local state = arg.at_most_once and 'taken' or 'sent'
   for _, key in ipairs(call('ZRANGEBYSCORE', due_key(arg.lane), '-inf', now, 'LIMIT', 0, arg.limit)) do
     local job = job_key(key)
-    local fields = call('HMGET', job, 'parameters', 'attempts', 'maybe_sent', 'code', 'line', 'created', 'runs')
+    local fields = call('HMGET', job, 'parameters', 'attempts', 'maybe_sent', 'code', 'line', 'created', 'runs',
+      'traceparent')
     call('ZREM', due_key(arg.lane), key)
     if fields[1] and arg.at_most_once and number(fields[6]) * 1000 <= distrusted_until then
       interrupt(key, job, fields[7])
@@ -247,7 +245,8 @@ function steps.take()
       call('HSET', job, 'state', state, 'fence', fence, 'worker', arg.worker, 'attempts', attempts, 'once',
         arg.at_most_once and 1 or 0, 'sent', wall / 1000)
       call('SADD', taken, key)
-      jobs[#jobs + 1] = {fence, key, fields[1], attempts, fields[3] or '0', fields[4] or 'null', fields[5] or ''}
+      jobs[#jobs + 1] = {fence, key, fields[1], attempts, fields[3] or '0', fields[4] or 'null', fields[5] or '',
+        fields[8] or ''}
     end
   end
   local wait = -1

@@ -36,6 +36,8 @@ class Submission(NamedTuple):
     must_exist: bool = False
     #: Whether an earlier attempt may have had its effect.
     maybe_sent: bool = False
+    #: The span that submits the job.
+    traceparent: str | None = None
 
 
 class SubmissionResult(NamedTuple):
@@ -121,7 +123,7 @@ def load_due_job(reply: Sequence[Any]) -> DueJob:
 
     Values that another program has corrupted are tolerated: one such job must not stop worker after worker.
     """
-    fence, key, parameters, attempts, maybe_sent, code, line = reply
+    fence, key, parameters, attempts, maybe_sent, code, line, traceparent = reply
     last_code = codec.load_json_or_none(code)
     return DueJob(
         fence,
@@ -131,6 +133,7 @@ def load_due_job(reply: Sequence[Any]) -> DueJob:
         int(maybe_sent != b"0"),
         last_code if isinstance(last_code, (str, int)) else None,
         int(line) if line.isdigit() else None,
+        traceparent.decode(errors="replace") or None,
     )
 
 

@@ -123,6 +123,7 @@ class RedisQueue:
                     "delay": round(submission.delay * 1000),
                     "must_exist": submission.must_exist,
                     "maybe_sent": submission.maybe_sent,
+                    "traceparent": submission.traceparent or "",
                 }
                 for submission in submissions
             ],
