@@ -104,7 +104,7 @@ def _create(
     direct = ("all://localhost", "all://127.0.0.1", "all://[::1]") if base_url is None else ()
     try:
         return client_type(
-            verify=_certificates(library),
+            verify=certificates(library),
             limits=library.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT),
             trust_env=uses_proxies and not is_on_this_machine,
             mounts=dict.fromkeys(direct),
@@ -123,7 +123,7 @@ _certificates_by_location: "weakref.WeakValueDictionary[tuple[str | None, ...], 
 )
 
 
-def _certificates(library: Any) -> ssl.SSLContext:
+def certificates(library: Any) -> ssl.SSLContext:
     """Return the certificates that a library trusts: those of the environment, else its own."""
     location = (library.__name__, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     context = _certificates_by_location.get(location)

@@ -8,8 +8,9 @@ from volc_moderation.doctor.finding import Finding, Subject
 
 #: A machine that synchronizes its clock is never off by this much.
 WARN_FROM = 5.0  # seconds
-#: Temporary keys are renewed 60 s before they expire. A clock that is further behind signs with expired keys. Volcengine
-#: refuses signatures that are off by 15 minutes, and ZEGO those that are off by 10: https://doc-zh.zego.im/article/19458
+#: Temporary keys are renewed 60 s before they expire. A clock that is further behind signs with expired keys.
+#: Volcengine refuses signatures that are off by 15 minutes, and ZEGO those that are off by 10:
+#: https://doc-zh.zego.im/article/19458
 FAIL_FROM = 60.0  # seconds
 _NEXT_STEP = "synchronize the clock of this machine, for example with chrony or systemd-timesyncd"
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import attrs
 
 #: A value of ``Finding.facts``, as JSON has it.
-Fact: TypeAlias = "str | int | float | bool | None | Sequence[Fact] | Mapping[str, Fact]"
+Fact: TypeAlias = "str | int | float | bool | Sequence[Fact] | Mapping[str, Fact] | None"
 
 
 class Status(enum.StrEnum):

@@ -11,11 +11,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import attrs
 
 from volc_moderation.doctor.clock import ClockReading, read_date
-from volc_moderation.doctor.finding import Finding, Subject
+from volc_moderation.doctor.finding import Fact, Finding, Status, Subject
 
 #: The longest head of a response that is read.
 MAX_HEAD_BYTES = 2**16
@@ -73,6 +74,31 @@ class ConnectFailed(Exception):  # noqa: N818 - a result, which is never raised 
     stage: str
     reason: str
     is_untrusted: bool = False
+
+
+async def check_way(
+    subject: Subject, endpoint: Endpoint, make_context: Callable[[], ssl.SSLContext]
+) -> tuple[list[Finding], Answer | None]:
+    """Check the address, the proxy and the certificate of a server.
+
+    :param make_context: returns the certificates that are trusted.
+
+    Returns also the answer to a plain request; None if there is none.
+    """
+    proxy = choose_proxy(endpoint, getproxies(), proxy_bypass)
+    found = [await check_address(subject, endpoint, proxy), judge_proxy(subject, proxy)]
+    if proxy is not None and proxy.scheme != "http":
+        words = f"not checked through a proxy of {proxy.scheme}; the signed call shows whether it works"
+        return [*found, subject.skipped("tls", words)], None
+    if found[0].status is Status.FAILED:
+        return found, None
+    answer: Answer | ConnectFailed
+    try:
+        answer = await ask(endpoint, proxy, make_context)
+    except ConnectFailed as failure:
+        answer = failure
+    found.append(judge_connection(subject, endpoint, answer, time.time()))
+    return found, None if isinstance(answer, ConnectFailed) else answer
 
 
 # Addresses
@@ -255,14 +281,14 @@ def judge_connection(
     days = int((ends - now) // DAY)
     until = time.strftime("%Y-%m-%d", time.gmtime(ends))
     detail = f"the certificate is trusted, and valid until {until} ({days} days)"
-    facts = {"is_encrypted": True, "certificate_until": until, "certificate_days": days}
+    facts: dict[str, Fact] = {"is_encrypted": True, "certificate_until": until, "certificate_days": days}
     if days < MIN_CERTIFICATE_DAYS:
         return subject.warning(check, detail, "let whoever runs the server renew its certificate", **facts)
     return subject.ok(check, detail, **facts)
 
 
 def _judge_failure(subject: Subject, endpoint: Endpoint, failure: ConnectFailed, check: str) -> Finding:
-    facts = {"stage": failure.stage, "is_encrypted": False}
+    facts: dict[str, Fact] = {"stage": failure.stage, "is_encrypted": False}
     if failure.stage == "proxy":
         step = "check the proxy in HTTPS_PROXY or ALL_PROXY, or list the host in NO_PROXY"
         return subject.failed(check, f"the proxy cannot be used: {failure.reason}", step, **facts)

@@ -70,7 +70,7 @@ class JournalFile:
             if access == "read" and not self._file.is_file():
                 raise JournalError(f"there is no journal {self.path}")
             if access != "read":
-                _check_writable(self.path, self._file)
+                check_writable(self.path, self._file)
                 self._take_lock()
             try:
                 self._open()
@@ -337,7 +337,7 @@ def _resolved(path: Path) -> Path:
     return path.resolve()
 
 
-def _check_writable(path: Path, file: Path) -> None:
+def check_writable(path: Path, file: Path) -> None:
     """Raise ``JournalError`` unless this process can write the journal, and no other can under another name.
 
     :param path: of the journal as the user wrote it; ``file`` is the same, resolved.
