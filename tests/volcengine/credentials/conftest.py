@@ -1,11 +1,13 @@
 """Fixtures: the doubles of STS and of the metadata service, and waits that take no time."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from tests.volcengine.credentials.double import Clock, MetadataDouble, STSDouble
+from volc_moderation import retry
+from volc_moderation.volcengine import ECSCredentials
 from volc_moderation.volcengine.credentials import sending
 
 
@@ -30,10 +32,9 @@ async def metadata(clock: Clock) -> AsyncIterator[MetadataDouble]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Record the waits between attempts. They take no time."""
     waits: list[float] = []
-    next_wait = sending.next_wait
 
     def record(*args: Any, **options: Any) -> float | None:
-        wait = next_wait(*args, **options)
+        wait = retry.next_wait(*args, **options)
         if wait is None or wait > sending.MAX_WAIT:
             return wait
         waits.append(wait)
@@ -41,3 +42,16 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(sending, "next_wait", record)
     return waits
+
+
+@pytest.fixture
+def default_endpoints(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return what replaces the addresses of the vendor that providers of a server's role have by default."""
+    defaults = ECSCredentials.__init__.__kwdefaults__
+    assert defaults is not None
+
+    def replace(**addresses: str) -> None:
+        for name, address in addresses.items():
+            monkeypatch.setitem(defaults, name, address)
+
+    return replace

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from volc_moderation.renewed_keys import NoKeysError
 from volc_moderation.volcengine import (
     AssumeRoleCredentials,
     CredentialChain,
-    ECSCredentials,
     EnvironmentCredentials,
     NotConfiguredError,
     RenewingProvider,
@@ -63,9 +63,10 @@ class Everything:
 
 
 @pytest.fixture
-def everything(sts: STSDouble, metadata: MetadataDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Everything:
-    for name, url in (("endpoint", metadata.url), ("sts_endpoint", sts.url)):
-        monkeypatch.setitem(ECSCredentials.__init__.__kwdefaults__, name, url)
+def everything(
+    sts: STSDouble, metadata: MetadataDouble, tmp_path: Path, default_endpoints: Callable[..., None]
+) -> Everything:
+    default_endpoints(endpoint=metadata.url, sts_endpoint=sts.url)
     return Everything(sts, metadata, tmp_path)
 
 
@@ -88,10 +89,10 @@ async def test_the_order_of_the_official_sdks(everything: Everything, sts: STSDo
 
 
 async def test_the_error_names_each_provider_and_why_it_had_nothing(
-    everything: Everything, sts: STSDouble, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    everything: Everything, sts: STSDouble, default_endpoints: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     endpoint = f"http://127.0.0.1:{free_port()}"
-    monkeypatch.setitem(ECSCredentials.__init__.__kwdefaults__, "endpoint", endpoint)
+    default_endpoints(endpoint=endpoint)
     for part in ("_KEY", "_OIDC_", "_CLI_"):
         everything.remove(part)
     chain = default_credentials(environ=everything.environ, clock=sts.clock)

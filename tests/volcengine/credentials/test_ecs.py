@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.doubles import free_port
-from tests.volcengine.credentials.double import ACCOUNT, ECS_KEYS, METADATA_TOKEN, NOW, MetadataDouble, STSDouble
+from tests.volcengine.credentials.double import ACCOUNT, ECS_KEYS, METADATA_TOKEN, NOW, MetadataDouble, Pair, STSDouble
 from tests.volcengine.credentials.http_double import HANG, Answer, HTTPDouble
 from volc_moderation import AuthenticationError, ConfigurationError
 from volc_moderation.credentials import VolcengineCredentials
@@ -20,8 +20,8 @@ ROLES = "/volcstack/latest/iam/security_credentials"
 
 
 def provider_of(metadata: MetadataDouble, role_name: str | None = None, **options: Any) -> ECSCredentials:
-    options = {"account": ACCOUNT, "environ": {}, "endpoint": metadata.url, "clock": metadata.clock} | options
-    return ECSCredentials(role_name, **options)
+    defaults: dict[str, Any] = {"account": ACCOUNT, "environ": {}, "endpoint": metadata.url, "clock": metadata.clock}
+    return ECSCredentials(role_name, **defaults | options)
 
 
 async def test_the_worked_example(metadata: MetadataDouble) -> None:
@@ -219,7 +219,7 @@ async def test_a_machine_without_the_service_is_not_configured() -> None:
 
 
 async def test_the_account_is_learned_once(metadata: MetadataDouble, sts: STSDouble) -> None:
-    sts.pairs[ECS_KEYS[0]] = type(next(iter(sts.pairs.values())))(ECS_KEYS[1], ECS_KEYS[2])
+    sts.pairs[ECS_KEYS[0]] = Pair(ECS_KEYS[1], ECS_KEYS[2])
     provider = provider_of(metadata, account=None, sts_endpoint=sts.url)
     assert (await provider.credentials()).account == provider.account == ACCOUNT
     metadata.clock.now += 6 * 3600
@@ -236,7 +236,7 @@ async def test_keys_are_used_though_the_account_is_not_known(
     (record,) = caplog.records
     assert (record.event, record.levelno) == ("account_unknown", logging.WARNING)  # type: ignore[attr-defined]
     assert "InvalidAccessKey" in record.getMessage()
-    sts.pairs[ECS_KEYS[0]] = type(next(iter(sts.pairs.values())))(ECS_KEYS[1], ECS_KEYS[2])
+    sts.pairs[ECS_KEYS[0]] = Pair(ECS_KEYS[1], ECS_KEYS[2])
     metadata.clock.now += 6 * 3600
     assert (await provider.credentials()).account == ACCOUNT
 
