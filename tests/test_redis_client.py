@@ -55,7 +55,7 @@ async def find(redis: CancellationSwallowingRedis) -> None:
 
 
 async def listen(redis: CancellationSwallowingRedis) -> None:
-    async for _ in RedisQueue(redis, "q", keep=1, reconnect=60).listen():
+    async for _ in RedisQueue(redis, "q", keep=1, reconnect=60).listen("ended"):
         pass
 
 

@@ -24,10 +24,11 @@ from tests.doubles import (
 )
 from tests.jobs.journals import InlineJournal, all_jobs, fill, record
 from volc_moderation import AuthenticationError, ConfigurationError, JournalError, NoQuotas, RetryPolicy
+from volc_moderation.jobs.concurrency import INITIAL_CONCURRENCY, MAX_CONCURRENCY
 from volc_moderation.jobs.job import JobState, StoredJob
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.journal import Journal
-from volc_moderation.jobs.lane_runner import FAILURES_BEFORE_PAUSE, INITIAL_CONCURRENCY, MAX_CONCURRENCY
+from volc_moderation.jobs.lane_runner import FAILURES_BEFORE_PAUSE
 from volc_moderation.jobs.runner import LocalRunner
 from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.volcengine import BanUserStream, StartWebcast, StopWebcast

@@ -105,8 +105,10 @@ class DistributedJobs:
         self._is_closed = False
         self._submissions: Batch[Submission, str | None] = Batch(self._submit)
         self._lookups: Batch[str, StoredJob | None] = Batch(self.queue.find)
-        self._worker: Worker | None = None
+        #: Listen to notifications: of jobs that have ended, for those who wait; of due jobs, for the worker.
         self._listening: asyncio.Task[None] | None = None
+        self._listening_for_work: asyncio.Task[None] | None = None
+        self._worker: Worker | None = None
         #: By key: futures that end when the job may have ended.
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
@@ -140,9 +142,10 @@ class DistributedJobs:
 
     async def _close(self) -> None:
         self._is_closed = True
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.wait([self._listening])
+        for listening in (self._listening, self._listening_for_work):
+            if listening is not None:
+                listening.cancel()
+                await asyncio.wait([listening])
         await self.queue.aclose()
 
     # For producers
@@ -249,31 +252,33 @@ class DistributedJobs:
         return await self.queue.risks()
 
     def _start_listening(self) -> None:
-        """Subscribe to the queue's notifications, once for all waiters and the worker."""
+        """Subscribe to the ends of jobs, once for all waiters."""
         if self._listening is None or self._listening.done():
             self._listening = asyncio.get_running_loop().create_task(self._listen())
 
     async def _listen(self) -> None:
         listen_error: JournalError | None = None
         try:
-            async with contextlib.aclosing(self.queue.listen()) as notifications:
-                async for channel, text in notifications:
-                    self._on_notification(channel, text)
+            async with contextlib.aclosing(self.queue.listen("ended")) as notifications:
+                async for _, keys in notifications:
+                    for key in keys.split() or list(self._waiters):
+                        self._notify(key)
         except JournalError as error:
             listen_error = error
         finally:
             for key in list(self._waiters):
                 self._notify(key, listen_error)
 
-    def _on_notification(self, channel: str, text: str) -> None:
-        if channel == "ended":
-            for key in text.split():
-                self._notify(key)
-        elif not channel:
-            for key in list(self._waiters):
-                self._notify(key)
-        if self._worker is not None and channel != "ended":
-            self._worker.wake(text)
+    def _start_listening_for_work(self, worker: Worker) -> None:
+        """Subscribe to due jobs."""
+        if self._listening_for_work is None or self._listening_for_work.done():
+            self._listening_for_work = asyncio.get_running_loop().create_task(self._listen_for_work(worker))
+
+    async def _listen_for_work(self, worker: Worker) -> None:
+        with contextlib.suppress(JournalError):  # heartbeats find due jobs, too, and start this again
+            async with contextlib.aclosing(self.queue.listen("work", f"work:{worker.id}")) as notifications:
+                async for _, lane_name in notifications:
+                    worker.wake(lane_name)
 
     def _notify(self, key: str, error: JournalError | None = None) -> None:
         for notified in self._waiters.get(key, ()):
@@ -303,15 +308,19 @@ class DistributedJobs:
             priority=self._priority,
             concurrency=self._concurrency,
             clock=self._clock,
-            on_heartbeat=self._start_listening,
+            on_heartbeat=lambda: self._start_listening_for_work(worker),
         )
-        self._start_listening()
+        self._start_listening_for_work(worker)
         try:
             with _stop_on_signals(worker.stop):
                 await worker.run()
         finally:
             self.handed_back += worker.handed_back
             self._worker = None
+            if self._listening_for_work is not None:
+                self._listening_for_work.cancel()
+                await asyncio.wait([self._listening_for_work])
+                self._listening_for_work = None
 
 
 @contextlib.contextmanager

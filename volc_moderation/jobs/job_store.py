@@ -22,7 +22,10 @@ class JobStore(Protocol):
     def take(
         self, lane_id: int, limit: int, *, due: float, now: float, durable: bool
     ) -> asyncio.Future[tuple[list[DueJob], float | None]]:
-        """Take up to ``limit`` due jobs of a lane; if there is none, return when the next one is due, or None."""
+        """Take up to ``limit`` due jobs of a lane; if there is none, return when the next one is due, or None.
+
+        A store that ``is_shared`` says that for fewer than ``limit`` jobs, too. It wakes the lane when it has more.
+        """
 
     def give_back(self, jobs: Sequence[DueJob]) -> None:
         """Give back jobs that were taken and not sent."""

@@ -14,6 +14,7 @@ from volc_moderation.call_options import NO_LIMIT
 from volc_moderation.client import Client
 from volc_moderation.errors import AuthenticationError, JournalError, ModerationError, QuotaUnavailable
 from volc_moderation.jobs.attempt import AttemptLost, Departure, attempt
+from volc_moderation.jobs.concurrency import Concurrency
 from volc_moderation.jobs.engine import LaneStatus
 from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.job_event import JobEvent
@@ -26,22 +27,12 @@ from volc_moderation.quotas.permit import Priority, QuotaKey
 from volc_moderation.quotas.store import QuotaStore
 from volc_moderation.retry import RetryPolicy
 
-# Calls in flight, including those that wait for a permit.
-MIN_CONCURRENCY = 2
-INITIAL_CONCURRENCY = 8
-MAX_CONCURRENCY = 400
 #: Jobs per read of the journal: while their calls are made, the next ones are taken. A few fewer than the journal
 #: writes in one batch, so that the records of some calls and the taking of the next share a commit.
 MAX_JOBS_PER_TAKE = 190
-# Seconds that a call should wait for its permit. Below, the quota may run dry; above, the job could as well still be in
-# the journal.
-MIN_PERMIT_WAIT = 0.05
-MAX_PERMIT_WAIT = 0.5
 #: Calls after which a lane lets the event loop run, even if none of them had to wait: otherwise records would stay
 #: unwritten meanwhile, and the next jobs would not be taken. Each task of the lane may make one more.
 MAX_CALLS_IN_A_ROW = 64
-#: Calls fewer in flight after a wait that was too long. A fraction, because many calls report the same long queue.
-CONCURRENCY_DECREASE = 0.25
 
 #: Consecutive failures that other calls are likely to hit too, and that count as an outage.
 FAILURES_BEFORE_PAUSE = 8
@@ -112,7 +103,7 @@ class LaneRunner:
         self._is_task_starting = False
         #: Calls that have ended since the event loop ran last.
         self._calls_in_a_row = 0
-        self._concurrency: float = min(INITIAL_CONCURRENCY, options.concurrency)
+        self._concurrency = Concurrency(options.concurrency)
         self._wake = asyncio.Event()
         self._is_stopping = False
         self._fatal_error: ModerationError | None = None
@@ -120,6 +111,8 @@ class LaneRunner:
         self._consecutive_pauses = 0
         #: When the current pause ends, on the loop's clock; 0 if there is none.
         self._paused_until = 0.0
+        #: Until when a shared store has no due jobs, unless it wakes the lane; on the loop's clock.
+        self._exhausted_until = 0.0
         #: Since when the store of quotas has been unavailable, on the loop's clock.
         self._quota_unavailable_since: float | None = None
 
@@ -157,6 +150,7 @@ class LaneRunner:
 
     def wake(self) -> None:
         """Check the journal for due jobs."""
+        self._exhausted_until = 0.0
         self._wake.set()
 
     async def run(self) -> None:
@@ -187,23 +181,15 @@ class LaneRunner:
                 self._give_back()
             return self._paused_until
         self._start_task(calls)
-        if not self._should_take:
-            return loop.time() + NO_LIMIT  # a call that ends wakes this up
-        free = self._max_in_flight - self.in_flight - len(self._taken)
-        now, sent = self._options.steady_clock(), self._options.clock()
+        is_exhausted = loop.time() < self._exhausted_until
+        if is_exhausted or not self._should_take:  # in the second case, a call that ends wakes this up
+            return self._exhausted_until if is_exhausted else loop.time() + NO_LIMIT
+        limit = min(self._max_in_flight - self.in_flight - len(self._taken), MAX_JOBS_PER_TAKE)
+        now = self._options.steady_clock()
         # Read before the journal is: a call that ends meanwhile may add to it.
-        is_idle = not (self._taken or self._task_count)
-        taking = self._store.take(
-            self._lane_id, min(free, MAX_JOBS_PER_TAKE), due=now, now=sent, durable=not self.action_type.repeatable
-        )
+        may_end = not (self._options.run_forever or self._taken or self._task_count)
         try:
-            jobs, next_due = await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            # Jobs that the journal is marking as sent right now must be known, so that they can be given back.
-            await asyncio.wait([taking])
-            if not taking.cancelled() and not taking.exception():
-                self._taken += taking.result()[0]
-            raise
+            jobs, next_due = await self._take(limit, now)
         except JournalError as error:
             if not self._options.run_forever:
                 self._fail(error)
@@ -211,9 +197,25 @@ class LaneRunner:
             return self._paused_until
         self._taken += jobs
         self._start_task(calls)
+        if self._store.is_shared and len(jobs) < limit and not self._wake.is_set():
+            self._exhausted_until = self._next_check(next_due, now)
+            return self._exhausted_until
         if jobs:
             return loop.time()
-        return self._next_check(next_due, now, may_end=is_idle and not self._options.run_forever)
+        return None if may_end and self._has_ended(next_due, now) else self._next_check(next_due, now)
+
+    async def _take(self, limit: int, now: float) -> tuple[list[DueJob], float | None]:
+        taking = self._store.take(
+            self._lane_id, limit, due=now, now=self._options.clock(), durable=not self.action_type.repeatable
+        )
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # Jobs that the journal is marking as sent right now must be known, so that they can be given back.
+            await asyncio.wait([taking])
+            if not taking.cancelled() and not taking.exception():
+                self._taken += taking.result()[0]
+            raise
 
     def _give_back(self) -> None:
         """Give back unsent jobs: others may make them, and after a crash it is known that they were not sent."""
@@ -221,14 +223,16 @@ class LaneRunner:
             self._store.give_back(tuple(self._taken))
             self._taken.clear()
 
-    def _next_check(self, next_due: float | None, now: float, *, may_end: bool) -> float | None:
-        """Return when to check for due jobs again, on the loop's clock, or None to end."""
-        loop = asyncio.get_running_loop()
+    def _has_ended(self, next_due: float | None, now: float) -> bool:
+        """Return whether a run has ended whose next job is due at ``next_due``."""
         if next_due is None:
-            return None if may_end else loop.time() + NO_LIMIT
-        if may_end and next_due > now + MAX_WAIT_FOR_DEFERRED and not self._options.wait_for_deferred:
-            return None
-        return loop.time() + max(0.0, next_due - now)
+            return True
+        return next_due > now + MAX_WAIT_FOR_DEFERRED and not self._options.wait_for_deferred
+
+    @staticmethod
+    def _next_check(next_due: float | None, now: float) -> float:
+        """Return when to check for due jobs again, on the loop's clock."""
+        return asyncio.get_running_loop().time() + (NO_LIMIT if next_due is None else max(0.0, next_due - now))
 
     async def _sleep_until(self, deadline: float) -> None:
         try:
@@ -272,13 +276,13 @@ class LaneRunner:
     def _end_row(self) -> None:
         """Look for due jobs, if they are needed, after the calls that have ended since the event loop ran last."""
         self._calls_in_a_row = 0
-        if self._should_take:
+        if self._should_take and asyncio.get_running_loop().time() >= self._exhausted_until:
             self._wake.set()
 
     @property
     def _max_in_flight(self) -> int:
         """Calls that may be in flight; one between the pauses of an outage, to check whether it is over."""
-        return 1 if self._consecutive_pauses else int(self._concurrency)
+        return 1 if self._consecutive_pauses else self._concurrency.current
 
     @property
     def _should_take(self) -> bool:
@@ -320,7 +324,7 @@ class LaneRunner:
         if error is not None and outcome.is_outage:
             self._record_failure(error)
         else:
-            self._adjust_concurrency(waited)
+            self._concurrency.adjust(waited)
             if self._consecutive_failures:
                 self._resume()
         self._record(job, outcome, round_trip, waited)
@@ -349,17 +353,6 @@ class LaneRunner:
         self._cancel_unsent()
         self._wake.set()
 
-    def _adjust_concurrency(self, waited: float) -> None:
-        """Keep just enough calls in flight that one is ready whenever the quota allows it.
-
-        :param waited: seconds that the last call waited for its permit.
-        """
-        if waited < MIN_PERMIT_WAIT:
-            self._concurrency = min(self._options.concurrency, self._concurrency + 1)
-        elif waited > MAX_PERMIT_WAIT:
-            floor = min(MIN_CONCURRENCY, self._options.concurrency)
-            self._concurrency = max(floor, self._concurrency - CONCURRENCY_DECREASE)
-
     def _resume(self) -> None:
         """End an outage: an answer of any kind has come."""
         if self.pause_reason is not None:
@@ -381,6 +374,7 @@ class LaneRunner:
             self._cancel_unsent()
         pause = min(MAX_OUTAGE_PAUSE, INITIAL_OUTAGE_PAUSE * 2.0**self._consecutive_pauses)
         self._consecutive_pauses = min(self._consecutive_pauses + 1, MAX_COUNTED_PAUSES)
+        self._exhausted_until = 0.0
         self._paused_until = now + pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter
         self.pause_reason = reason
         self._wake.set()
@@ -391,6 +385,9 @@ class LaneRunner:
         attempts = job.attempts if outcome.counts else job.attempts - 1
         self._store.record_attempt(job, self._lane_id, EndedAttempt(outcome, attempts, due, round_trip, waited, now))
         is_deferred = outcome.state is JobState.PENDING
+        if is_deferred:
+            self._exhausted_until = min(self._exhausted_until, asyncio.get_running_loop().time() + outcome.wait)
+            self._wake.set()
         self._options.on_event(
             JobEvent(self.lane, attempts, due if is_deferred else None, self.action_type, job, outcome)
         )

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, ModerationError
 from volc_moderation.jobs.clients import Clients
+from volc_moderation.jobs.concurrency import MAX_CONCURRENCY
 from volc_moderation.jobs.engine import LaneStatus
 from volc_moderation.jobs.job import DeferredJobs, Lane
 from volc_moderation.jobs.job_event import JobEvent
@@ -15,7 +16,7 @@ from volc_moderation.jobs.job_store import JobStore
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread
 from volc_moderation.jobs.lane_log import FailedJobs, log_lane
-from volc_moderation.jobs.lane_runner import MAX_CONCURRENCY, LaneRunner, RunnerOptions
+from volc_moderation.jobs.lane_runner import LaneRunner, RunnerOptions
 from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.log_events import LogEvent
 from volc_moderation.quotas.permit import Priority

@@ -70,7 +70,7 @@ class Worker:
         #: The lanes that this worker serves, each with its index, which is its ``lane_id``.
         self._lanes: dict[Lane, int] = {}
         self._lanes_by_id: list[Lane] = []
-        #: Lanes that no client has the account of. They are tried again from time to time: an account may have had other
+        #: Lanes whose account no client has. They are tried again from time to time: an account may have had other
         #: names, which are known once its keys are.
         self._foreign_lanes: set[Lane] = set()
         self._foreign_lanes_until = 0.0

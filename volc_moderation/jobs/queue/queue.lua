@@ -5,10 +5,12 @@
 --   lanes         a set: the lanes that have had jobs
 --   job:KEY       a hash: all that is known of a job; it expires some time after the job has ended
 --   due:LANE      a sorted set: pending jobs by due time
+--   idle:LANE     a set: workers that have found too few due jobs in the lane, and wait for a notification
 --   workers       a sorted set: workers by the time of their last contact
 --   worker:ID     a hash: a worker's status; taken:ID, a set: the jobs that it has claimed
 --   run:NAME      a stream: updates for a run about the jobs that it listed
--- Channels: work (a lane that has a new due job), ended (the keys of jobs that have ended).
+-- Channels: work:ID (for one worker: a lane that has a new due job), work (the same for all workers), ended (the keys of
+-- jobs that have ended).
 --
 -- A job is pending, taken (a worker has claimed it; its request has not left), sent (its request may have left), or has
 -- ended: done, failed, given up. A claim has a fence: a number that is never used again. Who records an outcome must
@@ -27,6 +29,12 @@ local MAX_LEASE_CLOCK_STEP = 5000
 local CLOCK_SAVE_INTERVAL = 50
 -- Characters of tokens that a job keeps: of earlier runs, and of callers.
 local MAX_TOKENS_LENGTH = 4000
+-- Workers that are notified of new jobs in one lane by one step. Each wakes another one if it leaves due jobs.
+local MAX_WOKEN = 8
+-- A worker is not notified if it has been silent for this long by the lease clock, in milliseconds: two heartbeats.
+local MAX_IDLE_SILENCE = 6000
+-- Seconds for which an idle worker is remembered.
+local IDLE_TTL = 86400
 -- Jobs that one step recovers, and dead workers whose jobs it recovers.
 local MAX_RECOVERED_JOBS = 1000
 local MAX_RECOVERED_WORKERS = 100
@@ -69,6 +77,7 @@ local function number(text) return tonumber(text) or 0 end
 local function job_key(key) return prefix .. 'job:' .. key end
 local function due_key(lane) return prefix .. 'due:' .. lane end
 local function taken_key(worker) return prefix .. 'taken:' .. worker end
+local function idle_key(lane) return prefix .. 'idle:' .. lane end
 local function worker_key(worker) return prefix .. 'worker:' .. worker end
 
 -- Return the identity of the data. It changes when the data are lost, and at each restart or failover, which may lose
@@ -96,12 +105,35 @@ end
 -- Publish a notification. The user may lack the right to publish; subscribers also poll.
 local function publish(channel, text) redis.pcall('PUBLISH', prefix .. channel, text) end
 
+-- Notify idle workers that a lane has new due jobs: one for each job. If none is idle, those that work in the lane find
+-- the jobs when their calls end; but workers may not know the lane yet, so all are notified if it had no due jobs.
+local function notify_workers(lane, new_jobs)
+  local notified, own = 0, false
+  while notified < math.min(new_jobs, MAX_WOKEN) do
+    local worker = call('SPOP', idle_key(lane))
+    if not worker then
+      break
+    elseif worker == arg.worker then
+      own = true  -- it knows
+    elseif number(call('ZSCORE', WORKERS, worker)) > lease_clock - MAX_IDLE_SILENCE then
+      publish('work:' .. worker, lane)
+      notified = notified + 1
+    end
+  end
+  if own then
+    call('SADD', idle_key(lane), arg.worker)
+  end
+  if notified == 0 and call('ZCOUNT', due_key(lane), '-inf', now) <= new_jobs then
+    publish('work', lane)
+  end
+end
+
 -- Return a job to the pending ones; ``attempts`` counts the requests that left.
 local function return_to_pending(key, job, lane, attempts)
   call('HSET', job, 'state', 'pending', 'attempts', attempts, 'due', now)
   call('HDEL', job, 'fence', 'worker')
   call('ZADD', due_key(lane), now, key)
-  publish('work', lane)
+  notify_workers(lane, 1)
 end
 
 -- End a job that may have been sent and must not be repeated.
@@ -201,7 +233,7 @@ function steps.submit()
       if submission.line >= 0 then call('HSET', job, 'line', submission.line) end
       if submission.traceparent ~= '' then call('HSET', job, 'traceparent', submission.traceparent) end
       call('ZADD', due_key(submission.lane), now + submission.delay, key)
-      lanes_with_work[submission.lane] = true
+      lanes_with_work[submission.lane] = (lanes_with_work[submission.lane] or 0) + 1
     else
       if not is_listed then
         if is_caller then
@@ -220,14 +252,15 @@ function steps.submit()
     results[#results + 1] = result
     results[#results + 1] = due_in
   end
-  for lane in pairs(lanes_with_work) do
+  for lane, new_jobs in pairs(lanes_with_work) do
     call('SADD', LANES, lane)
-    publish('work', lane)
+    notify_workers(lane, new_jobs)
   end
   return results
 end
 
--- Claim due jobs of a lane. Returns them, and in how many milliseconds the next job is due if there are none, else -1.
+-- Claim due jobs of a lane. Returns them, and in how many milliseconds the next job is due; -1 if there is none, or if
+-- the limit was reached.
 function steps.take()
   renew_lease(arg.worker)
   local taken = taken_key(arg.worker)
@@ -249,12 +282,18 @@ function steps.take()
         fields[8] or ''}
     end
   end
-  local wait = -1
-  if #jobs == 0 then
-    local first = call('ZRANGE', due_key(arg.lane), 0, 0, 'WITHSCORES')
-    wait = first[2] and math.max(0, first[2] - now) or -1
+  local first = call('ZRANGE', due_key(arg.lane), 0, 0, 'WITHSCORES')
+  local due_in = first[2] and math.max(0, first[2] - now) or -1
+  if #jobs < arg.limit then
+    call('SADD', idle_key(arg.lane), arg.worker)
+    call('EXPIRE', idle_key(arg.lane), IDLE_TTL)
+    return {jobs, due_in}
   end
-  return {jobs, wait}
+  call('SREM', idle_key(arg.lane), arg.worker)
+  if due_in == 0 then
+    notify_workers(arg.lane, 1)
+  end
+  return {jobs, -1}
 end
 
 -- Return whether a claim is the job's current one, and the job's fields.
@@ -300,7 +339,7 @@ function steps.record()
       if attempt.state == 'pending' then
         call('ZADD', due_key(lane), due, attempt.key)
         if attempt.delay == 0 then
-          publish('work', lane)
+          notify_workers(lane, 1)
         end
       else
         call('HSET', job, 'ended', wall / 1000)
@@ -326,6 +365,7 @@ function steps.give_back()
   for _, claim in ipairs(arg.claims) do
     local is_valid, fields = check_claim(claim)
     if is_valid then
+      call('SREM', idle_key(fields[3]), arg.worker)  -- it cannot make these calls at present
       return_to_pending(claim.key, job_key(claim.key), fields[3], number(fields[4]) - 1)
       count = count + 1
     end

@@ -212,7 +212,9 @@ class RedisQueue:
     async def take(
         self, worker: str, lane: Lane, limit: int, *, at_most_once: bool, known_fence: int = 0
     ) -> tuple[list[DueJob], float | None]:
-        """Claim up to ``limit`` due jobs; if there are none, return also in how many seconds the next one is due.
+        """Claim up to ``limit`` due jobs; if there are fewer, return also in how many seconds the next one is due.
+
+        If there are fewer, the queue notifies the worker, or another one, of the next job that it gets.
 
         :param at_most_once: whether the lane's calls must not be repeated.
         :param known_fence: the largest fence that the worker has seen.
@@ -290,17 +292,19 @@ class RedisQueue:
 
     # For all
 
-    async def listen(self) -> AsyncGenerator[tuple[str, str], None]:
-        """Yield notifications: ``work`` with the name of a lane that has due jobs, ``ended`` with the keys of jobs.
+    async def listen(self, *channels: str) -> AsyncGenerator[tuple[str, str], None]:
+        """Yield the notifications of channels, each with the name of its channel.
 
-        ``("", "")`` means that some may have been missed: at the beginning, and after the Redis was unreachable.
+        ``work`` and ``work:ID`` carry the name of a lane that has due jobs, for all workers and for one; ``ended`` the
+        keys of jobs. ``("", "")`` means that some may have been missed: at the beginning, and after the Redis was
+        unreachable.
         """
         delay = MIN_RECONNECT_DELAY
         while True:
             pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
             try:
                 await self._request(
-                    lambda pubsub=pubsub: pubsub.subscribe(self._prefix + "work", self._prefix + "ended")  # type: ignore[misc]
+                    lambda pubsub=pubsub: pubsub.subscribe(*(self._prefix + channel for channel in channels))  # type: ignore[misc]
                 )
                 is_subscribed = False
                 while True:
