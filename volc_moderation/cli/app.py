@@ -21,6 +21,7 @@ COMMANDS = {
     "jobs": "Show how many jobs of each kind a journal has, or, with a filter, which jobs.",
     "worker": "Send the calls of a queue until SIGINT or SIGTERM.",
     "call": "Make one call with the credentials in the environment, and print the result as JSON.",
+    "doctor": "Check keys, clock, network, quotas, Redis, journal and webhook, and say what to do about what is wrong.",
 }
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 from volc_moderation.base_url import BaseURL
 from volc_moderation.doctor.accounts import READS, Account, Keys, Read
@@ -33,7 +33,7 @@ MAX_TIMING_SECONDS = 5.0
 MIN_KEYS_SECONDS = 60.0
 
 
-async def check_account(account: Account, quotas: Awaitable[Quotas], *, sts_endpoint: str | None) -> list[Finding]:
+async def check_account(account: Account, quotas: Quotas, *, sts_endpoint: str | None) -> list[Finding]:
     """Check an account.
 
     :param quotas: the store that the signed calls take their permits from.
@@ -112,14 +112,14 @@ async def _check_way(subject: Subject, url: BaseURL, http_client: AsyncHTTPClien
 
 
 async def _check_calls(
-    subject: Subject, account: Account, http_client: AsyncHTTPClient, quotas: Awaitable[Quotas]
+    subject: Subject, account: Account, http_client: AsyncHTTPClient, quotas: Quotas
 ) -> list[Finding]:
     """Make signed calls that change nothing, and judge the first that fails, or the last, and the round trips."""
     read = READS.get(account.vendor)
     if read is None:
         return [subject.skipped("signed_read", f"no harmless call of {account.vendor} is known")]
     try:
-        error, round_trips = await _time_calls(account, read, http_client, await quotas)
+        error, round_trips = await _time_calls(account, read, http_client, quotas)
     except ConfigurationError as failure:
         return [subject.failed("signed_read", str(failure), "correct what the message names")]
     found = [judge_signed_read(subject, read.action.name, error, read.app_codes)]

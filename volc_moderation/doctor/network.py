@@ -77,15 +77,16 @@ class ConnectFailed(Exception):  # noqa: N818 - a result, which is never raised 
 
 
 async def check_way(
-    subject: Subject, endpoint: Endpoint, make_context: Callable[[], ssl.SSLContext]
+    subject: Subject, endpoint: Endpoint, make_context: Callable[[], ssl.SSLContext], *, target: str = "/"
 ) -> tuple[list[Finding], Answer | None]:
     """Check the address, the proxy and the certificate of a server.
 
     :param make_context: returns the certificates that are trusted.
+    :param target: what is requested, without a signature.
 
-    Returns also the answer to a plain request; None if there is none.
+    Returns also the answer; None if there is none.
     """
-    proxy = choose_proxy(endpoint, getproxies(), proxy_bypass)
+    proxy = environment_proxy(endpoint)
     found = [await check_address(subject, endpoint, proxy), judge_proxy(subject, proxy)]
     if proxy is not None and proxy.scheme != "http":
         words = f"not checked through a proxy of {proxy.scheme}; the signed call shows whether it works"
@@ -94,7 +95,7 @@ async def check_way(
         return found, None
     answer: Answer | ConnectFailed
     try:
-        answer = await ask(endpoint, proxy, make_context)
+        answer = await ask(endpoint, proxy, make_context, target=target)
     except ConnectFailed as failure:
         answer = failure
     found.append(judge_connection(subject, endpoint, answer, time.time()))
@@ -135,6 +136,11 @@ def choose_proxy(
     if not address or endpoint.is_loopback or is_bypassed(endpoint.netloc):
         return None
     return urlsplit(address if "://" in address else f"http://{address}")
+
+
+def environment_proxy(endpoint: Endpoint) -> SplitResult | None:
+    """Return the proxy of the environment for a server, or None."""
+    return choose_proxy(endpoint, getproxies(), proxy_bypass)
 
 
 def judge_proxy(subject: Subject, proxy: SplitResult | None) -> Finding:
@@ -207,18 +213,17 @@ async def ask(
     *,
     method: str = "GET",
     target: str = "/",
-    body: bytes = b"",
 ) -> Answer:
-    """Send one request, without a signature, and return the answer. Raises ``ConnectFailed``."""
+    """Send one request, without a signature and a body, and return the answer. Raises ``ConnectFailed``."""
     head = [
         f"{method} {target} HTTP/1.1",
         f"Host: {endpoint.netloc}",
         "User-Agent: volc-moderation-doctor",
         "Connection: close",
     ]
-    if body:
-        head += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    request = "\r\n".join([*head, "", ""]).encode() + body
+    if method == "POST":
+        head.append("Content-Length: 0")
+    request = "\r\n".join([*head, "", ""]).encode()
     async with connect(endpoint, proxy, make_context) as (reader, writer):
         sent = time.time()
         try:
