@@ -130,6 +130,8 @@ class HTTPDouble:
         lines = [f"HTTP/1.1 {answer.status} Status", *(f"{name}: {value}" for name, value in headers.items())]
         writer.write("\r\n".join([*lines, "", ""]).encode() + content)
         await writer.drain()
+        if int(headers["Content-Length"]) != len(content):
+            writer.close()
 
     def _judge(self, request: Received) -> Answer:
         try:
