@@ -134,7 +134,7 @@ class LaneRunner:
         store = self.client.quotas
         if not isinstance(store, QuotaStore):
             return None
-        state = store.snapshot().get(QuotaKey(self.client.vendor, self.client.account, self.action_type.name))
+        state = store.state_of(QuotaKey(self.client.vendor, self.client.account, self.action_type.name))
         return None if state is None else state.effective / self.client.quota_of(self.action_type).window
 
     def stop(self) -> None:

@@ -114,6 +114,11 @@ class QuotaStore(ABC, Generic[W]):
         """Return the status of each quota that was used recently."""
         return {key: window.state() for key, window in self._windows.items()}
 
+    def state_of(self, key: QuotaKey) -> QuotaState | None:
+        """Return the status of one quota; None if it was not used recently."""
+        window = self._windows.get(key)
+        return None if window is None else window.state()
+
     @abstractmethod
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Prepare for the event loop and the process that first use the store."""
