@@ -106,15 +106,15 @@ def show(console: Terminal, found: Sequence[Finding], seconds: float) -> None:
     width = max(len(finding.check) for finding in found)
     for subject, findings in groupby(found, key=lambda finding: finding.subject):
         console.print(Text(subject.removeprefix("account:"), style="bold"))
-        table = Table.grid(padding=(0, 1), pad_edge=True)
-        table.add_column(width=5, justify="right")
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(width=6)
         table.add_column(width=width, no_wrap=True)
         table.add_column(overflow="fold")
         for finding in findings:
             mark, style = MARKS[finding.status]
             is_quiet = finding.status is Status.SKIPPED
             table.add_row(
-                Text(mark, style=style),
+                Text(f"  {mark}", style=style),
                 finding.check.replace("_", " "),
                 console.render_str(finding.detail, style="dim" if is_quiet else ""),
             )

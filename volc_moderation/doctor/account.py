@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from volc_moderation.base_url import BaseURL
 from volc_moderation.doctor.accounts import READS, Account, Keys, Read
@@ -20,7 +21,7 @@ from volc_moderation.retry import RetryPolicy
 from volc_moderation.volcengine.credentials import sts
 from volc_moderation.volcengine.credentials.sending import STS
 
-# Seconds. First the keys are looked for, and the way is checked meanwhile; then calls are signed.
+# Seconds. First the keys are looked for; then calls are signed, and the way is checked.
 KEYS_TIMEOUT = 10.0
 WAY_TIMEOUT = 8.0
 CALLS_TIMEOUT = 12.0
@@ -48,25 +49,31 @@ async def check_account(account: Account, quotas: Quotas, *, sts_endpoint: str |
         return [subject.failed("http_client", str(error), step)]
     endpoint = sts_endpoint or (None if url.is_loopback else sts.ENDPOINT)
     async with http_client:
-        step = "check the route, the firewall and the proxy of this machine"
-        work = _check_way(subject, url, http_client)
-        way = asyncio.create_task(run_check(subject, "tls", WAY_TIMEOUT, work, next_step=step))
-        try:
-            found, keys = await _check_keys(subject, account)
-            if keys is None:
-                return found
-            work = _check_calls(subject, account, http_client, quotas)
-            step = "look at the other checks of this account: the vendor does not answer"
-            calls = run_check(subject, "signed_read", CALLS_TIMEOUT, work, next_step=step)
-            step = f"check the way to {endpoint}"
-            identity = run_check(
-                subject, "identity", CALLS_TIMEOUT, _check_identity(subject, keys, endpoint), next_step=step
-            )
-            for findings in await asyncio.gather(way, calls, identity):
-                found += findings
+        found, keys = await _check_keys(subject, account)
+        if keys is None:
             return found
-        finally:
-            way.cancel()
+        checks: tuple[tuple[str, float, Callable[[], Awaitable[Sequence[Finding]]], str], ...] = (
+            (
+                "tls",
+                WAY_TIMEOUT,
+                partial(_check_way, subject, url, http_client),
+                "check the route, the firewall and the proxy of this machine",
+            ),
+            (
+                "signed_read",
+                CALLS_TIMEOUT,
+                partial(_check_calls, subject, account, http_client, quotas),
+                "look at the other checks of this account: the vendor does not answer",
+            ),
+            (
+                "identity",
+                CALLS_TIMEOUT,
+                partial(_check_identity, subject, keys, endpoint),
+                f"check the way to {endpoint}",
+            ),
+        )
+        runs = [run_check(subject, check, seconds, work, next_step=step) for check, seconds, work, step in checks]
+        return [*found, *(finding for findings in await asyncio.gather(*runs) for finding in findings)]
 
 
 async def _check_keys(subject: Subject, account: Account) -> tuple[list[Finding], Keys | None]:
@@ -78,21 +85,21 @@ async def _check_keys(subject: Subject, account: Account) -> tuple[list[Finding]
         try:
             keys = await account.find_keys()
         except NotConfiguredError as error:
-            return [subject.skipped("keys", f"no keys: {error}", source=None)]
+            return [subject.skipped("keys", str(error), source=None)]
         except ModerationError as error:
             step = "set the keys, or repair the source that the message names"
             return [subject.failed("keys", str(error), step, source=None)]
         return [judge_keys(subject, keys, now=time.time())]
 
     step = "look at what the keys come from: it does not answer"
-    return [*await run_check(subject, "keys", KEYS_TIMEOUT, find(), next_step=step)], keys
+    return [*await run_check(subject, "keys", KEYS_TIMEOUT, find, next_step=step)], keys
 
 
 def judge_keys(subject: Subject, keys: Keys, *, now: float) -> Finding:
     """Judge keys, at a Unix time."""
     seconds = None if keys.expires_at is None else round(keys.expires_at - now)
     facts = {"source": keys.source, "shown": keys.shown, "expires_in_seconds": seconds}
-    detail = f"{keys.shown}, of {keys.source}"
+    detail = f"{keys.shown} from {keys.source}"
     if seconds is None:
         return subject.ok("keys", detail, **facts)
     detail += f", which expires in {seconds / 60:.0f} min" if seconds > 0 else ", which has expired"

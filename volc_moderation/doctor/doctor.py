@@ -5,6 +5,7 @@ import os
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,22 +85,24 @@ def _checks_without_store(plan: Plan, quotas: Subject) -> dict[str, Coroutine[An
     if plan.journal is not None:
         subject, step = Subject("journal"), "look at the disk: it does not answer"
         checks["journal"] = run_check(
-            subject, "file", CHECK_TIMEOUT, check_journal(subject, plan.journal), next_step=step
+            subject, "file", CHECK_TIMEOUT, partial(check_journal, subject, plan.journal), next_step=step
         )
     if plan.webhook is not None:
         subject, step = Subject("webhook"), "look at the way to the webhook"
-        work = check_webhook(subject, plan.webhook, _certificates)
+        work = partial(check_webhook, subject, plan.webhook, _certificates)
         checks["webhook"] = run_check(subject, "response", CHECK_TIMEOUT, work, next_step=step)
     return checks
 
 
 def _check_redis(subject: Subject, address: str, purpose: Purpose) -> Coroutine[Any, Any, Sequence[Finding]]:
     step = "look at the Redis and the firewall between here and there: it does not answer"
-    return run_check(subject, "connection", CHECK_TIMEOUT, check_redis(subject, address, purpose), next_step=step)
+    return run_check(
+        subject, "connection", CHECK_TIMEOUT, partial(check_redis, subject, address, purpose), next_step=step
+    )
 
 
 async def _check_account(account: Account, store: Quotas, sts_endpoint: str | None) -> Sequence[Finding]:
-    work = check_account(account, store, sts_endpoint=sts_endpoint)
+    work = partial(check_account, account, store, sts_endpoint=sts_endpoint)
     return await run_check(
         Subject(f"account:{account.name}"), "account", TOTAL_TIMEOUT, work, next_step="look at the network"
     )

@@ -58,13 +58,8 @@ def judge_versions(subject: Subject, versions: Mapping[str, str | None]) -> Find
 def judge_extras(subject: Subject, versions: Mapping[str, str | None]) -> Finding:
     """Judge the extras: one that is not installed is not needed, but one that is too old does not work."""
     installed = {extra: all(versions.get(name) is not None for name in packages) for extra, packages in EXTRAS.items()}
-    shown = [
-        f"{extra} ({', '.join(f'{name} {versions[name]}' for name in packages)})"
-        for extra, packages in EXTRAS.items()
-        if installed[extra]
-    ]
     absent = [extra for extra, is_installed in installed.items() if not is_installed]
-    detail = ", ".join(shown) or "none"
+    detail = ", ".join(extra for extra, is_installed in installed.items() if is_installed) or "none"
     if absent:
         detail += f"; not installed: {', '.join(absent)}"
     too_old = {

@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import contextlib
+import errno
 import http.client
 import io
+import os
 import socket
 import ssl
 import time
@@ -118,7 +120,9 @@ async def check_address(subject: Subject, endpoint: Endpoint, proxy: SplitResult
         step = "check the name of the host, and the DNS servers of this machine (/etc/resolv.conf)"
         return subject.failed("dns", detail, step, **facts, addresses=[])
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
-    return subject.ok("dns", f"{endpoint.host} is {', '.join(addresses)}", **facts, addresses=addresses)
+    names = [address for address in addresses if address != endpoint.host]
+    detail = f"{endpoint.host} is {', '.join(names)}" if names else endpoint.host
+    return subject.ok("dns", detail, **facts, addresses=addresses)
 
 
 # Proxies
@@ -265,7 +269,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return (error.reason or type(error).__name__).replace("_", " ").lower()
     if isinstance(error, OSError):
-        return error.strerror or str(error) or type(error).__name__
+        # asyncio words the errors of a connect call itself.
+        known = os.strerror(error.errno) if error.errno and error.errno in errno.errorcode else None
+        return known or error.strerror or str(error) or type(error).__name__
     return str(error) or type(error).__name__
 
 
@@ -277,7 +283,7 @@ def judge_connection(
         return _judge_failure(subject, endpoint, answer, check)
     if endpoint.scheme == "http":
         if endpoint.is_loopback:
-            return subject.ok(check, "no TLS: an address of this machine", is_encrypted=False)
+            return subject.ok(check, "no TLS on this machine", is_encrypted=False)
         step = "use an address that begins with https"
         return subject.warning(check, "no TLS: others on the way can read the requests", step, is_encrypted=False)
     ends = answer.certificate_ends

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 from volc_moderation.action import Quota
 from volc_moderation.doctor.finding import Finding, Subject
+from volc_moderation.doctor.round_trips import milliseconds
 from volc_moderation.errors import ModerationError
 from volc_moderation.quotas import FileQuotas, RedisQuotas, WindowQuotas
 from volc_moderation.quotas.environment import QUOTAS_VARIABLE
@@ -34,7 +35,7 @@ async def check_store(subject: Subject, quotas: Quotas) -> Finding:
         return judge_failure(subject, error)
     permit.abandoned(None)
     seconds = round(clock() - began, 6)
-    return subject.ok("store", f"{detail}; a permit takes {seconds * 1000:.3g} ms", permit_seconds=seconds)
+    return subject.ok("store", f"{detail}; a permit takes {milliseconds(seconds)}", permit_seconds=seconds)
 
 
 def judge_failure(subject: Subject, error: ModerationError) -> Finding:
@@ -44,12 +45,14 @@ def judge_failure(subject: Subject, error: ModerationError) -> Finding:
 
 def _describe(quotas: Quotas) -> str:
     if isinstance(quotas, RedisQuotas):
-        return "the Redis, which all machines share"
+        return "a Redis, shared by all machines"
     if isinstance(quotas, FileQuotas):
-        others = "" if os.environ.get(QUOTAS_VARIABLE) else f"; programs share it only with {QUOTAS_VARIABLE}=file"
-        return f"{quotas.path}, which the commands of this user on this machine share{others}"
+        others = (
+            "" if os.environ.get(QUOTAS_VARIABLE) else f"; set {QUOTAS_VARIABLE}=file to share it with your programs"
+        )
+        return f"{quotas.path}, shared by the commands on this machine{others}"
     if isinstance(quotas, WindowQuotas):
-        return "each process for itself: two of them would send twice the quota"
+        return "each process has its own: two of them would send twice the quota"
     return type(quotas).__name__
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from volc_moderation.credentials import redact_passwords
 from volc_moderation.doctor.clock import ClockReading, judge_clock
 from volc_moderation.doctor.finding import Fact, Finding, Subject
+from volc_moderation.doctor.round_trips import milliseconds
 from volc_moderation.errors import ConfigurationError
 from volc_moderation.redis_client import client_or_error, describe_redis_error, redis_errors
 
@@ -43,7 +44,7 @@ async def _ask(subject: Subject, client: Any, shown: str, purpose: Purpose) -> l
     if failure is not None:
         return [judge_failure(subject, shown, failure)]
     round_trip = received - sent
-    detail = f"{shown} answers in {round_trip * 1000:.3g} ms"
+    detail = f"{shown} answers in {milliseconds(round_trip)}"
     found = [subject.ok("connection", detail, address=shown, round_trip_seconds=round(round_trip, 6))]
     try:
         found += judge_info(subject, await client.info(), purpose)

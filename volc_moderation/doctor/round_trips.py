@@ -9,6 +9,8 @@ from volc_moderation.quotas.round_trips import FIRST_TRIAL, MIN_ANSWERS, RoundTr
 WINDOW = 1.0  # seconds, that of nearly all quotas
 #: Below this share of the quota, the route is worth a look.
 MIN_SHARE = 0.9
+#: Longer spans are shown in whole milliseconds.
+WHOLE_FROM = 0.1  # seconds
 #: Fewer requests say nothing about jitter.
 MIN_MEASURED = 3
 
@@ -39,8 +41,8 @@ def judge_round_trips(subject: Subject, round_trips: Sequence[float]) -> Finding
     least, middle = min(round_trips), median(round_trips)
     jitter, share = max(round_trips) - least, expected_share(round_trips)
     detail = (
-        f"{_milliseconds(least)} at least, {_milliseconds(middle)} median, {_milliseconds(jitter)} jitter;"
-        f" up to {share:.1%} of a quota per second"
+        f"min {milliseconds(least)}, median {milliseconds(middle)}, jitter {milliseconds(jitter)};"
+        f" calls can use {share:.1%} of a quota per second"
     )
     facts = {
         "requests": len(round_trips),
@@ -55,5 +57,6 @@ def judge_round_trips(subject: Subject, round_trips: Sequence[float]) -> Finding
     return subject.warning("round_trip", detail, step, **facts)
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:.3g} ms"
+def milliseconds(seconds: float) -> str:
+    """Return a span in milliseconds, in words."""
+    return f"{seconds * 1000:.{1 if seconds < WHOLE_FROM else 0}f} ms"

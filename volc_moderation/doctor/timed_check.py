@@ -13,16 +13,17 @@ T = TypeVar("T")
 
 
 async def run_check(
-    subject: Subject, check: str, seconds: float, work: Awaitable[Sequence[Finding]], *, next_step: str
+    subject: Subject, check: str, seconds: float, work: Callable[[], Awaitable[Sequence[Finding]]], *, next_step: str
 ) -> Sequence[Finding]:
     """Return the findings of a check, or one that says that it took too long or broke.
 
     :param seconds: that it may take.
+    :param work: carries it out.
     :param next_step: what to do if it takes longer.
     """
     try:
         async with asyncio.timeout(seconds):
-            return await work
+            return await work()
     except TimeoutError:
         return [subject.failed(check, f"no result within {seconds:g} s", next_step)]
     except Exception as error:  # noqa: BLE001 - one check must not hide the results of the others
