@@ -81,7 +81,7 @@ def everything(error: BaseException) -> str:
         frames = traceback.TracebackException.from_exception(one, capture_locals=True)
         # The frames of the tests contain the keys on purpose.
         for frame in frames.stack:
-            if Path(frame.filename).parent != Path(__file__).parent:
+            if Path(__file__).parent not in Path(frame.filename).parents:
                 print(frame.filename, frame.line, frame.locals, file=printed)
         todo += [one.__cause__, one.__context__]
     return printed.getvalue()

@@ -48,14 +48,6 @@ def assert_clean(text: str) -> None:
         assert secret not in text, secret
 
 
-def without_tests(error: BaseException) -> BaseException:
-    """Remove the frames of tests, which hold the keys on purpose: they are the outermost ones."""
-    frames = error.__traceback__
-    while frames is not None and "/tests/" in frames.tb_frame.f_code.co_filename:
-        frames = frames.tb_next
-    return error.with_traceback(frames)
-
-
 def echo(request: Received) -> Answer:
     """Repeat all that was sent, and the key that signed it, as no service should."""
     keys = f"{SECRET_KEY} {SOURCE_TOKEN}" if "authorization" in request.headers else OIDC_TOKEN
@@ -124,7 +116,7 @@ async def test_calls_to_sts(
                 provider._sts._timeout = 0.02  # type: ignore[attr-defined]
             with pytest.raises(ModerationError) as caught:
                 await provide()
-            printed += everything(without_tests(caught.value))
+            printed += everything(caught.value)
         printed += repr(provider) + "".join(f"{one!r}" for one in vars(provider).values())
     assert_clean(printed + caplog.text + "".join(str(vars(record)) for record in caplog.records))
 
@@ -151,7 +143,7 @@ async def test_the_metadata_service(
         metadata.script = list(script)
         with pytest.raises(ModerationError) as caught:
             await provide()
-        printed += everything(without_tests(caught.value))
+        printed += everything(caught.value)
     assert_clean(printed + caplog.text + "".join(str(vars(record)) for record in caplog.records))
 
 
@@ -177,7 +169,7 @@ async def test_files(tmp_path: Path, content: bytes) -> None:
         for provide in (source.credentials, source.fetch):
             with pytest.raises(ModerationError) as caught:
                 await provide()
-            assert_clean(everything(without_tests(caught.value)))
+            assert_clean(everything(caught.value))
 
 
 @pytest.mark.parametrize("secret_key", ["", f"{SECRET_KEY} {SECRET_KEY}"])
@@ -191,7 +183,7 @@ async def test_variables(secret_key: str) -> None:
     for provide in (provider.credentials, CredentialChain([provider]).credentials):
         with pytest.raises(ModerationError) as caught:
             await provide()
-        assert_clean(everything(without_tests(caught.value)))
+        assert_clean(everything(caught.value))
 
 
 async def test_a_cancelled_fetch(sts: STSDouble, tmp_path: Path) -> None:
@@ -204,7 +196,7 @@ async def test_a_cancelled_fetch(sts: STSDouble, tmp_path: Path) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await task
-        assert_clean(everything(without_tests(caught.value)))
+        assert_clean(everything(caught.value))
 
 
 def test_values() -> None:
