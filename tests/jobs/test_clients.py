@@ -9,7 +9,8 @@ from tests.doubles import volcengine_client, zego_client
 from volc_moderation import ConfigurationError, InvalidActionError
 from volc_moderation.action import version_of
 from volc_moderation.jobs.clients import Clients, dump_action, load_action
-from volc_moderation.jobs.job import MAX_DELAY, Lane, check_delay, hash_account, key_of
+from volc_moderation.jobs.job import MAX_DELAY, Lane, check_delay, key_of
+from volc_moderation.quotas.permit import hash_account
 from volc_moderation.volcengine import KickUser, StopWebcast
 
 STOP = StopWebcast(app_id="a", room_id="r", task_id="t")

@@ -18,11 +18,12 @@ from volc_moderation import ConfigurationError, NoQuotas
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.distributed import DistributedJobs
 from volc_moderation.jobs.follower import Follower
-from volc_moderation.jobs.job import Lane, hash_account
+from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.job_event import JobEvent  # noqa: TC001 - in the type of a variable
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.thread import JournalThread
 from volc_moderation.jobs.queue.records import lane_name, parse_lane_name
+from volc_moderation.quotas.permit import hash_account
 from volc_moderation.volcengine import StopWebcast
 from volc_moderation.zego import CensorTask, StartCensorAudioV2, StopCensorAudioV2
 

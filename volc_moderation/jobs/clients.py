@@ -10,10 +10,11 @@ import attrs
 from volc_moderation.action import Action, documented_versions, version_of
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, DecodeError, InvalidActionError, describe
-from volc_moderation.jobs.job import Job, JobState, Lane, StoredJob, hash_account
+from volc_moderation.jobs.job import Job, JobState, Lane, StoredJob
 from volc_moderation.jobs.lane_log import log_lane
 from volc_moderation.jobs.stored_result import load_result
 from volc_moderation.log_events import LogEvent, Repeats
+from volc_moderation.quotas.permit import hash_account
 from volc_moderation.wire import JSON, dump_json, load_json, parameters, parse
 
 R = TypeVar("R")

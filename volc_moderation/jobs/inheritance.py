@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError
 from volc_moderation.jobs.clients import Clients
-from volc_moderation.jobs.job import Lane, hash_account
+from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.journal import Journal, JournalThread
 from volc_moderation.quotas.machine import clock_identity
-from volc_moderation.quotas.permit import QuotaKey
+from volc_moderation.quotas.permit import QuotaKey, hash_account
 from volc_moderation.quotas.window import WindowQuotas
 
 #: Permits that return later than this are of an earlier boot, on a system that cannot tell one boot from another.

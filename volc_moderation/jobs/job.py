@@ -137,11 +137,6 @@ class DeferredJobs:
     last_due: float
 
 
-def hash_account(account: str) -> str:
-    """Return a hash that stands for an account in a journal, since a journal may be kept for long."""
-    return blake2b(account.encode(), digest_size=8).hexdigest()
-
-
 def check_delay(delay: float) -> None:
     """Raise ``ConfigurationError`` unless ``delay`` is a number of seconds from 0 to ``MAX_DELAY``."""
     if isinstance(delay, bool) or not isinstance(delay, (int, float)) or not 0 <= delay <= MAX_DELAY:

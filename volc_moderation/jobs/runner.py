@@ -1,16 +1,18 @@
 """Runs lanes concurrently, each at the full speed of its quota, until all of their jobs have ended."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from volc_moderation import telemetry
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, ModerationError
 from volc_moderation.jobs.clients import Clients
 from volc_moderation.jobs.concurrency import MAX_CONCURRENCY
 from volc_moderation.jobs.engine import LaneStatus
-from volc_moderation.jobs.job import DeferredJobs, Lane
+from volc_moderation.jobs.job import DeferredJobs, JobState, Lane
 from volc_moderation.jobs.job_event import JobEvent
 from volc_moderation.jobs.job_store import JobStore
 from volc_moderation.jobs.journal import Journal
@@ -21,8 +23,12 @@ from volc_moderation.jobs.steady_clock import SteadyClock
 from volc_moderation.log_events import LogEvent
 from volc_moderation.quotas.permit import Priority
 from volc_moderation.retry import RetryPolicy
+from volc_moderation.telemetry.instruments import Metric
 
 J = TypeVar("J", bound=JobStore)
+
+#: The jobs of a journal are not counted again for so many times as long as that took.
+MEASURE_PAUSE = 50
 
 _HOW_TO_RUN_FOREIGN_JOBS = "; run them with the clients that they were submitted with"
 
@@ -134,6 +140,28 @@ class MultiLaneRunner(Generic[J]):
 class LocalRunner(MultiLaneRunner[JournalThread]):
     """Runs the jobs of a journal in this process."""
 
+    #: What metrics show of the journal, and when its jobs are counted again, on the loop's clock.
+    _measured: Sequence[telemetry.Measurement] = ()
+    _measure_at = -math.inf
+
+    async def run(self) -> None:
+        """Run as ``MultiLaneRunner`` does."""
+        telemetry.register(self, LocalRunner._measure)
+        try:
+            await super().run()
+        finally:
+            telemetry.unregister(self)
+
+    async def _measure(self) -> Sequence[telemetry.Measurement]:
+        """Return what metrics show of the journal. To count the jobs of a large one takes long, so it is done less."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if began >= self._measure_at:
+            counts, due = await self._store.do(lambda journal: (journal.counts(), journal.next_due()))
+            self._measure_at = began + MEASURE_PAUSE * (loop.time() - began)
+            self._measured = measure_jobs(self._store.name, counts, due, self.steady_clock())
+        return self._measured
+
     async def prepare(self, *, is_strict: bool = True) -> int:
         """Recover the jobs that an earlier process left in flight; return their number.
 
@@ -168,3 +196,14 @@ class LocalRunner(MultiLaneRunner[JournalThread]):
     async def deferred(self) -> Mapping[Lane, DeferredJobs]:
         """Return the deferred jobs of each lane that has any."""
         return await self._store.do(Journal.deferred)
+
+
+def measure_jobs(
+    store: str, counts: Mapping[JobState, int], next_due: float | None, now: float
+) -> Sequence[telemetry.Measurement]:
+    """Return what metrics show of a journal or a queue. Times are Unix seconds."""
+    overdue = 0.0 if next_due is None else max(0.0, now - next_due)
+    return [
+        telemetry.Measurement(Metric.JOBS_OLDEST_DUE, overdue, (store,)),
+        *(telemetry.Measurement(Metric.JOBS, count, (store, state.value)) for state, count in counts.items()),
+    ]

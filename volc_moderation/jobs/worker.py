@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from volc_moderation import telemetry
 from volc_moderation.action import Action  # noqa: TC001 - in the type of a variable
 from volc_moderation.client import Client
 from volc_moderation.errors import ConfigurationError, JournalError
@@ -19,9 +20,10 @@ from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.job_event import redacted_parameters
 from volc_moderation.jobs.journal.schema import DueJob
 from volc_moderation.jobs.outcome import EndedAttempt
+from volc_moderation.jobs.queue.overview import QueueReader
 from volc_moderation.jobs.queue.records import Claim, ClaimedAttempt, WorkerLaneStatus, WorkerStatus, parse_lane_name
 from volc_moderation.jobs.queue.redis_queue import WORKER_LEASE, RedisQueue
-from volc_moderation.jobs.runner import MultiLaneRunner
+from volc_moderation.jobs.runner import MultiLaneRunner, measure_jobs
 from volc_moderation.log_events import LogEvent
 from volc_moderation.quotas.machine import boot_time
 from volc_moderation.quotas.permit import Priority
@@ -112,6 +114,7 @@ class Worker:
     async def run(self) -> None:
         """Work until stopped or cancelled. Raises ``JournalError`` if the queue is unreachable for too long."""
         loop = asyncio.get_running_loop()
+        telemetry.register(self, Worker._measure)
         running = loop.create_task(self._runner.run())
         beating = loop.create_task(self._send_heartbeats())
         stopping = loop.create_task(self._is_stopping.wait())
@@ -119,12 +122,20 @@ class Worker:
             await asyncio.wait([running, beating, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
+            telemetry.unregister(self)
             await self._finish(running, beating)
         if self._fatal_error is not None:
             raise self._fatal_error
         for task in (running, beating):
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
+
+    async def _measure(self) -> Sequence[telemetry.Measurement]:
+        """Return what metrics show of the queue."""
+        if self._queue.is_unreachable:
+            return ()
+        counts, due, now = await QueueReader.beside(self._queue).backlog()
+        return measure_jobs(self._queue.name, counts, due, now)
 
     async def _finish(self, running: "asyncio.Task[None]", beating: "asyncio.Task[None]") -> None:
         """Let the calls in flight end, and give back all other jobs."""

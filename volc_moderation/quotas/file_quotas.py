@@ -16,6 +16,7 @@ from pathlib import Path
 
 import attrs
 
+from volc_moderation import telemetry
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.exchange import ExchangeReply, ExchangeRequest, micros
@@ -76,6 +77,7 @@ class FileQuotas(QuotaStore[SharedWindow]):
         if self._is_closed:
             return
         self._is_closed = True
+        telemetry.unregister(self)
         self._file.closing_deadline = asyncio.get_running_loop().time() + CLOSING_LOCK_TIMEOUT
         try:
             await asyncio.gather(*(window.close() for window in self._windows.values()))

@@ -1,5 +1,6 @@
 """The contract between a call and a store of quotas."""
 
+from hashlib import blake2b
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
@@ -27,6 +28,11 @@ class QuotaKey:
     account: str = attrs.field(repr=lambda account: repr(account[:4] + "***"))
     action: str
     room: str | None = None
+
+
+def hash_account(account: str) -> str:
+    """Return a hash that stands for an account where it is kept for long: in a journal, or in metrics."""
+    return blake2b(account.encode(), digest_size=8).hexdigest()
 
 
 @attrs.frozen(kw_only=True)

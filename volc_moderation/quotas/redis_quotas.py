@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast, get_args
 
+from volc_moderation import telemetry
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, describe
 from volc_moderation.quotas.adaptive import GROWTH_PER_WINDOW, LEARNING_PER_WINDOW, SHRINK_FACTOR
@@ -115,6 +116,7 @@ class RedisQuotas(QuotaStore[SharedWindow]):
         if self._is_closed:
             return
         self._is_closed = True
+        telemetry.unregister(self)
         await asyncio.gather(*(window.close() for window in self._windows.values()))
         if self._owns_client:
             await self._redis.aclose()

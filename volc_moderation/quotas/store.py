@@ -3,16 +3,18 @@
 import asyncio
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import attrs
 
+from volc_moderation import telemetry
 from volc_moderation.action import Action, Quota, actions_derived_from, method_name
 from volc_moderation.errors import ConfigurationError, describe
-from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, QuotaState
+from volc_moderation.quotas.permit import Permit, Priority, QuotaKey, QuotaState, hash_account
+from volc_moderation.telemetry.instruments import Metric
 
 #: A shared store keeps what was learned of an unpublished quota for this long.
 LEARNED_TTL = 86_400.0  # seconds
@@ -92,6 +94,7 @@ class QuotaStore(ABC, Generic[W]):
                 raise ConfigurationError(f"these {name} belong to another event loop; make one per loop")
             self._loop = loop
             self._bind(loop)
+            telemetry.register(self, _measure)
         window = self._windows.get(key)
         if window is None:
             if len(self._windows) >= self._prune_at:
@@ -140,3 +143,13 @@ class QuotaStore(ABC, Generic[W]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._limits or ''})"
+
+
+def _measure(store: QuotaStore[Any]) -> Iterator[telemetry.Measurement]:
+    """Yield what metrics show of a store. Rooms are many: of their quotas, only the waiting calls are shown."""
+    for key, state in store.snapshot().items():
+        attributes = key.vendor, hash_account(key.account), key.action
+        yield telemetry.Measurement(Metric.QUOTA_WAITERS, state.waiters, attributes)
+        if key.room is None:
+            yield telemetry.Measurement(Metric.QUOTA_PERMITS, state.permits_out, attributes)
+            yield telemetry.Measurement(Metric.QUOTA_LIMIT, state.effective, attributes)

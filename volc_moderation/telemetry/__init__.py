@@ -7,12 +7,12 @@ imported here before. ``docs/observability.md`` lists all spans and metrics.
 import sys
 from typing import TYPE_CHECKING
 
-from volc_moderation.telemetry.sources import Source, register, unregister
+from volc_moderation.telemetry.sources import Measurement, register, unregister
 
 if TYPE_CHECKING:
     from volc_moderation.telemetry.recorder import Recorder
 
-__all__ = ["Source", "active", "register", "traceparent", "unregister"]
+__all__ = ["Measurement", "active", "register", "traceparent", "unregister"]
 
 _recorder: "Recorder | None" = None
 

@@ -96,10 +96,18 @@ class Recorder:
 
 
 def _gauge(metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    """Return what shows the values of all sources: the sum of those with the same attributes, or the largest."""
+    is_largest = metric in {Metric.QUOTA_LIMIT, Metric.JOBS_OLDEST_DUE}
+
     def observe(_: CallbackOptions) -> list[Observation]:
+        values: dict[tuple[str, ...], float] = {}
+        for measured in sources.measurements(metric):
+            value, attributes = measured.value, measured.attributes
+            before = values.get(attributes, 0)
+            values[attributes] = max(before, value) if is_largest else before + value
         return [
-            Observation(measured.value, dict(zip(metric.attributes, measured.attributes, strict=True)))
-            for measured in sources.measurements(metric)
+            Observation(value, dict(zip(metric.attributes, attributes, strict=True)))
+            for attributes, value in values.items()
         ]
 
     return observe

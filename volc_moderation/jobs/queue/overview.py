@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Awaitable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 from volc_moderation.jobs.job import JobState, Lane
 from volc_moderation.jobs.journal.codec import load_outcome
@@ -54,6 +54,31 @@ class QueueOverview(NamedTuple):
 
 class QueueReader(RedisQueue):
     """Reads a queue without taking part in it: it changes nothing, and a queue that does not exist is not created."""
+
+    @classmethod
+    def beside(cls, queue: RedisQueue) -> Self:
+        """Return a reader that uses the connections of a queue."""
+        return cls(queue._redis, queue.name, keep=queue.keep, reconnect=0.0)  # noqa: SLF001 - of the base class
+
+    async def backlog(self) -> tuple[dict[JobState, int], float | None, float]:
+        """Return how many jobs are pending and sent, when the next one is due or was, and the time, in Unix seconds.
+
+        Raises ``JournalError``.
+        """
+        offset, (seconds, microseconds), lanes, workers = await self._pipeline(
+            ("HGET", self._prefix + "queue", "offset"),
+            ("TIME",),
+            ("SMEMBERS", self._prefix + "lanes"),
+            ("ZRANGE", self._prefix + "workers", 0, MAX_WORKERS_READ - 1),
+        )
+        due_keys = [self._prefix + "due:" + _text(name) for name in lanes]
+        sizes = await self._pipeline(*(("ZCARD", key) for key in due_keys))
+        firsts = await self._pipeline(*(("ZRANGE", key, 0, 0, "WITHSCORES") for key in due_keys))
+        taken = await self._pipeline(*(("SCARD", self._prefix + "taken:" + _text(name)) for name in workers))
+        with raise_if_unreadable("its due times"):
+            due = [(float(score) - float(offset or 0)) / 1000 for first in firsts for _, score in _pairs(first)]
+        counts = {JobState.PENDING: sum(sizes), JobState.SENT: sum(taken)}
+        return counts, min(due, default=None), int(seconds) + int(microseconds) / 1e6
 
     async def overview(self) -> QueueOverview | None:
         """Return what the queue has; None if it does not exist. Raises ``JournalError``."""
