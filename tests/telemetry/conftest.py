@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from volc_moderation import telemetry
+from volc_moderation.telemetry import sources
 from volc_moderation.telemetry.instruments import Metric
 from volc_moderation.telemetry.recorder import Recorder
 
@@ -74,5 +75,6 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exported]:
     exported = Exported()
     recorder = Recorder(exported.tracer_provider, exported.meter_provider)
     monkeypatch.setattr(telemetry, "_recorder", recorder)
+    monkeypatch.setattr(sources, "REUSE_TIME", 0.0)
     yield exported
     exported.close()
