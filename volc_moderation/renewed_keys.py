@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, Self, TypeVar
 
+from volc_moderation import telemetry
 from volc_moderation.errors import (
     APIError,
     AuthenticationError,
@@ -22,6 +23,7 @@ from volc_moderation.errors import (
     ThrottledError,
 )
 from volc_moderation.log_events import LogEvent, Repeats
+from volc_moderation.telemetry import Metric
 
 K = TypeVar("K")
 K_co = TypeVar("K_co", covariant=True)
@@ -239,6 +241,7 @@ class RenewedKeys(Generic[K]):
         finally:
             if self._refresh is asyncio.current_task():
                 self._refresh = None
+        telemetry.count(Metric.CREDENTIAL_REFRESHES, "renewed" if failure is None else "failed")
         if failure is not None:
             self._fail(failure)
 

@@ -40,16 +40,18 @@ class Exported:
         (span,) = [span for span in self.spans if span.name == name]
         return span
 
-    def points(self, metric: Metric | str) -> list[Any]:
-        """Return the data points of a metric as they are now."""
-        name = metric if isinstance(metric, str) else metric.metric
+    def metrics(self) -> dict[str, Any]:
+        """Return all metrics as they are now, by name."""
         data = self._reader.get_metrics_data()
         if data is None:
-            return []
+            return {}
         scopes = (scope for resource in data.resource_metrics for scope in resource.scope_metrics)
-        return [
-            point for scope in scopes for one in scope.metrics if one.name == name for point in one.data.data_points
-        ]
+        return {metric.name: metric for scope in scopes for metric in scope.metrics}
+
+    def points(self, metric: Metric | str) -> list[Any]:
+        """Return the data points of a metric as they are now."""
+        found = self.metrics().get(metric if isinstance(metric, str) else metric.metric)
+        return [] if found is None else [*found.data.data_points]
 
     def values(self, metric: Metric) -> dict[tuple[object, ...], float]:
         """Return the values of a counter or a gauge, by those of its attributes; None for one that is missing."""

@@ -7,12 +7,13 @@ imported here before. ``docs/observability.md`` lists all spans and metrics.
 import sys
 from typing import TYPE_CHECKING
 
+from volc_moderation.telemetry.instruments import Metric
 from volc_moderation.telemetry.sources import Measurement, register, unregister
 
 if TYPE_CHECKING:
     from volc_moderation.telemetry.recorder import Recorder
 
-__all__ = ["Measurement", "active", "register", "traceparent", "unregister"]
+__all__ = ["Measurement", "Metric", "active", "count", "register", "traceparent", "unregister"]
 
 _recorder: "Recorder | None" = None
 
@@ -46,6 +47,16 @@ def _create() -> "Recorder | None":
         return None
     _recorder = Recorder()
     return _recorder
+
+
+def count(metric: Metric, *values: str | None) -> None:
+    """Count one, if the application uses OpenTelemetry.
+
+    :param values: of the metric's attributes, in their order; None for an attribute that is missing.
+    """
+    recorder = active()
+    if recorder is not None:
+        recorder.count(metric, *values)
 
 
 def traceparent() -> str | None:

@@ -19,9 +19,12 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from volc_moderation import telemetry
 from volc_moderation.callback_checks import CallbackSecret, Unverified, normalize_secrets
 from volc_moderation.errors import CallbackError, ConfigurationError, describe
-from volc_moderation.event import Event
+from volc_moderation.event import Event, Verdict
+from volc_moderation.telemetry import Metric
+from volc_moderation.telemetry.instruments import OTHER
 from volc_moderation.vendors import VENDORS, Callbacks, CallbackSecrets
 from volc_moderation.webhooks.dedupe import (
     DEDUPE_TIMEOUT,
@@ -103,6 +106,7 @@ class Webhooks:
         endpoints = {
             name: _Endpoint(
                 webhooks=self,
+                vendor=name,
                 callbacks=callbacks,
                 secrets=None if isinstance(secret, Unverified) else normalize_secrets(secret),
                 within=callbacks.WITHIN_SECONDS if within == "default" else within,
@@ -164,6 +168,7 @@ class Webhooks:
             await asyncio.shield(self._end(begun, handled=False))
             raise
         if state in ("handled", "running"):
+            telemetry.count(Metric.CALLBACKS, event.vendor, "repeated" if state == "handled" else "running")
             await self._end(begun, handled=state == "handled")
             return 200 if state == "handled" else 503
         handled = False
@@ -177,11 +182,13 @@ class Webhooks:
             if isinstance(error, asyncio.CancelledError) and _cancel_requests() > cancel_requests:
                 raise  # the server stops, or the sender disconnected
             is_late = scope.expired()
+            telemetry.count(Metric.CALLBACKS, event.vendor, "late" if is_late else "failed")
             _log.exception("the handler %s a callback", "was too late with" if is_late else "failed on")
             return 503 if is_late else 500
         finally:
             # Shielded: the end is recorded even if the server stops now.
             await asyncio.shield(self._end(keys, handled=handled))
+        _count_handled(event)
         return 200
 
     async def _begin(self, keys: Sequence[str], begun: list[str]) -> DedupeState:
@@ -210,10 +217,22 @@ async def _call_store(request: Callable[[], Awaitable[T]]) -> T | None:
         return None
 
 
+def _count_handled(event: Event) -> None:
+    telemetry.count(Metric.CALLBACKS, event.vendor, "handled")
+    if event.verdict is not None:
+        medium = None if event.media is None else event.media.value
+        verdict = event.verdict.value if isinstance(event.verdict, Verdict) else OTHER
+        telemetry.count(Metric.VERDICTS, event.vendor, medium, verdict)
+
+
 def _cancel_requests() -> int:
     """Return how often this task was asked to stop. A CancelledError without a new request is an ordinary failure."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
+
+
+#: The statuses of callbacks that cannot be read or trusted.
+_REJECTED = frozenset({400, 401, 408, 413})
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -221,12 +240,15 @@ class _Endpoint:
     """The endpoint of one vendor: an ASGI app, because Starlette passes the request to one unchanged."""
 
     webhooks: Webhooks
+    vendor: str
     callbacks: Callbacks
     secrets: tuple[str, ...] | None = attrs.field(repr=False)
     within: float | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         status = await self.webhooks.receive(Request(scope, receive), self.callbacks, self.secrets, self.within)
+        if status in _REJECTED:
+            telemetry.count(Metric.CALLBACKS, self.vendor, "rejected")
         # The unread rest of a body must not be mistaken for the next request.
         headers = {"connection": "close"} if status in {408, 413} else None
         await Response(status_code=status, headers=headers)(scope, receive, send)
