@@ -20,6 +20,8 @@ import attrs
 from volc_moderation.doctor.clock import ClockReading, read_date
 from volc_moderation.doctor.finding import Fact, Finding, Status, Subject
 
+#: For the answer to one request, from connecting on.
+ANSWER_TIMEOUT = 5.0  # seconds
 #: The longest head of a response that is read.
 MAX_HEAD_BYTES = 2**16
 #: A certificate that is valid for less than this should have been renewed.
@@ -97,9 +99,12 @@ async def check_way(
         return found, None
     answer: Answer | ConnectFailed
     try:
-        answer = await ask(endpoint, proxy, make_context, target=target)
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            answer = await ask(endpoint, proxy, make_context, target=target)
     except ConnectFailed as failure:
         answer = failure
+    except TimeoutError:
+        answer = ConnectFailed("connect", f"no answer within {ANSWER_TIMEOUT:g} s")
     found.append(judge_connection(subject, endpoint, answer, time.time()))
     return found, None if isinstance(answer, ConnectFailed) else answer
 
@@ -259,7 +264,10 @@ async def _request(
     version, _, status = first.partition(b" ")
     if not version.startswith(b"HTTP/1."):
         raise ValueError("it does not speak HTTP/1")
-    headers = http.client.parse_headers(io.BytesIO(rest))
+    try:
+        headers = http.client.parse_headers(io.BytesIO(rest))
+    except http.client.HTTPException:
+        raise ValueError("its headers cannot be read") from None
     return int(status[:3]), {name.lower(): value for name, value in headers.items()}
 
 
