@@ -1,6 +1,7 @@
 """What is counted: calls, attempts, refusals, waits, callbacks, verdicts, and refreshes of credentials."""
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
@@ -21,11 +22,14 @@ from volc_moderation import APIError, ModerationError, NoQuotas, RetryPolicy, Wi
 from volc_moderation.renewed_keys import RenewedKeys
 from volc_moderation.telemetry.instruments import MAX_SERIES, OTHER, Metric
 from volc_moderation.testing import make_volcengine_callback, make_zego_callback
+from volc_moderation.transport import Transport
 from volc_moderation.webhooks import MemoryDedupeStore
+from volc_moderation.wire import Response
 
 STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
 
 
+@pytest.mark.looptime
 async def test_calls_and_attempts_by_what_became_of_them(exported: Exported) -> None:
     handler, _ = sequential_handler(
         volcengine_error("FlowLimitExceeded", status=429),
@@ -47,7 +51,7 @@ async def test_calls_and_attempts_by_what_became_of_them(exported: Exported) -> 
         (*action, "InvalidRequestError"): 1,
     }
     assert exported.values(Metric.REFUSALS) == {(*action, "FlowLimitExceeded"): 1, (*action, "InvalidParameter"): 1}
-    assert 0 < exported.values(Metric.ROUND_TRIPS)[action] < 1
+    assert exported.values(Metric.ROUND_TRIPS).keys() == {action}
 
 
 @pytest.mark.looptime
@@ -91,13 +95,19 @@ async def test_a_vendor_cannot_make_up_more_codes_than_are_kept(
 
 
 @pytest.mark.no_coverage
-async def test_ten_thousand_calls(exported: Exported) -> None:
-    async with mocked(lambda _: volcengine_success()) as http_client:
-        client = volcengine_client(http_client=http_client, quotas=NoQuotas())
-        for _ in range(100):
-            await asyncio.gather(*(client.stop_webcast(**STOP) for _ in range(100)))
+async def test_ten_thousand_calls(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps({"ResponseMetadata": {"RequestId": "r-1"}, "Result": {"Message": "success"}}).encode()
+
+    async def answer(*_: object, **__: object) -> Response:
+        await asyncio.sleep(0)
+        return Response(200, {}, body, 0.001)
+
+    monkeypatch.setattr(Transport, "send", answer)
+    client = volcengine_client(quotas=NoQuotas())
+    for _ in range(100):
+        await asyncio.gather(*(client.stop_webcast(**STOP) for _ in range(100)))
     assert exported.values(Metric.CALLS) == {("volcengine", "StopWebcast", None): 10_000}
-    assert len(exported.spans) == 20_000
+    assert exported.values(Metric.ROUND_TRIPS) == {("volcengine", "StopWebcast"): pytest.approx(10)}
     assert len({span.context.span_id for span in exported.spans}) == 20_000
 
 
@@ -138,9 +148,8 @@ async def test_callbacks_by_outcome_and_verdicts_by_medium(exported: Exported) -
     verdicts = exported.values(Metric.VERDICTS)
     assert sum(verdicts.values()) == 2
     assert {vendor for vendor, _, _ in verdicts} == {"volcengine", "zego"}
-    assert all(
-        medium in {"audio", "video"} and verdict in {"PASS", "REVIEW", "REJECT"} for _, medium, verdict in verdicts
-    )
+    assert {medium for _, medium, _ in verdicts} <= {"audio", "video"}
+    assert {verdict for _, _, verdict in verdicts} <= {"PASS", "REVIEW", "REJECT"}
 
 
 async def test_a_delivery_while_another_is_handled(exported: Exported) -> None:
@@ -155,8 +164,9 @@ async def test_a_delivery_while_another_is_handled(exported: Exported) -> None:
 
 
 async def test_what_is_exported_is_what_the_table_says(exported: Exported) -> None:
+    store = WindowQuotas()
     async with mocked(lambda _: volcengine_success()) as http_client:
-        await volcengine_client(http_client=http_client, quotas=WindowQuotas()).stop_webcast(**STOP)
+        await volcengine_client(http_client=http_client, quotas=store).stop_webcast(**STOP)
     data = exported.metrics()
     assert {Metric.CALLS.metric, Metric.QUOTA_PERMITS.metric} <= data.keys() <= {metric.metric for metric in Metric}
     for metric in Metric:
