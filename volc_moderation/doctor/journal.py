@@ -33,12 +33,7 @@ def _check(subject: Subject, path: Path) -> list[Finding]:
         found = [_check_file(subject, path, path.resolve())]
         if found[0].status is Status.FAILED:
             return found
-        holders = holders_of(path.resolve())
-        content = read_journal(
-            path.resolve(),
-            is_in_use=holders is None or holders.is_in_use,
-            deadline=time.monotonic() + READ_SECONDS,
-        )
+        content, holders = _read(path.resolve())
     except NotAJournalError as error:
         step = f"check the path; a newer journal needs a newer volc_moderation; {path} was not changed"
         return [subject.failed("file", f"{path} cannot be used: {error}", step)]
@@ -53,6 +48,24 @@ def _check(subject: Subject, path: Path) -> list[Finding]:
         judge_users(subject, holders, content.owner),
         judge_jobs(subject, content, holders, now=time.time()),
     ]
+
+
+def _read(file: Path) -> tuple[JournalContent, Holders | None]:
+    """Read a journal, and which processes use it.
+
+    Raises ``NotAJournalError``, ``OSError`` and ``sqlite3.Error``.
+    """
+    holders, deadline = holders_of(file), time.monotonic() + READ_SECONDS
+    if holders is not None and not holders.is_in_use:
+        try:
+            content = read_journal(file, is_in_use=False, deadline=deadline)
+            if not content.faults:
+                return content, holders
+        except sqlite3.Error:
+            pass
+        holders = holders_of(file)  # a process that has just begun may write while the file is read
+    is_in_use = holders is None or holders.is_in_use
+    return read_journal(file, is_in_use=is_in_use, deadline=deadline), holders
 
 
 def _check_file(subject: Subject, path: Path, file: Path) -> Finding:
