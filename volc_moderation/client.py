@@ -4,15 +4,15 @@ import asyncio
 import copy
 import logging
 import random
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar
 
 from volc_moderation import telemetry
-from volc_moderation.action import Action, Quota, actions_derived_from, complete
+from volc_moderation.action import Action, complete
 from volc_moderation.base_url import BaseURL
-from volc_moderation.call_options import CallOptions, ClientOptions
+from volc_moderation.call_options import CallOptions
 from volc_moderation.call_state import AttemptPermits, Call, Reply, SendAgain
 from volc_moderation.client_state import CLOSED, ClientState
 from volc_moderation.errors import (
@@ -24,9 +24,10 @@ from volc_moderation.errors import (
     describe,
 )
 from volc_moderation.http_clients import AsyncHTTPClient
-from volc_moderation.quotas.permit import Priority, QuotaKey, Quotas
+from volc_moderation.quotas.permit import Priority, Quotas
 from volc_moderation.renewed_keys import KeySource
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown, retry_after
+from volc_moderation.vendor_account import VendorAccount
 from volc_moderation.wire import DecodedResponse, Request, Response
 
 R = TypeVar("R")
@@ -34,12 +35,8 @@ R = TypeVar("R")
 _log = logging.getLogger("volc_moderation")
 
 
-class Client(ABC):
+class Client(VendorAccount):
     """The base class of all clients. A client belongs to the event loop in which it is first used."""
-
-    vendor: ClassVar[str]
-    #: The base class of the vendor's actions.
-    _actions: ClassVar[type[Action[Any]]]
 
     def __init__(
         self,
@@ -54,6 +51,7 @@ class Client(ABC):
         clock: Callable[[], float],
         priority: Priority,
     ) -> None:
+        super().__init__()
         self._options = CallOptions.make(deadline=deadline, timeout=timeout, priority=priority, retry=retry)
         self._base_url = BaseURL.parse(base_url)
         #: Shared with the clients that ``with_options`` returns: all that changes.
@@ -62,10 +60,6 @@ class Client(ABC):
         self._is_derived = False
         #: What signs the requests. Shared with the clients that ``with_options`` returns.
         self._keys: KeySource[Any] = keys
-        #: Values of fields that actions leave to the client.
-        self._action_defaults: dict[str, str] = {}
-        #: What the vendor counts each action by, by the name of the action.
-        self._quota_keys: dict[str, QuotaKey] = {}
 
     def with_options(
         self,
@@ -237,13 +231,6 @@ class Client(ABC):
                 permits.abandoned(None if call.sent_at is None else loop.time() - call.sent_at)
                 raise
 
-    def _quota_key_of(self, action: Action[Any]) -> QuotaKey:
-        """Return what the vendor counts an action by."""
-        key = self._quota_keys.get(action.name)
-        if key is None:
-            key = self._quota_keys[action.name] = QuotaKey(self.vendor, self.account, action.name)
-        return key
-
     def _sign(self, call: Call[Any], permits: AttemptPermits) -> Request:
         """Encode and sign a request: the last step before it is sent, so that no wait makes its timestamp stale."""
         self._state.check_open()
@@ -314,52 +301,6 @@ class Client(ABC):
     def _are_refused(self, keys: Any, error: ModerationError) -> bool:  # noqa: ARG002 - for those who override it
         """Return whether an error says that renewed keys may help."""
         return False
-
-    def complete(self, action: Action[R]) -> Action[R]:
-        """Return an action with the client's values for what it leaves to the client, as it would be sent.
-
-        Raises ``InvalidActionError`` if a required field has a value in neither.
-        """
-        return complete(action, self._action_defaults)
-
-    @classmethod
-    def actions(cls) -> dict[str, type[Action[Any]]]:
-        """Return all actions of the vendor by name, including those that you have defined."""
-        return actions_derived_from(cls._actions)
-
-    @classmethod
-    @abstractmethod
-    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
-        """Create a client with the keys of the environment."""
-
-    @classmethod
-    def accepts(cls, action: Action[Any]) -> bool:
-        """Return whether an action is one of the vendor's."""
-        return isinstance(action, cls._actions)
-
-    @property
-    @abstractmethod
-    def account(self) -> str:
-        """The account for which the vendor counts calls. It does not change when keys are renewed.
-
-        Raises ``ConfigurationError`` if it is not known yet: ``resolve_account`` learns it.
-        """
-
-    async def resolve_account(self) -> str:
-        """Return the account for which the vendor counts calls. If it is not known yet, it comes with the keys.
-
-        Raises ``AuthenticationError`` if there are no keys, and ``ConfigurationError`` if they do not tell the account.
-        """
-        return self.account
-
-    @property
-    def former_accounts(self) -> frozenset[str]:
-        """Other names that the account had, under which its jobs may be stored."""
-        return frozenset()
-
-    def quota_of(self, action: type[Action[Any]]) -> Quota:
-        """Return the documented quota of an action."""
-        return action.quota
 
     @property
     def quotas(self) -> Quotas:

@@ -2,6 +2,7 @@
 
 from math import ceil, inf
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from volc_moderation import aiohttp_adapter
 from volc_moderation.quotas.permit import Priority
@@ -90,8 +91,22 @@ class Gate:
         self.leave()
 
 
+#: By HTTP client: those who share one also share its pool.
+_gates: "WeakKeyDictionary[Any, Gate]" = WeakKeyDictionary()
+
+
 def gate_for(client: Any, url: Any) -> Gate:
-    """Return the gate before a client, for requests to an address."""
+    """Return the gate before an HTTP client: one for all who use it.
+
+    :param url: an address that requests go to.
+    """
+    gate = _gates.get(client)
+    if gate is None:
+        gate = _gates[client] = _new_gate(client, url)
+    return gate
+
+
+def _new_gate(client: Any, url: Any) -> Gate:
     pool = getattr(aiohttp_adapter.transport_for(client, url), "_pool", None)
     is_httpx = type(pool).__module__.partition(".")[0] == "httpcore"
     return Gate(width_for(client, url), is_adaptive=is_httpx and not getattr(pool, "_http2", False))

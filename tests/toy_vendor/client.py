@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar, Unpack
 from tests.toy_vendor import protocol
 from tests.toy_vendor.actions import Closed, CloseStage, CountListeners, ListenerCount, ToyAction
 from volc_moderation import Action, ConfigurationError, RetryPolicy
+from volc_moderation.account_table import AccountTable
 from volc_moderation.call_options import DEFAULT_TIMEOUT, ClientOptions
 from volc_moderation.client import Client
 from volc_moderation.credentials import Secret
@@ -61,6 +62,11 @@ class ToyClient(Client):
             raise ConfigurationError("set TOY_KEY and TOY_SECRET")
         options.setdefault("base_url", os.environ.get("TOY_BASE_URL") or BASE_URL)
         return cls(key=os.environ["TOY_KEY"], secret=os.environ["TOY_SECRET"], **options)
+
+    @classmethod
+    def from_account(cls, table: AccountTable, **options: Unpack[ClientOptions]) -> Self:
+        """Create a client with ``key`` and ``secret`` of an account in an accounts file."""
+        return cls(key=table.required_text("key"), secret=table.fixed_key("secret"), **options)
 
     @property
     def account(self) -> str:

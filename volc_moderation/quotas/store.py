@@ -3,7 +3,7 @@
 import asyncio
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -22,13 +22,18 @@ LEARNED_TTL = 86_400.0  # seconds
 PRUNE_THRESHOLD = 1000
 
 
-def _validate_limits(limits: Mapping[str, int]) -> dict[str, int]:
-    """Return the limits by the vendors' names of the actions. A name that no action has would limit nothing."""
-    names = _action_names()
-    if not names.keys() >= limits.keys():
+def validate_limits(limits: Mapping[str, int], actions: Iterable[str] | None = None) -> dict[str, int]:
+    """Return the limits by the vendors' names of the actions. A name that no action has would limit nothing.
+
+    :param actions: the vendors' names of the actions that there are; None for those of all vendors.
+
+    Raises ``ConfigurationError``.
+    """
+    names = _by_spelling(actions_derived_from(Action) if actions is None else actions)
+    if actions is None and not names.keys() >= limits.keys():
         # A vendor is imported when it is first used, and that may be later. By name, because vendors build on quotas.
         import_module("volc_moderation.vendors")
-        names = _action_names()
+        names = _by_spelling(actions_derived_from(Action))
     limits_by_action: dict[str, int] = {}
     for name, limit in limits.items():
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
@@ -43,9 +48,9 @@ def _validate_limits(limits: Mapping[str, int]) -> dict[str, int]:
     return limits_by_action
 
 
-def _action_names() -> dict[str, str]:
-    """Return the vendors' names of the actions that have been imported, by these names and by those of the methods."""
-    names = {name: name for name in actions_derived_from(Action)}
+def _by_spelling(actions: Iterable[str]) -> dict[str, str]:
+    """Return the vendors' names of actions, by these names and by those of the methods."""
+    names = {name: name for name in actions}
     return names | {method_name(name): name for name in names}
 
 
@@ -69,7 +74,7 @@ class QuotaStore(ABC, Generic[W]):
     """A store of permits that belongs to one event loop."""
 
     def __init__(self, limits: Mapping[str, int] | None, bulk_share: float) -> None:
-        self._limits = _validate_limits(limits) if limits else {}
+        self._limits = validate_limits(limits) if limits else {}
         is_number = isinstance(bulk_share, (int, float)) and not isinstance(bulk_share, bool)
         if not is_number or not 0 <= bulk_share < 1:
             raise ConfigurationError(f"bulk_share must be a number of at least 0, below 1; got {describe(bulk_share)}")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self, TypeVar, Unpack
 
+from volc_moderation.account_table import AccountTable
 from volc_moderation.action import Action, documented_versions
 from volc_moderation.call_options import DEFAULT_TIMEOUT, ClientOptions
 from volc_moderation.credentials import (
@@ -31,6 +32,8 @@ from volc_moderation.wire import DecodedResponse, Request, Response
 R = TypeVar("R")
 
 BASE_URL = "https://rtc.volcengineapi.com"
+#: Of the moderation service.
+DEFAULT_REGION = "cn-north-1"
 
 
 class VolcengineClientOptions(ClientOptions, total=False):
@@ -90,7 +93,7 @@ class VolcengineClient(VolcengineMethods):
         secret_key: str | None = None,
         session_token: str | None = None,
         credentials: Credentials | None = None,
-        region: str = "cn-north-1",
+        region: str = DEFAULT_REGION,
         account: str | None = None,
         app_id: str | None = None,
         version: APIVersion | str | None = None,
@@ -168,6 +171,24 @@ class VolcengineClient(VolcengineMethods):
         )
         client._state.owned_quotas = owned_quotas
         return client
+
+    @classmethod
+    def from_account(cls, table: AccountTable, **options: Unpack[ClientOptions]) -> Self:
+        """Create a client with the settings of an account in an accounts file.
+
+        They are ``access_key``, ``secret_key`` and ``session_token``, or else ``credentials``; and ``account``,
+        ``region``, ``app_id`` and ``version``.
+        """
+        from volc_moderation.volcengine.credentials.from_table import provider_of  # noqa: PLC0415 - few need it
+
+        return cls(
+            credentials=provider_of(table, clock=options.get("clock", time.time)),
+            account=table.text("account"),
+            region=table.text("region") or DEFAULT_REGION,
+            app_id=table.text("app_id"),
+            version=table.text("version"),
+            **options,
+        )
 
     @property
     def account(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import attrs
 
+from volc_moderation.account_table import AccountTable
 from volc_moderation.action import Action, Quota
 from volc_moderation.call_options import DEFAULT_TIMEOUT, ClientOptions
 from volc_moderation.credentials import ZegoCredentials, check_app_id, zego_keys_from_env
@@ -150,13 +151,22 @@ class ZegoClient(ZegoMethods):
         client._state.owned_quotas = owned_quotas
         return client
 
+    @classmethod
+    def from_account(cls, table: AccountTable, **options: Unpack[ClientOptions]) -> Self:
+        """Create a client with ``app_id``, ``server_secret`` and ``is_test`` of an account in an accounts file."""
+        return cls(
+            app_id=table.required_number("app_id"),
+            server_secret=table.key("server_secret"),
+            is_test=table.switch("is_test"),
+            **options,
+        )
+
     @property
     def account(self) -> str:
         """The account for which ZEGO counts calls: the AppId. Its test environment is counted separately."""
         return f"{self._app_id}{self._base_url.account_suffix}{' test' if self._is_test else ''}"
 
-    def quota_of(self, action: type[Action[Any]]) -> Quota:
-        """Return the documented quota of an action, which may be smaller in the test environment."""
+    def _documented_quota(self, action: type[Action[Any]]) -> Quota:
         test_quota = action.test_quota if self._is_test and issubclass(action, ZegoAction) else None
         return test_quota or action.quota
 
