@@ -31,6 +31,8 @@ from volc_moderation.retry import RetryPolicy
 from volc_moderation.wire import dump_json, load_json
 
 HEARTBEAT_INTERVAL = 3.0  # seconds
+#: Seconds between two heartbeats at least: a worker may learn of a thousand lanes one after the other.
+MIN_HEARTBEAT_INTERVAL = 0.5
 #: Seconds after which a worker looks again whether it has the account of a lane.
 FOREIGN_LANE_MEMORY = 60.0
 #: Seconds before the end of the lease from which on the worker sends nothing more.
@@ -204,8 +206,9 @@ class Worker:
             for lane, due_count in due_counts:
                 if due_count or lane not in self._lanes:
                     self._serve(lane)
+            await asyncio.sleep(MIN_HEARTBEAT_INTERVAL)
             try:
-                async with asyncio.timeout(HEARTBEAT_INTERVAL):
+                async with asyncio.timeout(HEARTBEAT_INTERVAL - MIN_HEARTBEAT_INTERVAL):
                     await self._heartbeat_now.wait()
             except TimeoutError:
                 pass
