@@ -27,6 +27,7 @@ class Clients:
         if not clients or not all(isinstance(client, Client) for client in clients):
             raise ConfigurationError("clients must be a list of at least one client, such as a VolcengineClient")
         self._clients = tuple(clients)
+        self._set = frozenset(clients)
         #: By vendor and hash of the account. Empty until the accounts are known.
         self._by_account: dict[tuple[str, str], list[Client]] = {}
         #: By client, action and version.
@@ -65,7 +66,9 @@ class Clients:
         """
         if not isinstance(action, Action):
             raise ConfigurationError(f"a job is an action, such as StopWebcast(…); got {describe(action)}")
-        eligible = [each for each in self._clients if client is None or each.is_sibling_of(client)]
+        eligible: Sequence[Client] = self._clients
+        if client is not None:  # mostly one of the clients, of which there may be a thousand
+            eligible = [client] if client in self._set else [one for one in self._clients if one.is_sibling_of(client)]
         if not eligible:
             raise ConfigurationError("client must be one of the clients")
         candidates = [each for each in eligible if each.accepts(action)]
