@@ -15,7 +15,7 @@ from tests.volcengine.credentials.http_double import HANG, Answer, HTTPDouble, R
 from volc_moderation import NoQuotas
 from volc_moderation.doctor import account as account_check
 from volc_moderation.doctor.account import check_account
-from volc_moderation.doctor.accounts import environment_accounts
+from volc_moderation.doctor.environment_accounts import environment_accounts
 from volc_moderation.doctor.finding import Finding
 from volc_moderation.emulator import Fault
 from volc_moderation.testing import ModerationEmulator

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from volc_moderation import ConfigurationError, SourceError, __version__
+from volc_moderation.accounts import ACCOUNTS_VARIABLE
 from volc_moderation.cli.environment import Redis, open_quotas
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.terminal import Terminal, print_error, stderr, stdout
-from volc_moderation.doctor.accounts import Account, environment_accounts
+from volc_moderation.doctor.accounts import Account
 from volc_moderation.doctor.doctor import Plan, examine
+from volc_moderation.doctor.environment_accounts import environment_accounts
+from volc_moderation.doctor.file_accounts import file_accounts
 from volc_moderation.doctor.finding import Finding, Status, overall, report
 from volc_moderation.printable import counted, printable_json
 from volc_moderation.quotas.environment import REDIS_SCHEMES
@@ -34,6 +38,7 @@ MARKS = {
 def doctor(
     *,
     account: Annotated[Sequence[str], Parameter(negative=())] = (),
+    accounts: Annotated[Path, Parameter(env_var=ACCOUNTS_VARIABLE)] | None = None,
     redis: Redis | None = None,
     journal: Path | None = None,
     webhook: str | None = None,
@@ -47,7 +52,10 @@ def doctor(
     Parameters
     ----------
     account
-        An account to check; by default each that has keys. It may be given several times.
+        An account to check; by default each that has keys. It may be given several times. Without a file of accounts,
+        accounts have the names of their vendors.
+    accounts
+        The file of accounts.
     redis
         The Redis of bulk and worker.
     journal
@@ -62,7 +70,7 @@ def doctor(
     """
     console = stderr()
     try:
-        plan = _plan(account, redis, journal, webhook, sts)
+        plan = _plan(names=account, file=accounts, redis=redis, journal=journal, webhook=webhook, sts=sts)
     except (SourceError, ConfigurationError) as error:
         return print_error(console, error)
     began = time.monotonic()
@@ -76,14 +84,23 @@ def doctor(
     return ExitCode.FAILURE if overall(found) is Status.FAILED else ExitCode.SUCCESS
 
 
-def _plan(names: Sequence[str], redis: str | None, journal: Path | None, webhook: str | None, sts: str | None) -> Plan:
+def _plan(
+    *,
+    names: Sequence[str],
+    file: Path | None,
+    redis: str | None,
+    journal: Path | None,
+    webhook: str | None,
+    sts: str | None,
+) -> Plan:
     """Return what the options ask for. Raises ``SourceError`` and ``ConfigurationError``."""
     if redis and not redis.startswith(REDIS_SCHEMES):
         raise SourceError("--redis must be an address such as redis://localhost:6379")
     if sts is not None:
         parse_endpoint(sts)
     return Plan(
-        accounts=_select(environment_accounts(), names),
+        # An empty variable counts as unset.
+        accounts=partial(file_accounts, file, names) if file not in {None, Path()} else partial(list, _select(names)),
         open_quotas=lambda: open_quotas(redis),
         redis=redis or None,
         journal=journal,
@@ -92,9 +109,9 @@ def _plan(names: Sequence[str], redis: str | None, journal: Path | None, webhook
     )
 
 
-def _select(accounts: Sequence[Account], names: Sequence[str]) -> list[Account]:
-    """Return the accounts with these names, or all of them. Raises ``SourceError``."""
-    by_name = {account.name: account for account in accounts}
+def _select(names: Sequence[str]) -> list[Account]:
+    """Return the accounts of the environment with these names, or all of them. Raises ``SourceError``."""
+    by_name = {account.name: account for account in environment_accounts()}
     for name in names:
         if name not in by_name:
             raise SourceError(f"--account: there is no account {name!r}; there are {', '.join(by_name)}")

@@ -27,8 +27,9 @@ WAY_TIMEOUT = 8.0
 CALLS_TIMEOUT = 12.0
 #: For one signed call.
 CALL_TIMEOUT = 5.0
-#: Signed calls that are timed, after one that opens the connection. None begins after so many seconds.
-TIMED_CALLS = 8
+#: Signed calls that are timed, after one that opens the connection: together few of the smallest quota, which is 10 a
+#: second. None begins after so many seconds.
+TIMED_CALLS = 5
 MAX_TIMING_SECONDS = 5.0
 #: Keys that expire earlier, and have not been renewed, will not be.
 MIN_KEYS_SECONDS = 60.0

@@ -1,6 +1,5 @@
 """What is known of an account before anything is sent: its address, where its keys come from, a harmless call."""
 
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -8,21 +7,19 @@ import attrs
 
 from volc_moderation.action import Action
 from volc_moderation.client import Client
-from volc_moderation.credentials import (
-    VolcengineCredentials,
-    volcengine_key_variables,
-    zego_keys_from_env,
-)
+from volc_moderation.credentials import VolcengineCredentials
 from volc_moderation.http_clients import AsyncHTTPClient
 from volc_moderation.quotas.permit import Quotas
 from volc_moderation.renewed_keys import NoKeysError, NotConfiguredError
-from volc_moderation.vendors import VENDORS
-from volc_moderation.volcengine import ListDetectionTask, VolcengineClient, default_credentials
+from volc_moderation.volcengine import ListDetectionTask
 from volc_moderation.volcengine.client import BASE_URL as VOLCENGINE_BASE_URL
 from volc_moderation.volcengine.credentials import CredentialChain
+from volc_moderation.volcengine.credentials.provider import Provider
 from volc_moderation.zego import DescribeUserNum
 from volc_moderation.zego.client import BASE_URL as ZEGO_BASE_URL
 
+#: By vendor: the address of an account that names none.
+BASE_URLS = {"volcengine": VOLCENGINE_BASE_URL, "zego": ZEGO_BASE_URL}
 #: The app and the room of the calls, which do not exist.
 NOBODY = "volc-moderation-doctor"
 
@@ -84,68 +81,21 @@ class Account:
     open_client: Callable[[Quotas, AsyncHTTPClient], Client]
 
 
-def environment_accounts() -> list[Account]:
-    """Return the account of each vendor whose keys the environment may have."""
-    known = {"volcengine": _volcengine_of_environment, "zego": _zego_of_environment}
-    return [known[vendor]() for vendor in VENDORS if vendor in known]
+async def keys_of(provider: Provider, name: str | None = None) -> Keys:
+    """Return the keys of a provider at Volcengine.
 
-
-def _volcengine_of_environment() -> Account:
-    """Return the account whose client is like that of ``VolcengineClient.from_env()``."""
-    chain = default_credentials()
-    base_url = os.environ.get("VOLCENGINE_RTC_BASE_URL") or VOLCENGINE_BASE_URL
-
-    def open_client(quotas: Quotas, http_client: AsyncHTTPClient) -> Client:
-        return VolcengineClient(
-            credentials=chain,
-            account=os.environ.get("VOLCENGINE_ACCOUNT") or None,
-            base_url=base_url,
-            quotas=quotas,
-            http_client=http_client,
-        )
-
-    return Account(
-        name="volcengine",
-        vendor="volcengine",
-        base_url=base_url,
-        find_keys=lambda: keys_of_chain(chain),
-        open_client=open_client,
-    )
-
-
-async def keys_of_chain(chain: CredentialChain) -> Keys:
-    """Return the keys of the first provider that has some."""
+    :param name: says what the provider is; None for its own name, or that of the provider that a chain has chosen.
+    """
     try:
-        credentials = await chain.credentials()
+        credentials = await provider.credentials()
     except NoKeysError as error:
         if error.is_unconfigured:
             raise NotConfiguredError(error.reason) from None
         raise
-    source = "credentials" if chain.chosen is None else chain.chosen.name
-    variables = volcengine_key_variables()
-    if source == "environment" and variables is not None:
-        source = " and ".join(variables[:2])
+    chosen = provider.chosen if isinstance(provider, CredentialChain) else provider
     return Keys(
-        source=source,
+        source=name or (chosen or provider).name,
         shown=f"access key {credentials.access_key[:4]}***",
         expires_at=credentials.expires_at,
         credentials=credentials,
-    )
-
-
-def _zego_of_environment() -> Account:
-    """Return the account whose client is that of ``ZegoClient.from_env()``."""
-
-    async def find_keys() -> Keys:
-        if not os.environ.get("ZEGO_APP_ID") and not os.environ.get("ZEGO_SERVER_SECRET"):
-            raise NotConfiguredError("ZEGO_APP_ID and ZEGO_SERVER_SECRET are not set")
-        app_id, _ = zego_keys_from_env()
-        return Keys(source="ZEGO_APP_ID and ZEGO_SERVER_SECRET", shown=f"AppId {app_id}")
-
-    return Account(
-        name="zego",
-        vendor="zego",
-        base_url=os.environ.get("ZEGO_BASE_URL") or ZEGO_BASE_URL,
-        find_keys=find_keys,
-        open_client=lambda quotas, http_client: VENDORS["zego"].client.from_env(quotas=quotas, http_client=http_client),
     )

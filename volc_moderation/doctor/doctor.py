@@ -20,12 +20,15 @@ from volc_moderation.doctor.quota_store import usable_store
 from volc_moderation.doctor.redis import Purpose, check_redis
 from volc_moderation.doctor.timed_check import DaemonThreads, run_check
 from volc_moderation.doctor.webhook import check_webhook
+from volc_moderation.errors import ConfigurationError
 from volc_moderation.http_clients import certificates, fastest_http_client, library_of
 from volc_moderation.quotas.environment import QUOTAS_VARIABLE, REDIS_SCHEMES
 from volc_moderation.quotas.permit import Quotas
 
 #: For all checks together; what is not done by then has failed.
 TOTAL_TIMEOUT = 30.0  # seconds
+#: Accounts that are checked at the same time.
+MAX_ACCOUNTS_AT_ONCE = 16
 #: For the checks of a Redis, of the journal and of the webhook.
 CHECK_TIMEOUT = 10.0  # seconds
 
@@ -34,7 +37,7 @@ CHECK_TIMEOUT = 10.0  # seconds
 class Plan:
     """What is checked.
 
-    :param accounts: the accounts.
+    :param accounts: returns the accounts. Raises ``ConfigurationError`` if the accounts file cannot be used.
     :param open_quotas: opens the store of quotas of the calls.
     :param redis: the address of the Redis of the commands; None if there is none.
     :param journal: the journal; None if there is none.
@@ -42,7 +45,7 @@ class Plan:
     :param sts_endpoint: the address of STS; None for the vendor's, which is not asked about the keys of an emulator.
     """
 
-    accounts: Sequence[Account]
+    accounts: Callable[[], Sequence[Account]]
     open_quotas: Callable[[], AbstractAsyncContextManager[Quotas]]
     redis: str | None = attrs.field(default=None, repr=False)
     journal: Path | None = None
@@ -56,12 +59,14 @@ async def examine(plan: Plan) -> list[Finding]:
     loop.set_default_executor(DaemonThreads())
     deadline = loop.time() + TOTAL_TIMEOUT
     package, quotas = Subject("package"), Subject("quotas")
+    listed, unlisted = _list_accounts(plan)
     tasks = {name: asyncio.create_task(work) for name, work in _checks_without_store(plan, quotas).items()}
     try:
         async with usable_store(quotas, plan.open_quotas) as (store, stored):
+            slots = asyncio.Semaphore(MAX_ACCOUNTS_AT_ONCE)
             accounts = {
-                f"account:{account.name}": asyncio.create_task(_check_account(account, store, plan.sts_endpoint))
-                for account in plan.accounts
+                f"account:{account.name}": asyncio.create_task(_check_account(account, store, plan.sts_endpoint, slots))
+                for account in listed
             }
             tasks = accounts | tasks
             if tasks:
@@ -71,7 +76,7 @@ async def examine(plan: Plan) -> list[Finding]:
         for task in tasks.values():
             task.cancel()
     rest = [finding for name, task in tasks.items() for finding in _findings_of(name, task)]
-    return [*_check_package(package), *found, *_judge_accounts(found), stored, *rest]
+    return [*_check_package(package), *found, *_judge_accounts(found), *unlisted, stored, *rest]
 
 
 def _checks_without_store(plan: Plan, quotas: Subject) -> dict[str, Coroutine[Any, Any, Sequence[Finding]]]:
@@ -101,11 +106,21 @@ def _check_redis(subject: Subject, address: str, purpose: Purpose) -> Coroutine[
     )
 
 
-async def _check_account(account: Account, store: Quotas, sts_endpoint: str | None) -> Sequence[Finding]:
+def _list_accounts(plan: Plan) -> tuple[Sequence[Account], list[Finding]]:
+    try:
+        return plan.accounts(), []
+    except ConfigurationError as error:
+        return [], [Subject("accounts").failed("file", str(error), "correct the accounts file")]
+
+
+async def _check_account(
+    account: Account, store: Quotas, sts_endpoint: str | None, slots: asyncio.Semaphore
+) -> Sequence[Finding]:
     work = partial(check_account, account, store, sts_endpoint=sts_endpoint)
-    return await run_check(
-        Subject(f"account:{account.name}"), "account", TOTAL_TIMEOUT, work, next_step="look at the network"
-    )
+    async with slots:
+        return await run_check(
+            Subject(f"account:{account.name}"), "account", TOTAL_TIMEOUT, work, next_step="look at the network"
+        )
 
 
 def _check_package(subject: Subject) -> list[Finding]:
@@ -123,7 +138,7 @@ def _findings_of(name: str, task: asyncio.Task[Sequence[Finding]]) -> Sequence[F
     if task.done():
         return task.result()
     task.cancel()
-    step = "check it alone, with the option for it"
+    step = "check less at once: --account checks one account"
     return [Subject(name).failed("time", f"not done within {TOTAL_TIMEOUT:g} s", step)]
 
 
