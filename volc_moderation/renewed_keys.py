@@ -241,7 +241,8 @@ class RenewedKeys(Generic[K]):
         finally:
             if self._refresh is asyncio.current_task():
                 self._refresh = None
-        telemetry.count(Metric.CREDENTIAL_REFRESHES, "renewed" if failure is None else "failed")
+        if failure is None or not failure.is_unconfigured:
+            telemetry.count(Metric.CREDENTIAL_REFRESHES, "renewed" if failure is None else "failed")
         if failure is not None:
             self._fail(failure)
 

@@ -162,8 +162,9 @@ async def test_the_file_is_read_again_once_a_minute(file: ConfigFile, sts: STSDo
     assert await provider.credentials() is first
     sts.clock.now += 61
     provider.keys.current()
-    while (await provider.credentials()) is first:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while (await provider.credentials()) is first:
+            await asyncio.sleep(0.001)
     assert (await provider.credentials()).access_key == "AKLTnew"
     file.write("p", p=PAIR | {"access-key": "AKLTthird"})
     provider.keys.replace(await provider.credentials())
