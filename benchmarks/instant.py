@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 
 from volc_moderation import NoQuotas, VolcengineClient
-from volc_moderation.bulk.load import LoadProgress, load_actions, read_actions
+from volc_moderation.bulk.load import FileCall, LoadProgress, load_actions, read_actions
 from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.emulator import Settings
 from volc_moderation.jobs.clients import Clients
@@ -56,7 +56,7 @@ def write_rows(path: Path, count: int) -> Path:
     return path
 
 
-def actions_of(path: Path, loaded: LoadProgress) -> Generator[tuple[int, Any], None, None]:
+def actions_of(path: Path, loaded: LoadProgress) -> Generator[FileCall, None, None]:
     rows = RowParser(VolcengineClient.actions(), action="StopWebcast", constants={})
     return read_actions([str(path)], rows, limit=None, on_bad_row=print, progress=loaded)
 
@@ -70,7 +70,12 @@ async def with_journal(folder: Path, rows: int) -> dict[str, float]:
     def fill(journal: Journal) -> None:
         clients = Clients([client])
         load_actions(
-            journal, actions_of(file, loaded), lambda _: clients, skip_bad_rows=False, now=time.time(), progress=loaded
+            journal,
+            actions_of(file, loaded),
+            lambda _vendor, _account: clients,
+            skip_bad_rows=False,
+            now=time.time(),
+            progress=loaded,
         )
 
     began = time.perf_counter()
@@ -105,7 +110,7 @@ async def without_journal(folder: Path, rows: int) -> dict[str, float]:
     done: Counter[str] = Counter()
 
     async def work() -> None:
-        for _, action in actions:
+        for _, action, _ in actions:
             await client.call(action)
             done.update(["done"])
 

@@ -105,7 +105,7 @@ async def run_with_deferred(result: Result, folder: Path) -> list[float]:
             lambda journal: load_actions(
                 journal,
                 actions_of(file, loaded),
-                lambda _: clients,
+                lambda _vendor, _account: clients,
                 skip_bad_rows=False,
                 now=time.time(),
                 progress=loaded,

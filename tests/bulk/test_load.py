@@ -3,14 +3,13 @@
 import contextlib
 import io
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.bulk.files import GeneratedFile
 from tests.doubles import volcengine_client
-from volc_moderation import Action, ConfigurationError, SourceError
-from volc_moderation.bulk.load import LoadProgress, load_actions, load_jobs, read_actions
+from volc_moderation import ConfigurationError, SourceError
+from volc_moderation.bulk.load import FileCall, LoadProgress, load_actions, load_jobs, read_actions
 from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.bulk.sources import open_source
 from volc_moderation.jobs.clients import Clients
@@ -27,7 +26,7 @@ def test_bad_rows_are_reported_with_their_lines_and_counted(tmp_path: Path) -> N
     progress = LoadProgress()
     files = [str(tmp_path / "rows.csv")]
     actions = list(read_actions(files, PARSER, limit=None, on_bad_row=messages.append, progress=progress))
-    assert actions == [(2, StopCensorAudioV2(task_id="a")), (4, StopCensorAudioV2(task_id="b"))]
+    assert actions == [FileCall(2, StopCensorAudioV2(task_id="a")), FileCall(4, StopCensorAudioV2(task_id="b"))]
     assert len(messages) == 2
     assert messages[0].startswith(f"{files[0]}, line 3: ")
     assert "task_id must be " in messages[0]
@@ -38,10 +37,10 @@ def test_bad_rows_are_reported_with_their_lines_and_counted(tmp_path: Path) -> N
 def test_what_a_call_leaves_to_its_client_is_loaded(tmp_path: Path) -> None:
     clients = Clients([volcengine_client(app_id="app", version="2023-11-01")])
     stops = [StopWebcast(room_id="r", task_id="t"), StopWebcast(app_id="app", room_id="r", task_id="t")]
-    actions: list[tuple[int, Action[Any]]] = list(enumerate(stops, 2))
+    calls = [FileCall(line, stop) for line, stop in enumerate(stops, 2)]
     with contextlib.closing(Journal(tmp_path / "calls.jobs")) as journal:
         with journal.transaction():
-            loaded = load_jobs(journal, actions, lambda _: clients, now=0.0)
+            loaded = load_jobs(journal, calls, lambda _vendor, _account: clients, now=0.0)
         (job,) = journal.jobs()
     assert loaded.new == 1
     assert (job.lane.version, job.parameters["AppId"]) == ("2023-11-01", "app")
@@ -77,7 +76,7 @@ def test_the_file_is_closed_if_the_clients_cannot_be_created(tmp_path: Path, mon
     file = (tmp_path / "calls").open("rb")
     monkeypatch.setattr("volc_moderation.bulk.load.open_source", lambda name: open_source("-", stdin=lambda: file))
 
-    def no_keys(vendors: set[str]) -> Clients:
+    def no_keys(vendor: str, account: str | None) -> Clients:
         raise ConfigurationError("no keys")
 
     actions = read_actions(["calls"], PARSER, limit=None, on_bad_row=pytest.fail, progress=LoadProgress())

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -19,6 +20,16 @@ from volc_moderation.vendors import vendor_of
 
 #: The message of the ``SourceError`` after ``LoadProgress.cancel``.
 CANCELLED_MESSAGE = "interrupted; nothing was sent"
+
+
+class FileCall(NamedTuple):
+    """A call of a file."""
+
+    #: The line or the row of the file.
+    line: int
+    action: Action[Any]
+    #: The name of the account that makes it; None if there is no accounts file.
+    account: str | None = None
 
 
 @attrs.define
@@ -84,8 +95,8 @@ def read_actions(
     limit: int | None,
     on_bad_row: Callable[[str], None],
     progress: LoadProgress,
-) -> Generator[tuple[int, Action[object]], None, None]:
-    """Yield the line number and the action of each good row. Report each bad row to ``on_bad_row`` and skip it.
+) -> Generator[FileCall, None, None]:
+    """Yield the call of each good row. Report each bad row to ``on_bad_row`` and skip it.
 
     ``limit`` is the number of good rows after which reading ends. Raises ``SourceError`` for a file that cannot be read
     to its end.
@@ -104,13 +115,14 @@ def read_actions(
                     if isinstance(row, BadRowError):
                         raise row
                     action = parser.parse(row)
+                    account = parser.account_of(row, action)
                 except (SourceError, InvalidActionError) as error:
                     progress.bad_rows += 1
                     on_bad_row(f"{source.name}, line {line}: {error}")
                     continue
                 progress.good_rows += 1
                 progress.rows_by_action[action.name] = progress.rows_by_action.get(action.name, 0) + 1
-                yield line, action
+                yield FileCall(line, action, account)
             read_before += source.position()
     progress.raise_if_cancelled()
 
@@ -121,46 +133,49 @@ def _position(read_before: int, source: Source) -> int:
 
 def load_actions(
     journal: Journal,
-    actions: Generator[tuple[int, Action[object]], None, None],
-    clients_of: Callable[[set[str]], Clients],
+    calls: Generator[FileCall, None, None],
+    clients_of: Callable[[str, str | None], Clients],
     *,
     skip_bad_rows: bool,
     now: float,
     progress: LoadProgress,
 ) -> None:
-    """Write actions into a journal, within its transaction.
+    """Write calls into a journal, within its transaction.
+
+    :param clients_of: returns the clients of a vendor, by its name, and of an account, unless that is None. It raises
+        if there is none.
 
     Raises ``SourceError``, and the transaction must be rolled back, if there is no call or if there were bad rows,
-    unless ``skip_bad_rows`` is set. ``clients_of`` returns clients; it raises if one of the vendors with
-    these names has none.
+    unless ``skip_bad_rows`` is set.
     """
-    with contextlib.closing(actions):  # this closes the file as well if something fails
-        loaded = load_jobs(journal, actions, clients_of, now=now)
+    with contextlib.closing(calls):  # this closes the file as well if something fails
+        loaded = load_jobs(journal, calls, clients_of, now=now)
     progress.added_jobs, progress.reopened_jobs, progress.is_known_list = loaded.new, loaded.again, loaded.is_known
     check_loaded(progress, skip_bad_rows=skip_bad_rows)
 
 
 def load_jobs(
     journal: Journal,
-    actions: Iterable[tuple[int, Action[object]]],
-    clients_of: Callable[[set[str]], Clients],
+    calls: Iterable[FileCall],
+    clients_of: Callable[[str, str | None], Clients],
     *,
     now: float,
     is_run: bool = True,
 ) -> LoadResult:
-    """Write actions into a journal, within its transaction.
+    """Write calls into a journal, within its transaction.
 
+    :param clients_of: as for ``load_actions``.
     :param is_run: whether the same list adds nothing when it is loaded again.
     """
     lane_ids: dict[Lane, int] = {}
-    clients: dict[str, Clients] = {}
+    clients: dict[tuple[str, str | None], Clients] = {}
 
     def jobs() -> Iterator[tuple[str, int, str, int | None]]:
-        for line, action in actions:
-            vendor = vendor_of(action).name
-            if vendor not in clients:
-                clients[vendor] = clients_of({vendor})
-            lane, completed = clients[vendor].complete(action)
+        for line, action, account in calls:
+            owner = vendor_of(action).name, account
+            if owner not in clients:
+                clients[owner] = clients_of(*owner)
+            lane, completed = clients[owner].complete(action)
             if lane not in lane_ids:
                 lane_ids[lane] = journal.lane_id(lane)
             yield key_of(lane, completed), lane_ids[lane], dump_action(completed), line

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from volc_moderation.action import Action, is_required
+from volc_moderation.bulk.row_accounts import ACCOUNT, RowAccounts
 from volc_moderation.bulk.rows import MAX_QUOTED_CHARACTERS, Row, Source, quoted
 from volc_moderation.bulk.unknown_columns import described, how_to_ignore, listed, normalized, similar_name, suggestions
 from volc_moderation.coercion import model_type_in, parse_model, parser_for
@@ -24,6 +25,7 @@ MAX_LIST_ITEMS = 1000
 #: Actions that a message suggests, and characters that a part of a name must have for it.
 MAX_SUGGESTIONS = 4
 MIN_PART = 3
+_NO_ACCOUNTS_FILE = "the column 'account' needs an accounts file: give --accounts FILE"
 #: How spreadsheets show a long number. Its other digits are lost when the file is written.
 _SHORTENED_NUMBER = re.compile(r"\d([.,]\d+)?E\+\d\d")
 
@@ -44,9 +46,11 @@ class _Field(NamedTuple):
 class _ActionFields:
     """The fields of one action, by each name that a column may have."""
 
-    def __init__(self, action: type[Action[Any]], ignored: frozenset[str]) -> None:
+    def __init__(self, action: type[Action[Any]], ignored: frozenset[str], reserved: frozenset[str]) -> None:
         self.action = action
         self._ignored = ignored
+        #: Columns that say who makes which call.
+        self._reserved = reserved
         self.by_column: dict[str, _Field] = {}
         #: Of the required fields: how the vendor spells them.
         self.required: dict[str, str] = {}
@@ -91,13 +95,13 @@ class _ActionFields:
 
     def _used(self, row: Row) -> Iterator[str]:
         for column, value in row.items():
-            if value not in ("", None) and column != ACTION and column not in self._ignored:
+            if value not in ("", None) and column not in self._reserved and column not in self._ignored:
                 yield column
 
     def _read(self, row: Row) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         for column, value in row.items():
-            if value in ("", None) or column == ACTION or column in self._ignored:
+            if value in ("", None) or column in self._reserved or column in self._ignored:
                 continue
             try:
                 name, from_text, from_json = self.by_column[column]
@@ -143,6 +147,7 @@ class RowParser:
     :param action: the action of rows that name none.
     :param constants: columns that all rows have, such as ``{"app_id": "…"}``. A row's own value takes precedence.
     :param ignored: columns that are left out, or ``ALL_UNKNOWN``.
+    :param accounts: the accounts that rows may name; None if there is no accounts file.
 
     Raises ``SourceError`` for an action or a constant that does not exist.
     """
@@ -154,8 +159,11 @@ class RowParser:
         action: str | None,
         constants: Mapping[str, str],
         ignored: frozenset[str] = frozenset(),
+        accounts: RowAccounts | None = None,
     ) -> None:
         self._actions = actions
+        self._accounts = accounts
+        self._reserved = frozenset({ACTION} if accounts is None else {ACTION, ACCOUNT})
         self._ignored = ignored
         self._fields: dict[str, _ActionFields] = {}
         self._default = action
@@ -165,7 +173,11 @@ class RowParser:
         for name, value in constants.items():
             if name == ACTION:
                 self._fields_of(value)
-            elif not any(name in self._fields_of(action_name).by_column for action_name in actions):
+            elif name not in self._reserved and not any(
+                name in self._fields_of(action_name).by_column for action_name in actions
+            ):
+                if name == ACCOUNT:
+                    raise SourceError(_NO_ACCOUNTS_FILE)
                 similar = similar_name(name, self._known_columns().values())
                 raise SourceError(f"no action has a field {name}" + (f"; did you mean {similar}?" if similar else ""))
 
@@ -185,7 +197,10 @@ class RowParser:
             raise SourceError(
                 f"{source.name}, line 1: there is no column {ACTION!r}; add one, or give --action", line=1
             )
-        unknown = [name for name in source.columns if name in columns and name not in known and name != ACTION]
+        unknown = [name for name in source.columns if name in columns and name not in known]
+        unknown = [name for name in unknown if name not in self._reserved]
+        if ACCOUNT in unknown and self._ignored is not ALL_UNKNOWN:
+            raise SourceError(f"{source.name}, line 1: {_NO_ACCOUNTS_FILE}", line=1)
         given = {known.get(name) for name in columns}
         if unknown and self._ignored is not ALL_UNKNOWN:
             suggested = suggestions(unknown, {*known.values()} - given)
@@ -200,6 +215,10 @@ class RowParser:
                 hint = "add it" if similar is None else f"did you mean {quoted(similar)}? Rename it"
                 reason = f"column {name!r} is missing; {hint}, or give all rows the same with --set {name}=VALUE"
                 raise SourceError(f"{source.name}, line 1: {reason}", line=1)
+
+    def account_of(self, row: Row, action: Action[Any]) -> str | None:
+        """Return the account of a row; None if there is no accounts file. Raises ``SourceError`` if the row is bad."""
+        return None if self._accounts is None else self._accounts.account_of(row, self._constants, action)
 
     def parse(self, row: Row) -> Action[Any]:
         """Return the action of a row. Raises ``SourceError`` or ``InvalidActionError`` if the row is bad."""
@@ -229,7 +248,7 @@ class RowParser:
                 if [*self._actions] == [self._default]:
                     raise SourceError(f"the action of these rows must be {self._default}; got {quoted(action)}")
                 raise SourceError(f"there is no action {quoted(action)}{_did_you_mean(action, self._actions)}")
-            self._fields[action] = _ActionFields(self._actions[action], self._ignored)
+            self._fields[action] = _ActionFields(self._actions[action], self._ignored, self._reserved)
         return self._fields[action]
 
 

@@ -13,11 +13,11 @@ from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from volc_moderation import JournalError, SourceError
+from volc_moderation import ConfigurationError, JournalError, SourceError
 from volc_moderation.bulk.load import LoadProgress, read_actions
 from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.bulk.sources import STDIN
-from volc_moderation.cli.environment import Redis, check_redis, printable_redis
+from volc_moderation.cli.environment import AccountOptions, AccountsFile, Redis, check_redis, printable_redis
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.hand_over import hand_over as hand_over_rows
 from volc_moderation.cli.invocation import command_line
@@ -30,6 +30,7 @@ from volc_moderation.cli.load_files import (
     parse_constants,
     parse_ignored,
     paths_of,
+    row_accounts,
     size_of,
 )
 from volc_moderation.cli.output import OutputFile, check_outputs, create_private, table_console
@@ -61,6 +62,8 @@ def bulk(
     retry_failed: bool = False,
     retry_interrupted: bool = False,
     limit: AtLeastOne = None,
+    accounts: AccountsFile | None = None,
+    account: str | None = None,
     rate: Rate = (),
     redis: Redis | None = None,
     engine: Literal["local", "workers", "streaq"] = "local",
@@ -84,7 +87,7 @@ def bulk(
     ----------
     files
         Files with one call per row. The columns are the fields of the action, in snake_case or as the vendor spells
-        them, and optionally "action".
+        them, and optionally "action" and, with --accounts, "account".
     action
         The action of the rows that name none, such as StopWebcast.
     set_
@@ -106,6 +109,10 @@ def bulk(
         carried them out, for example a start whose process died. Check that first.
     limit
         The maximum number of calls to load.
+    accounts
+        A TOML file with many accounts, instead of the credentials in the environment.
+    account
+        With --accounts: the account of the rows that name none.
     rate
         Calls per second of each action, within its quota. ACTION=NUMBER, such as StopWebcast=300, sets the rate of one
         action; it may exceed the documented quota if the vendor has raised it for the account.
@@ -137,8 +144,14 @@ def bulk(
     try:
         check_files(files)
         constants, ignored = parse_constants(set_), parse_ignored(ignore_columns)
-        parser = RowParser(all_actions(), action=action, constants=constants, ignored=ignored)
-        rates = parse_rates(rate)
+        parser = RowParser(
+            all_actions(),
+            action=action,
+            constants=constants,
+            ignored=ignored,
+            accounts=row_accounts(accounts, account),
+        )
+        rates, used = parse_rates(rate), AccountOptions(accounts)
         if dry_run:
             return _dry_run(files, parser, limit, rates, table_console(output))
         if hand_over:
@@ -156,7 +169,9 @@ def bulk(
                 }
             )
             path = _journal_path(files, journal, resume=False, retries=False)
-            return hand_over_rows(path, console, files, parser, limit=limit, skip_bad=skip_bad)
+            return hand_over_rows(
+                RunOptions(journal=path, accounts=used), console, files, parser, limit=limit, skip_bad=skip_bad
+            )
         if engine != "local":
             engine = "workers"
             check_redis(redis, wanted_by="--engine workers")
@@ -165,10 +180,13 @@ def bulk(
         _create_outputs(output, report)
     except SourceError as error:
         return print_error(console, error)
+    except ConfigurationError as error:  # of the accounts file
+        return print_error(console, error, ExitCode.CREDENTIALS)
     options = RunOptions(
         journal=path,
         is_resumed=resume,
         rates=rates,
+        accounts=used,
         redis=redis,
         engine=engine,
         queue=queue,
@@ -179,6 +197,7 @@ def bulk(
         resume_command=_resume_command(
             path,
             {
+                **used.words(),
                 "--rate": rate or None,
                 "--redis": printable_redis(redis),
                 "--engine": None if engine == "local" else engine,
@@ -262,8 +281,8 @@ def _dry_run(files: Sequence[str], parser: RowParser, limit: int | None, rates: 
     def print_bad_row(message: str) -> None:
         errors.print(message, soft_wrap=True)
 
-    for _, action in read_actions(files, parser, limit=limit, on_bad_row=print_bad_row, progress=progress):
-        examples.setdefault(action.name, str(action))
+    for call in read_actions(files, parser, limit=limit, on_bad_row=print_bad_row, progress=progress):
+        examples.setdefault(call.action.name, str(call.action))
         if time.monotonic() > announce_at:
             announce(errors, progress, rates, quota_of=lambda action_type: action_type.quota)
             announce_at = math.inf

@@ -1,20 +1,23 @@
 """``volc-moderation call ACTION --field value …``: makes one call and prints its result as JSON."""
 
 import asyncio
+import contextlib
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter, Token
 
-from volc_moderation import Action, ConfigurationError, InvalidActionError, ModerationError
+from volc_moderation import Action, ConfigurationError, InvalidActionError, ModerationError, SourceError
+from volc_moderation.accounts import load as load_accounts
 from volc_moderation.action import method_name
-from volc_moderation.cli.environment import open_quotas
+from volc_moderation.cli.environment import AccountOptions, AccountsFile, open_quotas
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.client import Client
 from volc_moderation.coercion import is_list, model_type_in, parse_list, parse_switch, parser_for, types_in
 from volc_moderation.printable import printable_json
+from volc_moderation.quotas.permit import Quotas
 from volc_moderation.vendors import VENDORS
 from volc_moderation.wire import to_json
 
@@ -22,6 +25,8 @@ from volc_moderation.wire import to_json
 DEFAULT_DEADLINE = 60.0
 #: The type of the option.
 Deadline = Annotated[float, Parameter(help="Seconds that the call may take, with all retries and waits.")]
+File = Annotated[AccountsFile | None, Parameter(help="A TOML file with many accounts, instead of the environment.")]
+Name = Annotated[str | None, Parameter(help="With --accounts: the account that makes the call.")]
 
 
 def _command_for(action_type: type[Action[Any]], client_type: type[Client]) -> Callable[..., int]:
@@ -30,9 +35,12 @@ def _command_for(action_type: type[Action[Any]], client_type: type[Client]) -> C
     fields = [parameter for parameter in method.parameters.values() if parameter.name != "self"]
     annotations = {field.name: field.annotation for field in fields}
 
-    def command(*, deadline: Deadline = DEFAULT_DEADLINE, **options: Any) -> int:
+    def command(
+        *, deadline: Deadline = DEFAULT_DEADLINE, accounts: File = None, account: Name = None, **options: Any
+    ) -> int:
         values = {name: value for name, value in options.items() if value is not None}
-        return asyncio.run(_call(action_type, client_type, values, annotations, deadline))
+        used = AccountOptions(accounts, [account] if account else [])
+        return asyncio.run(_call(action_type, client_type, values, annotations, deadline=deadline, accounts=used))
 
     parameters = [
         field.replace(
@@ -41,7 +49,7 @@ def _command_for(action_type: type[Action[Any]], client_type: type[Client]) -> C
         )
         for field in fields
     ]
-    parameters.append(inspect.signature(command).parameters["deadline"])
+    parameters += [inspect.signature(command).parameters[name] for name in ("deadline", "accounts", "account")]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     command.__doc__ = inspect.getdoc(action_type)
@@ -81,15 +89,18 @@ async def _call(
     client_type: type[Client],
     values: dict[str, Any],
     annotations: dict[str, Any],
+    *,
     deadline: float,
+    accounts: AccountOptions,
 ) -> ExitCode:
     """Make the call, and print its result or its error."""
     try:
         fields = {name: _field_value(action_type, name, value, annotations[name]) for name, value in values.items()}
         action = action_type(**fields)
-        async with open_quotas() as quotas, client_type.from_env(quotas=quotas) as client:
+        accounts.check()
+        async with open_quotas() as quotas, _open_client(client_type, quotas, accounts) as client:
             reply = await client.call(action, deadline=deadline)
-    except (InvalidActionError, ConfigurationError) as error:
+    except (InvalidActionError, ConfigurationError, SourceError) as error:
         _print_json_error(error)
         return ExitCode.USAGE
     except ModerationError as error:
@@ -98,6 +109,24 @@ async def _call(
     outcome = {"result": to_json(reply.result), "request_id": reply.request_id, "attempts": reply.attempts}
     print(printable_json(outcome, indent=2))  # noqa: T201 - the output
     return ExitCode.SUCCESS
+
+
+@contextlib.asynccontextmanager
+async def _open_client(client_type: type[Client], quotas: Quotas, accounts: AccountOptions) -> AsyncIterator[Client]:
+    """Open the client of a vendor: of the account that was named, or of the only one. Raises ``ConfigurationError``."""
+    if accounts.file is None:
+        async with client_type.from_env(quotas=quotas) as client:
+            yield client
+        return
+    async with load_accounts(accounts.file, names=accounts.names or None, quotas=quotas, skip_missing=True) as loaded:
+        found = loaded.of(client_type)
+        if len(found) == 1:
+            yield next(iter(found.values()))
+            return
+        if found:
+            raise ConfigurationError(f"several accounts make this call: say which with --account: {', '.join(found)}")
+        skipped = next(iter(loaded.skipped.values()), None)
+        raise skipped or ConfigurationError(f"no account of {accounts.file} that was named makes this call")
 
 
 def _print_json_error(error: ModerationError) -> None:

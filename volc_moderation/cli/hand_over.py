@@ -5,12 +5,10 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from volc_moderation import SourceError
-from volc_moderation.action import Action
-from volc_moderation.bulk.load import LoadProgress, check_loaded, load_jobs, read_actions
+from volc_moderation.bulk.load import FileCall, LoadProgress, check_loaded, load_jobs, read_actions
 from volc_moderation.bulk.row_parser import RowParser
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.invocation import command_line
@@ -35,12 +33,21 @@ PAUSE_BETWEEN_COMMITS = 0.02  # seconds
 
 
 def hand_over(
-    path: Path, console: Terminal, files: Sequence[str], parser: RowParser, *, limit: int | None, skip_bad: bool
+    options: RunOptions,
+    console: Terminal,
+    files: Sequence[str],
+    parser: RowParser,
+    *,
+    limit: int | None,
+    skip_bad: bool,
 ) -> ExitCode:
     """Check all rows, write their calls to the journal, and tell the process that runs it.
 
+    :param options: the journal, and the accounts.
+
     Raises ``SourceError`` if there is no journal.
     """
+    path = options.journal
     no_leader = SourceError(f"no process runs the jobs of {path}: run the same command without --hand-over")
     if not path.is_file() or not socket_file.IS_SUPPORTED:
         raise no_leader
@@ -54,7 +61,7 @@ def hand_over(
         finally:
             await leader.aclose()
 
-    return run_session(RunOptions(journal=path), console, partial(Journal, path, access="shared"), load_and_tell)
+    return run_session(options, console, partial(Journal, path, access="shared"), load_and_tell)
 
 
 async def _connect(session: Session) -> Standby | None:
@@ -75,20 +82,20 @@ async def _load(
     printer = first_bad_rows_printer(session.console)
     # All rows are read first: nobody else can write the journal during a transaction that adds rows.
     reading = _in_thread(lambda: list(read_actions(files, parser, limit=limit, on_bad_row=printer, progress=progress)))
-    actions = await show_loading(session, reading, progress)
+    calls = await show_loading(session, reading, progress)
     check_loaded(progress, skip_bad_rows=skip_bad)
-    clients = session.environment.require_vendors({vendor_of(action).name for _, action in actions})
-    for action in {type(action): action for _, action in actions}.values():
-        leader.check_account(clients.lane_of(action))
+    for call in {(type(call.action), call.account): call for call in calls}.values():
+        clients = session.environment.clients_of(vendor_of(call.action).name, call.account)
+        leader.check_account(clients.lane_of(call.action))
     now = asyncio.get_running_loop().time() + leader.hello.clock_offset
 
-    def load(journal: Journal, chunk: Sequence[tuple[int, Action[object]]]) -> tuple[int, set[int]]:
-        loaded = load_jobs(journal, chunk, session.environment.require_vendors, now=now, is_run=False)
+    def load(journal: Journal, chunk: Sequence[FileCall]) -> tuple[int, set[int]]:
+        loaded = load_jobs(journal, chunk, session.environment.clients_of, now=now, is_run=False)
         return loaded.new + loaded.again, journal.unfinished_lanes()
 
     added = 0
-    for start in range(0, len(actions), ROWS_PER_COMMIT):
-        chunk = actions[start : start + ROWS_PER_COMMIT]
+    for start in range(0, len(calls), ROWS_PER_COMMIT):
+        chunk = calls[start : start + ROWS_PER_COMMIT]
         count, lane_ids = await session.journal.do(partial(load, chunk=chunk), durable=True)
         added += count
         for lane_id in lane_ids:

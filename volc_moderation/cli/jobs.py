@@ -14,8 +14,9 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from volc_moderation import JournalError, SourceError
-from volc_moderation.cli.environment import REDIS_VARIABLE
+from volc_moderation import AuthenticationError, ConfigurationError, JournalError, SourceError, WindowQuotas
+from volc_moderation.accounts import load as load_accounts
+from volc_moderation.cli.environment import REDIS_VARIABLE, AccountOptions, AccountsFile
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.invocation import command_line
 from volc_moderation.cli.job_counts import due_line, print_counts, print_failures
@@ -31,6 +32,7 @@ from volc_moderation.jobs.journal.queries import JobFilter
 from volc_moderation.jobs.journal.schema import JobSummary
 from volc_moderation.printable import counted, printable_json
 from volc_moderation.quotas.environment import REDIS_SCHEMES
+from volc_moderation.quotas.permit import hash_account
 from volc_moderation.vendors import all_actions
 
 #: Jobs that are shown without ``--limit``.
@@ -55,6 +57,8 @@ def jobs(
     action: str | None = None,
     code: str | None = None,
     key: str | None = None,
+    accounts: AccountsFile | None = None,
+    account: str | None = None,
     limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     full_keys: bool = False,
     export: bool = False,
@@ -79,6 +83,10 @@ def jobs(
         Show the jobs whose last error has this code.
     key
         Show the jobs whose key begins like this.
+    accounts
+        The accounts file of --account.
+    account
+        Show the jobs of this account, also of a queue.
     limit
         The maximum number of jobs to show; by default 50, or all with --export.
     full_keys
@@ -105,13 +113,18 @@ def jobs(
         "--export": export or None,
         "--report": report,
     }
+    try:
+        hashes = _hashes_of(accounts, account)
+    except (SourceError, ConfigurationError, AuthenticationError) as error:
+        return print_error(console, error)
     if journal is None:
-        return _show_queue(redis, queue, [name for name, value in about_journal.items() if value is not None])
+        options = [name for name, value in about_journal.items() if value is not None]
+        return _show_queue(redis, queue, options, accounts=hashes)
     if redis is not None or queue is not None:
         return print_error(console, f"give a journal or {'--queue' if redis is None else '--redis'}, not both")
     if f"{journal.parts[0] if journal.parts else ''}//" in REDIS_SCHEMES:  # not printed: it may hold a password
         return print_error(console, "the address of a Redis belongs to --redis")
-    is_filtered = any(value is not None for value in (state, action, code, key))
+    is_filtered = any(value is not None for value in (state, action, code, key, account))
     try:
         with contextlib.closing(Journal(journal, access="read")) as opened:
             if report is not None:
@@ -121,7 +134,7 @@ def jobs(
                 write_report(opened, report, now=time.time())
                 console.print(f"Report: {report}", soft_wrap=True)
             _check_text({"--code": code, "--key": key})
-            job_filter = _job_filter(state, _known_action(action, opened), code, key)
+            job_filter = _job_filter(state, _known_action(action, opened), code, key, accounts=hashes)
             if export:
                 if not _export(opened.jobs(job_filter, limit=limit)):
                     console.print(NO_MATCH)
@@ -134,8 +147,29 @@ def jobs(
     return ExitCode.SUCCESS
 
 
-def _show_queue(redis: str | None, queue: str | None, options: Sequence[str]) -> int:
-    """Show a queue. ``options`` are those that were given and are about a journal."""
+def _hashes_of(file: Path | None, account: str | None) -> frozenset[str]:
+    """Return what stands for an account in journals and queues; nothing without an account.
+
+    Raises ``SourceError``, and what ``accounts.load`` and ``resolve_account`` raise.
+    """
+    if account is None:
+        return frozenset()
+    AccountOptions(file, [account]).check()
+
+    async def resolve() -> frozenset[str]:
+        async with load_accounts(file, names=[account], quotas=WindowQuotas()) as loaded:
+            client = loaded[account]
+            return frozenset(map(hash_account, {await client.resolve_account(), *client.former_accounts}))
+
+    return asyncio.run(resolve())
+
+
+def _show_queue(redis: str | None, queue: str | None, options: Sequence[str], *, accounts: frozenset[str]) -> int:
+    """Show a queue.
+
+    :param options: those that were given and are about a journal.
+    :param accounts: the hashes of the accounts to show; empty for all.
+    """
     console = stderr()
     address, name = redis or os.environ.get(REDIS_VARIABLE), queue or "moderation"
     if not address:
@@ -146,7 +180,7 @@ def _show_queue(redis: str | None, queue: str | None, options: Sequence[str]) ->
         return print_error(console, f"{options[0]} is about a journal, and there is none; --redis shows a whole queue")
     try:
         _check_text({"--redis": redis, "--queue": queue})
-        overview = asyncio.run(read_queue(address, name))
+        overview = asyncio.run(read_queue(address, name, accounts=accounts))
     except SourceError as error:
         return print_error(console, error)
     except JournalError as error:
@@ -154,12 +188,20 @@ def _show_queue(redis: str | None, queue: str | None, options: Sequence[str]) ->
     return show_queue(stdout(), overview, redis=address, queue=name)
 
 
-def _job_filter(state: StateOption | None, action: str | None, code: str | None, key: str | None) -> JobFilter:
+def _job_filter(
+    state: StateOption | None, action: str | None, code: str | None, key: str | None, *, accounts: frozenset[str]
+) -> JobFilter:
     is_deferred, was_gone = state == "deferred", state == "gone"
     # An option is the value of a state with a hyphen, or one of the two kinds that are part of a state.
     states = frozenset() if state is None or is_deferred or was_gone else frozenset({JobState(state.replace("-", " "))})
     return JobFilter(
-        states=states, action=action, code=code, key_prefix=key, is_deferred=is_deferred, was_gone=was_gone
+        states=states,
+        accounts=accounts,
+        action=action,
+        code=code,
+        key_prefix=key,
+        is_deferred=is_deferred,
+        was_gone=was_gone,
     )
 
 

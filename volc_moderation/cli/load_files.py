@@ -9,10 +9,13 @@ from typing import Annotated, Any, TypeVar
 from cyclopts import Parameter
 
 from volc_moderation import Quota, SourceError
+from volc_moderation.accounts import read_tables, vendor_of
 from volc_moderation.action import Action
 from volc_moderation.bulk.load import CANCELLED_MESSAGE, LoadProgress, load_actions, read_actions
+from volc_moderation.bulk.row_accounts import RowAccounts
 from volc_moderation.bulk.row_parser import ALL_UNKNOWN, RowParser
 from volc_moderation.bulk.sources import STDIN
+from volc_moderation.cli.environment import AccountOptions
 from volc_moderation.cli.plan import plan_line
 from volc_moderation.cli.rate import Rates
 from volc_moderation.cli.session import Session
@@ -76,6 +79,18 @@ def parse_ignored(values: Sequence[str]) -> frozenset[str]:
     return ALL_UNKNOWN if names == {"all"} else names
 
 
+def row_accounts(file: Path | None, default: str | None) -> RowAccounts | None:
+    """Return the accounts that rows may name; None without an accounts file.
+
+    Raises ``SourceError`` for an unknown account, and ``ConfigurationError`` if the file cannot be used.
+    """
+    AccountOptions(file, [default] if default else []).check()
+    if file is None:
+        return None
+    vendors = {name: vendor_of(table) for name, table in read_tables(file).items()}
+    return RowAccounts(vendors, default=default)
+
+
 async def load_files(
     session: Session, files: Sequence[str], parser: RowParser, *, limit: int | None = None, skip_bad: bool = False
 ) -> None:
@@ -97,7 +112,7 @@ async def load_files(
         load_actions(
             journal,
             actions,
-            session.environment.require_vendors,
+            session.environment.clients_of,
             skip_bad_rows=skip_bad,
             now=time.time(),
             progress=progress,

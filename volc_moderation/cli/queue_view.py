@@ -21,8 +21,10 @@ MAX_CODES_SHOWN = 5
 MAX_LANES_SHOWN = 20
 
 
-async def read_queue(redis: str, queue: str) -> QueueOverview | None:
+async def read_queue(redis: str, queue: str, *, accounts: frozenset[str]) -> QueueOverview | None:
     """Return what a queue has; None if it does not exist.
+
+    :param accounts: the hashes of the accounts whose jobs count; empty for all.
 
     Raises ``SourceError`` if the address or the name is invalid, and ``JournalError`` if the Redis does not answer.
     """
@@ -36,7 +38,7 @@ async def read_queue(redis: str, queue: str) -> QueueOverview | None:
         raise SourceError("--redis must be an address such as redis://localhost:6379")
     reader = QueueReader(client, queue, keep=1, reconnect=0.0)
     try:
-        return await reader.overview()
+        return await reader.overview(accounts)
     finally:
         await reader.aclose()
 

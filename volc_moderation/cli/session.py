@@ -8,8 +8,8 @@ from typing import Literal
 
 import attrs
 
-from volc_moderation import ConfigurationError, JournalError, SourceError
-from volc_moderation.cli.environment import Environment, open_environment
+from volc_moderation import AuthenticationError, ConfigurationError, JournalError, SourceError
+from volc_moderation.cli.environment import AccountOptions, Environment, open_environment
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.rate import Rates
 from volc_moderation.cli.signals import Interrupts
@@ -28,6 +28,7 @@ class RunOptions:
     #: Whether to continue a journal that exists.
     is_resumed: bool = False
     rates: Rates = attrs.field(factory=Rates)
+    accounts: AccountOptions = attrs.field(factory=AccountOptions)
     #: The address of the Redis that shares the quotas, and has the queue if workers make the calls.
     redis: str | None = None
     engine: Literal["local", "workers"] = "local"
@@ -78,7 +79,7 @@ async def _run_session(
     with interrupts.listen():
         try:
             async with (
-                open_environment(options.rates, options.redis) as environment,
+                open_environment(options.rates, options.redis, options.accounts) as environment,
                 contextlib.aclosing(await open_journal(open_file)) as journal,
             ):
                 session = Session(
@@ -89,7 +90,7 @@ async def _run_session(
                 return await command(session)
         except SourceError as error:
             return print_error(console, error, ExitCode.INTERRUPTED if interrupts.count else ExitCode.USAGE)
-        except ConfigurationError as error:
+        except (AuthenticationError, ConfigurationError) as error:
             return print_error(console, error, ExitCode.CREDENTIALS)
         except JournalError as error:
             return print_error(console, error, ExitCode.FAILURE)

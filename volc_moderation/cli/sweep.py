@@ -15,7 +15,7 @@ from rich.table import Table
 
 from volc_moderation import ConflictError, InvalidActionError, InvalidRequestError, ModerationError, SourceError
 from volc_moderation.bulk.row_parser import RowParser
-from volc_moderation.cli.environment import Redis
+from volc_moderation.cli.environment import AccountOptions, AccountsFile, Redis
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.load_files import (
     IgnoreColumns,
@@ -53,6 +53,8 @@ def sweep(
     ignore_columns: IgnoreColumns = (),
     older_than: str = "0s",
     dry_run: bool = False,
+    accounts: AccountsFile | None = None,
+    account: str | None = None,
     rate: Rate = (),
     redis: Redis | None = None,
     output: OutputFile | None = None,
@@ -79,6 +81,10 @@ def sweep(
         its first listed user.
     dry_run
         List what is running; stop nothing.
+    accounts
+        A TOML file with many accounts, instead of the credentials in the environment.
+    account
+        With --accounts: the account of the rooms, if there are several of Volcengine.
     rate
         Calls per second of each action, or of one action: ListDetectionTask=50. By default the rate is learned, because
         the vendor publishes no quota.
@@ -94,7 +100,8 @@ def sweep(
     try:
         check_files(files)
         age = _parse_age(older_than)
-        rates = parse_rates(rate)
+        rates, used = parse_rates(rate), AccountOptions(accounts, [account] if account else [])
+        used.check()
         if not files:
             raise SourceError("give a file with the rooms, or - for standard input")
         actions = {ListDetectionTask.name: ListDetectionTask}  # a row that names another action is refused
@@ -119,7 +126,13 @@ def sweep(
         return print_error(console, "a sweep needs a directory for temporary files: set TMPDIR to one")
     with directory as name:
         options = RunOptions(
-            journal=Path(name) / "sweep", is_kept=False, rates=rates, redis=redis, output=output, is_verbose=verbose
+            journal=Path(name) / "sweep",
+            is_kept=False,
+            rates=rates,
+            accounts=used,
+            redis=redis,
+            output=output,
+            is_verbose=verbose,
         )
         return run_session(options, console, partial(Journal, options.journal), load_and_sweep)
 

@@ -19,6 +19,7 @@ class JobFilter:
     """Selects the jobs that meet all of its conditions; by default every job.
 
     :param states: of the job; empty for any.
+    :param accounts: the hashes of accounts; empty for any.
     :param action: the vendor's name of the action.
     :param code: of the last refusal or fault, as text.
     :param key: of the job.
@@ -28,6 +29,7 @@ class JobFilter:
     """
 
     states: frozenset[JobState] = frozenset()
+    accounts: frozenset[str] = frozenset()
     action: str | None = None
     code: str | None = None
     key: str | None = None
@@ -42,6 +44,10 @@ class JobFilter:
         if self.states:
             conditions.append(f"state IN ({', '.join('?' * len(self.states))})")
             values += sorted(self.states)
+        if self.accounts:
+            marks = ", ".join("?" * len(self.accounts))
+            conditions.append(f"lane IN (SELECT id FROM lane WHERE account IN ({marks}))")  # noqa: S608 - marks only
+            values += sorted(self.accounts)
         if self.is_deferred:
             conditions.append("state = 'pending' AND attempts > 0")
         if self.was_gone:

@@ -80,8 +80,11 @@ class QueueReader(RedisQueue):
         counts = {JobState.PENDING: sum(sizes), JobState.SENT: sum(taken)}
         return counts, min(due, default=None), int(seconds) + int(microseconds) / 1e6
 
-    async def overview(self) -> QueueOverview | None:
-        """Return what the queue has; None if it does not exist. Raises ``JournalError``."""
+    async def overview(self, accounts: frozenset[str] = frozenset()) -> QueueOverview | None:
+        """Return what the queue has; None if it does not exist. Raises ``JournalError``.
+
+        :param accounts: the hashes of the accounts whose jobs count; empty for all.
+        """
         clocks, (seconds, microseconds), lane_names, contacts = await self._pipeline(
             ("HMGET", self._prefix + "queue", "wall", "offset", "beat"),
             ("TIME",),
@@ -98,7 +101,7 @@ class QueueReader(RedisQueue):
         workers = [worker for worker, contact in _pairs(contacts) if float(contact) > oldest_contact]
         statuses = await self._pipeline(*(("HGET", self._prefix + "worker:" + _text(name), "told") for name in workers))
 
-        lanes = {lane: name for name in lane_names if (lane := parse_lane_name(_text(name))) is not None}
+        lanes = {lane: name for name in lane_names if (lane := _lane_of(name, accounts)) is not None}
         counts: Counter[tuple[Lane, JobState]] = Counter()
         next_due: list[float] = []
         due_keys = [self._prefix + "due:" + _text(name) for name in lanes.values()]
@@ -109,7 +112,7 @@ class QueueReader(RedisQueue):
             next_due += [(float(due) - offset) / 1000 for _, due in _pairs(first)]
 
         job_keys, is_complete = await self._job_keys()
-        failures = await self._read_jobs(job_keys, counts)
+        failures = await self._read_jobs(job_keys, accounts, counts)
         return QueueOverview(
             counts={kind: count for kind, count in counts.items() if count},
             is_complete=is_complete,
@@ -134,7 +137,9 @@ class QueueReader(RedisQueue):
                 return list(keys), True
         return list(keys), False
 
-    async def _read_jobs(self, keys: Sequence[bytes], counts: Counter[tuple[Lane, JobState]]) -> list[FailureCode]:
+    async def _read_jobs(
+        self, keys: Sequence[bytes], accounts: frozenset[str], counts: Counter[tuple[Lane, JobState]]
+    ) -> list[FailureCode]:
         """Count jobs, except for the pending ones that wait in a lane; return the codes with which jobs failed."""
         failures: Counter[str | int | None] = Counter()
         messages: dict[str | int | None, str | None] = {}
@@ -143,7 +148,7 @@ class QueueReader(RedisQueue):
             failed: list[tuple[bytes, str]] = []
             replies = await self._pipeline(*(("HMGET", key, "lane", "state") for key in page))
             for key, (lane_name, stored_state) in zip(page, replies, strict=True):
-                lane = parse_lane_name(_text(lane_name or b""))
+                lane = _lane_of(lane_name or b"", accounts)
                 state = {b"taken": "pending", b"pending": ""}.get(stored_state, _text(stored_state or b""))
                 # A job may have expired since, and another version or program may have written it.
                 if lane is None or state not in _STATES:
@@ -170,6 +175,12 @@ class QueueReader(RedisQueue):
             return cast("Awaitable[list[Any]]", pipeline.execute())
 
         return cast("list[Any]", await self._request(send))
+
+
+def _lane_of(name: bytes, accounts: frozenset[str]) -> Lane | None:
+    """Return the lane with a name; None if the name is invalid, or if it is of another account."""
+    lane = parse_lane_name(_text(name))
+    return lane if lane is not None and (not accounts or lane.account in accounts) else None
 
 
 def _pairs(reply: Sequence[Any]) -> list[tuple[Any, Any]]:
