@@ -1,8 +1,8 @@
 """ZEGO's side of a fleet: an emulator for each AppId, all on one port, in a process of its own.
 
 Each emulator checks the signatures of its AppId and enforces its quotas, as it does everywhere else. ``GET /report``
-returns what has arrived: the counts of each AppId, and the number of calls that each worker made, by the second. A
-worker is known by its ``User-Agent``.
+returns what has arrived: the counts of each AppId, and the number of calls that each worker made. A worker is known by
+its ``User-Agent``.
 """
 
 import asyncio
@@ -35,15 +35,16 @@ class Report:
 
     #: Of each AppId, the counts of its emulator.
     apps: dict[int, dict[str, int]]
-    #: The calls that were accepted, by the second since the first one, the worker and the AppId.
-    calls: dict[tuple[int, str, int], int]
+    #: The calls that were accepted, by the worker and the AppId.
+    calls: dict[tuple[str, int], int]
+    #: When this was, on the server's clock, in seconds.
+    at: float
 
-    def per(self, part: str, *, begin: int, end: int) -> Counter[str]:
-        """Return the accepted calls of each ``worker`` or ``app`` in the seconds from ``begin`` to before ``end``."""
+    def per(self, part: str) -> Counter[str]:
+        """Return the accepted calls of each ``worker`` or ``app``."""
         counts: Counter[str] = Counter()
-        for (second, worker, app_id), count in self.calls.items():
-            if begin <= second < end:
-                counts[worker if part == "worker" else str(app_id)] += count
+        for (worker, app_id), count in self.calls.items():
+            counts[worker if part == "worker" else str(app_id)] += count
         return counts
 
 
@@ -81,7 +82,8 @@ class FleetServer:
             report = (await client.get(f"{self.base_url}/report")).json()
         return Report(
             {int(app_id): counts for app_id, counts in report["apps"].items()},
-            {(second, worker, app_id): count for second, worker, app_id, count in report["calls"]},
+            {(worker, app_id): count for worker, app_id, count in report["calls"]},
+            report["at"],
         )
 
 
@@ -93,8 +95,7 @@ class _Server:
             app_id: Emulator(Settings(app_id=app_id, server_secret=SERVER_SECRET, quotas={ACTION: quota}))
             for app_id in range(FIRST_APP_ID, FIRST_APP_ID + apps)
         }
-        self._calls: Counter[tuple[int, str, int]] = Counter()
-        self._first_at: float | None = None
+        self._calls: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -103,15 +104,12 @@ class _Server:
         if found is None:
             await self._send_report(send)
             return
-        app_id, now = int(found[1]), asyncio.get_running_loop().time()
-        if self._first_at is None:
-            self._first_at = now
+        app_id = int(found[1])
         worker = next((value for name, value in scope["headers"] if name == b"user-agent"), b"").decode()
-        second = int(now - self._first_at)
 
         async def count_and_send(message: Message) -> None:
             if message["type"] == "http.response.body" and b'"Code":0' in message["body"]:
-                self._calls[second, worker, app_id] += 1
+                self._calls[worker, app_id] += 1
             await send(message)
 
         await self._emulators[app_id](scope, receive, count_and_send)
@@ -119,7 +117,7 @@ class _Server:
     async def _send_report(self, send: Send) -> None:
         apps = {app_id: emulator.counts().get(ACTION, {}) for app_id, emulator in self._emulators.items()}
         calls = [[*key, count] for key, count in self._calls.items()]
-        body = json.dumps({"apps": apps, "calls": calls}).encode()
+        body = json.dumps({"apps": apps, "calls": calls, "at": asyncio.get_running_loop().time()}).encode()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": body})
 

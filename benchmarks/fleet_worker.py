@@ -1,7 +1,6 @@
 """A worker of a fleet, in a process of its own: a client for each AppId, all with one HTTP client and one store.
 
-The arguments are a JSON object: ``name``, ``base_url``, ``redis``, ``apps``, ``quota`` and ``first``. The worker serves
-the AppIds from number ``first`` on. It works until SIGTERM.
+The argument is a JSON object: ``name``, ``base_url``, ``redis``, ``apps`` and ``quota``. It works until SIGTERM.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ from volc_moderation.jobs.distributed import DistributedJobs
 
 
 async def fleet_clients(
-    stack: AsyncExitStack, *, name: str, base_url: str, redis: str, apps: int, quota: int, first: int = 0
+    stack: AsyncExitStack, *, name: str, base_url: str, redis: str, apps: int, quota: int
 ) -> list[ZegoClient]:
     """Return a client for each AppId. They share an HTTP client, whose ``User-Agent`` is ``name``, and a store."""
     http_client = await stack.enter_async_context(fastest_http_client(base_url))
@@ -32,15 +31,13 @@ async def fleet_clients(
                 http_client=http_client,
             )
         )
-        for number in range(first, first + apps)
+        for number in range(apps)
     ]
 
 
-async def main(*, name: str, base_url: str, redis: str, apps: int, quota: int, first: int = 0) -> None:
+async def main(*, name: str, base_url: str, redis: str, apps: int, quota: int) -> None:
     async with AsyncExitStack() as stack:
-        clients = await fleet_clients(
-            stack, name=name, base_url=base_url, redis=redis, apps=apps, quota=quota, first=first
-        )
+        clients = await fleet_clients(stack, name=name, base_url=base_url, redis=redis, apps=apps, quota=quota)
         async with DistributedJobs(redis, clients=clients) as jobs:
             await jobs.work()
 

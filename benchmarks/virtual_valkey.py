@@ -1,4 +1,4 @@
-"""A Valkey in virtual time: the scripts of the queue and of the quotas, in memory, with a count of what they would cost.
+"""A Valkey in virtual time: the scripts of the queue and of the quotas, in memory, with a count of what they cost.
 
 ``RedisQueue`` and ``RedisQuotas`` use it as they use a client of redis-py. The permits follow the rules of
 ``grant_permits.py``, the queue those of ``queue.lua``, as far as a fleet needs them: no runs, no lost data, no steps of
@@ -120,9 +120,8 @@ class VirtualValkey:
         self._quotas[key], reply = grant_permits(state, request, int(self._loop.time() * 1e6))
         commands = EXCHANGE_COMMANDS + 2 * len(request.returns) + len(request.renew) + 2 * len(reply.delays)
         self._count("permits", commands, len(text) + 6 * len(key) + 60)
-        return [*(getattr(reply, name) for name in ("generation", "now", "effective", "permits_out", "wait", "others"))] + [
-            list(reply.delays)
-        ]
+        fields = ("generation", "now", "effective", "permits_out", "wait", "others")
+        return [*(getattr(reply, name) for name in fields), list(reply.delays)]
 
     def step(self, step: str, text: str) -> Any:
         """Run a step of ``queue.lua``."""
