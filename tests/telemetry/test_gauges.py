@@ -12,7 +12,7 @@ from redis import Redis
 
 from tests.doubles import aged_quota_file, mocked, volcengine_client, volcengine_success
 from tests.telemetry.conftest import Exported
-from volc_moderation import FileQuotas, NoQuotas, Quota, RedisQuotas, WindowQuotas
+from volc_moderation import FileQuotas, NoQuotas, Quota, RedisQuotas, WindowQuotas, telemetry
 from volc_moderation.jobs import Jobs
 from volc_moderation.jobs.distributed import DistributedJobs
 from volc_moderation.jobs.runner import MEASURE_PAUSE
@@ -224,3 +224,22 @@ async def test_jobs_of_a_queue(exported: Exported, valkey: str, redis: Redis) ->
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert await read(exported, Metric.JOBS) == {}
+
+
+async def test_a_source_that_fails_is_left_out(exported: Exported) -> None:
+    class Source:
+        pass
+
+    def fail(_: Source) -> list[telemetry.Measurement]:
+        raise ValueError
+
+    async def fail_late(_: Source) -> list[telemetry.Measurement]:
+        raise ValueError
+
+    failing = [Source(), Source()]
+    telemetry.register(failing[0], fail)
+    telemetry.register(failing[1], fail_late)
+    store = WindowQuotas()
+    tasks = await occupy(store, 1)
+    assert await read(exported, Metric.QUOTA_PERMITS) == {ATTRIBUTES: 1}
+    await end(tasks)

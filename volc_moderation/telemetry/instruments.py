@@ -155,6 +155,9 @@ class Metric(Enum):
         self.attributes = attributes
         self.description = description
 
+    #: That of Enum hashes the name in Python, which takes as long as to count.
+    __hash__ = object.__hash__
+
 
 #: The spans: the name, and its attributes.
 SPANS = {
