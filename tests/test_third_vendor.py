@@ -171,6 +171,8 @@ async def test_webhooks() -> None:
 ABOUT_THE_VENDORS = {
     *("__init__.py", "vendors.py", "testing/signed_callbacks.py"),
     *("cli/demo.py", "cli/sweep.py", "cli/swept_room.py"),
+    *("doctor/account.py", "doctor/accounts.py", "doctor/environment_accounts.py", "doctor/file_accounts.py"),
+    "doctor/signed_read.py",
 }
 
 

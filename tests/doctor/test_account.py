@@ -211,6 +211,14 @@ async def test_sts_that_cannot_be_reached_or_hangs(monkeypatch: pytest.MonkeyPat
             assert statuses(await check("volcengine", sts=address)) == GOOD | {"identity": "warning"}
 
 
+async def test_an_address_of_sts_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with vendor(SUCCESS) as double:
+        use(monkeypatch, double.url)
+        found = await check("volcengine", sts="ftp://user:pass-word@host")
+    assert statuses(found) == GOOD | {"identity": "failed"}
+    assert "pass-word" not in repr(found).replace("ftp", "")
+
+
 # Settings
 
 
@@ -218,7 +226,7 @@ async def test_sts_that_cannot_be_reached_or_hangs(monkeypatch: pytest.MonkeyPat
 async def test_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     use(monkeypatch, url)
     found = await check("volcengine")
-    assert statuses(found) == {"http_client": "failed"}
+    assert statuses(found) == {"keys": "ok", "http_client": "failed"}
     assert "pass-word" not in repr(found)
 
 
@@ -226,7 +234,7 @@ async def test_proxies_and_certificates_that_cannot_be_used(monkeypatch: pytest.
     use(monkeypatch, "https://vendor.example")
     monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent.pem")
     found = await check("volcengine")
-    assert statuses(found) == {"http_client": "failed"}
+    assert statuses(found) == {"keys": "ok", "http_client": "failed"}
 
 
 async def test_a_vendor_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,7 +136,6 @@ def test_accounts_of_a_file(
     [
         (["--account", "other"], "there is no account 'other'; there are volcengine, zego"),
         (["--redis", "localhost:6379"], "--redis must be an address such as"),
-        (["--sts", "ftp://host"], "endpoint must be like"),
     ],
 )
 def test_options_that_are_wrong(run_doctor: Doctor, options: list[str], text: str) -> None:

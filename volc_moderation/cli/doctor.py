@@ -24,7 +24,6 @@ from volc_moderation.doctor.file_accounts import file_accounts
 from volc_moderation.doctor.finding import Finding, Status, overall, report
 from volc_moderation.printable import counted, printable_json
 from volc_moderation.quotas.environment import REDIS_SCHEMES
-from volc_moderation.volcengine.credentials.sending import parse_endpoint
 
 #: How a status is shown: the word, and its style.
 MARKS = {
@@ -96,8 +95,6 @@ def _plan(
     """Return what the options ask for. Raises ``SourceError`` and ``ConfigurationError``."""
     if redis and not redis.startswith(REDIS_SCHEMES):
         raise SourceError("--redis must be an address such as redis://localhost:6379")
-    if sts is not None:
-        parse_endpoint(sts)
     return Plan(
         # An empty variable counts as unset.
         accounts=partial(file_accounts, file, names) if file not in {None, Path()} else partial(list, _select(names)),

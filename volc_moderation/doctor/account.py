@@ -42,17 +42,17 @@ async def check_account(account: Account, quotas: Quotas, *, sts_endpoint: str |
     :param sts_endpoint: the address of STS; None for the vendor's, which is not asked about the keys of an emulator.
     """
     subject = Subject(f"account:{account.name}")
+    found, keys = await _check_keys(subject, account)
+    if keys is None:
+        return found
     try:
         url = BaseURL.parse(account.base_url)
         http_client = fastest_http_client(account.base_url)
     except ConfigurationError as error:
         step = "correct the address of the vendor, or the variables for proxies and certificates"
-        return [subject.failed("http_client", str(error), step)]
+        return [*found, subject.failed("http_client", str(error), step)]
     endpoint = sts_endpoint or (None if url.is_loopback else sts.ENDPOINT)
     async with http_client:
-        found, keys = await _check_keys(subject, account)
-        if keys is None:
-            return found
         checks: tuple[tuple[str, float, Callable[[], Awaitable[Sequence[Finding]]], str], ...] = (
             (
                 "tls",

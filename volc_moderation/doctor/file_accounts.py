@@ -37,8 +37,8 @@ def _account(file: Path, name: str, table: AccountTable) -> Account:
     return Account(
         name=name,
         vendor=vendor,
-        base_url=table.text("base_url") or BASE_URLS[vendor],
-        find_keys=partial(_FIND_KEYS[vendor], table),
+        base_url=table.text("base_url") or BASE_URLS.get(vendor, ""),
+        find_keys=partial(_FIND_KEYS.get(vendor, _no_keys), table),
         open_client=open_client,
     )
 
@@ -63,6 +63,10 @@ async def _zego_keys(table: AccountTable) -> Keys:
         source = f"a command in {table.place}"
         await secret()
     return Keys(source=source, shown=f"AppId {app_id}")
+
+
+async def _no_keys(table: AccountTable) -> Keys:
+    raise NotConfiguredError(f"{table.place}: nothing is known about how to check this vendor")
 
 
 def _source(table: AccountTable) -> str:
