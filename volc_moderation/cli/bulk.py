@@ -151,7 +151,7 @@ def bulk(
             ignored=ignored,
             accounts=row_accounts(accounts, account),
         )
-        rates, used = parse_rates(rate), AccountOptions(accounts)
+        rates, used = parse_rates(rate), AccountOptions(accounts, skip_missing=True)
         if dry_run:
             return _dry_run(files, parser, limit, rates, table_console(output))
         if hand_over:
