@@ -19,7 +19,14 @@ from volc_moderation.doctor.account import judge_keys
 from volc_moderation.doctor.accounts import Keys
 from volc_moderation.doctor.clock import ClockReading, judge_clock, offset_of, read_date
 from volc_moderation.doctor.finding import Finding, Status, overall, report
-from volc_moderation.doctor.installation import CORE, EXTRAS, installed_versions, judge_extras, judge_versions
+from volc_moderation.doctor.installation import (
+    CORE,
+    EXTRAS,
+    find_http_client,
+    installed_versions,
+    judge_extras,
+    judge_versions,
+)
 from volc_moderation.doctor.redis import judge_info
 from volc_moderation.doctor.round_trips import expected_share, judge_round_trips
 from volc_moderation.doctor.signed_read import judge_identity, judge_signed_read
@@ -51,6 +58,15 @@ def test_this_installation_is_complete() -> None:
     versions = installed_versions()
     assert judge_versions(SUBJECT, versions).status is Status.OK
     assert judge_extras(SUBJECT, versions).status is Status.OK
+
+
+async def test_the_http_client_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = await find_http_client(SUBJECT)
+    assert (finding.status, finding.detail) == (Status.OK, "httpx2 over aiohttp")
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent.pem")
+    finding = await find_http_client(SUBJECT)
+    assert finding.status is Status.FAILED
+    assert "SSL_CERT_FILE" in finding.next_step
 
 
 @pytest.mark.parametrize(("version", "text"), [(None, "httpx is missing"), ("0.27.9", "httpx 0.27.9 is older than")])

@@ -14,7 +14,7 @@ import attrs
 from volc_moderation.doctor.account import check_account
 from volc_moderation.doctor.accounts import Account
 from volc_moderation.doctor.finding import Finding, Status, Subject
-from volc_moderation.doctor.installation import installed_versions, judge_extras, judge_versions
+from volc_moderation.doctor.installation import find_http_client, installed_versions, judge_extras, judge_versions
 from volc_moderation.doctor.journal import check_journal
 from volc_moderation.doctor.quota_store import usable_store
 from volc_moderation.doctor.redis import Purpose, check_redis
@@ -76,7 +76,7 @@ async def examine(plan: Plan) -> list[Finding]:
         for task in tasks.values():
             task.cancel()
     rest = [finding for name, task in tasks.items() for finding in _findings_of(name, task)]
-    return [*_check_package(package), *found, *_judge_accounts(found), *unlisted, stored, *rest]
+    return [*await _check_package(package), *found, *_judge_accounts(found), *unlisted, stored, *rest]
 
 
 def _checks_without_store(plan: Plan, quotas: Subject) -> dict[str, Coroutine[Any, Any, Sequence[Finding]]]:
@@ -123,9 +123,9 @@ async def _check_account(
         )
 
 
-def _check_package(subject: Subject) -> list[Finding]:
+async def _check_package(subject: Subject) -> list[Finding]:
     versions = installed_versions()
-    return [judge_versions(subject, versions), judge_extras(subject, versions)]
+    return [judge_versions(subject, versions), judge_extras(subject, versions), await find_http_client(subject)]
 
 
 def _certificates() -> ssl.SSLContext:

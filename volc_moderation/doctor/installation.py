@@ -1,4 +1,4 @@
-"""What is installed: versions and extras."""
+"""What is installed: versions, extras, and the HTTP client that follows from them."""
 
 import platform
 import re
@@ -8,6 +8,8 @@ from importlib import metadata
 
 from volc_moderation import __version__
 from volc_moderation.doctor.finding import Fact, Finding, Subject
+from volc_moderation.errors import ConfigurationError
+from volc_moderation.http_clients import fastest_http_client, name_of
 
 #: What every installation has, with the lowest version that works.
 CORE = {"httpx": "0.28.1", "attrs": "24.2", "cattrs": "24.1.3", "aiolimiter": "1.2.1", "tenacity": "9"}
@@ -74,6 +76,17 @@ def judge_extras(subject: Subject, versions: Mapping[str, str | None]) -> Findin
     every_fault = dict.fromkeys(fault for faults in too_old.values() for fault in faults)
     step = f"pip install --upgrade 'volc_moderation[{extras}]'"
     return subject.failed("extras", ", ".join(every_fault), step, **installed)
+
+
+async def find_http_client(subject: Subject) -> Finding:
+    """Report which HTTP client sends the calls."""
+    try:
+        async with fastest_http_client() as client:
+            name = name_of(client)
+    except ConfigurationError as error:
+        step = "correct the variables for proxies and certificates, such as HTTPS_PROXY and SSL_CERT_FILE"
+        return subject.failed("http_client", str(error), step, name=None)
+    return subject.ok("http_client", name, name=name)
 
 
 def _fault(name: str, least: str, version: str | None) -> str:

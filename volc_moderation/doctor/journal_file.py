@@ -23,7 +23,7 @@ except ImportError:  # on Windows
 
 #: Where SQLite's locks on a file are: https://www.sqlite.org/src/file/src/os.h
 _PENDING, _RESERVED, _SHARED, _SHARED_SIZE = 0x40000000, 0x40000001, 0x40000002, 510
-#: ``struct flock``: type, whence, start, length and process, in the order of the system.
+#: ``struct flock``: type, whence, start, length and process, in the order of a system of 64 bits.
 _FLOCKS = {"linux": ("hhqqi4x", (0, 1, 2, 3, 4)), "darwin": ("qqihh", (3, 4, 0, 1, 2))}
 #: A larger journal that was left with a write-ahead log is not copied.
 MAX_COPY_BYTES = 2**30
@@ -69,7 +69,7 @@ class NotAJournalError(Exception):
 
 def holders_of(journal: Path) -> Holders | None:
     """Return which processes use a journal; None if the system does not tell."""
-    if fcntl is None or sys.platform not in _FLOCKS:
+    if fcntl is None or sys.platform not in _FLOCKS or sys.maxsize < 2**32:
         return None
     try:
         file = journal.with_name(f"{journal.name}-lock").open("rb")
