@@ -276,6 +276,43 @@ async def test_a_command_prints_a_whole_pair(tmp_path: Path) -> None:
     assert "AKTP1/" in seen[0].headers["Authorization"]
 
 
+@pytest.mark.parametrize(
+    ("credentials", "account"),
+    [
+        ('{ provider = "default" }', None),
+        ('{ provider = "environment" }', None),
+        ('{ provider = "ecs", role_name = "moderator" }', None),
+        ('{ provider = "profile", path = "config.json", profile = "work" }', None),
+        ('{ provider = "oidc", role_trn = "trn:iam::21:role/moderator", token_file = "token" }', "21"),
+        (
+            '{ provider = "assume_role", role_trn = "trn:iam::21:role/moderator", duration_seconds = 900,'
+            ' source = { access_key = { env = "CHINA_KEY" }, secret_key = { env = "CHINA_SECRET" } } }',
+            "21",
+        ),
+        (
+            '{ provider = "assume_role", role_trn = "trn:iam::22:role/moderator",'
+            ' source = { credentials = { provider = "ecs" } } }',
+            "22",
+        ),
+    ],
+)
+def test_each_provider_can_be_described(tmp_path: Path, credentials: str, account: str | None) -> None:
+    client = accounts.load(written(tmp_path, volcengine_account(credentials=credentials)))["cn"]
+    if account is None:
+        with pytest.raises(ConfigurationError, match="resolve_account"):
+            _ = client.account  # it comes with the keys
+    else:
+        assert client.account == account
+
+
+def test_keys_of_a_source_make_the_file_a_secret(tmp_path: Path) -> None:
+    role = 'provider = "assume_role", role_trn = "trn:iam::21:role/moderator"'
+    credentials = f'{{ {role}, source = {{ access_key = "AKLT1", secret_key = "hidden-secret" }} }}'
+    path = written(tmp_path, volcengine_account(credentials=credentials), mode=0o644)
+    with pytest.raises(ConfigurationError, match="contains a key .*accounts.cn: access_key"):
+        accounts.load(path)
+
+
 def test_a_third_vendor_says_which_settings_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(VENDORS, TOY.name, TOY)
     loaded = accounts.load(written(tmp_path, '[accounts.stage]\nvendor = "toy"\nkey = "k"\nsecret = "s"'))
