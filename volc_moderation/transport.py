@@ -11,7 +11,7 @@ import ssl
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from volc_moderation import aiohttp_adapter
+from volc_moderation import aiohttp_adapter, telemetry
 from volc_moderation.base_url import BaseURL
 from volc_moderation.errors import TransportError
 from volc_moderation.gate import gate_for
@@ -69,9 +69,18 @@ class Transport:
 
         :param timeout: the longest time from connecting to the last byte of the response, in seconds.
 
+        Instrumentations of HTTP clients do not show the request.
+
         Raises ``TransportError``, which is not chained to the exception of httpx: the frames of that one hold addresses
         and headers, including signatures.
         """
+        recorder = telemetry.active()
+        if recorder is None:
+            return await self._send(request, timeout)
+        with recorder.without_instrumentations():
+            return await self._send(request, timeout)
+
+    async def _send(self, request: Request, timeout: float) -> Response:  # noqa: ASYNC109 - for one request
         started = asyncio.get_running_loop().time()
         try:
             # httpx's own read timeout starts again with every byte that arrives; this one does not.

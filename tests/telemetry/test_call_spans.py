@@ -8,6 +8,7 @@ from contextlib import suppress
 import httpx
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 from tests.doubles import (
@@ -258,3 +259,23 @@ async def test_tokens_of_users_are_not_exported(exported: Exported) -> None:
         with suppress(ModerationError):
             await client.ban_user_stream(app_id="app", room_id="room", user_id="user", token=token)
     assert token not in exported.text()
+
+
+class FaultyProcessor(SpanProcessor):
+    def __init__(self, fails_at: str) -> None:
+        self._fails_at = fails_at
+
+    def on_start(self, span: object, parent_context: object = None) -> None:
+        assert self._fails_at != "start"
+
+    def on_end(self, span: object) -> None:
+        assert self._fails_at != "end"
+
+
+@pytest.mark.parametrize("fails_at", ["start", "end"])
+async def test_a_processor_that_fails_breaks_no_call(exported: Exported, fails_at: str) -> None:
+    exported.tracer_provider.add_span_processor(FaultyProcessor(fails_at))
+    async with mocked(lambda _: volcengine_success(LISTED)) as http_client:
+        await list_tasks(volcengine_client(http_client=http_client))
+    assert exported.values(Metric.CALLS) == {("volcengine", "ListDetectionTask", None): 1}
+    assert trace.get_current_span() is trace.INVALID_SPAN

@@ -12,8 +12,11 @@ from tests.doubles import KEYS, volcengine_client, zego_client
 from tests.telemetry.conftest import Exported
 from tests.test_secrets import SIGNATURE
 from volc_moderation import ModerationError, RetryPolicy, telemetry
+from volc_moderation.base_url import BaseURL
 from volc_moderation.emulator import EmulatorProcess, Fault
 from volc_moderation.telemetry.recorder import Recorder
+from volc_moderation.transport import Transport
+from volc_moderation.wire import Request
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("every_library")]
 
@@ -105,3 +108,14 @@ async def test_requests_of_the_application_are_shown_as_before(
         await send_own_request(emulator.base_url)
         own = [span for span in application.spans if span.name == "GET"]
         assert [(span.attributes or {}).get("url.full") for span in own] == [f"{emulator.base_url}/own"] * 2
+
+
+async def test_requests_for_keys_are_not_shown_either(emulator: EmulatorProcess) -> None:
+    """They belong to no call, and their headers have a signature."""
+    with instrumented_application() as application:
+        async with httpx.AsyncClient(trust_env=False) as http_client:
+            url = BaseURL.parse(emulator.base_url)
+            await Transport(http_client, base_url=url).send(
+                Request("GET", url.url, {"Host": url.host}, b"", ()), timeout=5
+            )
+        assert not application.spans

@@ -9,7 +9,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from volc_moderation import __version__
 from volc_moderation.telemetry import sources
 from volc_moderation.telemetry.instruments import MAX_SERIES, OTHER, Kind, Metric
-from volc_moderation.telemetry.spans import CallTrace, JobTrace, TracedCall
+from volc_moderation.telemetry.spans import CallTrace, JobTrace, Suppression, TracedCall
 
 _NAME = "volc_moderation"
 
@@ -69,6 +69,10 @@ class Recorder:
         :param values: of the metric's attributes, in their order; None for an attribute that is missing.
         """
         self._counters[metric].add(values, by)
+
+    def without_instrumentations(self) -> Suppression:
+        """Return a context manager: instrumentations of HTTP clients record nothing in its block."""
+        return Suppression()
 
     def begin_call(self, call: TracedCall, *, vendor: str, action: str, host: str, port: int) -> CallTrace:
         """Begin the span of a call to the vendor at a host and a port."""

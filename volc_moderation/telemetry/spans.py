@@ -1,7 +1,9 @@
 """The spans: of a call, of each of its attempts, and of a job."""
 
+import logging
 import re
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -38,6 +40,8 @@ _SUPPRESSED = {
         ("_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"),
     )
 }
+Attributes = dict[str, str | int | float]
+_log = logging.getLogger("volc_moderation")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
@@ -55,6 +59,20 @@ class TracedCall(Protocol):
     waited: float
 
 
+class Suppression:
+    """Keeps instrumentations of HTTP clients from recording anything in its block."""
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = context.attach(Context({**context.get_current(), **_SUPPRESSED}))
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        context.detach(self._token)
+
+
 class CallTrace:
     """The span of a call, and of each attempt. It is a context manager: the block is the call."""
 
@@ -69,7 +87,7 @@ class CallTrace:
         "_request_id",
         "_span",
         "_status",
-        "_tokens",
+        "_token",
         "_tracer",
         "_vendor",
     )
@@ -84,9 +102,9 @@ class CallTrace:
         self._action = action
         self._host = host
         self._port = port
-        self._span = tracer.start_span(f"{vendor} {action}")
-        #: Of the contexts of the call and of the request in flight.
-        self._tokens: list[Any] = []
+        self._span = _start(tracer, f"{vendor} {action}")
+        #: Restores the context in which the call began.
+        self._token: Any = None
         #: When the request in flight was sent, in nanoseconds of the Unix time; None if there is none.
         self._began: int | None = None
         self._method = ""
@@ -94,23 +112,22 @@ class CallTrace:
         self._request_id: str | None = None
 
     def __enter__(self) -> None:
-        self._tokens.append(context.attach(trace.set_span_in_context(self._span)))
+        self._token = context.attach(trace.set_span_in_context(self._span))
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.end_attempt(exc)
-        context.detach(self._tokens.pop())
+        context.detach(self._token)
         self._metrics.count(Metric.CALLS, self._vendor, self._action, _type_of(exc))
         if self._span.is_recording():
             call = self._call
             attributes = {ATTEMPTS: call.attempts, WAITED: call.waited, **self._common(exc)}
             self._span.set_attributes(attributes)
-            _set_status(self._span, exc)
-        self._span.end()
+        _end(self._span, exc)
 
     def begin_attempt(self, method: str, waited: float) -> None:
-        """Note that a request is sent. Instrumentations of HTTP clients record nothing until it ends.
+        """Note that a request is sent.
 
         :param waited: seconds that it has waited for its permits.
         """
@@ -118,7 +135,6 @@ class CallTrace:
         self._method = method
         self._status = self._request_id = None
         self._metrics.count(Metric.QUOTA_WAIT, self._vendor, self._action, by=waited)
-        self._tokens.append(context.attach(Context({**context.get_current(), **_SUPPRESSED})))
 
     def responded(self, status: int, round_trip: float) -> None:
         """Note the response to a request, which took some seconds."""
@@ -133,12 +149,11 @@ class CallTrace:
         """Record the span of a request, if one was sent."""
         if self._began is None:
             return
-        context.detach(self._tokens.pop())
         self._metrics.count(Metric.ATTEMPTS, self._vendor, self._action, _type_of(error))
         if isinstance(error, APIError):
             self._metrics.count(Metric.REFUSALS, self._vendor, self._action, str(error.code))
         if self._span.is_recording():
-            attributes: dict[str, str | int | float] = {
+            attributes: Attributes = {
                 METHOD: self._method,
                 SERVER_ADDRESS: self._host,
                 SERVER_PORT: self._port,
@@ -149,14 +164,12 @@ class CallTrace:
                 attributes[RESEND_COUNT] = self._call.attempts - 1
             attributes |= self._common(error)
             name = f"{self._method} {self._action}"
-            span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes, start_time=self._began)
-            _set_status(span, error)
-            span.end()
+            _end(_start(self._tracer, name, SpanKind.CLIENT, attributes, start_time=self._began), error)
         self._began = None
 
-    def _common(self, error: BaseException | None) -> dict[str, str | int | float]:
+    def _common(self, error: BaseException | None) -> Attributes:
         """Return the attributes that the spans of a call and of an attempt have in common."""
-        attributes: dict[str, str | int | float] = {VENDOR: self._vendor, ACTION: self._action}
+        attributes: Attributes = {VENDOR: self._vendor, ACTION: self._action}
         request_id = self._request_id
         if error is not None:
             attributes[ERROR_TYPE] = type(error).__name__
@@ -192,12 +205,13 @@ class JobTrace:
         self._vendor = vendor
         self._action = action
         submitter = None if traceparent is None else read_traceparent(traceparent)
-        self._span = tracer.start_span(
+        self._span = _start(
+            tracer,
             f"job {action}",
-            Context(),
             SpanKind.CONSUMER,
             {VENDOR: vendor, ACTION: action, ACCOUNT: account, JOB_KEY: key, ATTEMPTS: attempts},
-            [] if submitter is None else [Link(submitter)],
+            within=Context(),
+            links=() if submitter is None else (Link(submitter),),
         )
         self._token: Any = None
 
@@ -211,7 +225,7 @@ class JobTrace:
         context.detach(self._token)
         if exc is not None:  # the attempt was cancelled, or belongs to another worker
             self._span.set_attribute(ERROR_TYPE, type(exc).__name__)
-        self._span.end()
+        _end(self._span, None)
 
     def ended(self, state: str, code: str | int | None) -> None:
         """Note what the attempt led to."""
@@ -245,7 +259,29 @@ def _type_of(error: BaseException | None) -> str | None:
     return None if error is None else type(error).__name__
 
 
-def _set_status(span: Span, error: BaseException | None) -> None:
-    """Mark the span of a failure. The text of the error is left out: the vendor's may repeat the tokens of users."""
-    if isinstance(error, Exception):  # no cancellation
-        span.set_status(StatusCode.ERROR, error.advice if isinstance(error, APIError) else None)
+def _start(
+    tracer: Tracer,
+    name: str,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Attributes | None = None,
+    *,
+    within: Context | None = None,
+    links: Sequence[Link] = (),
+    start_time: int | None = None,
+) -> Span:
+    """Start a span. A processor of the application that raises must not break the call: then nothing is recorded."""
+    try:
+        return tracer.start_span(name, within, kind, attributes, links, start_time)
+    except Exception:  # noqa: BLE001 - of whatever kind
+        _log.debug("a span could not be started", exc_info=True)
+        return trace.INVALID_SPAN
+
+
+def _end(span: Span, error: BaseException | None) -> None:
+    """End a span. The text of an error is left out: the vendor's may repeat the tokens of users."""
+    try:
+        if isinstance(error, Exception):  # no cancellation
+            span.set_status(StatusCode.ERROR, error.advice if isinstance(error, APIError) else None)
+        span.end()
+    except Exception:  # noqa: BLE001 - as above
+        _log.debug("a span could not be ended", exc_info=True)
