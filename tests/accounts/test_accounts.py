@@ -285,13 +285,17 @@ async def test_a_command_prints_a_whole_pair(tmp_path: Path) -> None:
         ('{ provider = "profile", path = "config.json", profile = "work" }', None),
         ('{ provider = "oidc", role_trn = "trn:iam::21:role/moderator", token_file = "token" }', "21"),
         (
-            '{ provider = "assume_role", role_trn = "trn:iam::21:role/moderator", duration_seconds = 900,'
-            ' source = { access_key = { env = "CHINA_KEY" }, secret_key = { env = "CHINA_SECRET" } } }',
+            (
+                '{ provider = "assume_role", role_trn = "trn:iam::21:role/moderator", duration_seconds = 900,'
+                ' source = { access_key = { env = "CHINA_KEY" }, secret_key = { env = "CHINA_SECRET" } } }'
+            ),
             "21",
         ),
         (
-            '{ provider = "assume_role", role_trn = "trn:iam::22:role/moderator",'
-            ' source = { credentials = { provider = "ecs" } } }',
+            (
+                '{ provider = "assume_role", role_trn = "trn:iam::22:role/moderator",'
+                ' source = { credentials = { provider = "ecs" } } }'
+            ),
             "22",
         ),
     ],
@@ -309,7 +313,7 @@ def test_keys_of_a_source_make_the_file_a_secret(tmp_path: Path) -> None:
     role = 'provider = "assume_role", role_trn = "trn:iam::21:role/moderator"'
     credentials = f'{{ {role}, source = {{ access_key = "AKLT1", secret_key = "hidden-secret" }} }}'
     path = written(tmp_path, volcengine_account(credentials=credentials), mode=0o644)
-    with pytest.raises(ConfigurationError, match="contains a key .*accounts.cn: access_key"):
+    with pytest.raises(ConfigurationError, match=r"contains a key .*accounts\.cn: access_key"):
         accounts.load(path)
 
 
