@@ -100,7 +100,7 @@ async def test_a_missing_journal_is_not_created(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [(b"", "it is empty"), (b"room_id\nroom\n" * 100, "not a database"), (None, "not a regular file")],
+    [(b"", "it is empty"), (b"room_id\nroom\n" * 100, "is not an SQLite file"), (None, "not a regular file")],
 )
 async def test_other_files(tmp_path: Path, content: bytes | None, text: str) -> None:
     path = tmp_path / "calls.csv"
@@ -131,6 +131,24 @@ async def test_a_journal_of_an_older_version_is_not_upgraded(tmp_path: Path) -> 
     found = await check(path)
     assert find(found, "integrity").status.value == "ok"
     assert f"which the next run upgrades to {SCHEMA}" in find(found, "integrity").detail
+
+
+async def test_a_link_to_itself(tmp_path: Path) -> None:
+    path = tmp_path / "calls.journal"
+    path.symlink_to(path)
+    assert statuses(await check_journal(SUBJECT, path)) == {"file": "failed"}
+
+
+async def test_a_journal_that_another_program_locks(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_check, "holders_of", lambda _: Holders(user=1))
+    monkeypatch.setattr(journal_file, "BUSY_TIMEOUT", 0.0)
+    with contextlib.closing(sqlite3.connect(journal)) as db:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("DELETE FROM job WHERE key = 'a'")
+        db.commit()
+        found = await check_journal(SUBJECT, journal)
+    assert statuses(found) == {"file": "ok", "integrity": "failed"}
+    assert "another process locks it" in find(found, "integrity").detail
 
 
 async def test_a_damaged_journal(journal: Path) -> None:
@@ -265,19 +283,19 @@ async def test_a_check_without_time_is_skipped(journal: Path, monkeypatch: pytes
     [
         (-60, Holders(), "ok", "the next one is due in 60 s"),
         (30, Holders(), "ok", "waits for 30 s"),
-        (7200, Holders(), "warning", "bulk --resume"),
+        (7200, Holders(), "warning", "bulk --resume --journal 'my calls'"),
         (7200, Holders(leader=1), "warning", "look at why they wait"),
     ],
 )
 def test_jobs_that_wait_for_long(overdue: float, holders: Holders, status: str, text: str) -> None:
     content = JournalContent(SCHEMA, [], {"pending": 1}, 1000.0, None)
-    finding = judge_jobs(SUBJECT, content, holders, now=1000.0 + overdue)
+    finding = judge_jobs(SUBJECT, Path("my calls"), content, holders, now=1000.0 + overdue)
     assert statuses([finding]) == {"jobs": status}
     assert text in f"{finding.detail} {finding.next_step}"
 
 
 def test_other_answers_in_words() -> None:
     empty = JournalContent(SCHEMA, ["row 1 missing"], {}, None, "process 1 on host")
-    assert judge_jobs(SUBJECT, empty, None, now=0).detail == "no jobs"
+    assert judge_jobs(SUBJECT, Path("calls"), empty, None, now=0).detail == "no jobs"
     assert judge_integrity(SUBJECT, empty).detail == "damaged: row 1 missing"
     assert "another container" in judge_users(SUBJECT, Holders(leader=0), None).detail

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
 from volc_moderation import ConfigurationError, SourceError, __version__
-from volc_moderation.accounts import ACCOUNTS_VARIABLE
-from volc_moderation.cli.environment import Redis, open_quotas
+from volc_moderation.cli.environment import AccountNames, AccountsFile, Redis, open_quotas
 from volc_moderation.cli.exit_codes import ExitCode
 from volc_moderation.cli.terminal import Terminal, print_error, stderr, stdout
 from volc_moderation.doctor.accounts import Account
@@ -36,8 +33,8 @@ MARKS = {
 
 def doctor(
     *,
-    account: Annotated[Sequence[str], Parameter(negative=())] = (),
-    accounts: Annotated[Path, Parameter(env_var=ACCOUNTS_VARIABLE)] | None = None,
+    account: AccountNames = (),
+    accounts: AccountsFile | None = None,
     redis: Redis | None = None,
     journal: Path | None = None,
     webhook: str | None = None,

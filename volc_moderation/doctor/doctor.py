@@ -147,5 +147,5 @@ def _judge_accounts(found: Sequence[Finding]) -> list[Finding]:
     keys = [finding for finding in found if finding.check == "keys"]
     if not keys or any(finding.status is not Status.SKIPPED for finding in keys):
         return []
-    step = "set the variables of a vendor, such as VOLCENGINE_ACCESS_KEY and VOLCENGINE_SECRET_KEY"
+    step = "set up the keys of one account: the checks of the accounts say what could hold them"
     return [Subject("accounts").failed("keys", "no account has keys", step)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import shutil
 import sqlite3
 import time
@@ -41,12 +42,15 @@ def _check(subject: Subject, path: Path) -> list[Finding]:
         step = "run this command as the user of the journal, or correct the permissions"
         return [subject.failed("file", f"{path} cannot be read: {error.strerror}", step)]
     except sqlite3.Error as error:
-        return [*found, _damaged(subject, [str(error)])]
+        return _judge_error(subject, path, found, error)
+    except RuntimeError:
+        step = "give the path of a file"
+        return [subject.failed("file", f"{path} cannot be read: its symbolic links lead nowhere", step)]
     return [
         *found,
         judge_integrity(subject, content),
         judge_users(subject, holders, content.owner),
-        judge_jobs(subject, content, holders, now=time.time()),
+        judge_jobs(subject, path, content, holders, now=time.time()),
     ]
 
 
@@ -91,7 +95,7 @@ def _check_file(subject: Subject, path: Path, file: Path) -> Finding:
     if free < MIN_FREE_BYTES:
         return subject.warning("file", detail, "free some space: without it, no job is accepted", **facts)
     if os.name == "posix" and status.st_mode & 0o077:
-        step = f"chmod 600 {path}: it holds ids and texts of users"
+        step = f"chmod 600 {shlex.quote(str(path))}: it holds ids and texts of users"
         return subject.warning("file", f"{detail}; other users can read it", step, **facts)
     return subject.ok("file", detail, **facts)
 
@@ -104,6 +108,20 @@ def judge_integrity(subject: Subject, content: JournalContent) -> Finding:
         return _damaged(subject, content.faults)
     older = "" if content.schema == SCHEMA else f"; schema {content.schema}, which the next run upgrades to {SCHEMA}"
     return subject.ok("integrity", f"intact{older}", schema=content.schema, faults=[])
+
+
+def _judge_error(subject: Subject, path: Path, found: list[Finding], error: sqlite3.Error) -> list[Finding]:
+    """Judge an error of SQLite: only some of them mean damage."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code
+    if code == sqlite3.SQLITE_NOTADB:
+        return [subject.failed("file", f"{path} is not an SQLite file", "check the path")]
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        step = "look for a program that has it open and is no volc_moderation, or is suspended"
+        return [*found, subject.failed("integrity", f"another process locks it: {error}", step)]
+    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM}:
+        step = "look at the disk, and at the permissions of the files beside the journal"
+        return [*found, subject.failed("integrity", f"it cannot be read: {error}", step)]
+    return [*found, _damaged(subject, [str(error)])]
 
 
 def _damaged(subject: Subject, faults: list[str]) -> Finding:
@@ -132,7 +150,9 @@ def _process(pid: int) -> str:
     return f"process {pid}" if pid else "a process of another container or machine"
 
 
-def judge_jobs(subject: Subject, content: JournalContent, holders: Holders | None, *, now: float) -> Finding:
+def judge_jobs(
+    subject: Subject, path: Path, content: JournalContent, holders: Holders | None, *, now: float
+) -> Finding:
     """Judge how long jobs wait, at a Unix time."""
     counts = ", ".join(f"{count:,} {state}" for state, count in sorted(content.jobs.items())) or "no jobs"
     overdue = None if content.oldest_due is None else now - content.oldest_due
@@ -148,9 +168,9 @@ def judge_jobs(subject: Subject, content: JournalContent, holders: Holders | Non
     if overdue <= MAX_OVERDUE:
         return subject.ok("jobs", detail, **facts)
     if holders is not None and not holders.is_in_use:
-        step = "nobody runs them: start the app, or volc-moderation bulk --resume --journal FILE"
+        step = f"nobody runs them: start the app, or volc-moderation bulk --resume --journal {shlex.quote(str(path))}"
     else:
-        step = "look at why they wait: volc-moderation jobs FILE, and the checks of the accounts"
+        step = f"look at why they wait: volc-moderation jobs {shlex.quote(str(path))}, and the checks of the accounts"
     return subject.warning("jobs", detail, step, **facts)
 
 

@@ -27,6 +27,8 @@ _PENDING, _RESERVED, _SHARED, _SHARED_SIZE = 0x40000000, 0x40000001, 0x40000002,
 _FLOCKS = {"linux": ("hhqqi4x", (0, 1, 2, 3, 4)), "darwin": ("qqihh", (3, 4, 0, 1, 2))}
 #: A larger journal that was left with a write-ahead log is not copied.
 MAX_COPY_BYTES = 2**30
+#: Seconds that SQLite waits for a lock of another process.
+BUSY_TIMEOUT = 2.0
 #: Steps of SQLite between two looks at the clock.
 _PROGRESS_STEPS = 10_000
 #: Faults of an integrity check that are looked for.
@@ -109,7 +111,9 @@ def read_journal(journal: Path, *, is_in_use: bool, deadline: float) -> JournalC
             address += "&immutable=1"  # or SQLite would create the files of the log
         elif not is_in_use:
             address = stack.enter_context(_copy(journal, log)).as_uri()
-        db = stack.enter_context(contextlib.closing(sqlite3.connect(address, uri=True, isolation_level=None)))
+        db = stack.enter_context(
+            contextlib.closing(sqlite3.connect(address, BUSY_TIMEOUT, uri=True, isolation_level=None))
+        )
         db.execute("BEGIN")
         schema = _schema(db)
         jobs = dict(db.execute("SELECT state, count(*) FROM job GROUP BY state"))

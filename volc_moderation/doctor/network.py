@@ -22,6 +22,8 @@ from volc_moderation.doctor.finding import Fact, Finding, Status, Subject
 
 #: For the answer to one request, from connecting on.
 ANSWER_TIMEOUT = 5.0  # seconds
+#: After this, the next address of a host is tried as well: HTTP clients do so, because IPv6 may lead nowhere.
+NEXT_ADDRESS_AFTER = 0.25  # seconds
 #: The longest head of a response that is read.
 MAX_HEAD_BYTES = 2**16
 #: A certificate that is valid for less than this should have been renewed.
@@ -179,7 +181,9 @@ async def connect(
     if proxy is not None:
         host, port = proxy.hostname or "", _port_of(proxy) or _PORTS["http"]
     try:
-        reader, writer = await asyncio.open_connection(host, port, limit=MAX_HEAD_BYTES)
+        reader, writer = await asyncio.open_connection(
+            host, port, limit=MAX_HEAD_BYTES, happy_eyeballs_delay=NEXT_ADDRESS_AFTER
+        )
     except (OSError, UnicodeError) as error:
         raise ConnectFailed("connect" if proxy is None else "proxy", _reason(error)) from None
     try:
