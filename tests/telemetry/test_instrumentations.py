@@ -1,12 +1,12 @@
 """The instrumentations of HTTP clients show nothing of our requests: ZEGO's signature is in the address."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import httpx
 import pytest
-from opentelemetry.instrumentation import httpx as httpx_instrumentation
-from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
 
 from tests.doubles import KEYS, volcengine_client, zego_client
 from tests.telemetry.conftest import Exported
@@ -20,11 +20,16 @@ from volc_moderation.wire import Request
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("every_library")]
 
-#: The instrumentation of httpx2 is missing in older versions.
-INSTRUMENTORS = [
-    *(getattr(httpx_instrumentation, f"{name}ClientInstrumentor", None) for name in ("HTTPX", "HTTPX2")),
-    AioHttpClientInstrumentor,
-]
+
+def instrumentors() -> list[Any]:
+    """Return what instruments httpx, httpx2 and aiohttp; that of httpx2 is missing in older versions."""
+    # Not at the top: to import them turns our telemetry on.
+    from opentelemetry.instrumentation import httpx as of_httpx  # noqa: PLC0415
+    from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor  # noqa: PLC0415
+
+    of_httpx2 = getattr(of_httpx, "HTTPX2ClientInstrumentor", None)
+    types = (of_httpx.HTTPXClientInstrumentor, of_httpx2, AioHttpClientInstrumentor)
+    return [instrumentor() for instrumentor in types if instrumentor is not None]
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +46,8 @@ def instrumented_application() -> Iterator[Exported]:
     exported = Exported()
     with ExitStack() as stack:
         stack.callback(exported.close)
-        for instrumentor in filter(None, INSTRUMENTORS):
-            one = instrumentor()
+        stack.callback(sys.modules.pop, "opentelemetry.instrumentation")  # for other tests, nothing is instrumented
+        for one in instrumentors():
             one.instrument(tracer_provider=exported.tracer_provider, meter_provider=exported.meter_provider)
             stack.callback(one.uninstrument)
         yield exported
@@ -110,12 +115,14 @@ async def test_requests_of_the_application_are_shown_as_before(
         assert [(span.attributes or {}).get("url.full") for span in own] == [f"{emulator.base_url}/own"] * 2
 
 
-async def test_requests_for_keys_are_not_shown_either(emulator: EmulatorProcess) -> None:
+async def test_requests_for_keys_are_not_shown_either(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They belong to no call, and their headers have a signature."""
+    monkeypatch.setattr(telemetry, "_recorder", None)
     with instrumented_application() as application:
         async with httpx.AsyncClient(trust_env=False) as http_client:
             url = BaseURL.parse(emulator.base_url)
-            await Transport(http_client, base_url=url).send(
-                Request("GET", url.url, {"Host": url.host}, b"", ()), timeout=5
-            )
+            request = Request("GET", url.url, {"Host": url.host}, b"", ())
+            await Transport(http_client, base_url=url).send(request, timeout=5)
         assert not application.spans
