@@ -58,7 +58,7 @@ class Part:
 
 
 PARTS = (
-    Part("quota", quota=25, backlog=450),
+    Part("quota", quota=10, backlog=200),
     Part("slow cores", quota=1000, backlog=600, is_slow=True),
     Part("two cores", quota=1000, backlog=1000),
 )

@@ -1,6 +1,7 @@
 """A thousand AppIds and fifty workers in virtual time: fairness, the longest waits, and the load of the store.
 
-``python -m benchmarks.fleet_simulation`` takes about five minutes. The workers, their lanes and the quotas are the real
+``python -m benchmarks.fleet_simulation`` takes about five minutes; with words, it runs only the scenes that have one of
+them in their names, and keeps no results. The workers, their lanes and the quotas are the real
 code; ``virtual_valkey.py`` stands for the Valkey, and the clients make no requests: a call takes CPU of its worker, and
 20 to 50 ms each way. The vendor refuses what exceeds the quota of an AppId in any second, counted by arrival.
 
@@ -11,10 +12,8 @@ import asyncio
 import gc
 import random
 import sys
-import time
 from collections import Counter, deque
 from contextlib import ExitStack
-from statistics import median
 from typing import Any, TypeVar
 from unittest.mock import patch
 
@@ -31,8 +30,8 @@ from volc_moderation.call_state import Reply
 from volc_moderation.jobs.clients import dump_action
 from volc_moderation.jobs.job import Lane
 from volc_moderation.jobs.queue.records import lane_name
-from volc_moderation.jobs.queue.redis_queue import RedisQueue
-from volc_moderation.jobs.worker import Worker
+from volc_moderation.jobs.queue.redis_queue import WORKER_LEASE, RedisQueue
+from volc_moderation.jobs.worker import HEARTBEAT_INTERVAL, Worker
 from volc_moderation.quotas.permit import QuotaKey, hash_account
 from volc_moderation.vendor_account import VendorAccount
 from volc_moderation.zego import StartCensorAudioV2
@@ -76,13 +75,13 @@ class Scene:
 
 
 SCENES = (
-    Scene(name="all workers have all keys"),
-    Scene(name="5 workers have the keys of an AppId", workers_per_app=5),
-    Scene(name="1 worker has the keys of an AppId", workers_per_app=1),
-    Scene(name="every AppId has a backlog", quota=3, rate=0, flooded=APPS, backlog=100),
-    Scene(name="10 AppIds have a backlog", quota=20, rate=1, flooded=10, backlog=1000),
-    Scene(name="a worker dies", rate=1, seconds=26, death=5.0),
-    Scene(name="a worker is 40 times slower", slowness=40),
+    Scene(name="all workers have all keys", seconds=8),
+    Scene(name="5 workers have the keys of an AppId", workers_per_app=5, seconds=8),
+    Scene(name="1 worker has the keys of an AppId", workers_per_app=1, seconds=8),
+    Scene(name="every AppId has a backlog", quota=3, rate=0, flooded=APPS, backlog=60, workers_per_app=2),
+    Scene(name="10 AppIds have a backlog", quota=20, rate=1, flooded=10, backlog=1000, workers_per_app=5),
+    Scene(name="a worker dies", rate=1, seconds=26, death=5.0, workers_per_app=5),
+    Scene(name="a worker is 40 times slower", slowness=40, seconds=8, workers_per_app=5),
 )
 
 
@@ -183,7 +182,9 @@ class _Client(ZegoClient):
             permit.throttled(loop.time() - sent_at)
             raise ThrottledError("too many", code=206, action=ACTION, request_id=None, status=200, attempts=1)
         permit.answered(loop.time() - sent_at)
-        reply: Reply[Any] = Reply(result=CensorTask(task_id="t"), request_id=None, log_id=None, attempts=1, waited=waited)
+        reply: Reply[Any] = Reply(
+            result=CensorTask(task_id="t"), request_id=None, log_id=None, attempts=1, waited=waited
+        )
         return reply
 
 
@@ -301,15 +302,43 @@ def add_row(result: Result, outcome: Outcome) -> None:
     )
 
 
+def set_goals(result: Result, outcome: Outcome) -> None:
+    """Set the goals of a scene."""
+    scene, name = outcome.scene, outcome.scene.name
+    per_app = Counter(app for app, _, _ in outcome.arrivals)
+    waits = [wait for app, _, wait in outcome.arrivals if scene.flooded % APPS <= app]
+    result.goal(f"{name}: calls above a quota", outcome.refused, at_most=0)
+    result.goal(
+        f"{name}: fairness of AppIds", jain([per_app[app] for app in range(scene.flooded % APPS, APPS)]), at_least=0.99
+    )
+    if scene.flooded < APPS:
+        longest = WORKER_LEASE + HEARTBEAT_INTERVAL if scene.death else 1.0
+        result.goal(f"{name}: longest wait, s", max(waits), at_most=longest)
+
+
 def main(names: list[str]) -> None:
-    result = Result("fleet_simulation", "a fleet, in virtual time", "redis", apps=APPS, workers=WORKERS)
+    result = Result("fleet_simulation", "A fleet, in virtual time", "redis", apps=APPS, workers=WORKERS)
     outcomes = []
     gc.disable()  # 50,000 lanes live until the end of a scene
     for scene in SCENES:
         if not names or any(name in scene.name for name in names):
             outcomes.append(simulate_scene(scene))
             add_row(result, outcomes[-1])
+            set_goals(result, outcomes[-1])
             gc.collect()
+
+    def draw(axes: list[Axes]) -> None:
+        for outcome in outcomes:
+            waits = sorted(wait for _, _, wait in outcome.arrivals)
+            parts = [number / len(waits) for number in range(len(waits))]
+            axes[0].plot(waits, [1 - part for part in parts], label=outcome.scene.name)
+        axes[0].set_xscale("log")
+        axes[0].set_yscale("log")
+        axes[0].set_xlabel("seconds from submission to arrival")
+        axes[0].set_ylabel("part of calls that wait longer")
+        axes[0].legend(fontsize=7)
+
+    result.finish(None if names else draw, height=4.0)
 
 
 if __name__ == "__main__":
