@@ -6,10 +6,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 
 from tests.doubles import KEYS, volcengine_client, zego_client
-from tests.telemetry.conftest import Exported
+from tests.telemetry.conftest import Exported, attributes
 from tests.test_secrets import SIGNATURE
 from volc_moderation import ModerationError, RetryPolicy, telemetry
 from volc_moderation.base_url import BaseURL
@@ -19,6 +20,8 @@ from volc_moderation.transport import Transport
 from volc_moderation.wire import Request
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("every_library")]
+
+ALL_INSTRUMENTORS = 3
 
 
 def instrumentors() -> list[Any]:
@@ -111,8 +114,10 @@ async def test_requests_of_the_application_are_shown_as_before(
         await send_own_request(emulator.base_url)
         await call_both(emulator.base_url)
         await send_own_request(emulator.base_url)
-        own = [span for span in application.spans if span.name == "GET"]
-        assert [(span.attributes or {}).get("url.full") for span in own] == [f"{emulator.base_url}/own"] * 2
+        own = [attributes(span)["url.full"] for span in application.spans if span.name == "GET"]
+        # Old instrumentations do not know httpx2.
+        is_known = httpx.AsyncClient is not httpx2.AsyncClient or len(instrumentors()) == ALL_INSTRUMENTORS
+        assert own == [f"{emulator.base_url}/own"] * (2 if is_known else 0)
 
 
 async def test_requests_for_keys_are_not_shown_either(
