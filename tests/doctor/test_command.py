@@ -177,6 +177,21 @@ def test_a_check_that_breaks_hides_no_other(run_doctor: Doctor, monkeypatch: pyt
     assert "a secret" not in output
 
 
+def test_certificates_that_cannot_be_read(run_doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent.pem")
+    monkeypatch.setenv("VOLCENGINE_RTC_BASE_URL", "https://localhost:9")
+    monkeypatch.setenv("VOLCENGINE_ACCESS_KEY", "key")
+    monkeypatch.setenv("VOLCENGINE_SECRET_KEY", "key")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        code, output = run_doctor("--json", "--webhook", address, "--account", "volcengine")
+    assert code == 1
+    found = findings(output)
+    assert found["webhook"] == {"response": "failed"}
+    assert found["account:volcengine"]["http_client"] == found["package"]["http_client"] == "failed"
+    assert output.count("httpx cannot use the proxies or certificates of the environment") == 3
+
+
 @pytest.mark.slow
 async def test_an_interrupt_ends_it_at_once() -> None:
     async with HTTPDouble(lambda _: HANG) as double:

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -68,6 +70,15 @@ async def test_no_server() -> None:
     assert statuses(found) == {"connection": "failed"}
     assert "start the Redis" in found[0].next_step
     assert "pass-word" not in repr(found)
+
+
+async def test_a_certificate_that_is_not_trusted() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(Path(__file__).parents[1] / "vectors" / "localhost.pem")
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context) as server:
+        found = await check_redis(SUBJECT, f"rediss://localhost:{server.sockets[0].getsockname()[1]}", "jobs")
+    assert statuses(found) == {"connection": "failed"}
+    assert "ssl_ca_certs" in found[0].next_step, found
 
 
 @pytest.mark.parametrize("address", ["redis://127.0.0.1:port", "redis://127.0.0.1?pass-word=1", "http://127.0.0.1"])

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from volc_moderation.doctor.finding import Finding, Subject
+from volc_moderation.errors import ModerationError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,6 +27,8 @@ async def run_check(
             return await work()
     except TimeoutError:
         return [subject.failed(check, f"no result within {seconds:g} s", next_step)]
+    except ModerationError as error:
+        return [subject.failed(check, str(error), "correct what the message names")]
     except Exception as error:  # noqa: BLE001 - one check must not hide the results of the others
         # The text is left out: that of an unknown exception may hold a secret.
         step = "report this as a bug, with the versions above"
