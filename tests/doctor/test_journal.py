@@ -278,6 +278,15 @@ async def test_a_check_without_time_is_skipped(journal: Path, monkeypatch: pytes
     assert statuses(await check(journal)) == GOOD | {"integrity": "skipped"}
 
 
+@pytest.mark.parametrize(("silence", "status"), [(10, "ok"), (90, "warning")])
+def test_a_long_list_takes_its_time(silence: int, status: str) -> None:
+    content = JournalContent(SCHEMA, [], {"pending": 1}, 1000.0, None, 8200 - silence)
+    finding = judge_jobs(SUBJECT, Path("calls"), content, Holders(leader=1), now=8200.0)
+    assert statuses([finding]) == {"jobs": status}
+    assert f"and the last response came {silence} s ago" in finding.detail
+    assert judge_jobs(SUBJECT, Path("calls"), content, Holders(), now=8200.0).status.value == "warning"
+
+
 @pytest.mark.parametrize(
     ("overdue", "holders", "status", "text"),
     [

@@ -165,8 +165,13 @@ def judge_jobs(
     if overdue <= 0:
         return subject.ok("jobs", f"{counts}; the next one is due in {_span(-overdue)}", **facts)
     detail = f"{counts}; the oldest due job waits for {_span(overdue)}"
-    if overdue <= MAX_OVERDUE:
-        return subject.ok("jobs", detail, **facts)
+    is_running = holders is None or holders.is_in_use
+    silence = None if content.last_response is None else max(0.0, now - content.last_response)
+    facts["last_response_seconds"] = None if silence is None else round(silence)
+    if is_running and silence is not None:
+        detail += f", and the last response came {_span(silence)} ago"
+    if overdue <= MAX_OVERDUE or (is_running and silence is not None and silence <= MAX_OVERDUE):
+        return subject.ok("jobs", detail, **facts)  # a long list takes its time
     if holders is not None and not holders.is_in_use:
         step = f"nobody runs them: start the app, or volc-moderation bulk --resume --journal {shlex.quote(str(path))}"
     else:

@@ -63,6 +63,8 @@ class JournalContent(NamedTuple):
     oldest_due: float | None
     #: Who ran the calls last.
     owner: str | None
+    #: When the last response came, in whole Unix seconds.
+    last_response: int | None = None
 
 
 class NotAJournalError(Exception):
@@ -119,8 +121,9 @@ def read_journal(journal: Path, *, is_in_use: bool, deadline: float) -> JournalC
         jobs = dict(db.execute("SELECT state, count(*) FROM job GROUP BY state"))
         ((oldest_due,),) = db.execute("SELECT min(due) FROM job WHERE state = 'pending'")
         owner = db.execute("SELECT value FROM note WHERE name = 'owner'").fetchone()
+        ((last_response,),) = db.execute("SELECT max(second) FROM second")
         faults = _faults(db, deadline)
-        return JournalContent(schema, faults, jobs, oldest_due, owner[0] if owner else None)
+        return JournalContent(schema, faults, jobs, oldest_due, owner[0] if owner else None, last_response)
 
 
 @contextlib.contextmanager
