@@ -148,7 +148,7 @@ class VirtualValkey:
         else:
             self._idle[lane].discard(worker)
             if due:
-                self._notify(lane, 1, by=worker)
+                self._notify(lane, 1, by=worker, is_new=False)
         return [jobs, -1], len(jobs)
 
     def _mark_sent(self, argument: dict[str, Any]) -> tuple[Any, int]:
@@ -206,7 +206,7 @@ class VirtualValkey:
         self._due[job.lane].append(job.key)
         self._notify(job.lane, 1, by=by)
 
-    def _notify(self, lane: str, new_jobs: int, *, by: str = "") -> None:
+    def _notify(self, lane: str, new_jobs: int, *, by: str = "", is_new: bool = True) -> None:
         idle, notified = self._idle[lane], 0
         candidates = sorted(idle - {by})
         self._rng.shuffle(candidates)
@@ -216,7 +216,7 @@ class VirtualValkey:
             if self._contacts.get(worker, -MAX_IDLE_SILENCE) > self._loop.time() - MAX_IDLE_SILENCE:
                 self._deliver(worker, lane)
                 notified += 1
-        if not notified and len(self._due[lane]) <= new_jobs:
+        if not notified and is_new and len(self._due[lane]) <= new_jobs:
             for worker in self._listeners:
                 self._deliver(worker, lane)
 

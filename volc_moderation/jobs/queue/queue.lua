@@ -105,25 +105,33 @@ end
 -- Publish a notification. The user may lack the right to publish; subscribers also poll.
 local function publish(channel, text) redis.pcall('PUBLISH', prefix .. channel, text) end
 
--- Notify idle workers that a lane has new due jobs: one for each job. If none is idle, those that work in the lane find
--- the jobs when their calls end; but workers may not know the lane yet, so all are notified if it had no due jobs.
-local function notify_workers(lane, new_jobs)
-  local notified, own = 0, false
-  while notified < math.min(new_jobs, MAX_WOKEN) do
+-- Notify up to ``limit`` idle workers that a lane has due jobs; return how many.
+local function wake_idle_workers(lane, limit)
+  local count, is_own_idle = 0, false
+  while count < math.min(limit, MAX_WOKEN) do
     local worker = call('SPOP', idle_key(lane))
     if not worker then
       break
     elseif worker == arg.worker then
-      own = true  -- it knows
-    elseif number(call('ZSCORE', WORKERS, worker)) > lease_clock - MAX_IDLE_SILENCE then
-      publish('work:' .. worker, lane)
-      notified = notified + 1
+      is_own_idle = true  -- it knows
+    else
+      local contact = tonumber(call('ZSCORE', WORKERS, worker) or nil)
+      if contact and contact > lease_clock - MAX_IDLE_SILENCE then
+        publish('work:' .. worker, lane)
+        count = count + 1
+      end
     end
   end
-  if own then
+  if is_own_idle then
     call('SADD', idle_key(lane), arg.worker)
   end
-  if notified == 0 and call('ZCOUNT', due_key(lane), '-inf', now) <= new_jobs then
+  return count
+end
+
+-- Notify workers of new jobs in a lane: one for each job. If none is idle, those that work in the lane find the jobs when
+-- their calls end; but there may be workers that do not know the lane yet, so all are notified if it had no due jobs.
+local function notify_workers(lane, new_jobs)
+  if wake_idle_workers(lane, new_jobs) == 0 and call('ZCOUNT', due_key(lane), '-inf', now) <= new_jobs then
     publish('work', lane)
   end
 end
@@ -291,7 +299,7 @@ function steps.take()
   end
   call('SREM', idle_key(arg.lane), arg.worker)
   if due_in == 0 then
-    notify_workers(arg.lane, 1)
+    wake_idle_workers(arg.lane, 1)
   end
   return {jobs, -1}
 end
