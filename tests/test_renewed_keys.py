@@ -5,6 +5,7 @@ import contextvars
 import logging
 import pickle
 from collections.abc import Callable
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -136,7 +137,7 @@ async def test_a_failed_refresh_is_logged_while_the_keys_are_valid(caplog: pytes
     while service._clock() < expires_at - 3:
         assert await service.number() == 1
         await asyncio.sleep(0.5)
-    pauses = [later - earlier for earlier, later in zip(service.began[1:], service.began[2:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(service.began[1:])]
     assert 12 <= len(pauses) <= 40
     assert max(pauses) <= 20 + 1 + 0.5
     assert caplog.records[0].getMessage() == ("the role: not renewed, the keys in use remain valid: the role is gone")
@@ -309,18 +310,28 @@ async def test_keys_without_an_expiry_are_fetched_again_after_a_minute() -> None
     service.error = ConfigurationError("unavailable")
     await asyncio.sleep(100 * RECHECK_INTERVAL)
     assert await service.number() == 2  # those at hand have not expired
-    await asyncio.sleep(30)
-    service.error = None
-    for _ in range(5):
-        await service.number()
-        await asyncio.sleep(1)
-    service.error = ConfigurationError("unavailable")  # the first failure again, so that the pause is short
-    await asyncio.sleep(RECHECK_INTERVAL)
-    before = len(service.began)
-    for _ in range(6):
-        await service.number()
-        await asyncio.sleep(0.5)
-    assert len(service.began) - before >= 2
+
+
+@pytest.mark.parametrize("life", [None, HOUR])
+async def test_after_a_success_the_pauses_are_short_again(life: float | None) -> None:
+    service = Service(life=life)
+    age = (RECHECK_INTERVAL if life is None else life - 240) + 1
+    pauses = []
+    for _ in range(2):
+        old = await service.number()
+        service.error = ConfigurationError("unavailable")
+        await asyncio.sleep(age)
+        before = len(service.began)
+        while len(service.began) < before + 6:
+            await service.number()
+            await asyncio.sleep(0.25)
+        pauses.append([later - earlier for earlier, later in pairwise(service.began[before:])])
+        service.error = None
+        while await service.number() == old:
+            await asyncio.sleep(0.25)
+    for first, *others in pauses:
+        assert first <= 1.25
+        assert others[-1] >= 7
 
 
 async def test_refused_keys_are_replaced_once_for_all_calls() -> None:

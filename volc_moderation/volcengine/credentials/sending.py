@@ -74,8 +74,7 @@ async def repeat(attempt: Callable[[], Awaitable[T]], policy: RetryPolicy) -> T:
                 draw=random.random(),  # noqa: S311 - jitter
             )
             if wait is None or wait > MAX_WAIT:
-                # Without the frames below, which hold what was sent.
-                raise error.with_traceback(None) from None
+                raise
             signed_again = signed_again or isinstance(error, AuthenticationError)
         number += 1
         await asyncio.sleep(wait)
