@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from redis.client import PubSub
 
 from tests.doubles import mocked, volcengine_client, volcengine_error, volcengine_success
 from tests.jobs.test_distributed import stop, volcengine, working
@@ -36,7 +35,7 @@ class Notifications:
     """Who was notified of due jobs: workers by their ids, or ``all``."""
 
     def __init__(self, redis: Redis) -> None:
-        self._pubsub: PubSub = redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        self._pubsub: Any = redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         self._pubsub.psubscribe(f"{PREFIX}work*")
 
     def read(self) -> list[str]:
