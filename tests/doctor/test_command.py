@@ -59,7 +59,7 @@ def test_nothing_is_wrong(moderation_emulator: ModerationEmulator, run_doctor: D
     assert subjects[:-1] == ["package", "volcengine", "zego", "quotas", "journal"]
     assert subjects[-1].startswith("Nothing is wrong, checked in ")
     assert KEYS.secret_key not in output.split()
-    code, output = run_doctor("--account", "volcengine", "--json")
+    code, output = run_doctor("--account", "volcengine", "--account", "volcengine", "--json")
     assert code == 0
     assert list(findings(output)) == ["package", "account:volcengine", "quotas"]
     assert json.loads(output)["status"] == "ok"

@@ -90,6 +90,7 @@ async def test_keys_of_commands_and_providers(file: Path) -> None:
 
 def test_a_file_or_a_name_that_does_not_exist(file: Path) -> None:
     assert [account.name for account in file_accounts(file)] == ["main", "role", "default", "game", "lost"]
+    assert [account.name for account in file_accounts(file, ["main", "main"])] == ["main"]
     with pytest.raises(ConfigurationError, match="there is no account other; there are main, role"):
         file_accounts(file, ["other"])
     with pytest.raises(ConfigurationError, match="cannot be read"):

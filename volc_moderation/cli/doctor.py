@@ -109,7 +109,7 @@ def _select(names: Sequence[str]) -> list[Account]:
     for name in names:
         if name not in by_name:
             raise SourceError(f"--account: there is no account {name!r}; there are {', '.join(by_name)}")
-    return [by_name[name] for name in names or by_name]
+    return [by_name[name] for name in dict.fromkeys(names or by_name)]
 
 
 def show(console: Terminal, found: Sequence[Finding], seconds: float) -> None:

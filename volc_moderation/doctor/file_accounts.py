@@ -25,7 +25,7 @@ def file_accounts(file: Path, names: Sequence[str] = ()) -> list[Account]:
     for name in names:
         if name not in tables:
             raise ConfigurationError(f"{file}: there is no account {name}; there are {', '.join(tables)}")
-    return [_account(file, name, tables[name]) for name in names or tables]
+    return [_account(file, name, tables[name]) for name in dict.fromkeys(names or tables)]
 
 
 def _account(file: Path, name: str, table: AccountTable) -> Account:
