@@ -92,6 +92,8 @@ class Measurement:
     refused: int
     most: int
     used: Usage
+    #: Bytes of the Valkey per job, whether it has ended or not.
+    bytes_per_job: float
 
     @property
     def calls(self) -> int:
@@ -173,6 +175,7 @@ async def submit_backlog(part: Part, server: FleetServer, valkey: Valkey) -> Non
 async def measure(part: Part, count: int) -> Measurement:
     with Valkey(fsync="everysec") as valkey:
         await valkey.wait_for_uptime()
+        memory = valkey.used_memory()
         async with FleetServer(apps=APPS, quota=part.quota) as server, AsyncExitStack() as stack:
             await submit_backlog(part, server, valkey)
             workers = [
@@ -190,10 +193,11 @@ async def measure(part: Part, count: int) -> Measurement:
             for task in slowing:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-    return _measurement(part, count, used, first, last)
+        memory = valkey.used_memory() - memory
+    return _measurement(part, count, used, first=first, last=last, memory=memory)
 
 
-def _measurement(part: Part, count: int, used: Usage, first: Report, last: Report) -> Measurement:
+def _measurement(part: Part, count: int, used: Usage, *, first: Report, last: Report, memory: int) -> Measurement:
     per_worker = last.per("worker")
     per_worker.subtract(first.per("worker"))
     per_app = last.per("app")
@@ -207,6 +211,7 @@ def _measurement(part: Part, count: int, used: Usage, first: Report, last: Repor
         refused=sum(counts["throttled"] for counts in last.apps.values()),
         most=max(counts["most_in_any_second"] for counts in last.apps.values()),
         used=used,
+        bytes_per_job=memory / (APPS * part.backlog),
     )
 
 
@@ -234,6 +239,7 @@ def add_row(result: Result, found: Measurement) -> None:
         exchanges=used.exchanges / calls,
         commands=used.commands / calls,
         bytes=round(used.bytes / calls),
+        bytes_per_job=round(found.bytes_per_job),
     )
 
 

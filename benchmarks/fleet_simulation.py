@@ -213,7 +213,7 @@ async def simulate(scene: Scene) -> Outcome:
     machines, workers = [], []
     for number in range(WORKERS):
         machine = _Machine(number, CPU_OF_CALL * (scene.slowness if number == 0 else 1), valkey.connect())
-        apps = [app for app in range(APPS) if (number - app) % WORKERS < scene.workers_per_app]
+        apps = [app for app in range(APPS) if (number - 7 * app) % WORKERS < scene.workers_per_app]
         quotas = RedisQuotas(machine.connection, {ACTION: scene.quota})
         queue = RedisQueue(machine.connection, "fleet", keep=60, reconnect=60.0)
         clients = [_Client(app, quotas, machine, course) for app in apps]
