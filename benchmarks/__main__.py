@@ -8,6 +8,7 @@ import sys
 
 BENCHMARKS = (
     "signing",
+    "telemetry",
     "startup",
     "throughput",
     "webhooks",

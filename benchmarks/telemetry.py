@@ -31,14 +31,14 @@ UNSAMPLED = "metrics, and spans that the sampler drops"
 SDK = "two spans of the SDK, and nothing else"
 ALL = "metrics and spans"
 #: The attributes of the spans of a call that succeeds.
-OF_A_CALL = {
+OF_A_CALL: dict[str, str | int | float] = {
     "volc_moderation.vendor": "volcengine",
     "volc_moderation.action": "StopWebcast",
     "volc_moderation.request_id": "r-1",
     "volc_moderation.attempts": 1,
     "volc_moderation.waited": 0.0,
 }
-OF_AN_ATTEMPT = {
+OF_AN_ATTEMPT: dict[str, str | int | float] = {
     "volc_moderation.vendor": "volcengine",
     "volc_moderation.action": "StopWebcast",
     "volc_moderation.request_id": "r-1",
