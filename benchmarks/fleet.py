@@ -1,14 +1,16 @@
 """1, 2 and 4 workers for 20 AppIds over one Valkey: how calls per second grow, and what a call costs.
 
-``python -m benchmarks.fleet`` takes about three minutes. ZEGO is an emulator for each AppId, with raised quotas. It
+``python -m benchmarks.fleet`` takes about four minutes. ZEGO is an emulator for each AppId, with raised quotas. It
 checks each signature, counts by arrival, and refuses what exceeds a quota. The calls are starts, which must not be
 made twice: each is marked as sent in the queue.
 
-All programs share two cores. So there are three parts, each of which something else limits:
+All programs share two cores. So there are four parts, each of which something else limits:
 
 - ``quota``: the quotas of the AppIds.
 - ``slow cores``: the workers. Each may use ``CORE_PART`` of a core: it is suspended whenever it has used more.
 - ``two cores``: the machine.
+- ``one by one``: the producer. It submits ``RATE`` jobs a second for each AppId, one at a time. In the other parts,
+  there is a backlog, and one exchange with the Valkey serves many calls.
 """
 
 import asyncio
@@ -19,7 +21,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 
 import attrs
@@ -38,6 +40,8 @@ APPS = 20
 WORKERS = (1, 2, 4)
 #: The part of a core that a slow worker may use.
 CORE_PART = 0.15
+#: Jobs per second and AppId that come one by one.
+RATE = 8
 #: Seconds between two looks at a slow worker.
 TICK = 0.01
 START = 2.5  # seconds until a worker works
@@ -52,8 +56,8 @@ class Part:
     name: str
     #: Calls per second of each AppId.
     quota: int
-    #: Jobs of each AppId: more than can be made in the time.
-    backlog: int
+    #: Jobs of each AppId: more than can be made in the time. None if they come one by one.
+    backlog: int | None
     is_slow: bool = False
 
 
@@ -61,6 +65,7 @@ PARTS = (
     Part("quota", quota=10, backlog=200),
     Part("slow cores", quota=1000, backlog=600, is_slow=True),
     Part("two cores", quota=1000, backlog=1000),
+    Part("one by one", quota=100, backlog=None),
 )
 
 
@@ -92,8 +97,8 @@ class Measurement:
     refused: int
     most: int
     used: Usage
-    #: Bytes of the Valkey per job, whether it has ended or not.
-    bytes_per_job: float
+    #: Bytes of the Valkey per job, whether it has ended or not; None if the jobs were not counted.
+    bytes_per_job: float | None
 
     @property
     def calls(self) -> int:
@@ -153,35 +158,52 @@ def usage(workers: list[Worker], server: FleetServer, valkey: Valkey) -> Usage:
     )
 
 
-async def submit_backlog(part: Part, server: FleetServer, valkey: Valkey) -> None:
+@asynccontextmanager
+async def producing(part: Part, server: FleetServer, valkey: Valkey) -> AsyncIterator[None]:
+    """Submit the backlog, or jobs one by one until the end."""
     async with AsyncExitStack() as stack:
         clients = await fleet_clients(
             stack, name="producer", base_url=server.base_url, redis=valkey.address, apps=APPS, quota=part.quota
         )
         jobs = await stack.enter_async_context(DistributedJobs(valkey.address, clients=clients))
-        await asyncio.gather(
-            *(
-                jobs.submit(
-                    StartCensorAudioV2(
-                        room_id=f"room-{number}", event_id="live_streaming", audio_language="en", risk_type_list=["BAN"]
-                    ),
-                    client=client,
-                )
-                for number, client in product(range(part.backlog), clients)
+
+        async def submit(number: int) -> None:
+            action = StartCensorAudioV2(
+                room_id=f"room-{number}", event_id="live_streaming", audio_language="en", risk_type_list=["BAN"]
             )
-        )
+            await jobs.submit(action, client=clients[number % APPS])
+
+        async def submit_one_by_one() -> None:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            for number in count():
+                await asyncio.sleep(began + number / (APPS * RATE) - loop.time())
+                await submit(number)
+
+        if part.backlog is not None:
+            await asyncio.gather(*(submit(number) for number in range(APPS * part.backlog)))
+        submitting = asyncio.create_task(asyncio.sleep(0) if part.backlog else submit_one_by_one())
+        try:
+            yield
+        finally:
+            submitting.cancel()
+            await asyncio.wait([submitting])
 
 
-async def measure(part: Part, count: int) -> Measurement:
+async def measure(part: Part, worker_count: int) -> Measurement:
     with Valkey(fsync="everysec") as valkey:
         await valkey.wait_for_uptime()
         memory = valkey.used_memory()
         async with FleetServer(apps=APPS, quota=part.quota) as server, AsyncExitStack() as stack:
-            await submit_backlog(part, server, valkey)
+            if part.backlog is not None:
+                async with producing(part, server, valkey):
+                    pass
             workers = [
                 await stack.enter_async_context(working(number, part=part, server=server, valkey=valkey))
-                for number in range(count)
+                for number in range(worker_count)
             ]
+            if part.backlog is None:
+                await stack.enter_async_context(producing(part, server, valkey))
             await asyncio.sleep(START)
             slowing = [asyncio.create_task(worker.slow_down()) for worker in workers if part.is_slow]
             await asyncio.sleep(WARM_UP)
@@ -194,24 +216,26 @@ async def measure(part: Part, count: int) -> Measurement:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
         memory = valkey.used_memory() - memory
-    return _measurement(part, count, used, first=first, last=last, memory=memory)
+    return _measurement(part, worker_count, used, first=first, last=last, memory=memory)
 
 
-def _measurement(part: Part, count: int, used: Usage, *, first: Report, last: Report, memory: int) -> Measurement:
+def _measurement(
+    part: Part, worker_count: int, used: Usage, *, first: Report, last: Report, memory: int
+) -> Measurement:
     per_worker = last.per("worker")
     per_worker.subtract(first.per("worker"))
     per_app = last.per("app")
     per_app.subtract(first.per("app"))
     return Measurement(
         part,
-        count,
+        worker_count,
         calls_per_s=per_worker.total() / (last.at - first.at),
         per_worker=per_worker,
         per_app=per_app,
         refused=sum(counts["throttled"] for counts in last.apps.values()),
         most=max(counts["most_in_any_second"] for counts in last.apps.values()),
         used=used,
-        bytes_per_job=memory / (APPS * part.backlog),
+        bytes_per_job=None if part.backlog is None else memory / (APPS * part.backlog),
     )
 
 
@@ -239,7 +263,7 @@ def add_row(result: Result, found: Measurement) -> None:
         exchanges=used.exchanges / calls,
         commands=used.commands / calls,
         bytes=round(used.bytes / calls),
-        bytes_per_job=round(found.bytes_per_job),
+        bytes_per_job=None if found.bytes_per_job is None else round(found.bytes_per_job),
     )
 
 
@@ -267,7 +291,7 @@ async def main() -> None:
     set_goals(result, all_found)
 
     def draw(axes: list[Axes]) -> None:
-        for part, marker in zip(PARTS, "osd", strict=True):
+        for part, marker in zip(PARTS, "osd^", strict=True):
             of_part = [found for found in all_found if found.part is part]
             axes[0].plot(WORKERS, [found.calls_per_s for found in of_part], marker=marker, label=part.name)
         axes[0].set_xticks(WORKERS)
