@@ -242,6 +242,20 @@ async def test_without_a_file_it_is_not_configured(monkeypatch: pytest.MonkeyPat
     assert caught.value.is_unconfigured
 
 
+async def test_without_a_home_directory_it_is_not_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def expanduser(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", expanduser)
+    provider = CLIConfigCredentials(environ={})
+    assert not provider.is_configured()
+    with pytest.raises(NoKeysError, match="there is no file") as caught:
+        await provider.credentials()
+    assert caught.value.is_unconfigured
+    with pytest.raises(NoKeysError, match="there is no home directory"):
+        await CLIConfigCredentials("~/config.json", environ={}).credentials()
+
+
 async def test_a_file_or_a_profile_that_is_named_must_be_there(file: ConfigFile, sts: STSDouble) -> None:
     """Otherwise a typing error would silently lead to another identity."""
     for environ in ({"VOLCENGINE_CLI_CONFIG_FILE": str(file.path)}, {"VOLCENGINE_PROFILE": "work"}):

@@ -181,6 +181,16 @@ async def test_an_account_that_becomes_known_later_is_that_of_quotas_and_jobs(
         assert await client.resolve_account() == client.account == ACCOUNT
 
 
+async def test_temporary_keys_that_do_not_tell_their_account_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Once: processes with other keys would not share its quotas."""
+    async with client_of(Vendor(), StaticCredentials("AKTP", "SK", "STS"), Clock()) as client:
+        for _ in range(2):
+            await client.stop_webcast(**STOP)
+    (record,) = caplog.records
+    assert record.event == "account_unknown"  # type: ignore[attr-defined]
+    assert "give account=" in record.getMessage()
+
+
 @pytest.mark.parametrize(
     ("credentials", "account"),
     [
