@@ -48,7 +48,7 @@ class Call(Generic[R]):
     attempts: int = 0
     #: Seconds spent on quotas and between attempts.
     waited: float = 0.0
-    #: Of these, the seconds that the current attempt has waited for its permits.
+    #: Of these, the seconds of waiting for permits that no metric shows yet.
     permit_wait: float = 0.0
     #: When the request in flight was sent, on the loop's clock.
     sent_at: float | None = None

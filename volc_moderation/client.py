@@ -215,8 +215,9 @@ class Client(VendorAccount):
                 try:
                     await permits.acquire(state.quotas, key, quota, options.priority)
                 finally:
-                    call.permit_wait = loop.time() - began
-                    call.waited += call.permit_wait
+                    waited = loop.time() - began
+                    call.waited += waited
+                    call.permit_wait += waited
                 await transport.gate.enter(options.priority)
                 try:
                     if call.before_send is not None:
@@ -244,7 +245,7 @@ class Client(VendorAccount):
         call.attempts += 1
         call.sent_at = asyncio.get_running_loop().time()
         if call.trace is not None:
-            call.trace.begin_attempt(request.method, call.permit_wait)
+            call.trace.begin_attempt(request.method)
         return request
 
     @abstractmethod

@@ -23,6 +23,7 @@ from volc_moderation.renewed_keys import RenewedKeys
 from volc_moderation.telemetry.instruments import MAX_SERIES, OTHER, Metric
 from volc_moderation.testing import make_volcengine_callback, make_zego_callback
 from volc_moderation.transport import Transport
+from volc_moderation.volcengine import StopWebcast
 from volc_moderation.webhooks import MemoryDedupeStore
 from volc_moderation.wire import Response
 
@@ -59,8 +60,11 @@ async def test_the_time_that_requests_wait_for_their_permits(exported: Exported)
     async with mocked(lambda _: volcengine_success()) as http_client:
         client = volcengine_client(http_client=http_client, quotas=WindowQuotas({"StopWebcast": 1}))
         await asyncio.gather(*(client.stop_webcast(**STOP) for _ in range(4)))
-    (waited,) = exported.values(Metric.QUOTA_WAIT).values()
-    assert waited == pytest.approx(0 + 1 + 2 + 3, abs=0.5)
+        (waited,) = exported.values(Metric.QUOTA_WAIT).values()
+        assert waited == pytest.approx(0 + 1 + 2 + 3, abs=0.5)
+        with pytest.raises(ModerationError):
+            await client.call(StopWebcast(**STOP), deadline=0.5)
+        assert exported.values(Metric.QUOTA_WAIT)["volcengine", "StopWebcast"] == pytest.approx(waited + 0.5, abs=0.1)
 
 
 async def test_a_cancelled_call_is_counted(exported: Exported) -> None:

@@ -81,7 +81,7 @@ class Metric(Enum):
         Kind.COUNTER,
         "s",
         (VENDOR, ACTION),
-        "Seconds that requests have waited for their permits, added up.",
+        "Seconds that calls have waited for permits, added up, those that then sent nothing included.",
     )
     QUOTA_PERMITS = (
         "volc_moderation.quota.permits",

@@ -57,6 +57,7 @@ class TracedCall(Protocol):
 
     attempts: int
     waited: float
+    permit_wait: float
 
 
 class Suppression:
@@ -119,6 +120,8 @@ class CallTrace:
     ) -> None:
         self.end_attempt(exc)
         context.detach(self._token)
+        if self._call.permit_wait:  # it ended while it waited
+            self._count_wait()
         self._metrics.count(Metric.CALLS, self._vendor, self._action, _type_of(exc))
         if self._span.is_recording():
             call = self._call
@@ -126,15 +129,16 @@ class CallTrace:
             self._span.set_attributes(attributes)
         _end(self._span, exc)
 
-    def begin_attempt(self, method: str, waited: float) -> None:
-        """Note that a request is sent.
-
-        :param waited: seconds that it has waited for its permits.
-        """
+    def begin_attempt(self, method: str) -> None:
+        """Note that a request is sent."""
         self._began = time.time_ns()
         self._method = method
         self._status = self._request_id = None
-        self._metrics.count(Metric.QUOTA_WAIT, self._vendor, self._action, by=waited)
+        self._count_wait()
+
+    def _count_wait(self) -> None:
+        self._metrics.count(Metric.QUOTA_WAIT, self._vendor, self._action, by=self._call.permit_wait)
+        self._call.permit_wait = 0.0
 
     def responded(self, status: int, round_trip: float) -> None:
         """Note the response to a request, which took some seconds."""
