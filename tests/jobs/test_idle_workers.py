@@ -14,6 +14,7 @@ from volc_moderation import NoQuotas, RetryPolicy
 from volc_moderation.jobs import JobState
 from volc_moderation.jobs.clients import Clients, dump_action
 from volc_moderation.jobs.concurrency import INITIAL_CONCURRENCY, MIN_CONCURRENCY, Concurrency
+from volc_moderation.jobs.distributed import DistributedJobs
 from volc_moderation.jobs.job import Lane, key_of
 from volc_moderation.jobs.queue.records import Claim, Submission, WorkerStatus
 from volc_moderation.jobs.queue.redis_queue import RedisQueue, queue_client
@@ -178,6 +179,25 @@ async def test_the_next_job_of_a_worker_that_was_notified_and_died_is_found_by_o
         async with asyncio.timeout(5.0):
             assert (await (await jobs.submit(stop()))).state == JobState.DONE
     await queue.aclose()
+
+
+@pytest.mark.slow
+async def test_a_queue_that_loses_its_data_learns_again_which_lanes_a_worker_serves(
+    valkey: str, redis: Redis, queue: RedisQueue
+) -> None:
+    """Otherwise, a worker reports its status only when it has changed, because that of a thousand lanes is long."""
+    async with DistributedJobs(valkey, clients=[volcengine()]) as jobs:
+        working_now = asyncio.create_task(jobs.work())
+        await (await jobs.submit(stop()))
+        await asyncio.sleep(0.6)  # the heartbeat after the new lane
+        redis.flushall()
+        assert jobs._worker is not None
+        jobs._worker.wake("")
+        await asyncio.sleep(1.3)
+        _, workers = await queue.inspect()
+        assert [set(worker.lanes) for worker in workers] == [{LANE}]
+        working_now.cancel()
+        await asyncio.gather(working_now, return_exceptions=True)
 
 
 def test_the_calls_in_flight_follow_the_waits_for_permits() -> None:

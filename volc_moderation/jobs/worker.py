@@ -33,6 +33,8 @@ from volc_moderation.wire import dump_json, load_json
 HEARTBEAT_INTERVAL = 3.0  # seconds
 #: Seconds between two heartbeats at least: a worker may learn of a thousand lanes one after the other.
 MIN_HEARTBEAT_INTERVAL = 0.5
+#: Seconds after which a worker reports its status again although it has not changed: the queue may have lost it.
+STATUS_REFRESH = 10.0
 #: Seconds after which a worker looks again whether it has the account of a lane.
 FOREIGN_LANE_MEMORY = 60.0
 #: Seconds before the end of the lease from which on the worker sends nothing more.
@@ -183,19 +185,27 @@ class Worker:
         """Renew the lease periodically, report this worker's status and claims, and serve the lanes with due jobs."""
         loop = asyncio.get_running_loop()
         last_fence, replied_at = 0, 0.0
+        reported: WorkerStatus | None = None
+        reported_at = 0.0
         while True:
             self._heartbeat_now.clear()
-            began = boot_time()
+            began, status = boot_time(), self._status()
+            is_known = status == reported and began < reported_at + STATUS_REFRESH
             # A take that began before the last reply may still bring claims up to that reply's fence.
             has_all_replies = all(started_at > replied_at for started_at in self._takes.values())
             fence, due_counts, data = await self._queue.heartbeat(
                 self.id,
-                self._status(),
+                None if is_known else status,
                 held=list(self._held),
                 up_to_fence=last_fence if has_all_replies else 0,
                 known_fence=self._known_fence,
             )
             last_fence, replied_at = fence, loop.time()
+            if not is_known:
+                reported, reported_at = status, began
+            elif data != self._data:
+                reported = None
+                self._heartbeat_now.set()
             self._known_fence = max(self._known_fence, fence)
             self._note_data(data)
             self._on_heartbeat()

@@ -381,13 +381,15 @@ function steps.give_back()
   return count
 end
 
--- Renew a worker's lease, save its status, and recover the jobs of dead workers. Returns the last fence, all lanes with
+-- Renew a worker's lease, save its status if it is not empty, and recover the jobs of dead workers. Returns the last fence, all lanes with
 -- their number of due jobs, and an identity of the data that changes when they are lost or replaced by older ones.
 --
 -- Claims up to ``up_to_fence`` that the worker does not hold never reached it: the reply was lost. They are given back.
 function steps.heartbeat()
   renew_lease(arg.worker)
-  call('HSET', worker_key(arg.worker), 'told', arg.status)
+  if arg.status ~= '' then
+    call('HSET', worker_key(arg.worker), 'told', arg.status)
+  end
   local held = {}
   for _, fence in ipairs(arg.held) do
     held[fence] = true

@@ -264,20 +264,21 @@ class RedisQueue:
         return int(await self._step("give_back", {"worker": worker, "claims": [claim._asdict() for claim in claims]}))
 
     async def heartbeat(
-        self, worker: str, status: WorkerStatus, *, held: Sequence[int], up_to_fence: int, known_fence: int = 0
+        self, worker: str, status: WorkerStatus | None, *, held: Sequence[int], up_to_fence: int, known_fence: int = 0
     ) -> tuple[int, list[tuple[Lane, int]], str]:
         """Report a worker as alive.
 
         Return the last fence, for each lane the number of due jobs, and an identity of the queue's data, which changes
         when they are lost.
 
+        :param status: None if it has not changed: that of a thousand lanes is long.
         :param held: the fences of the worker's claims.
         :param up_to_fence: claims up to this fence that are not in ``held`` return to the queue: their reply was lost.
         :param known_fence: the largest fence that the worker has seen.
         """
         argument = {
             "worker": worker,
-            "status": dump_worker_status(status),
+            "status": "" if status is None else dump_worker_status(status),
             "held": held,
             "up_to_fence": up_to_fence,
             "known_fence": known_fence,
