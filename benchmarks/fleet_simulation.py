@@ -197,6 +197,8 @@ class Outcome:
     refused: int
     #: The calls that arrived, also during the warm-up.
     made: int
+    #: Jobs that were submitted one at a time, more than a second before the end, and have not arrived.
+    missing: int
     #: Those after the warm-up: the AppId, the worker, and the wait in seconds.
     arrivals: list[tuple[int, int, float]]
 
@@ -234,6 +236,7 @@ async def simulate(scene: Scene) -> Outcome:
         attrs.evolve(valkey.load, exchanges=Counter(valkey.load.exchanges)),
         course.vendor.refused,
         course.made,
+        sum(at < scene.seconds - 1 for at in course.submitted.values() if at),
         list(course.arrivals),
     )
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
@@ -290,6 +293,7 @@ def add_row(result: Result, outcome: Outcome) -> None:
         median_wait=others[len(others) // 2],
         p99_wait=others[int(0.99 * len(others))],
         worst_wait=others[-1],
+        missing=outcome.missing,
         jain_of_apps=jain(alike),
         jain_of_workers=jain(healthy),
         least_worker=WORKERS * min(healthy) / len(outcome.arrivals),
@@ -312,7 +316,7 @@ def set_goals(result: Result, outcome: Outcome) -> None:
         f"{name}: fairness of AppIds", jain([per_app[app] for app in range(scene.flooded % APPS, APPS)]), at_least=0.99
     )
     if scene.flooded < APPS:
-        longest = WORKER_LEASE + HEARTBEAT_INTERVAL if scene.death else 1.0
+        longest = WORKER_LEASE + HEARTBEAT_INTERVAL if scene.death else 5.0 if scene.slowness > 1 else 1.0
         result.goal(f"{name}: longest wait, s", max(waits), at_most=longest)
 
 
