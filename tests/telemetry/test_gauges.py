@@ -87,6 +87,7 @@ async def occupy_room(store: WindowQuotas, room: str) -> "list[asyncio.Task[Any]
     return [asyncio.create_task(store.acquire(key, Quota(1))) for _ in range(2)]
 
 
+@pytest.mark.slow
 async def test_a_metric_keeps_no_store_alive(exported: Exported) -> None:
     store = WindowQuotas()
     await end(await occupy(store, 1))
@@ -185,6 +186,7 @@ async def test_jobs_of_a_journal_by_state_and_the_age_of_the_oldest_due_one(
     assert await read(exported, Metric.JOBS) == {}
 
 
+@pytest.mark.slow
 async def test_the_oldest_due_job_of_a_lane_that_makes_no_calls(
     exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
