@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 
 PUBLIC_MODULES = [
     "volc_moderation",
+    "volc_moderation.accounts",
     "volc_moderation.action",
     "volc_moderation.emulator",
     "volc_moderation.errors",

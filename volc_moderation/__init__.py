@@ -39,6 +39,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "accounts": [],
             "action": ["Action", "Quota", "Result"],
             "call_state": ["Reply"],
             "credentials": ["VolcengineCredentials"],

@@ -97,7 +97,7 @@ class VendorAccount(ABC):
 
     def _quota_key_of(self, action: Action[Any]) -> QuotaKey:
         """Return what the vendor counts an action by."""
-        key = self._quota_keys.get(action.name)
-        if key is None:
-            key = self._quota_keys[action.name] = QuotaKey(self.vendor, self.account, action.name)
+        key, account = self._quota_keys.get(action.name), self.account
+        if key is None or key.account != account:  # an account may become known only when keys are renewed
+            key = self._quota_keys[action.name] = QuotaKey(self.vendor, account, action.name)
         return key

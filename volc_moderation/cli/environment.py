@@ -20,8 +20,8 @@ from volc_moderation import (
     WindowQuotas,
     fastest_http_client,
 )
-from volc_moderation.accounts import ACCOUNTS_VARIABLE
 from volc_moderation.accounts import load as load_accounts
+from volc_moderation.accounts_file import ACCOUNTS_VARIABLE
 from volc_moderation.action import Action
 from volc_moderation.cli.rate import Rates
 from volc_moderation.client import Client

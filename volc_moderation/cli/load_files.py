@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from cyclopts import Parameter
 
 from volc_moderation import Quota, SourceError
-from volc_moderation.accounts import read_tables, vendor_of
+from volc_moderation.accounts_file import read_tables, vendor_in
 from volc_moderation.action import Action
 from volc_moderation.bulk.load import CANCELLED_MESSAGE, LoadProgress, load_actions, read_actions
 from volc_moderation.bulk.row_accounts import RowAccounts
@@ -87,7 +87,7 @@ def row_accounts(file: Path | None, default: str | None) -> RowAccounts | None:
     AccountOptions(file, [default] if default else []).check()
     if file is None:
         return None
-    vendors = {name: vendor_of(table) for name, table in read_tables(file).items()}
+    vendors = {name: vendor_in(table) for name, table in read_tables(file).items()}
     return RowAccounts(vendors, default=default)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from volc_moderation import accounts
 from volc_moderation.account_table import AccountTable, MissingKeyError
+from volc_moderation.accounts_file import read_tables, vendor_in
 from volc_moderation.client import Client
 from volc_moderation.doctor.accounts import BASE_URLS, Account, Keys, keys_of
 from volc_moderation.errors import ConfigurationError
@@ -21,7 +22,7 @@ def file_accounts(file: Path, names: Sequence[str] = ()) -> list[Account]:
 
     Raises ``ConfigurationError`` if the file cannot be read, or has no such account.
     """
-    tables = accounts.read_tables(file)
+    tables = read_tables(file)
     for name in names:
         if name not in tables:
             raise ConfigurationError(f"{file}: there is no account {name}; there are {', '.join(tables)}")
@@ -29,7 +30,7 @@ def file_accounts(file: Path, names: Sequence[str] = ()) -> list[Account]:
 
 
 def _account(file: Path, name: str, table: AccountTable) -> Account:
-    vendor = accounts.vendor_of(table)
+    vendor = vendor_in(table)
 
     def open_client(quotas: Quotas, http_client: AsyncHTTPClient) -> Client:
         return accounts.load(file, names=[name], quotas=quotas, http_client=http_client)[name]
