@@ -124,7 +124,7 @@ class VirtualValkey:
         return [*(getattr(reply, name) for name in fields), list(reply.delays)]
 
     def step(self, step: str, text: str) -> Any:
-        """Run a step of ``queue.lua``."""
+        """Run a step of the queue."""
         argument = json.loads(text)
         if argument["worker"]:
             self._contacts[argument["worker"]] = self._loop.time()

@@ -1,4 +1,4 @@
-"""The job queue in Redis or Valkey. Each operation is one step of ``queue.lua``.
+"""The job queue in Redis or Valkey. Each operation is one step of a script: ``queue.lua`` and ``steps.lua``.
 
 A job in the queue is one hash, and only the worker that holds the job's current fence may change it. Every step may be
 repeated, and is if the connection is lost: whether the step was done is unknown then.
@@ -43,7 +43,7 @@ from volc_moderation.redis_client import (
     redis_errors,
 )
 
-SCRIPT = Path(__file__).with_name("queue.lua").read_text(encoding="utf-8")
+SCRIPT = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("queue.lua", "steps.lua"))
 #: The same script for all steps but ``submit``, which adds data: they run even if the Redis is out of memory.
 ALLOW_OOM_SCRIPT = "#!lua flags=allow-oom\n" + SCRIPT
 
