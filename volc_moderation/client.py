@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import logging
 import random
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
@@ -24,6 +23,7 @@ from volc_moderation.errors import (
     describe,
 )
 from volc_moderation.http_clients import AsyncHTTPClient
+from volc_moderation.log_events import LogEvent, code_of
 from volc_moderation.quotas.permit import Priority, Quotas
 from volc_moderation.renewed_keys import KeySource
 from volc_moderation.retry import RetryPolicy, next_wait, outcome_unknown, retry_after
@@ -31,8 +31,6 @@ from volc_moderation.vendor_account import VendorAccount
 from volc_moderation.wire import DecodedResponse, Request, Response
 
 R = TypeVar("R")
-
-_log = logging.getLogger("volc_moderation")
 
 
 class Client(VendorAccount):
@@ -187,12 +185,12 @@ class Client(VendorAccount):
         except ThrottledError as error:
             permits.throttled(response.round_trip, error.code)
             if self.quota_of(type(call.action)).published:  # refusals are how the size of others is learned
-                self._state.warn_throttled(call, error)
+                self._state.warn_throttled(self.vendor, call, error)
             raise
         except BaseException as error:
             permits.answered(response.round_trip)
             if isinstance(error, AuthenticationError) and error.retry_after == 0:
-                self._state.learn_clock_skew(response)
+                self._state.learn_clock_skew(self.vendor, response)
             raise
         permits.answered(response.round_trip)
         if call.trace is not None:
@@ -289,7 +287,15 @@ class Client(VendorAccount):
             if error.retry_after is None:
                 error.retry_after = wait
             return None
-        _log.info("%s; attempt %d in %.1f s", error, call.attempts + 1, wait)
+        LogEvent.CALL_RETRIED.log(
+            "%s; attempt %d in %.1f s",
+            *(error, call.attempts + 1, wait),
+            vendor=self.vendor,
+            action=call.action.name,
+            code=code_of(error),
+            attempt=call.attempts + 1,
+            wait=wait,
+        )
         return wait
 
     def _replaces_keys(self, call: Call[Any], error: ModerationError) -> bool:

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,16 +10,14 @@ from volc_moderation.call_state import Call
 from volc_moderation.error_codes import clock_skew
 from volc_moderation.errors import ConfigurationError, ThrottledError, describe
 from volc_moderation.http_clients import AsyncHTTPClient
+from volc_moderation.log_events import LogEvent, Repeats, code_of
 from volc_moderation.quotas.environment import SharedQuotas  # noqa: TC001 - in the type of an attribute
 from volc_moderation.quotas.permit import Quotas
 from volc_moderation.quotas.window import SHARING_HINT, WindowQuotas, default_quotas
 from volc_moderation.transport import Transport
 from volc_moderation.wire import Response
 
-THROTTLE_WARNING_INTERVAL = 60.0  # seconds from one log record about throttled responses to an action to the next
-
-
-_log = logging.getLogger("volc_moderation")
+MIN_SKEW_LOGGED = 5.0  # seconds
 
 
 class ClientState:
@@ -60,16 +56,21 @@ class ClientState:
         self.closing = asyncio.Event()
         #: Calls that have not sent their next request yet. Closing the client ends them at once.
         self.unsent: set[Call[Any]] = set()
-        #: When a throttled response was last logged, by action, on the loop's clock.
-        self._warned_at: dict[str, float] = {}
+        #: Throttled responses, by action.
+        self._throttled = Repeats()
 
     def now(self) -> float:
         """Return the Unix time of the vendor, as far as it is known."""
         return self._clock() + self._clock_skew
 
-    def learn_clock_skew(self, response: Response) -> None:
+    def learn_clock_skew(self, vendor: str, response: Response) -> None:
         """Learn from a response how far the vendor's clock is ahead of ours."""
-        self._clock_skew = clock_skew(response, self._clock())
+        skew = clock_skew(response, self._clock())
+        if abs(skew - self._clock_skew) > MIN_SKEW_LOGGED:
+            text = "the clock of this machine is %.0f s %s that of %s: signatures use the vendor's time"
+            direction = "behind" if skew > 0 else "ahead of"
+            LogEvent.CLOCK_CORRECTED.log(text, abs(skew), direction, vendor, vendor=vendor, seconds=skew)
+        self._clock_skew = skew
 
     def bind(self) -> asyncio.AbstractEventLoop:
         """Bind the client to the running loop, if it is not yet bound, and return that loop.
@@ -132,15 +133,17 @@ class ClientState:
         if self.owned_quotas is not None:
             await self.owned_quotas.aclose()
 
-    def warn_throttled(self, call: Call[Any], error: ThrottledError) -> None:
+    def warn_throttled(self, vendor: str, call: Call[Any], error: ThrottledError) -> None:
         """Log a throttled response, but not each one: many come at once."""
-        name, now = call.action.name, asyncio.get_running_loop().time()
-        if now < self._warned_at.get(name, -math.inf) + THROTTLE_WARNING_INTERVAL:
+        name = call.action.name
+        count = self._throttled.count(name, asyncio.get_running_loop().time())
+        if count is None:
             return
-        self._warned_at[name] = now
         call.annotate(error)
         hint = SHARING_HINT if isinstance(self._quotas, WindowQuotas) else ""
-        _log.warning("%s: other programs use the quota too, or it is smaller than documented%s", error, hint)
+        text = "%s: other programs use the quota too, or it is smaller than documented%s"
+        code = code_of(error)
+        LogEvent.CALLS_THROTTLED.log(text, error, hint, vendor=vendor, action=name, code=code, count=count)
 
 
 class _NoLoopError(ConfigurationError, AttributeError):

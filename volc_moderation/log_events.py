@@ -30,8 +30,7 @@ class LogEvent(Enum):
 
     # Calls
     CALL_RETRIED = "call_retried", logging.INFO, "vendor action code attempt wait"
-    CALLS_THROTTLED = "calls_throttled", logging.WARNING, "vendor action code effective_quota"
-    QUOTA_LEARNED = "quota_learned", logging.INFO, "vendor action code effective_quota"
+    CALLS_THROTTLED = "calls_throttled", logging.WARNING, "vendor action code count"
     CLOCK_CORRECTED = "clock_corrected", logging.WARNING, "vendor seconds"
 
     # Keys
@@ -43,9 +42,8 @@ class LogEvent(Enum):
     SEVERAL_ROLES = "several_roles", logging.WARNING, "provider count"
 
     # Stores of quotas
-    QUOTA_STORE_UNAVAILABLE = "quota_store_unavailable", logging.WARNING, "store mode"
-    QUOTA_STORE_AVAILABLE = "quota_store_available", logging.INFO, "store"
-    QUOTA_STORE_LOST_DATA = "quota_store_lost_data", logging.WARNING, "store"
+    QUOTA_STORE_UNAVAILABLE = "quota_store_unavailable", logging.WARNING, "outage count"
+    QUOTA_STORE_AVAILABLE = "quota_store_available", logging.INFO, "count"
 
     # Who runs the jobs of a journal
     LEAD_TAKEN = "lead_taken", logging.INFO, "journal"

@@ -72,7 +72,7 @@ async def test_an_event_is_new_if_the_store_fails(fault: Fault, caplog: pytest.L
         assert [await status(app, body) for _ in range(2)] == [200, 200]
     assert len(handler.events) == 2
     assert store.ended == 4 * [True]  # the key of the event, and that of the signature
-    assert caplog.text.count("the dedupe store is unavailable") == 2
+    assert caplog.text.count("the dedupe store is unavailable") == 1  # the other one comes within a minute
     assert "s3cret" not in caplog.text
     assert asyncio.get_running_loop().time() < 2.5
 
@@ -164,7 +164,7 @@ async def test_a_redis_that_hangs_delays_an_answer_by_two_seconds(caplog: pytest
     handler = Handler()
     assert await status(webhooks(handler, dedupe=RedisDedupeStore(Hanging())), make_volcengine_callback()) == 200
     assert len(handler.events) == 1
-    assert caplog.text.count("the dedupe store is unavailable") == 3  # once for begin, and for either key at the end
+    assert caplog.text.count("the dedupe store is unavailable") == 1  # of three: for begin, and for either key
     assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.1)
 
 

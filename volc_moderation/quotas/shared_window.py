@@ -1,7 +1,6 @@
 """One quota of a shared store as one process sees it: the calls that wait, and the one task that talks to the store."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from math import ceil, inf
 
@@ -9,6 +8,7 @@ import attrs
 
 from volc_moderation.action import Quota
 from volc_moderation.errors import ConfigurationError, QuotaUnavailable
+from volc_moderation.log_events import LogEvent
 from volc_moderation.quotas.adaptive import ThrottleCounter
 from volc_moderation.quotas.exchange import MICROSECONDS, Exchange, ExchangeRequest, WindowRules, micros
 from volc_moderation.quotas.machine import clock_resolution
@@ -39,8 +39,6 @@ MAX_RETURN_DELAY = 0.1
 #: have lost its data.
 MAX_UNCONFIRMED = 0.1
 GENERATION_MEMORY = 60.0  # seconds for which a process remembers the generation of the store's data
-
-_log = logging.getLogger("volc_moderation")
 
 
 class SharedWindow:
@@ -221,7 +219,7 @@ class SharedWindow:
                 await self._wait_until(min(times))
         except Exception as error:  # noqa: BLE001 - a bug of ours, which is reported to the calls that wait
             # The waiters would wait in vain. The next call starts the task again.
-            _log.exception("the quota of a shared store failed")
+            LogEvent.INTERNAL_ERROR.log("the quota of a shared store failed", exc_info=True, part="quotas")
             reason = f"the quota of the store failed: {type(error).__name__}"
             self._wait_queue.fail_all(lambda: QuotaUnavailable(reason))
         except asyncio.CancelledError:  # at the end of the loop, when all tasks are cancelled, or by other code

@@ -1,13 +1,14 @@
 """What one process does with the calls of a quota while the store that it shares is unavailable."""
 
 import asyncio
-import logging
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import attrs
 
 from volc_moderation.action import Quota
 from volc_moderation.errors import ModerationError, QuotaUnavailable
+from volc_moderation.log_events import LogEvent, Repeats
 from volc_moderation.quotas.permit import Permit
 from volc_moderation.quotas.wait_queue import WaitQueue
 from volc_moderation.quotas.window import TIMER_RESOLUTION, LocalWindow
@@ -19,7 +20,8 @@ REDIS_TIMEOUT = 1.0  # seconds
 #: An unavailable store is tried again after this.
 RECONNECT_INTERVAL = 0.25  # seconds
 
-_log = logging.getLogger("volc_moderation")
+#: By event loop: a store with many quotas is unavailable for all of them.
+_repeats: "WeakKeyDictionary[asyncio.AbstractEventLoop, Repeats]" = WeakKeyDictionary()
 
 
 class StoreOutage:
@@ -56,8 +58,9 @@ class StoreOutage:
         """Record that the store is unavailable, or still is."""
         now = self._loop.time()
         reason = str(error) if isinstance(error, ModerationError) else f"{type(error).__name__}: {error}"[:200]
-        if not self.is_on:
-            _log.warning("the store of quotas is unavailable: %s", reason)
+        if not self.is_on and (count := self._count("unavailable")) is not None:
+            text = "the store of quotas is unavailable: %s"
+            LogEvent.QUOTA_STORE_UNAVAILABLE.log(text, reason, outage=self._mode, count=count)
         self._reason = reason
         self.retry_at = now + RECONNECT_INTERVAL
         share = self._quota.limit // self._processes
@@ -67,9 +70,13 @@ class StoreOutage:
 
     def end(self) -> None:
         """Record that the store is available."""
-        if self.is_on:
-            _log.info("the store of quotas is available again")
+        if self.is_on and (count := self._count("available")) is not None:
+            LogEvent.QUOTA_STORE_AVAILABLE.log("the store of quotas is available again", count=count)
         self._reason = self._share = None
+
+    def _count(self, kind: str) -> int | None:
+        """Count an event of this store. Return how many quotas a record of it stands for; None for no record."""
+        return _repeats.setdefault(self._loop, Repeats()).count(kind, self._loop.time())
 
     async def handle(self, wait_queue: WaitQueue[Permit]) -> float | None:
         """Fail the waiters, or serve the next one from our share.

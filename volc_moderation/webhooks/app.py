@@ -7,7 +7,6 @@ https://www.volcengine.com/docs/6348/69820, https://doc-zh.zego.im/article/19662
 
 import asyncio
 import inspect
-import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -23,17 +22,18 @@ from volc_moderation import telemetry
 from volc_moderation.callback_checks import CallbackSecret, Unverified, normalize_secrets
 from volc_moderation.errors import CallbackError, ConfigurationError, describe
 from volc_moderation.event import Event, Verdict
+from volc_moderation.log_events import LogEvent, Repeats
 from volc_moderation.telemetry import Metric
 from volc_moderation.telemetry.instruments import OTHER
 from volc_moderation.vendors import VENDORS, Callbacks, CallbackSecrets
 from volc_moderation.webhooks.dedupe import (
     DEDUPE_TIMEOUT,
     DEFAULT_RETENTION,
-    UNAVAILABLE_MESSAGE,
     DedupeState,
     DedupeStore,
     MemoryDedupeStore,
     RedisDedupeStore,
+    log_unavailable,
 )
 
 Handler = Callable[[Event], Awaitable[object]]
@@ -41,8 +41,6 @@ T = TypeVar("T")
 
 #: Seconds; None for any age; ``default`` for each vendor's ``callbacks.WITHIN_SECONDS``.
 Within = float | Literal["default"] | None
-
-_log = logging.getLogger("volc_moderation")
 
 
 class Webhooks:
@@ -101,6 +99,7 @@ class Webhooks:
         self._max_bytes = most_bytes
         self._timeout = timeout
         self._clock = clock
+        self._repeats = Repeats()
         # The registry may have vendors that the type does not know.
         secrets_by_vendor: Mapping[str, CallbackSecret | None] = secrets  # type: ignore[assignment]
         endpoints = {
@@ -123,7 +122,12 @@ class Webhooks:
         await self._router(scope, receive, send)
 
     async def receive(
-        self, request: Request, callbacks: Callbacks, secrets: tuple[str, ...] | None, within: float | None
+        self,
+        request: Request,
+        vendor: str,
+        callbacks: Callbacks,
+        secrets: tuple[str, ...] | None,
+        within: float | None,
     ) -> int:
         """Process one callback. Return the HTTP status to answer with."""
         deadline = asyncio.get_running_loop().time() + self._timeout
@@ -142,7 +146,7 @@ class Webhooks:
                 signature_key = callbacks.verify(body, secrets, now=self._clock(), within=within)
             event = callbacks.parse(body)
         except CallbackError as error:
-            _log.warning("a callback was refused: %s", error)
+            self._log_rejected(vendor, error)
             return 400 if error.reason == "unreadable" else 401
         return await self._handle(event, [event.dedupe_key, *([signature_key] if signature_key else [])], deadline)
 
@@ -183,13 +187,28 @@ class Webhooks:
                 raise  # the server stops, or the sender disconnected
             is_late = scope.expired()
             telemetry.count(Metric.CALLBACKS, event.vendor, "late" if is_late else "failed")
-            _log.exception("the handler %s a callback", "was too late with" if is_late else "failed on")
+            self._log_unhandled(event, is_late=is_late)
             return 503 if is_late else 500
         finally:
             # Shielded: the end is recorded even if the server stops now.
             await asyncio.shield(self._end(keys, handled=handled))
         _count_handled(event)
         return 200
+
+    def _log_rejected(self, vendor: str, error: CallbackError) -> None:
+        """Log a callback that is not what it should be, but not each one: anybody may send them."""
+        count = self._repeats.count((vendor, error.reason), asyncio.get_running_loop().time())
+        if count is not None:
+            text = "a callback was refused: %s"
+            LogEvent.CALLBACK_REJECTED.log(text, error, vendor=vendor, reason=error.reason, count=count)
+
+    def _log_unhandled(self, event: Event, *, is_late: bool) -> None:
+        """Log that the handler has failed, with the exception that is being handled."""
+        reason = "late" if is_late else "failed"
+        count = self._repeats.count((event.vendor, reason), asyncio.get_running_loop().time())
+        if count is not None:
+            text = "the handler was too late with a callback" if is_late else "the handler failed on a callback"
+            LogEvent.CALLBACK_NOT_HANDLED.log(text, exc_info=True, vendor=event.vendor, reason=reason, count=count)
 
     async def _begin(self, keys: Sequence[str], begun: list[str]) -> DedupeState:
         """Begin each key, up to the first that is not new: of two deliveries of one event, the first is handled."""
@@ -213,7 +232,7 @@ async def _call_store(request: Callable[[], Awaitable[T]]) -> T | None:
     except (Exception, asyncio.CancelledError) as error:  # a user's own store may raise anything
         if isinstance(error, asyncio.CancelledError) and _cancel_requests() > cancel_requests:
             raise
-        _log.warning(UNAVAILABLE_MESSAGE, type(error).__name__)
+        log_unavailable(error)
         return None
 
 
@@ -246,7 +265,8 @@ class _Endpoint:
     within: float | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status = await self.webhooks.receive(Request(scope, receive), self.callbacks, self.secrets, self.within)
+        request = Request(scope, receive)
+        status = await self.webhooks.receive(request, self.vendor, self.callbacks, self.secrets, self.within)
         if status in _REJECTED:
             telemetry.count(Metric.CALLBACKS, self.vendor, "rejected")
         # The unread rest of a body must not be mistaken for the next request.

@@ -1,13 +1,14 @@
 """Stores of handled events, so that a repeated delivery is not handled twice."""
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import Callable
 from typing import Literal, Protocol, cast
+from weakref import WeakKeyDictionary
 
 from volc_moderation.errors import ConfigurationError, describe
+from volc_moderation.log_events import LogEvent, Repeats
 from volc_moderation.redis_client import cancellable, client_or_error
 
 #: ``new``: the event must be handled. ``running``: another delivery of it is being handled. ``handled``: nothing is
@@ -19,10 +20,18 @@ DEFAULT_RETENTION = 3600
 #: Seconds that a store has for an answer: the vendors do not wait long for theirs.
 DEDUPE_TIMEOUT = 1.0
 
-#: Logged with the type of the error. The error itself is left out: its text may hold an address with a password.
-UNAVAILABLE_MESSAGE = "the dedupe store is unavailable, so repeated callbacks may be handled again: %s"
+#: By event loop.
+_unavailable: "WeakKeyDictionary[asyncio.AbstractEventLoop, Repeats]" = WeakKeyDictionary()
 
-_log = logging.getLogger("volc_moderation")
+
+def log_unavailable(error: BaseException) -> None:
+    """Log that the dedupe store cannot be used, but not for each callback."""
+    code = type(error).__name__  # not its text, which may hold an address with a password
+    loop = asyncio.get_running_loop()
+    count = _unavailable.setdefault(loop, Repeats()).count(code, loop.time())
+    if count is not None:
+        text = "the dedupe store is unavailable, so repeated callbacks may be handled again: %s"
+        LogEvent.DEDUPE_STORE_UNAVAILABLE.log(text, code, code=code, count=count)
 
 
 class DedupeStore(Protocol):
@@ -180,6 +189,6 @@ class RedisDedupeStore:
                 request = self._redis.eval(script, 1, self._prefix + key, self._store_id, str(seconds))
                 reply = await cancellable(request)
         except Exception as error:  # noqa: BLE001 - a user's own client may raise anything
-            _log.warning(UNAVAILABLE_MESSAGE, type(error).__name__)
+            log_unavailable(error)
             return None
         return reply.decode() if isinstance(reply, bytes) else reply
