@@ -128,7 +128,9 @@ async def _serve(apps: int, quota: int) -> None:
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
     print(listener.getsockname()[1], flush=True)
-    config = uvicorn.Config(_Server(apps, quota), log_level="warning", access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        _Server(apps, quota), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=75
+    )
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
