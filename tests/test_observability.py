@@ -138,9 +138,38 @@ def test_legends_show_labels_that_the_expression_keeps() -> None:
             assert {*re.findall(r"{{(\w+)}}", target["legendFormat"])} <= groupings(target["expr"])
 
 
+def combinations(expression: Any) -> Iterator[Any]:
+    """Yield the operations on two vectors in a parsed expression."""
+    if isinstance(expression, promql_parser.BinaryExpr) and all(
+        list(selectors(side)) for side in (expression.lhs, expression.rhs)
+    ):
+        yield expression
+    for name in ("expr", "lhs", "rhs"):
+        if getattr(expression, name, None) is not None:
+            yield from combinations(getattr(expression, name))
+
+
+def fixed_labels(expression: Any) -> set[tuple[str, str]]:
+    """Return the labels with one value each that the result of an expression keeps."""
+    if isinstance(expression, promql_parser.AggregateExpr):
+        return set()
+    if isinstance(expression, promql_parser.BinaryExpr):
+        return fixed_labels(expression.lhs) | fixed_labels(expression.rhs)
+    return {(matcher.name, matcher.value) for found in selectors(expression) for matcher in found.matchers.matchers}
+
+
+@pytest.mark.parametrize(("title", "text"), EXPRESSIONS, ids=[title for title, _ in EXPRESSIONS])
+def test_two_sides_of_an_operation_can_match(title: str, text: str) -> None:
+    """Sides that keep different values of a label never match: an ``unless`` then excludes nothing."""
+    for combination in combinations(promql_parser.parse(text)):
+        if combination.modifier is None or combination.modifier.matching is None:
+            assert fixed_labels(combination.lhs) == fixed_labels(combination.rhs)
+
+
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_each_alert_says_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"warning", "critical"}
+    assert re.fullmatch(r"[1-9]\d*m", rule["for"])
     annotations = rule["annotations"]
     assert annotations["summary"]
     assert annotations["description"].endswith(".")
