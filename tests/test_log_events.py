@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 import volc_moderation
-from tests.doubles import mocked, sequential_handler, volcengine_client, volcengine_error, volcengine_success
+from tests.doubles import KEYS, mocked, sequential_handler, volcengine_client, volcengine_error, volcengine_success
 from volc_moderation import ThrottledError
 from volc_moderation.log_events import MAX_KINDS, REPEAT_INTERVAL, LogEvent, Repeats, code_of
 from volc_moderation.quotas import NoQuotas
@@ -119,6 +119,28 @@ async def test_a_clock_that_is_corrected_is_an_event(caplog: pytest.LogCaptureFi
     (record,) = [vars(record) for record in caplog.records if vars(record).get("event") == "clock_corrected"]
     assert record["vendor"] == "volcengine"
     assert record["seconds"] > 0
+
+
+@pytest.mark.looptime
+async def test_no_record_has_a_secret_that_the_vendor_repeats(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "volc_moderation")
+    secrets = [KEYS.secret_key]
+    attempts = 0
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        nonlocal attempts
+        attempts += 1
+        signature = request.headers["Authorization"].rpartition("Signature=")[2]
+        secrets.append(signature)
+        refusal = volcengine_error("AccountFlowLimitExceeded", f"{signature} {KEYS.secret_key}", status=429)
+        return refusal if attempts < 3 else volcengine_success()
+
+    async with mocked(handler) as http_client, volcengine_client(http_client=http_client, quotas=NoQuotas()) as client:
+        await client.stop_webcast(**STOP)
+    records = [f"{record.getMessage()} {vars(record)}" for record in caplog.records]
+    assert len(records) >= 3
+    assert len(secrets) == 4
+    assert not [record for record in records if any(secret in record for secret in secrets)]
 
 
 async def test_rejected_callbacks_are_one_record_in_a_minute(caplog: pytest.LogCaptureFixture) -> None:

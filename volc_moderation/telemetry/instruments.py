@@ -1,8 +1,8 @@
 """All metrics and spans, by name. ``docs/observability.md`` describes each, and what to do when a metric moves.
 
-Counters, waiters and the jobs of a journal are those of one process: add them up. All processes that share a store of
-quotas or a queue report the same limit, permits, jobs of the queue and oldest due job: take the largest. Prometheus
-spells ``volc_moderation.quota.wait`` as ``volc_moderation_quota_wait_seconds_total``.
+Counters and waiters are those of one process: add them up. All processes that share a store of quotas, a journal or a
+queue report the same limit, permits, jobs and oldest due job: take the largest. Prometheus spells
+``volc_moderation.quota.wait`` as ``volc_moderation_quota_wait_seconds_total``.
 
 ``error.type`` is the class of an exception, such as ``ThrottledError`` or ``CancelledError``. No value of an attribute
 is a key, a signature, a token, an address with a query, or a text of the vendor.
