@@ -33,6 +33,7 @@ from benchmarks.fleet_server import FleetServer, Report
 from benchmarks.fleet_worker import fleet_clients
 from benchmarks.process_time import cpu_seconds
 from benchmarks.results import Result
+from benchmarks.simulated_fleet import spread
 from volc_moderation.jobs.distributed import DistributedJobs
 from volc_moderation.zego import StartCensorAudioV2
 
@@ -237,12 +238,6 @@ def _measurement(
         used=used,
         bytes_per_job=None if part.backlog is None else memory / (APPS * part.backlog),
     )
-
-
-def spread(counts: Counter[str]) -> tuple[float, float]:
-    """Return the least and the largest count, each divided by an equal part."""
-    equal = counts.total() / len(counts)
-    return min(counts.values()) / equal, max(counts.values()) / equal
 
 
 def add_row(result: Result, found: Measurement) -> None:

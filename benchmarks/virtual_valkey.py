@@ -135,7 +135,8 @@ class VirtualValkey:
 
     def _take(self, argument: dict[str, Any]) -> tuple[Any, int]:
         worker, lane, limit = argument["worker"], argument["lane"], argument["limit"]
-        due, jobs = self._due[lane], []
+        due = self._due[lane]
+        jobs: list[Any] = []
         while due and len(jobs) < limit:
             job = self._jobs[due.popleft()]
             self._last_fence += 1

@@ -20,6 +20,8 @@ from volc_moderation.doctor.finding import Finding
 from volc_moderation.emulator import Fault
 from volc_moderation.testing import ModerationEmulator
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 GOOD = dict.fromkeys(("keys", "dns", "proxy", "tls", "clock", "signed_read", "round_trip"), "ok")
 VOLCENGINE_GOOD = GOOD | {"identity": "skipped"}
 

@@ -23,6 +23,8 @@ from volc_moderation.doctor.finding import Finding, Status
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.testing import ModerationEmulator
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 Doctor = Callable[..., tuple[int, str]]
 
 

@@ -13,6 +13,8 @@ from volc_moderation.doctor.file_accounts import file_accounts
 from volc_moderation.doctor.finding import Finding
 from volc_moderation.testing import ModerationEmulator
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 FILE = """
 [accounts.main]
 vendor = "volcengine"

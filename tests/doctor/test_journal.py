@@ -23,6 +23,8 @@ from volc_moderation.doctor.journal_file import Holders, JournalContent, holders
 from volc_moderation.jobs.journal import Journal
 from volc_moderation.jobs.journal.schema import SCHEMA
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 GOOD = {"file": "ok", "integrity": "ok", "users": "ok", "jobs": "ok"}
 VECTORS = Path(__file__).parents[1] / "vectors"
 

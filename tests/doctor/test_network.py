@@ -16,6 +16,8 @@ from tests.doubles import free_port
 from volc_moderation.doctor.finding import Finding
 from volc_moderation.doctor.network import Answer, ConnectFailed, Endpoint, check_way, judge_connection
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 CERTIFICATE = Path(__file__).parents[1] / "vectors" / "localhost.pem"
 HEAD = b"HTTP/1.1 404 Not Found\r\nDate: Thu, 20 Nov 2026 08:30:00 GMT\r\nContent-Length: 0\r\n\r\n"
 

@@ -13,6 +13,8 @@ from volc_moderation.doctor.finding import Finding
 from volc_moderation.doctor.quota_store import usable_store
 from volc_moderation.quotas.permit import Quotas
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 
 async def check() -> tuple[Quotas, Finding]:
     async with usable_store(SUBJECT, open_quotas) as found:

@@ -17,6 +17,8 @@ from tests.doubles import free_port
 from volc_moderation.doctor import redis as redis_check
 from volc_moderation.doctor.redis import check_redis
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 GOOD = {"version": "ok", "role": "ok", "eviction": "ok", "persistence": "ok", "connection": "ok", "clock": "ok"}
 
 

@@ -20,6 +20,8 @@ from volc_moderation.doctor.finding import Finding
 from volc_moderation.doctor.webhook import check_webhook
 from volc_moderation.webhooks import UNVERIFIED, Webhooks
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 GOOD = {"dns": "ok", "proxy": "ok", "tls": "ok", "response": "ok"}
 
 

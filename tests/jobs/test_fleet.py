@@ -5,17 +5,16 @@ from collections import Counter
 import attrs
 import pytest
 
-from benchmarks import fleet_simulation
-from benchmarks.fleet import spread
-from benchmarks.fleet_simulation import Outcome, Scene, jain, simulate_scene
+from benchmarks import simulated_fleet
+from benchmarks.simulated_fleet import Outcome, Scene, jain, simulate_scene, spread
 
 SCENE = Scene(name="small", quota=20, rate=4, seconds=6, workers_per_app=4)
 
 
 @pytest.fixture(autouse=True)
 def _small_fleet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet_simulation, "APPS", 12)
-    monkeypatch.setattr(fleet_simulation, "WORKERS", 4)
+    monkeypatch.setattr(simulated_fleet, "APPS", 12)
+    monkeypatch.setattr(simulated_fleet, "WORKERS", 4)
 
 
 def per_app(outcome: Outcome) -> list[int]:

@@ -14,6 +14,8 @@ from tests.telemetry.conftest import Exported
 from volc_moderation import telemetry
 from volc_moderation.telemetry.spans import read_traceparent
 
+pytestmark = pytest.mark.slow
+
 #: A client of a vendor that answers at once; ``modules()`` are those of OpenTelemetry that are imported.
 PROGRAM = """
 import asyncio, sys

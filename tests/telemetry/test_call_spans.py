@@ -35,6 +35,8 @@ from volc_moderation import (
 from volc_moderation.telemetry.instruments import ATTEMPTS, CODE, ERROR_TYPE, REQUEST_ID, RESEND_COUNT, WAITED, Metric
 from volc_moderation.volcengine import ListDetectionTask
 
+pytestmark = pytest.mark.slow
+
 CALL = "volcengine ListDetectionTask"
 ATTEMPT = "GET ListDetectionTask"
 LISTED = {"Message": "success"}

@@ -27,6 +27,8 @@ from volc_moderation.volcengine import StopWebcast
 from volc_moderation.webhooks import MemoryDedupeStore
 from volc_moderation.wire import Response
 
+pytestmark = pytest.mark.slow
+
 STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
 
 

@@ -21,6 +21,8 @@ from volc_moderation.telemetry import sources
 from volc_moderation.telemetry.instruments import Metric
 from volc_moderation.volcengine import StopWebcast
 
+pytestmark = pytest.mark.slow
+
 KEY = QuotaKey("volcengine", "account", "StopWebcast")
 ATTRIBUTES = ("volcengine", hash_account("account"), "StopWebcast")
 STOP = StopWebcast(app_id="app", room_id="room", task_id="wall")

@@ -27,6 +27,8 @@ from volc_moderation.jobs.outcome import Outcome
 from volc_moderation.telemetry.instruments import ATTEMPTS, CODE, JOB_KEY, JOB_STATE, Metric
 from volc_moderation.volcengine import StopWebcast
 
+pytestmark = pytest.mark.slow
+
 JOB = "job StopWebcast"
 STOP = StopWebcast(app_id="app", room_id="room", task_id="wall")
 

@@ -9,6 +9,8 @@ from volc_moderation import ConfigurationError
 from volc_moderation.volcengine import NotConfiguredError
 from volc_moderation.volcengine.credentials.cli_profile import read_profile
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 PAIR = {"access-key": "AK", "secret-key": "SK"}
 ROLE = {"role-name": "moderator", "account-id": "2100000001"}
 

@@ -16,6 +16,8 @@ from volc_moderation.renewed_keys import NoKeysError
 from volc_moderation.volcengine import ECSCredentials
 from volc_moderation.volcengine.credentials import ecs
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 ROLES = "/volcstack/latest/iam/security_credentials"
 
 

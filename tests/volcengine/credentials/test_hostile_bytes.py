@@ -14,6 +14,8 @@ from volc_moderation.volcengine.credentials.ecs import _read_roles
 from volc_moderation.volcengine.credentials.sts import AssumedRole, TemporaryKeys, account_of
 from volc_moderation.wire import parse
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 texts = st.text(st.characters(exclude_categories=()), max_size=20)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))

@@ -18,6 +18,8 @@ from tests.volcengine.credentials.http_double import Answer
 from volc_moderation import AuthenticationError
 from volc_moderation.volcengine import AssumeRoleCredentials, StaticCredentials
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 
 def provider_of(sts: STSDouble, *script: Answer) -> AssumeRoleCredentials:
     sts.script = list(script)

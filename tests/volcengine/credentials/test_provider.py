@@ -19,6 +19,8 @@ from volc_moderation.volcengine import (
 )
 from volc_moderation.volcengine.credentials.provider import CUSTOM_ATTEMPTS, CustomProvider
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 
 def keys(**options: Any) -> VolcengineCredentials:
     return VolcengineCredentials.make(ACCESS_KEY, SECRET_KEY, **options)

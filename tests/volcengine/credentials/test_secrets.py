@@ -38,6 +38,8 @@ from volc_moderation.volcengine import (
 from volc_moderation.volcengine.credentials import ecs
 from volc_moderation.volcengine.credentials.sts import TemporaryKeys
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 SOURCE_TOKEN = "STSsource/+token=="
 SIGNATURE = re.compile(r"Signature=[0-9a-f]{32}")
 

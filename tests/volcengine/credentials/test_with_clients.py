@@ -31,6 +31,8 @@ from volc_moderation.volcengine import (
     StaticCredentials,
 )
 
+pytestmark = pytest.mark.slow  # hundreds of one kind
+
 STOP: dict[str, Any] = {"app_id": "a", "room_id": "r", "task_id": "t"}
 
 
