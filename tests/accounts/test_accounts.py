@@ -26,6 +26,8 @@ from volc_moderation.volcengine import StopWebcast
 from volc_moderation.wire import parameters
 from volc_moderation.zego import StopCensorAudioV2
 
+pytestmark = pytest.mark.slow
+
 STOP: dict[str, Any] = {"app_id": "app", "room_id": "room", "task_id": "task"}
 
 TWO = """

@@ -34,6 +34,8 @@ from volc_moderation.doctor.webhook import judge_response
 from volc_moderation.errors import ModerationError
 from volc_moderation.renewed_keys import NO_CREDENTIALS
 
+pytestmark = pytest.mark.slow
+
 NOW = 1_795_219_200.0
 
 # Installation

@@ -19,6 +19,8 @@ from volc_moderation.quotas.permit import is_valid
 from volc_moderation.quotas.shared_permit import PERMIT_LEASE, ClockReading, SharedPermit
 from volc_moderation.quotas.shared_window import SharedWindow
 
+pytestmark = pytest.mark.slow
+
 virtual = pytest.mark.usefixtures("virtual_machine_clock")
 LIMIT = 3
 

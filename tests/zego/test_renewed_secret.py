@@ -14,7 +14,7 @@ from tests.test_secrets import everything
 from volc_moderation import AuthenticationError, ConfigurationError, DeadlineExceeded, RetryPolicy, ZegoClient
 from volc_moderation.zego import StopCensorAudioV2
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
 APP_ID = 1234567890
 OLD, NEW = "0" * 32, "1" * 32
