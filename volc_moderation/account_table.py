@@ -203,13 +203,14 @@ async def _output_of(words: list[str], place: str) -> str:
                 process.kill()
             await asyncio.shield(process.wait())
     if status is None:
-        raise ConfigurationError(f"{place}: the command {program} prints more than {MAX_OUTPUT_BYTES:,} bytes")
-    if status != 0:
-        raise ConfigurationError(f"{place}: the command {program} failed with the status {status}")
-    try:
-        text = output.decode().strip()
-    except UnicodeDecodeError:
-        text = ""
-    if not text:
-        raise ConfigurationError(f"{place}: the command {program} prints no text")
-    return text
+        reason = f"prints more than {MAX_OUTPUT_BYTES:,} bytes"
+    elif status != 0:
+        reason = f"failed with the status {status}"
+    else:
+        with contextlib.suppress(UnicodeDecodeError):
+            text = output.decode().strip()
+            if text:
+                return text
+        reason = "prints no text"
+    del output  # of this frame, which the traceback shows
+    raise ConfigurationError(f"{place}: the command {program} {reason}")

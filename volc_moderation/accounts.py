@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -88,7 +89,20 @@ def load(
 
     Raises ``ConfigurationError``, which names the file, the account and the rule.
     """
-    file = path_of(path)
+    try:
+        return _load(path_of(path), names, quotas=quotas, http_client=http_client, skip_missing=skip_missing)
+    except ConfigurationError as error:
+        raise error.with_traceback(None) from None  # its frames hold what is in the file
+
+
+def _load(
+    file: Path,
+    names: Collection[str] | None,
+    *,
+    quotas: Quotas | None,
+    http_client: AsyncHTTPClient | None,
+    skip_missing: bool,
+) -> Accounts:
     tables = read_tables(file)
     for name in names or ():
         if name not in tables:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,18 @@ def test_a_file_with_keys_must_be_private(tmp_path: Path, mode: int) -> None:
     accounts.load(written(tmp_path, zego_account(server_secret='{ env = "EU_SECRET" }'), mode=mode))
 
 
+def shown(error: BaseException | None) -> str:
+    """Return what a program that reports errors may show of one: its text, and the variables of its frames."""
+    texts = []
+    while error is not None:
+        texts.append(str(error))
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if f"{os.sep}tests{os.sep}" not in frame.f_code.co_filename:
+                texts.append(repr(frame.f_locals))
+        error = error.__cause__ or error.__context__
+    return "\n".join(texts)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -152,6 +165,7 @@ def test_a_file_with_keys_must_be_private(tmp_path: Path, mode: int) -> None:
         (zego_account(app_id="true"), "app_id must be a whole number"),
         (zego_account(app_id="0"), "app_id must be an int from 1"),
         (zego_account(server_secret=""), "server_secret is missing"),
+        (zego_account(server_secret='["hidden-secret"]'), "server_secret must be a text, { env"),
         (zego_account(server_secret="3"), "server_secret must be a text, { env"),
         (zego_account(server_secret='{ env = "A", command = ["b"] }'), "server_secret must be a text, { env"),
         (zego_account(server_secret="{ env = 3 }"), "server_secret must be { env ="),
@@ -180,7 +194,7 @@ def test_what_is_wrong_is_named_and_never_shown(tmp_path: Path, text: str, reaso
     with pytest.raises(ConfigurationError, match=reason) as caught:
         accounts.load(path)
     assert str(path) in str(caught.value)
-    assert "hidden-secret" not in str(caught.value)
+    assert "hidden-secret" not in shown(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +205,7 @@ def test_hostile_bytes_are_no_accounts(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match="accounts file") as caught:
         accounts.load(path)
-    assert "hidden-secret" not in str(caught.value)
+    assert "hidden-secret" not in shown(caught.value)
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
