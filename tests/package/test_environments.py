@@ -46,7 +46,9 @@ def core(request: pytest.FixtureRequest, archives: Archives, tmp_path_factory: p
 def commands(archives: Archives, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """Create an environment with the command line, and with what the programs of the documentation import."""
     folder = tmp_path_factory.mktemp("commands") / "environment"
-    return Environment.create(folder, archives.requirement("cli", "webhooks"), "fastapi", "pytest")
+    return Environment.create(
+        folder, archives.requirement("cli", "otel", "webhooks"), "fastapi", "opentelemetry-sdk", "pytest"
+    )
 
 
 def test_the_running_python_is_tried() -> None:
